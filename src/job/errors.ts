@@ -1,0 +1,66 @@
+/**
+ * Every error this package throws on purpose. `code` is stable and safe to match on; the message says what is
+ * wrong and what to do next; `cause` keeps what was caught.
+ */
+export type ErrorCode =
+  // wrong input
+  | "invalid_submission"
+  | "invalid_job_id"
+  | "invalid_function_name"
+  | "invalid_request"
+  | "undecodable"
+  | "unsupported_encoding"
+  | "payload_too_large"
+  | "job_not_found"
+  // the bus
+  | "not_connected"
+  | "bus_timeout"
+  | "no_responders"
+  | "jetstream_unavailable"
+  | "jetstream_error"
+  | "jobs_full"
+  | "bus_overloaded"
+  | "server_too_old"
+  | "topology_mismatch"
+  // the embedded server
+  | "no_server_binary"
+  | "port_taken"
+  | "store_not_writable"
+  | "store_in_use"
+  | "server_exited"
+  // running
+  | "closed"
+  | "duplicate_function"
+  | "invalid_module"
+  | "invalid_option";
+
+export class AsyncError extends Error {
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = "AsyncError";
+    this.code = code;
+  }
+}
+
+/** One thing that is wrong with an input, at `path` (a JSON pointer; "" is the whole input). */
+export interface Reason {
+  path: string;
+  message: string;
+}
+
+/** The input was refused; `reasons` lists everything that is wrong with it, not only the first. */
+export class InvalidInputError extends AsyncError {
+  readonly reasons: Reason[];
+
+  constructor(code: "invalid_submission" | "invalid_request", message: string, reasons: Reason[]) {
+    super(code, `${message}: ${reasons.map((r) => `${r.path || "/"} ${r.message}`).join("; ")}`);
+    this.name = "InvalidInputError";
+    this.reasons = reasons;
+  }
+}
+
+export function isAsyncError(error: unknown, code?: ErrorCode): error is AsyncError {
+  return error instanceof AsyncError && (code === undefined || error.code === code);
+}
