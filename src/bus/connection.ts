@@ -1,0 +1,134 @@
+/**
+ * One connection to NATS, with the mux on it and a gate: whether it is connected right now, and who wants to know.
+ *
+ * C1  It reconnects for ever; only `close()` ends it.
+ * C2  Nothing is sent while disconnected: the client drops such messages in silence, so the gate is asked first.
+ */
+import { EventEmitter } from "node:events";
+import { connect, type NatsConnection, type NodeConnectionOptions } from "nats";
+import { AsyncError } from "../job/errors.ts";
+import { Mux } from "./mux.ts";
+import { requireServer } from "./server-check.ts";
+
+export interface BusOptions {
+  /** One or more addresses, separated by commas. Default `nats://127.0.0.1:4222`. */
+  url?: string;
+  /** Shown by the server's monitoring, e.g. `async-supervisor-3f2a`. */
+  name: string;
+  /** Prefix of the reply inboxes; a permission of the user where the server has permissions. Default `_INBOX_async`. */
+  inboxPrefix?: string;
+  /** How long the first connection may take. Default 5,000 ms. */
+  connectTimeoutMs?: number;
+  /** Further options of the client (credentials, TLS). */
+  client?: Partial<NodeConnectionOptions>;
+}
+
+export const DEFAULT_URL = "nats://127.0.0.1:4222";
+
+export class Bus {
+  readonly nc: NatsConnection;
+  readonly mux: Mux;
+  readonly url: string;
+  readonly #gate = new EventEmitter();
+  #connected = true;
+  #closing = false;
+
+  private constructor(nc: NatsConnection, url: string, inboxPrefix: string) {
+    this.nc = nc;
+    this.url = url;
+    this.#gate.setMaxListeners(0);
+    this.mux = new Mux(nc, { inboxPrefix, isConnected: () => this.#connected });
+    void this.#watch(); // ends with the connection; it has no failures of its own
+  }
+
+  /**
+   * Connects and checks that the server is one we can work with.
+   *
+   * @throws AsyncError `not_connected`, `server_too_old` or `jetstream_unavailable`
+   */
+  static async open(options: BusOptions): Promise<Bus> {
+    const { url = DEFAULT_URL, name, inboxPrefix = "_INBOX_async", connectTimeoutMs = 5_000, client } = options;
+    let nc: NatsConnection;
+    try {
+      nc = await connect({
+        ...client,
+        servers: url.split(",").map((one) => one.trim()),
+        name,
+        inboxPrefix,
+        timeout: connectTimeoutMs,
+        maxReconnectAttempts: -1,
+        reconnectTimeWait: 100,
+        pingInterval: 10_000,
+        noAsyncTraces: true,
+      });
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      const hint = "start one (`async dev` brings its own) or set NATS_URL or --nats";
+      throw new AsyncError("not_connected", `cannot reach a NATS server at ${url}: ${why}; ${hint}`, { cause });
+    }
+    try {
+      requireServer(nc.info);
+    } catch (error) {
+      await nc.close();
+      throw error;
+    }
+    return new Bus(nc, url, inboxPrefix);
+  }
+
+  get connected(): boolean {
+    return this.#connected;
+  }
+
+  /** Calls `listener` each time the connection is made again after a loss. Returns how to stop that. */
+  onReconnected(listener: () => void): () => void {
+    this.#gate.on("connected", listener);
+    return () => this.#gate.off("connected", listener);
+  }
+
+  /** Resolves to whether the connection is there, at once or within `timeoutMs`. */
+  whenConnected(timeoutMs: number): Promise<boolean> {
+    if (this.#connected || this.#closing) return Promise.resolve(this.#connected);
+    return new Promise((resolve) => {
+      const done = () => {
+        clearTimeout(timer);
+        this.#gate.off("connected", done);
+        this.#gate.off("closed", done);
+        resolve(this.#connected);
+      };
+      const timer = setTimeout(done, timeoutMs);
+      this.#gate.on("connected", done);
+      this.#gate.on("closed", done);
+    });
+  }
+
+  /** Sends what is buffered, then closes. What is still waited for ends as a timeout. */
+  async close(): Promise<void> {
+    if (this.#closing) return;
+    this.#closing = true;
+    this.mux.close();
+    try {
+      if (this.#connected) await this.nc.flush();
+    } catch {
+      // The connection went away while closing: there is nothing left to send it on.
+    }
+    this.#connected = false;
+    this.#gate.emit("closed");
+    await this.nc.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #watch(): Promise<void> {
+    for await (const status of this.nc.status()) {
+      if (status.type === "disconnect") this.#connected = false;
+      if (status.type === "reconnect" && !this.#closing) {
+        this.#connected = true;
+        this.#gate.emit("connected");
+      }
+    }
+    this.#connected = false;
+    this.#gate.emit("closed");
+  }
+}

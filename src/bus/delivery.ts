@@ -1,0 +1,49 @@
+/** A message of a consumer that waits for its acknowledgement. While it is un-acked, it is a lease. */
+import type { Msg, NatsConnection } from "nats";
+import { AsyncError } from "../job/errors.ts";
+
+export class Delivery {
+  readonly subject: string;
+  readonly data: Uint8Array;
+  readonly headers: Msg["headers"];
+  /** Sequence in its stream. */
+  readonly sequence: number;
+  /** 1 for the first delivery. */
+  readonly deliveries: number;
+  /** When the server stored it, ms since 1970. */
+  readonly storedAt: number;
+  readonly #reply: string;
+  readonly #connection: NatsConnection;
+
+  constructor(message: Msg, connection: NatsConnection) {
+    this.subject = message.subject;
+    this.data = message.data;
+    this.headers = message.headers;
+    this.#reply = message.reply ?? "";
+    this.#connection = connection;
+    const tokens = this.#reply.split(".");
+    // $JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<time ns>.<pending>[.<random>]
+    const offset = tokens.length > 9 ? 6 : 4;
+    this.deliveries = Number(tokens[offset]);
+    this.sequence = Number(tokens[offset + 1]);
+    this.storedAt = Math.floor(Number(tokens[offset + 3]) / 1_000_000);
+    if (!Number.isSafeInteger(this.sequence)) {
+      throw new AsyncError("undecodable", `not an acknowledgement subject: ${this.#reply}`);
+    }
+  }
+
+  /** Removes the message. Lost if the connection is: then it is delivered again. */
+  ack(): void {
+    this.#connection.publish(this.#reply);
+  }
+
+  /** Extends the lease by the consumer's `ack_wait`. */
+  working(): void {
+    this.#connection.publish(this.#reply, "+WPI");
+  }
+
+  /** Gives the message back, to be delivered again at once. */
+  nak(): void {
+    this.#connection.publish(this.#reply, "-NAK");
+  }
+}

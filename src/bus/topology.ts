@@ -1,0 +1,220 @@
+/**
+ * The streams, the bucket and the consumers: declared here and nowhere else. Made if missing, compared if present.
+ * Limits (bytes, ages, replicas) of what is present are the operator's business and left alone; what the guarantees
+ * rest on must be as declared.
+ */
+import {
+  AckPolicy,
+  type ConsumerConfig,
+  DiscardPolicy,
+  type JetStreamManager,
+  jetstreamManager,
+  RetentionPolicy,
+  StorageType,
+  type StreamConfig,
+} from "@nats-io/jetstream";
+import { AsyncError } from "../job/errors.ts";
+import type { Bus } from "./connection.ts";
+import { EVENT_PREFIX, SUBMIT, TIMER_PREFIX, WAKE_PREFIX } from "./subjects.ts";
+
+export const JOBS = "JOBS";
+export const KV_JOBS = "KV_jobs";
+export const KV_PREFIX = "$KV.jobs";
+export const TIMERS = "TIMERS";
+export const EVENTS = "EVENTS";
+/** The durable consumer of stream JOBS, and that of the wakes in stream TIMERS. */
+export const SUPERVISOR_CONSUMER = "supervisor";
+
+const NANOS_PER_MS = 1_000_000;
+const GIB = 1024 ** 3;
+
+export interface TopologyOptions {
+  /** Copies of each stream. Default 1 on a single server, 3 in a cluster. */
+  replicas?: number;
+  /** Submissions that wait; beyond it they are refused. Default 1 GiB. */
+  jobsMaxBytes?: number;
+  /** States of live and ended jobs. Default 4 GiB. */
+  stateMaxBytes?: number;
+  /** History. Default 1 GiB and 7 days. */
+  eventsMaxBytes?: number;
+  eventsMaxAgeMs?: number;
+  /** How long a supervisor may be silent before its jobs go to another one. Default 10,000 ms. */
+  ackWaitMs?: number;
+}
+
+export interface Topology {
+  replicas: number;
+  /** As the server has it, which may differ from what was asked for if the consumer was there before. */
+  ackWaitMs: number;
+}
+
+/** @throws AsyncError `topology_mismatch` or `jetstream_unavailable` */
+export async function ensureTopology(bus: Bus, options: TopologyOptions = {}): Promise<Topology> {
+  const manager = await openManager(bus);
+  const replicas = options.replicas ?? (bus.nc.info?.cluster ? 3 : 1);
+  let actualReplicas = replicas;
+  for (const wanted of streamConfigs(replicas, options)) {
+    const actual = await ensureStream(manager, wanted);
+    if (wanted.name === KV_JOBS) actualReplicas = actual.num_replicas;
+  }
+  const ackWaitMs = options.ackWaitMs ?? 10_000;
+  const jobs = await ensureConsumer(manager, JOBS, consumerConfig(ackWaitMs));
+  await ensureConsumer(manager, TIMERS, { ...consumerConfig(ackWaitMs), filter_subject: `${WAKE_PREFIX}.*` });
+  return { replicas: actualReplicas, ackWaitMs: (jobs.ack_wait ?? ackWaitMs * NANOS_PER_MS) / NANOS_PER_MS };
+}
+
+type WantedStream = Partial<StreamConfig> & { name: string };
+
+function streamConfigs(num_replicas: number, options: TopologyOptions): WantedStream[] {
+  const file = { storage: StorageType.File, num_replicas, allow_direct: true };
+  return [
+    {
+      ...file,
+      name: JOBS,
+      description: "async: submissions; an un-acked one is the lease of its job",
+      // Users write here, so no schedules, rollup, TTL or atomic batches: each would let them reach other messages.
+      subjects: [SUBMIT, `${SUBMIT}.>`],
+      retention: RetentionPolicy.Workqueue,
+      discard: DiscardPolicy.New,
+      max_bytes: options.jobsMaxBytes ?? GIB,
+    },
+    {
+      ...file,
+      name: KV_JOBS,
+      description: "async: the state of every job",
+      subjects: [`${KV_PREFIX}.>`],
+      retention: RetentionPolicy.Limits,
+      discard: DiscardPolicy.New,
+      max_bytes: options.stateMaxBytes ?? 4 * GIB,
+      max_msgs_per_subject: 1,
+      allow_msg_ttl: true,
+      // What a KV bucket is made of, so that `nats kv` can read it.
+      allow_rollup_hdrs: true,
+      deny_delete: true,
+    },
+    {
+      ...file,
+      name: TIMERS,
+      description: "async: one durable timer per parked job",
+      subjects: [`${TIMER_PREFIX}.*`, `${WAKE_PREFIX}.*`],
+      retention: RetentionPolicy.Workqueue,
+      // Without limits: a discarded timer would be a lost job. There is at most one of each per live job.
+      discard: DiscardPolicy.Old,
+      allow_msg_schedules: true,
+    },
+    {
+      ...file,
+      name: EVENTS,
+      description: "async: what happened to jobs",
+      subjects: [`${EVENT_PREFIX}.>`],
+      retention: RetentionPolicy.Limits,
+      discard: DiscardPolicy.Old,
+      max_bytes: options.eventsMaxBytes ?? GIB,
+      max_age: (options.eventsMaxAgeMs ?? 7 * 24 * 3_600_000) * NANOS_PER_MS,
+    },
+  ];
+}
+
+function consumerConfig(ackWaitMs: number): Partial<ConsumerConfig> {
+  return {
+    durable_name: SUPERVISOR_CONSUMER,
+    ack_policy: AckPolicy.Explicit,
+    ack_wait: ackWaitMs * NANOS_PER_MS,
+    max_deliver: -1,
+    // One per live job of all supervisors, each of which has a limit of its own.
+    max_ack_pending: 1_000_000,
+    max_waiting: 2_048,
+  };
+}
+
+/** What the guarantees rest on, as far as it is declared for the stream. */
+const STREAM_ESSENTIALS = [
+  "subjects",
+  "retention",
+  "storage",
+  "discard",
+  "max_msgs_per_subject",
+  "allow_direct",
+  "allow_msg_ttl",
+  "allow_msg_schedules",
+] as const satisfies (keyof StreamConfig)[];
+
+const CONSUMER_ESSENTIALS = ["ack_policy", "max_deliver", "filter_subject"] as const satisfies (keyof ConsumerConfig)[];
+
+async function ensureStream(manager: JetStreamManager, wanted: WantedStream): Promise<StreamConfig> {
+  const info = (await found(manager.streams.info(wanted.name))) ?? (await made(wanted, manager.streams.add(wanted)));
+  const actual = info.config;
+  compare(`stream ${wanted.name}`, STREAM_ESSENTIALS, wanted, actual);
+  return actual;
+}
+
+async function ensureConsumer(
+  manager: JetStreamManager,
+  stream: string,
+  wanted: Partial<ConsumerConfig>,
+): Promise<ConsumerConfig> {
+  const info = await found(manager.consumers.info(stream, SUPERVISOR_CONSUMER));
+  const actual = info?.config ?? (await manager.consumers.add(stream, wanted)).config;
+  compare(`consumer ${SUPERVISOR_CONSUMER} of stream ${stream}`, CONSUMER_ESSENTIALS, wanted, actual);
+  return actual;
+}
+
+/** Unset, false, 0, "" and the "no limit" of a number are one and the same to the server. */
+const EMPTY = new Set<unknown>([undefined, false, 0, "", -1]);
+
+function compare<T extends object>(
+  what: string,
+  keys: readonly (keyof T & string)[],
+  wanted: Partial<T>,
+  actual: T,
+): void {
+  const differences = keys
+    .filter((key) => !(EMPTY.has(wanted[key]) && EMPTY.has(actual[key])))
+    .filter((key) => JSON.stringify(wanted[key]) !== JSON.stringify(actual[key]))
+    .map((key) => `${key} is ${JSON.stringify(actual[key])} and must be ${JSON.stringify(wanted[key])}`);
+  if (differences.length === 0) return;
+  const next = "mend it with the `nats` CLI, or use another account or server";
+  throw new AsyncError("topology_mismatch", `${what} exists but differs: ${differences.join("; ")}; ${next}`);
+}
+
+export async function openManager(bus: Bus): Promise<JetStreamManager> {
+  try {
+    return await jetstreamManager(bus.nc, { timeout: 5_000 });
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    const next = "enable it for this account, or wait until the cluster has a leader";
+    throw new AsyncError("jetstream_unavailable", `JetStream does not answer at ${bus.url}: ${why}; ${next}`, {
+      cause,
+    });
+  }
+}
+
+async function made<T>(wanted: WantedStream, adding: Promise<T>): Promise<T> {
+  try {
+    return await adding;
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    const size = wanted.max_bytes ? `${Math.round(wanted.max_bytes / GIB)} GiB, ` : "";
+    const next = "give the server more storage or the stream a lower limit";
+    throw new AsyncError(
+      "jetstream_error",
+      `cannot make stream ${wanted.name} (${size}${wanted.num_replicas} copies): ${why}; ${next}`,
+      {
+        cause,
+      },
+    );
+  }
+}
+
+/** JetStream's "stream not found" and "consumer not found". */
+const NOT_FOUND = new Set([10059, 10014]);
+
+async function found<T>(info: Promise<T>): Promise<T | undefined> {
+  try {
+    return await info;
+  } catch (error) {
+    const code = (error as { code?: unknown }).code;
+    if (typeof code === "number" && NOT_FOUND.has(code)) return undefined;
+    throw error;
+  }
+}

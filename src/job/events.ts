@@ -1,0 +1,67 @@
+import { currentFunction, type EndedJob, type Failure, type JobState, unreachable, type WaitReason } from "./state.ts";
+
+/**
+ * What happens to a job, as told to the outside on `job.event.<id>.<type>`. Times are ISO 8601.
+ * A notice, never the record: the record is the state.
+ */
+export type JobEvent = { job_id: string; job_name: string; at: string } & JobEventBody;
+
+export type JobEventBody =
+  /** The submission became a job. */
+  | { type: "accepted"; scheduled_at: string }
+  /** An attempt is being executed. Told only of attempts that last longer than the supervisor's `recordStartMs`. */
+  | ({ type: "started" } & AttemptRef)
+  /** A worker reported how far it is. Not stored with the job. */
+  | ({ type: "progress"; progress: unknown } & AttemptRef)
+  /** A function returned. */
+  | ({ type: "succeeded" } & AttemptRef)
+  /** An attempt ended without a result and there will be another one, not before `due_at`. */
+  | ({ type: "retrying"; error: Failure; due_at: string } & AttemptRef)
+  /** The job waits for a worker of its current function and asks again at `due_at`. */
+  | { type: "waiting"; waiting_for: WaitReason; function: string; index: number; due_at: string }
+  | { type: "completed"; result: unknown }
+  | { type: "failed"; error: Failure; function: string; index: number }
+  | { type: "cancelled" };
+
+export interface AttemptRef {
+  function: string;
+  index: number;
+  attempt: number;
+}
+
+/** A submission that could not even be recorded as a failed job: `job.event.<id or seq-n>.rejected`. */
+export interface RejectedEvent {
+  type: "rejected";
+  job_id: string;
+  at: string;
+  /** The subject it was published to. */
+  subject: string;
+  /** Its sequence in stream JOBS. */
+  sequence: number;
+  reason: string;
+}
+
+export function eventOf(state: JobState, at: number, body: JobEventBody): JobEvent {
+  return { job_id: state.job_id, job_name: state.name, at: iso(at), ...body };
+}
+
+/** The event of a job's end. It depends on the state alone: told again after a crash it is the same. */
+export function endEvent(state: EndedJob): JobEvent {
+  const at = state.finished_at;
+  switch (state.state) {
+    case "completed":
+      return eventOf(state, at, { type: "completed", result: currentFunction(state).result ?? null });
+    case "failed": {
+      const { current_function: index, error } = state;
+      return eventOf(state, at, { type: "failed", error, function: state.functions[index]?.name ?? "", index });
+    }
+    case "cancelled":
+      return eventOf(state, at, { type: "cancelled" });
+    default:
+      return unreachable(state);
+  }
+}
+
+export function iso(ms: number): string {
+  return new Date(ms).toISOString();
+}

@@ -1,0 +1,299 @@
+/**
+ * The state machine of a job: every decision, no I/O, no clock, no randomness of its own.
+ *
+ * Invariants (ARCHITECTURE.md tells how the shell keeps its side of them):
+ * M1  An ended job never changes again.
+ * M2  Only the live attempt has an effect: an outcome that names another function or attempt is ignored.
+ * M3  A function is invoked only in the state that records the end of its predecessor.
+ * M4  `failures` never exceeds `retry_limit`, `lost` never exceeds LOST_LIMIT: every job ends if attempts do.
+ * M5  Effects are returned with the state that must be committed before any of them is done.
+ * M6  A live job that is left alone has a time at which it goes on: an `invoke`, `sleep` or `park` is always
+ *     among the effects of a transition that ends an attempt or a wait.
+ */
+import { backoffDelayMs } from "./backoff.ts";
+import type { Encoding } from "./encoding.ts";
+import { endEvent, eventOf, iso, type JobEvent, type JobEventBody } from "./events.ts";
+import type { Submission } from "./schema.ts";
+import {
+  currentFunction,
+  dueAt,
+  type EndedJob,
+  type EndPhase,
+  type Failure,
+  type FunctionState,
+  isEnded,
+  type JobState,
+  type LiveJob,
+  type LivePhase,
+  unreachable,
+} from "./state.ts";
+
+/** How often workers may disappear in the middle of one function before the job fails. */
+export const LOST_LIMIT = 5;
+
+/** Names the attempt that an outcome belongs to. */
+export interface Attempt {
+  index: number;
+  attempt: number;
+}
+
+export type Event =
+  /** An actor has taken the job over from the store; whatever was in flight before is not ours. */
+  | { type: "resumed" }
+  /** The attempt has been executing for a while. */
+  | ({ type: "started" } & Attempt)
+  | ({ type: "succeeded"; result: unknown } & Attempt)
+  /** `random` from [0, 1) is for the jitter of the backoff. */
+  | ({ type: "failed"; error: Failure; retryable: boolean; retryAfterMs?: number; random: number } & Attempt)
+  /** The worker of the attempt went silent. */
+  | ({ type: "lost" } & Attempt)
+  /** No worker had room for the attempt for so long that the job had better wait until `retryAt`. */
+  | ({ type: "no_room"; retryAt: number } & Attempt)
+  /** The time of the last `sleep` has come. */
+  | { type: "due" }
+  /** The job's own deadline has passed. */
+  | { type: "expired" };
+
+export type Effect =
+  /** Run the current attempt of the current function. */
+  | { type: "invoke" }
+  /** Leave the job alone until `until` (ms since 1970), then send `due`. */
+  | { type: "sleep"; until: number }
+  /** The same, but for so long that the job leaves memory: timer number `token` is its next token. */
+  | { type: "park"; until: number; token: number }
+  | { type: "tell"; event: JobEvent }
+  /** The job has ended: its token can go. */
+  | { type: "settle" };
+
+export interface Transition<S extends JobState = JobState> {
+  state: S;
+  effects: Effect[];
+}
+
+export interface Origin {
+  jobId: string;
+  encoding: Encoding;
+  createdAt: number;
+  sequence: number;
+}
+
+/** The first state of a submitted job. `now` decides whether its start is still ahead. */
+export function createJob(submission: Submission, origin: Origin, now: number): Transition {
+  const fields = initialFields(origin, submission);
+  if (submission.scheduled_at !== undefined) fields.scheduled_at = Date.parse(submission.scheduled_at);
+  if (submission.timeout_ms !== undefined) {
+    fields.timeout_ms = submission.timeout_ms;
+    fields.deadline_at = fields.scheduled_at + submission.timeout_ms;
+  }
+  const job: LiveJob = { ...fields, state: fields.scheduled_at > now ? "scheduled" : "pending" };
+  const first = goOn(job, now);
+  const accepted = tell(job, now, { type: "accepted", scheduled_at: iso(job.scheduled_at) });
+  return { state: first.state, effects: [accepted, ...first.effects] };
+}
+
+/** A submission that is no valid job, recorded as a failed one so that it is not lost in silence. */
+export function createFailedJob(error: Failure, name: string, origin: Origin, now: number): Transition {
+  const fields = initialFields(origin, { name, functions: [] });
+  return fail({ ...fields, state: "pending" }, error, now);
+}
+
+type Fields = Omit<LiveJob, "state">;
+
+function initialFields(origin: Origin, submission: Submission): Fields {
+  return {
+    job_id: origin.jobId,
+    name: submission.name,
+    data: submission.data ?? null,
+    functions: submission.functions.map((fn): FunctionState => ({ ...fn, retry_count: 0 })),
+    current_function: 0,
+    attempt: 1,
+    encoding: origin.encoding,
+    created_at: origin.createdAt,
+    scheduled_at: origin.createdAt,
+    sequence: origin.sequence,
+    token: 0,
+    version: 0,
+    writer: "",
+  };
+}
+
+/**
+ * The next state and what it causes. The same `state` object comes back if nothing is to be committed.
+ * `now` is in ms since 1970.
+ */
+export function reduce(state: JobState, event: Event, now: number): Transition {
+  if (isEnded(state)) return { state, effects: event.type === "resumed" ? endEffects(state) : [] };
+  if ("attempt" in event && !isLive(state, event)) return { state, effects: [] };
+  switch (event.type) {
+    case "resumed":
+      return resume(state, now);
+    case "due":
+      return goOn(state, now);
+    case "started":
+      return started(state, now);
+    case "succeeded":
+      return succeeded(state, event.result, now);
+    case "failed":
+      return failed(state, event, now);
+    case "lost":
+      return lost(state, now);
+    case "no_room":
+      return noRoom(state, event.retryAt, now);
+    case "expired":
+      return pastDeadline(state, now) ? expired(state, now) : { state, effects: [] };
+    default:
+      return unreachable(event);
+  }
+}
+
+function isLive(state: LiveJob, { index, attempt }: Attempt): boolean {
+  return index === state.current_function && attempt === state.attempt;
+}
+
+function resume(state: LiveJob, now: number): Transition {
+  // An attempt whose start is recorded may have run to its end unseen: the next one must not share its number.
+  const orphaned = currentFunction(state).retry_count === state.attempt;
+  return goOn(orphaned ? { ...state, attempt: state.attempt + 1 } : state, now);
+}
+
+function goOn(state: LiveJob, now: number): Transition {
+  if (pastDeadline(state, now)) return expired(state, now);
+  return { state, effects: [atTime(state, dueAt(state), now)] };
+}
+
+/** Goes on with the job at `due`, or at its deadline if that comes first: then there is nothing left to try. */
+function atTime(state: LiveJob, due: number, now: number): Effect {
+  if (due <= now) return { type: "invoke" };
+  return { type: "sleep", until: Math.min(due, state.deadline_at ?? due) };
+}
+
+function started(state: LiveJob, now: number): Transition {
+  const fn = currentFunction(state);
+  if (fn.retry_count === state.attempt) return { state, effects: [] };
+  const next = withFunction(enter(state, { state: "running" }), {
+    ...fn,
+    retry_count: state.attempt,
+    started_at: fn.started_at ?? now,
+  });
+  next.started_at ??= now;
+  return { state: next, effects: [tell(next, now, { type: "started", ...attemptRef(next) })] };
+}
+
+function succeeded(state: LiveJob, result: unknown, now: number): Transition {
+  const { error: _, ...fn } = currentFunction(state);
+  const done = withFunction(state, { ...fn, retry_count: state.attempt, result, finished_at: now });
+  const told = tell(done, now, { type: "succeeded", ...attemptRef(done) });
+  if (state.current_function === state.functions.length - 1) {
+    const ended = end(done, { state: "completed", finished_at: now });
+    return { state: ended.state, effects: [told, ...ended.effects] };
+  }
+  const next: LiveJob = {
+    ...enter(done, { state: "running" }),
+    current_function: state.current_function + 1,
+    attempt: 1,
+  };
+  if (pastDeadline(next, now)) return expired(next, now);
+  return { state: next, effects: [told, { type: "invoke" }] };
+}
+
+function failed(state: LiveJob, event: Extract<Event, { type: "failed" }>, now: number): Transition {
+  const fn = currentFunction(state);
+  const failures = (fn.failures ?? 0) + 1;
+  const counted = withFunction(state, { ...fn, retry_count: state.attempt, failures, error: event.error });
+  if (!event.retryable || failures >= (fn.retry_options?.retry_limit ?? 1)) return fail(counted, event.error, now);
+  const delayMs = event.retryAfterMs ?? backoffDelayMs(fn.retry_options?.backoff, failures, event.random);
+  return retry(counted, event.error, now + delayMs, now);
+}
+
+function lost(state: LiveJob, now: number): Transition {
+  const fn = currentFunction(state);
+  const count = (fn.lost ?? 0) + 1;
+  const error: Failure = {
+    code: "attempt_lost",
+    name: "AttemptLost",
+    message: `the worker went silent in attempt ${state.attempt} (${count} of at most ${LOST_LIMIT} times)`,
+  };
+  const counted = withFunction(state, { ...fn, retry_count: state.attempt, lost: count, error });
+  return count >= LOST_LIMIT ? fail(counted, error, now) : retry(counted, error, now, now);
+}
+
+/** The next attempt, at `dueAt`. At once if that is now. */
+function retry(state: LiveJob, error: Failure, due: number, now: number): Transition {
+  const told = tell(state, now, { type: "retrying", ...attemptRef(state), error, due_at: iso(due) });
+  const phase: LivePhase = due > now ? { state: "waiting", waiting_for: "backoff", due_at: due } : { state: "running" };
+  const next: LiveJob = { ...enter(state, phase), attempt: state.attempt + 1 };
+  return { state: next, effects: [told, atTime(next, due, now)] };
+}
+
+function noRoom(state: LiveJob, retryAt: number, now: number): Transition {
+  const next = enter(state, { state: "waiting", waiting_for: "worker", due_at: retryAt });
+  const { function: name, index } = attemptRef(next);
+  const told = tell(next, now, {
+    type: "waiting",
+    waiting_for: "worker",
+    function: name,
+    index,
+    due_at: iso(retryAt),
+  });
+  return { state: next, effects: [told, atTime(next, retryAt, now)] };
+}
+
+function pastDeadline(state: LiveJob, now: number): boolean {
+  return state.deadline_at !== undefined && now >= state.deadline_at;
+}
+
+function expired(state: LiveJob, now: number): Transition {
+  const message = `the job was not done ${state.timeout_ms} ms after it was due to start`;
+  return fail(state, { code: "job_timeout", name: "JobTimeout", message }, now);
+}
+
+function fail(state: LiveJob, error: Failure, now: number): Transition {
+  return end(state, { state: "failed", finished_at: now, error });
+}
+
+function end(state: LiveJob, phase: EndPhase): Transition<EndedJob> {
+  const ended: EndedJob = enter(state, phase);
+  return { state: ended, effects: endEffects(ended) };
+}
+
+/** What the end of a job causes. It may be caused again after a crash, so it depends on the state alone. */
+function endEffects(state: EndedJob): Effect[] {
+  return [{ type: "tell", event: endEvent(state) }, { type: "settle" }];
+}
+
+/** The job in another phase: the fields of the old one do not linger. */
+function enter<P extends LivePhase | EndPhase>(state: LiveJob, phase: P): Fields & P {
+  const { state: _state, ...fields } = state;
+  if ("waiting_for" in fields) {
+    const { waiting_for: _waitingFor, due_at: _dueAt, ...rest } = fields;
+    return { ...rest, ...phase };
+  }
+  return { ...fields, ...phase };
+}
+
+function withFunction(state: LiveJob, fn: FunctionState): LiveJob {
+  return { ...state, functions: state.functions.with(state.current_function, fn) };
+}
+
+function attemptRef(state: LiveJob) {
+  return { function: currentFunction(state).name, index: state.current_function, attempt: state.attempt };
+}
+
+function tell(state: JobState, at: number, body: JobEventBody): Effect {
+  return { type: "tell", event: eventOf(state, at, body) };
+}
+
+/**
+ * Decides where the job spends a `sleep`: in memory if it is short, else parked. Parking counts the token up in the
+ * very state that is committed with the transition, so that an older token is known as such wherever it turns up.
+ */
+export function placeSleep(transition: Transition, now: number, parkAfterMs: number): Transition {
+  const sleep = transition.effects.find((effect) => effect.type === "sleep");
+  if (!sleep || sleep.until - now <= parkAfterMs) return transition;
+  const token = transition.state.token + 1;
+  const park: Effect = { type: "park", until: sleep.until, token };
+  return {
+    state: { ...transition.state, token },
+    effects: transition.effects.map((effect) => (effect === sleep ? park : effect)),
+  };
+}

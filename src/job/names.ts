@@ -1,0 +1,54 @@
+/**
+ * Names that come from users and become part of a subject: job ids and function names.
+ * The server accepts a publish to a subject with wildcards in it, so this check is the only guard.
+ */
+
+/** Longest job id, in characters. */
+export const MAX_JOB_ID_LENGTH = 128;
+/** Longest function name, in characters. */
+export const MAX_FUNCTION_NAME_LENGTH = 200;
+
+/** A job id is one subject token, one key of a KV bucket and one path segment of a URL. */
+export const JOB_ID_PATTERN = "^[A-Za-z0-9_-]+$";
+const jobId = new RegExp(JOB_ID_PATTERN);
+
+/** Ids made from a stream sequence; a user cannot choose one, so the two can never meet. */
+const sequenceId = /^seq-(0|[1-9][0-9]{0,15})$/;
+
+const functionName = /^[!-~]+$/;
+
+/** Why `id` cannot be a job id, or undefined if it can. */
+export function jobIdProblem(id: string): string | undefined {
+  if (id.length === 0) return "must not be empty";
+  if (id.length > MAX_JOB_ID_LENGTH) return `must have at most ${MAX_JOB_ID_LENGTH} characters`;
+  if (!jobId.test(id)) return "must consist of letters, digits, '-' and '_'";
+  return undefined;
+}
+
+/** Why `id` cannot be chosen for a new job, or undefined if it can. */
+export function chosenJobIdProblem(id: string): string | undefined {
+  if (sequenceOf(id) !== undefined) return "must not look like seq-<number>: such ids are given by the server";
+  return jobIdProblem(id);
+}
+
+/** Why `name` cannot be a function name, or undefined if it can. Dots are allowed, empty tokens are not. */
+export function functionNameProblem(name: string): string | undefined {
+  if (name.length === 0) return "must not be empty";
+  if (name.length > MAX_FUNCTION_NAME_LENGTH) return `must have at most ${MAX_FUNCTION_NAME_LENGTH} characters`;
+  if (!functionName.test(name)) return "must consist of printable ASCII characters without spaces";
+  if (name.includes("*") || name.includes(">")) return "must not contain the wildcards '*' and '>'";
+  if (name.startsWith("$")) return "must not begin with '$'";
+  if (name.split(".").includes("")) return "must not begin or end with '.' or contain '..'";
+  return undefined;
+}
+
+/** The id of a job that was submitted without one, from its sequence in stream JOBS. */
+export function jobIdOfSequence(sequence: number): string {
+  return `seq-${sequence}`;
+}
+
+/** The inverse of {@link jobIdOfSequence}; undefined if the id was not made from a sequence. */
+export function sequenceOf(id: string): number | undefined {
+  const match = sequenceId.exec(id);
+  return match ? Number(match[1]) : undefined;
+}

@@ -1,0 +1,27 @@
+/** Values as both encodings can carry them. */
+
+/**
+ * The value as JSON would carry it, so that a handler's result means the same in both encodings: `toJSON` is honoured
+ * (dates), functions and symbols are left out, other objects are their own fields. Bytes and big integers stay,
+ * because MessagePack has them.
+ */
+export function toPlain(value: unknown): unknown {
+  return walk(value, (leaf) => leaf);
+}
+
+/** The same for JSON itself: bytes become base64, big integers decimal strings. */
+export function toJsonValue(value: unknown): unknown {
+  return walk(value, (leaf) => {
+    if (typeof leaf === "bigint") return leaf.toString();
+    return Buffer.from(leaf.buffer, leaf.byteOffset, leaf.byteLength).toString("base64");
+  });
+}
+
+function walk(value: unknown, leaf: (value: bigint | Uint8Array) => unknown): unknown {
+  if (typeof value === "bigint" || value instanceof Uint8Array) return leaf(value);
+  if (typeof value === "function" || typeof value === "symbol") return undefined;
+  if (typeof value !== "object" || value === null) return value;
+  if ("toJSON" in value && typeof value.toJSON === "function") return walk(value.toJSON(), leaf);
+  if (Array.isArray(value)) return value.map((one) => walk(one, leaf));
+  return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, walk(one, leaf)]));
+}

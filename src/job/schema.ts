@@ -1,0 +1,159 @@
+/**
+ * The shapes that users send, each declared once: the schema checks it, the type is derived from it.
+ * Limits are part of the schema, so that a refusal names them.
+ */
+import { type Static, type TSchema, Type } from "@sinclair/typebox";
+import { TypeCompiler, type ValueError } from "@sinclair/typebox/compiler";
+import { ValueErrorType } from "@sinclair/typebox/errors";
+import { InvalidInputError, type Reason } from "./errors.ts";
+import { chosenJobIdProblem, functionNameProblem } from "./names.ts";
+
+export const MAX_FUNCTIONS = 1_000;
+export const MAX_RETRY_LIMIT = 1_000;
+/** The longest timeout, delay or start ahead, in ms: about ten years. */
+export const MAX_DURATION_MS = 10 * 366 * 24 * 3_600_000;
+
+const Duration = (minimum: number) => Type.Integer({ minimum, maximum: MAX_DURATION_MS });
+const strict = { additionalProperties: false } as const;
+
+export const Backoff = Type.Object(
+  {
+    type: Type.Optional(Type.Union([Type.Literal("exponential"), Type.Literal("fixed")])),
+    delay_ms: Type.Optional(Duration(0)),
+    factor: Type.Optional(Type.Number({ minimum: 1, maximum: 1_000 })),
+    max_delay_ms: Type.Optional(Duration(0)),
+    /** The random share of the delay: 0 none, 1 full jitter. */
+    jitter: Type.Optional(Type.Number({ minimum: 0, maximum: 1 })),
+  },
+  strict,
+);
+export type Backoff = Static<typeof Backoff>;
+
+export const RetryOptions = Type.Object(
+  {
+    /** The most executions of the function, the first one included. */
+    retry_limit: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_RETRY_LIMIT })),
+    backoff: Type.Optional(Backoff),
+  },
+  strict,
+);
+export type RetryOptions = Static<typeof RetryOptions>;
+
+export const FunctionSpec = Type.Object(
+  {
+    name: Type.String(),
+    args: Type.Optional(Type.Unknown()),
+    retry_options: Type.Optional(RetryOptions),
+    /** The most time one attempt may take. */
+    timeout_ms: Type.Optional(Duration(1)),
+  },
+  strict,
+);
+export type FunctionSpec = Static<typeof FunctionSpec>;
+
+export const Submission = Type.Object(
+  {
+    job_id: Type.Optional(Type.String()),
+    name: Type.String({ minLength: 1, maxLength: 256 }),
+    functions: Type.Array(FunctionSpec, { minItems: 1, maxItems: MAX_FUNCTIONS }),
+    data: Type.Optional(Type.Unknown()),
+    /** The most time from `scheduled_at` to the end of the job. */
+    timeout_ms: Type.Optional(Duration(1)),
+    /** Not before this time: ISO 8601 with a time zone, e.g. 2026-11-23T21:00:00Z. */
+    scheduled_at: Type.Optional(Type.String({ maxLength: 40 })),
+  },
+  strict,
+);
+export type Submission = Static<typeof Submission>;
+
+/** What a job shows besides its definition. Ignored on input, so that a job that was read can be submitted again. */
+const REPORTED_BY_JOBS = new Set([
+  "state",
+  "current_function",
+  "created_at",
+  "started_at",
+  "finished_at",
+  "due_at",
+  "deadline_at",
+  "waiting_for",
+  "result",
+  "error",
+]);
+const REPORTED_BY_FUNCTIONS = new Set(["retry_count", "lost_count", "started_at", "finished_at", "result", "error"]);
+
+const submissionCheck = TypeCompiler.Compile(Submission);
+const MAX_REASONS = 20;
+
+/**
+ * Checks a decoded submission and returns its definition, without the fields that only jobs report.
+ *
+ * @throws InvalidInputError `invalid_submission` with every reason (at most 20)
+ */
+export function parseSubmission(input: unknown): Submission {
+  const value = withoutReported(input);
+  const reasons: Reason[] = [];
+  for (const error of submissionCheck.Errors(value)) {
+    // The checker goes on after "is required" with what the missing value should have been.
+    if (reasons.some((reason) => reason.path === error.path)) continue;
+    reasons.push({ path: error.path, message: messageOf(error) });
+    if (reasons.length === MAX_REASONS) break;
+  }
+  if (reasons.length === 0) reasons.push(...meaningProblems(value as Submission));
+  if (reasons.length > 0) throw new InvalidInputError("invalid_submission", "not a valid job", reasons);
+  return value as Submission;
+}
+
+/** What the schema cannot say: names, and a date that is one. */
+function meaningProblems(submission: Submission): Reason[] {
+  const reasons: Reason[] = [];
+  const note = (path: string, message: string | undefined) => {
+    if (message !== undefined && reasons.length < MAX_REASONS) reasons.push({ path, message });
+  };
+  if (submission.job_id !== undefined) note("/job_id", chosenJobIdProblem(submission.job_id));
+  if (submission.scheduled_at !== undefined) note("/scheduled_at", dateProblem(submission.scheduled_at));
+  submission.functions.forEach((fn, index) => {
+    note(`/functions/${index}/name`, functionNameProblem(fn.name));
+  });
+  return reasons;
+}
+
+const isoDate = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)$/;
+
+function dateProblem(text: string): string | undefined {
+  const time = isoDate.test(text) ? Date.parse(text) : Number.NaN;
+  return Number.isNaN(time)
+    ? "must be an ISO 8601 date and time with a time zone, e.g. 2026-11-23T21:00:00Z"
+    : undefined;
+}
+
+function withoutReported(input: unknown): unknown {
+  if (!isRecord(input)) return input;
+  const job = omit(input, REPORTED_BY_JOBS);
+  if (Array.isArray(job.functions)) {
+    job.functions = job.functions.map((fn) => (isRecord(fn) ? omit(fn, REPORTED_BY_FUNCTIONS) : fn));
+  }
+  return job;
+}
+
+function omit(record: Record<string, unknown>, names: ReadonlySet<string>): Record<string, unknown> {
+  // `null` means "not given" for every optional field, as it does in what we report.
+  return Object.fromEntries(Object.entries(record).filter(([key, value]) => !names.has(key) && value !== null));
+}
+
+/** What is wrong, in words that follow the path: "/functions/0/name is required". */
+function messageOf(error: ValueError): string {
+  const schema: TSchema = error.schema;
+  if (error.type === ValueErrorType.ObjectRequiredProperty) return "is required";
+  if (error.type === ValueErrorType.ObjectAdditionalProperties) return "is not a known field";
+  if (schema.anyOf) return `must be ${schema.anyOf.map((one: TSchema) => JSON.stringify(one.const)).join(" or ")}`;
+  return error.message
+    .replace(/^Expected /, "must be ")
+    .replace("must be string length", "must have a length")
+    .replace("must be array length to be", "must have a length")
+    .replace(/(greater|less) or equal to/, (_, word) => (word === "greater" ? "of at least" : "of at most"))
+    .replace("to be of", "of");
+}
+
+export function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,125 @@
+/**
+ * The state of a job as it is stored: one MessagePack map per job in bucket `jobs`. Times are ms since 1970.
+ * What users see is made from it by `view.ts`.
+ */
+import type { Encoding } from "./encoding.ts";
+import type { FunctionSpec } from "./schema.ts";
+
+/** Why a function, an attempt or a job failed. `code` is stable; `name` and `message` are the worker's own words. */
+export interface Failure {
+  code: FailureCode;
+  name: string;
+  message: string;
+  stack?: string;
+}
+
+export type FailureCode =
+  /** the handler threw, or the service answered with an error */
+  | "function_failed"
+  /** the attempt took longer than the function's timeout */
+  | "attempt_timeout"
+  /** workers kept disappearing in the middle of attempts of this function */
+  | "attempt_lost"
+  /** the job took longer than its timeout */
+  | "job_timeout"
+  /** an invocation, a result or the state of the job would be larger than the server's limit */
+  | "payload_too_large"
+  /** the submission could not be decoded or is not a valid job */
+  | "invalid_submission";
+
+export interface FunctionState extends FunctionSpec {
+  /** Executions begun, as far as is recorded: 1 after a first success. */
+  retry_count: number;
+  /** Attempts that ended in a failure; `retry_limit` limits these. Absent is 0. */
+  failures?: number;
+  /** Attempts whose worker disappeared; these use up no retry but have a limit of their own. Absent is 0. */
+  lost?: number;
+  started_at?: number;
+  finished_at?: number;
+  result?: unknown;
+  /** The failure of the newest attempt that failed; gone after a success. */
+  error?: Failure;
+}
+
+interface JobFields {
+  job_id: string;
+  name: string;
+  data: unknown;
+  functions: FunctionState[];
+  /** Index of the function being run; stays at the last one when the job is done. */
+  current_function: number;
+  /** Number, from 1, of the attempt of the current function that is live or comes next. */
+  attempt: number;
+  encoding: Encoding;
+  created_at: number;
+  scheduled_at: number;
+  started_at?: number;
+  timeout_ms?: number;
+  deadline_at?: number;
+  /** Sequence of the submission in stream JOBS: tells its redelivery from another submission with the same id. */
+  sequence: number;
+  /** Which token keeps the job alive: 0 is the submission, n the n-th timer. */
+  token: number;
+  /** Number of commits so far, and who made the last: together they tell one's own lost ack from a stranger's write. */
+  version: number;
+  writer: string;
+}
+
+export type LivePhase =
+  | { state: "scheduled" }
+  | { state: "pending" }
+  | { state: "running" }
+  | { state: "waiting"; waiting_for: WaitReason; due_at: number };
+
+export type EndPhase =
+  | { state: "completed"; finished_at: number }
+  | { state: "failed"; finished_at: number; error: Failure }
+  | { state: "cancelled"; finished_at: number };
+
+export type WaitReason = "backoff" | "worker";
+
+export type LiveJob = JobFields & LivePhase;
+export type EndedJob = JobFields & EndPhase;
+export type JobState = LiveJob | EndedJob;
+export type StateName = JobState["state"];
+
+export const STATE_NAMES: readonly StateName[] = [
+  "scheduled",
+  "pending",
+  "running",
+  "waiting",
+  "completed",
+  "failed",
+  "cancelled",
+];
+
+export function isEnded(job: JobState): job is EndedJob {
+  return job.state === "completed" || job.state === "failed" || job.state === "cancelled";
+}
+
+/** The function being run. */
+export function currentFunction(job: JobState): FunctionState {
+  const fn = job.functions[job.current_function];
+  if (!fn) throw new RangeError(`job ${job.job_id} has no function ${job.current_function}`);
+  return fn;
+}
+
+/** When nothing is to be done before it: the start time, the end of the wait, or 0 for "now". */
+export function dueAt(job: LiveJob): number {
+  switch (job.state) {
+    case "scheduled":
+      return job.scheduled_at;
+    case "waiting":
+      return job.due_at;
+    case "pending":
+    case "running":
+      return 0;
+    default:
+      return unreachable(job);
+  }
+}
+
+/** The compiler's proof that a switch is complete; throws if a value from outside gets here all the same. */
+export function unreachable(value: never): never {
+  throw new TypeError(`unexpected value ${JSON.stringify(value)}`);
+}
