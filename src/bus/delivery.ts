@@ -6,6 +6,7 @@ export class Delivery {
   readonly subject: string;
   readonly data: Uint8Array;
   readonly headers: Msg["headers"];
+  readonly stream: string;
   /** Sequence in its stream. */
   readonly sequence: number;
   /** 1 for the first delivery. */
@@ -24,6 +25,7 @@ export class Delivery {
     const tokens = this.#reply.split(".");
     // $JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<time ns>.<pending>[.<random>]
     const offset = tokens.length > 9 ? 6 : 4;
+    this.stream = tokens[offset - 2] ?? "";
     this.deliveries = Number(tokens[offset]);
     this.sequence = Number(tokens[offset + 1]);
     this.storedAt = Math.floor(Number(tokens[offset + 3]) / 1_000_000);

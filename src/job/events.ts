@@ -62,6 +62,11 @@ export function endEvent(state: EndedJob): JobEvent {
   }
 }
 
+/** Whether the event tells of the end of its job. */
+export function isEndEvent(event: JobEvent): boolean {
+  return event.type === "completed" || event.type === "failed" || event.type === "cancelled";
+}
+
 export function iso(ms: number): string {
   return new Date(ms).toISOString();
 }

@@ -104,6 +104,12 @@ export function currentFunction(job: JobState): FunctionState {
   return fn;
 }
 
+/** The job without anything that users put into it but names: what is left when it does not fit into a message. */
+export function withoutPayloads<S extends JobState>(job: S): S {
+  const functions = job.functions.map(({ args: _args, result: _result, ...fn }) => fn);
+  return { ...job, data: null, functions };
+}
+
 /** When nothing is to be done before it: the start time, the end of the wait, or 0 for "now". */
 export function dueAt(job: LiveJob): number {
   switch (job.state) {

@@ -1,0 +1,187 @@
+/**
+ * Sends invocations to `fn.<name>` and keeps those for which no worker has room: one line per function, first come
+ * first served, so that functions without workers hold up nobody else.
+ *
+ * P1  An attempt has at most one outcome; after `cancel()` it has none.
+ * P2  "No room" (503 no responders, 429) is no attempt: it uses up no retry and goes back to the head of its line.
+ * P3  An attempt of a function whose workers send heartbeats is lost when three of them are missing. While we are
+ *     disconnected, or were stopped, silence proves nothing.
+ * P4  At most `limit` invocations of a function are in flight (see `FunctionLine`).
+ */
+import type { Bus } from "../bus/connection.ts";
+import { discoverServices } from "../bus/service.ts";
+import { afterPrefix, FUNCTION_PREFIX, ROOM } from "../bus/subjects.ts";
+import { isRecord } from "../job/schema.ts";
+import { currentFunction, type Failure, type LiveJob } from "../job/state.ts";
+import { Attempt, type AttemptListener } from "./attempt.ts";
+import { FunctionLine } from "./function-line.ts";
+import type { Lifecycle } from "./lifecycle.ts";
+
+export interface DispatcherOptions {
+  /** A worker's heartbeat interval; three missing ones are a lost attempt. Default 1,500 ms. */
+  heartbeatMs?: number;
+  /** An attempt that has lasted this long is told and recorded as started. Default 100 ms. */
+  recordStartMs?: number;
+  /** The timeout of a function that has none, where its worker sends no heartbeats. Default 30 minutes. */
+  silentTimeoutMs?: number;
+  /** How long a function may be without any worker before its jobs wait outside of memory. Default 30 s. */
+  roomWaitMs?: number;
+}
+
+const WATCH_MS = 100;
+/** Function names come from users: the memory of who sends heartbeats is limited. */
+const MAX_KNOWN_FUNCTIONS = 10_000;
+
+export class Dispatcher {
+  readonly #bus: Bus;
+  readonly #lifecycle: Lifecycle;
+  readonly #options: Required<DispatcherOptions>;
+  readonly #lines = new Map<string, FunctionLine>();
+  /** Functions served by workers that send heartbeats. */
+  readonly #heartbeating = new Set<string>();
+  readonly #watchdog: NodeJS.Timeout;
+  readonly #stops: (() => void)[];
+  #lastWatch = performance.now();
+  #discovery: Promise<void> | undefined;
+
+  constructor(bus: Bus, lifecycle: Lifecycle, options: DispatcherOptions = {}) {
+    this.#bus = bus;
+    this.#lifecycle = lifecycle;
+    this.#options = {
+      heartbeatMs: 1_500,
+      recordStartMs: 100,
+      silentTimeoutMs: 30 * 60_000,
+      roomWaitMs: 30_000,
+      ...options,
+    };
+    const rooms = bus.nc.subscribe(ROOM, { callback: (_, message) => this.#onRoom(message.data) });
+    this.#stops = [() => rooms.unsubscribe(), bus.onReconnected(() => this.#onReconnected())];
+    this.#watchdog = setInterval(() => setImmediate(() => this.#watch()), WATCH_MS);
+  }
+
+  /** Runs the current attempt of the job's current function, as soon as a worker has room. */
+  dispatch(job: LiveJob, listener: AttemptListener): Attempt {
+    const attempt = new Attempt(job, listener);
+    this.#lineOf(currentFunction(job).name).add(attempt);
+    return attempt;
+  }
+
+  close(): void {
+    clearInterval(this.#watchdog);
+    for (const stop of this.#stops) stop();
+    for (const line of this.#lines.values()) line.close();
+    this.#lines.clear();
+  }
+
+  #lineOf(name: string): FunctionLine {
+    const known = this.#lines.get(name);
+    if (known) return known;
+    const line = new FunctionLine(name, this.#bus, {
+      onHeartbeat: () => this.#remember(name),
+      onTrouble: (error) => this.#lifecycle.emit("trouble", { what: `cannot send invocations of ${name}`, error }),
+    });
+    this.#lines.set(name, line);
+    if (!this.#heartbeating.has(name)) this.#discover();
+    return line;
+  }
+
+  #remember(name: string): void {
+    if (this.#heartbeating.size >= MAX_KNOWN_FUNCTIONS) this.#heartbeating.clear();
+    this.#heartbeating.add(name);
+  }
+
+  /** Asks who serves what: workers that announced themselves before we listened. One question at a time. */
+  #discover(): void {
+    this.#discovery ??= this.#askServices().finally(() => {
+      this.#discovery = undefined;
+    });
+  }
+
+  async #askServices(): Promise<void> {
+    try {
+      for (const service of await discoverServices(this.#bus)) {
+        if (!service.metadata?.heartbeat_ms) continue;
+        for (const endpoint of service.endpoints) {
+          const name = afterPrefix(endpoint.subject, FUNCTION_PREFIX);
+          if (name !== undefined) this.#remember(name);
+        }
+      }
+    } catch (error) {
+      this.#lifecycle.emit("trouble", { what: "cannot ask which workers there are", error });
+    }
+  }
+
+  #onRoom(data: Uint8Array): void {
+    const room = parseRoom(data);
+    if (!room) return;
+    for (const name of room.functions) {
+      this.#remember(name);
+      this.#lines.get(name)?.onRoom(room.slots);
+    }
+  }
+
+  #onReconnected(): void {
+    this.#forgive();
+    for (const line of this.#lines.values()) line.retry();
+  }
+
+  /** P3: what we could not have heard counts as heard. */
+  #forgive(): void {
+    const now = performance.now();
+    for (const line of this.#lines.values()) for (const attempt of line.inFlight) attempt.heardAt = now;
+  }
+
+  #watch(): void {
+    const now = performance.now();
+    const pausedMs = now - this.#lastWatch;
+    this.#lastWatch = now;
+    if (!this.#bus.connected) return;
+    if (pausedMs > 10 * WATCH_MS) {
+      this.#forgive();
+      return;
+    }
+    for (const [name, line] of this.#lines) {
+      this.#watchLine(name, line, now);
+      if (line.idle) this.#lines.delete(name);
+    }
+  }
+
+  #watchLine(name: string, line: FunctionLine, now: number): void {
+    const { heartbeatMs, recordStartMs, silentTimeoutMs, roomWaitMs } = this.#options;
+    const heartbeats = this.#heartbeating.has(name);
+    for (const attempt of line.inFlight) {
+      const age = now - attempt.sentAt;
+      if (!attempt.started && age >= recordStartMs) attempt.start();
+      const timeoutMs = attempt.timeoutMs ?? (heartbeats ? undefined : silentTimeoutMs);
+      if (timeoutMs !== undefined && age >= timeoutMs) {
+        line.end(attempt, (listener) => listener.onFailed(timeoutFailure(timeoutMs), true, undefined));
+      } else if (heartbeats && now - attempt.heardAt >= 3 * heartbeatMs) {
+        line.end(attempt, (listener) => listener.onLost());
+      }
+    }
+    if (line.withoutWorkerMs(now) >= roomWaitMs) line.releaseWaiting();
+    else line.probe(now);
+  }
+}
+
+function timeoutFailure(timeoutMs: number): Failure {
+  return { code: "attempt_timeout", name: "AttemptTimeout", message: `no result within ${timeoutMs} ms` };
+}
+
+interface Room {
+  functions: string[];
+  slots: number;
+}
+
+/** Anyone may publish on the subject; what is no announcement is ignored, because nothing depends on one. */
+function parseRoom(data: Uint8Array): Room | undefined {
+  try {
+    const room: unknown = JSON.parse(Buffer.from(data).toString());
+    if (!isRecord(room) || !Array.isArray(room.functions)) return undefined;
+    const functions = room.functions.filter((name) => typeof name === "string").slice(0, 1_000);
+    const slots = typeof room.slots === "number" && room.slots > 0 ? Math.min(room.slots, 100_000) : 1;
+    return { functions, slots };
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,210 @@
+/**
+ * The line of one function: what is in flight, what waits, and how many may be in flight.
+ *
+ * How many workers have how much room is not known, so the line finds out as TCP does: `limit` grows by one with each
+ * result until a worker refuses, then stays at what was accepted. A result makes room for one more, an announcement
+ * of a worker for as many as it says; besides, the line is probed with one invocation now and then.
+ */
+import type { Msg } from "nats";
+import type { Bus } from "../bus/connection.ts";
+import { attemptTimeoutMs, encodeInvocation, readReply } from "../bus/invocation.ts";
+import { functionSubject } from "../bus/subjects.ts";
+import { type AsyncError, isAsyncError } from "../job/errors.ts";
+import type { Attempt, AttemptListener } from "./attempt.ts";
+import { Queue } from "./queue.ts";
+
+const FIRST_LIMIT = 32;
+const MAX_LIMIT = 100_000;
+/** How often an invocation is sent again at once before its line is blocked. */
+const TRIES_PER_TURN = 4;
+const FIRST_PROBE_MS = 50;
+const MAX_PROBE_MS = 500;
+
+export interface LineObserver {
+  /** A worker of the function sent a heartbeat. */
+  onHeartbeat(): void;
+  /** Sending fails for a reason of the bus; once per spell. */
+  onTrouble(error: AsyncError): void;
+}
+
+export class FunctionLine {
+  readonly inFlight = new Set<Attempt>();
+  readonly #bus: Bus;
+  readonly #subject: string;
+  readonly #observer: LineObserver;
+  readonly #waiting = new Queue<Attempt>((attempt) => attempt.enqueuedAt);
+  #limit = FIRST_LIMIT;
+  /** No worker has refused since the limit was last known to be too low. */
+  #growing = true;
+  /** Nothing is sent until a result, an announcement or a probe. */
+  #blocked = false;
+  #probeMs = FIRST_PROBE_MS;
+  #probeAt = 0;
+  /** Since when there has been no worker at all; undefined while there is one. */
+  #noWorkerSince: number | undefined;
+  #troubled = false;
+
+  constructor(name: string, bus: Bus, observer: LineObserver) {
+    this.#subject = functionSubject(name);
+    this.#bus = bus;
+    this.#observer = observer;
+  }
+
+  /** Nothing is in flight or waits: the line can go. */
+  get idle(): boolean {
+    return this.inFlight.size === 0 && this.#waiting.size === 0;
+  }
+
+  add(attempt: Attempt): void {
+    this.#waiting.push(attempt);
+    this.#pump();
+  }
+
+  /** A worker says that it has room for `slots` more. */
+  onRoom(slots: number): void {
+    this.#growing = true;
+    this.#noWorkerSince = undefined;
+    this.#limit = Math.min(MAX_LIMIT, Math.max(this.#limit, this.inFlight.size + slots));
+    this.retry();
+  }
+
+  /** Something has changed that may have made room. */
+  retry(): void {
+    this.#blocked = false;
+    this.#probeMs = FIRST_PROBE_MS;
+    this.#pump();
+  }
+
+  /** Tries one invocation if the line has been blocked for long enough. */
+  probe(now: number): void {
+    if (this.#waiting.size === 0 || now < this.#probeAt) return;
+    if (!this.#blocked && this.inFlight.size < this.#limit) return;
+    this.#probeAt = now + this.#probeMs;
+    this.#probeMs = Math.min(MAX_PROBE_MS, this.#probeMs * 2);
+    this.#limit = Math.max(this.#limit, Math.min(MAX_LIMIT, this.inFlight.size + 1));
+    this.#blocked = false;
+    this.#pump(1);
+  }
+
+  /** For how long invocations have been waiting without a worker, in ms. */
+  withoutWorkerMs(now: number): number {
+    const head = this.#waiting.peek();
+    if (!head || this.#noWorkerSince === undefined || this.inFlight.size > 0) return 0;
+    return now - Math.max(this.#noWorkerSince, head.enqueuedAt);
+  }
+
+  /** Tells everything that waits that there is no room. */
+  releaseWaiting(): void {
+    for (let attempt = this.#waiting.shift(); attempt; attempt = this.#waiting.shift()) {
+      const { listener } = attempt;
+      attempt.listener = undefined;
+      listener?.onNoRoom();
+    }
+  }
+
+  /** Gives up on an attempt in flight and tells its listener the outcome. */
+  end(attempt: Attempt, tell: (listener: AttemptListener) => void): void {
+    if (!this.inFlight.delete(attempt)) return;
+    attempt.close();
+    const { listener } = attempt;
+    attempt.listener = undefined;
+    if (listener) tell(listener);
+    this.#pump();
+  }
+
+  close(): void {
+    for (const attempt of this.inFlight) attempt.close();
+    this.inFlight.clear();
+  }
+
+  #pump(most = MAX_LIMIT): void {
+    for (let left = most; left > 0 && !this.#blocked && this.inFlight.size < this.#limit; left--) {
+      const attempt = this.#waiting.shift();
+      if (!attempt) return;
+      if (attempt.cancelled) left += 1;
+      else this.#send(attempt);
+    }
+  }
+
+  #send(attempt: Attempt): void {
+    const now = Date.now();
+    const timeoutMs = attemptTimeoutMs(attempt.job, now);
+    const waiter = { onReply: (message: Msg) => this.#onReply(attempt, message), onTimeout: () => {} };
+    try {
+      const body = encodeInvocation(attempt.job, now);
+      attempt.sent(this.#bus.mux.open(this.#subject, body, undefined, waiter), timeoutMs);
+      attempt.leave = () => {
+        if (this.inFlight.delete(attempt)) this.#pump();
+      };
+      this.inFlight.add(attempt);
+      this.#troubled = false;
+    } catch (error) {
+      this.#onSendError(attempt, error);
+    }
+  }
+
+  #onSendError(attempt: Attempt, error: unknown): void {
+    if (!isAsyncError(error)) throw error;
+    if (error.code === "payload_too_large") {
+      const message = `the invocation does not fit into a message: ${error.message}`;
+      const { listener } = attempt;
+      attempt.listener = undefined;
+      listener?.onFailed({ code: "payload_too_large", name: "PayloadTooLarge", message }, false, undefined);
+      return;
+    }
+    this.#waiting.giveBack(attempt);
+    this.#blocked = true;
+    if (!this.#troubled) this.#observer.onTrouble(error);
+    this.#troubled = true;
+  }
+
+  /** Returns true when this was the last reply to be waited for. */
+  #onReply(attempt: Attempt, message: Msg): boolean {
+    const reply = readReply(message, attempt.job.encoding);
+    switch (reply.type) {
+      case "heartbeat":
+        attempt.heardAt = performance.now();
+        this.#observer.onHeartbeat();
+        if (reply.progress !== undefined) attempt.listener?.onProgress(reply.progress);
+        return false;
+      case "no_room":
+        this.#refused(attempt, reply.anyWorker);
+        return true;
+      case "result":
+        this.#accepted();
+        this.end(attempt, (listener) => listener.onSucceeded(reply.result));
+        return true;
+      case "error":
+        this.#accepted();
+        this.end(attempt, (listener) => listener.onFailed(reply.error, reply.retryable, reply.retryAfterMs));
+        return true;
+    }
+  }
+
+  #accepted(): void {
+    if (this.#growing && this.#limit < MAX_LIMIT) this.#limit += 1;
+    this.#blocked = false;
+    this.#noWorkerSince = undefined;
+    this.#probeMs = FIRST_PROBE_MS;
+  }
+
+  /** Nobody took it: it goes back to the head of the line. */
+  #refused(attempt: Attempt, anyWorker: boolean): void {
+    this.inFlight.delete(attempt);
+    attempt.close();
+    attempt.leave = undefined;
+    if (!attempt.cancelled) this.#waiting.giveBack(attempt);
+    attempt.refusals += 1;
+    // A worker that refuses has left the queue group, so the next one may well have room.
+    if (anyWorker && attempt.refusals % TRIES_PER_TURN !== 0) {
+      this.#pump();
+      return;
+    }
+    this.#growing = false;
+    this.#limit = Math.max(1, this.inFlight.size);
+    this.#blocked = true;
+    this.#probeAt = Math.max(this.#probeAt, performance.now() + this.#probeMs);
+    if (anyWorker || this.inFlight.size > 0) this.#noWorkerSince = undefined;
+    else this.#noWorkerSince ??= performance.now();
+  }
+}

@@ -1,0 +1,337 @@
+/**
+ * The single live owner of one active job inside a supervisor: feeds what happens into the state machine, commits the
+ * state, then does what the machine says. It decides nothing itself.
+ *
+ * A1  One event after the other; what happens while a commit is in flight waits and is then committed together.
+ * A2  Commit before effect: nothing is invoked, scheduled, told or released before the state that says so is stored.
+ * A3  It writes only on the revision it has read or written last. If that fails, it stops without a trace: someone
+ *     else owns the job. Its own write whose answer was lost is recognised by `writer` and `version`.
+ * A4  Its lease ends only when the next token (a durable timer) or the end of the job is stored.
+ */
+import type { Bus } from "../bus/connection.ts";
+import type { EventLog } from "../bus/event-log.ts";
+import type { JobStore } from "../bus/job-store.ts";
+import type { Timers } from "../bus/timers.ts";
+import { isEndEvent, type JobEvent } from "../job/events.ts";
+import { type Effect, type Event, placeSleep, reduce, type Transition } from "../job/machine.ts";
+import { type Failure, isEnded, type JobState, type LiveJob, unreachable, withoutPayloads } from "../job/state.ts";
+import type { Attempt, AttemptListener } from "./attempt.ts";
+import type { Dispatcher } from "./dispatcher.ts";
+import type { Lease } from "./lease.ts";
+import type { Lifecycle, ReleaseReason } from "./lifecycle.ts";
+import { pause, untilDone } from "./retrying.ts";
+
+export interface ActorContext {
+  bus: Bus;
+  store: JobStore;
+  timers: Timers;
+  eventLog: EventLog;
+  dispatcher: Dispatcher;
+  lifecycle: Lifecycle;
+  /** Unique to this process's supervisor. */
+  writer: string;
+  /** A wait longer than this is spent outside of memory. */
+  parkAfterMs: number;
+  /** How long a job without a worker is parked before it is tried again. */
+  roomRetryMs: number;
+}
+
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+/** How long to set a timer for: it may go off early (by a rounding, or because none reaches that far) but not late. */
+function timerMs(at: number): number {
+  return Math.min(MAX_TIMER_MS, Math.max(0, at - Date.now()));
+}
+
+function failedBySize(state: JobState): boolean {
+  return state.state === "failed" && state.error.code === "payload_too_large";
+}
+
+export class JobActor {
+  readonly jobId: string;
+  readonly lease: Lease;
+  readonly #context: ActorContext;
+  readonly #goneListeners: (() => void)[] = [];
+  /** The state as committed, and its revision. */
+  #state: JobState;
+  #revision: number;
+  #mailbox: Event[] = [];
+  #busy = false;
+  #attempt: Attempt | undefined;
+  #sleep: NodeJS.Timeout | undefined;
+  #deadline: NodeJS.Timeout | undefined;
+  #draining = false;
+  #gone = false;
+
+  /** `state` is stored as `revision`. */
+  constructor(context: ActorContext, lease: Lease, state: JobState, revision: number) {
+    this.#context = context;
+    this.jobId = state.job_id;
+    this.lease = lease;
+    this.#state = state;
+    this.#revision = revision;
+  }
+
+  /** Calls `listener` once, when the job has left this actor for whatever reason. Listeners are called in order. */
+  whenGone(listener: () => void): void {
+    if (this.#gone) listener();
+    else this.#goneListeners.push(listener);
+  }
+
+  /** Takes over a job as it is. */
+  resume(): void {
+    this.#post({ type: "resumed" });
+  }
+
+  /** Goes on with the effects of the transition that made the job. */
+  begin(effects: Effect[]): void {
+    this.#busy = true;
+    void this.#work(effects);
+  }
+
+  /**
+   * Lets the attempt in flight end and be committed, then hands the job over. One that only waits goes at once.
+   * To be called again now and then: a worker may have refused the attempt in the meantime.
+   */
+  drain(): void {
+    this.#draining = true;
+    if (!this.#attempt?.inFlight && !this.#busy) this.handOver();
+  }
+
+  /** Gives the job to another supervisor now. An attempt in flight will be run again there. */
+  handOver(): void {
+    if (this.#gone) return;
+    if (!isEnded(this.#state)) this.lease.handOver();
+    this.#leave("handed_over");
+  }
+
+  #post(event: Event): void {
+    if (this.#gone) return;
+    this.#mailbox.push(event);
+    if (this.#busy) return;
+    this.#busy = true;
+    void this.#work();
+  }
+
+  async #work(first: Effect[] = []): Promise<void> {
+    try {
+      await this.#perform(first);
+      while (this.#mailbox.length > 0 && !this.#gone) {
+        const events = this.#mailbox;
+        this.#mailbox = [];
+        const { state, effects } = this.#reduceAll(events);
+        if (state === this.#state || (await this.#commit(state))) await this.#perform(effects);
+      }
+      this.#busy = false;
+    } catch (error) {
+      // What can fail is handled where it fails, so this is a fault of ours. It must not take other jobs along: this
+      // one is left alone, and its lease, no longer extended, brings it to a fresh actor.
+      this.#trouble("unexpected failure", error);
+      this.#leave("handed_over");
+    }
+  }
+
+  #reduceAll(events: Event[]): Transition {
+    const now = Date.now();
+    let state = this.#state;
+    const effects: Effect[] = [];
+    for (const event of events) {
+      const next = reduce(state, event, now);
+      state = next.state;
+      effects.push(...next.effects);
+    }
+    return placeSleep({ state, effects }, now, this.#context.parkAfterMs);
+  }
+
+  /** Stores the state (A3). Returns false if its effects are not to be done. */
+  async #commit(state: JobState): Promise<boolean> {
+    const { store, bus, writer } = this.#context;
+    let next: JobState = { ...state, version: this.#state.version + 1, writer };
+    for (let failures = 0; !this.#gone; failures++) {
+      const outcome = await store.commit(next, this.#revision);
+      switch (outcome.type) {
+        case "stored":
+          this.#committed(next, outcome.revision);
+          return true;
+        case "refused":
+          if (!failedBySize(next)) {
+            this.#post(this.#tooLarge(outcome.cause.message));
+            return false;
+          }
+          next = withoutPayloads(next);
+          continue;
+        case "unknown":
+          if (failures === 0) this.#trouble("cannot commit", outcome.cause);
+          await pause(bus, failures);
+          break;
+        case "conflict":
+          break;
+        default:
+          return unreachable(outcome);
+      }
+      const found = await this.#compare(next);
+      if (found === "written") return true;
+      if (found === "superseded") return false;
+    }
+    return false;
+  }
+
+  /** After a commit with an unclear outcome: what does the store say? */
+  async #compare(next: JobState): Promise<"written" | "unchanged" | "superseded" | "unreadable"> {
+    try {
+      const stored = await this.#context.store.get(this.jobId);
+      if (stored?.revision === this.#revision) return "unchanged";
+      if (stored?.state?.writer === next.writer && stored.state.version === next.version) {
+        this.#committed(next, stored.revision);
+        return "written";
+      }
+      // Someone else's write. Where the job has ended its token can go; otherwise it is the other owner's.
+      if (stored?.state && isEnded(stored.state)) this.lease.release();
+      this.#leave("superseded");
+      return "superseded";
+    } catch (error) {
+      this.#trouble("cannot read back a commit", error);
+      return "unreadable";
+    }
+  }
+
+  #committed(state: JobState, revision: number): void {
+    this.#state = state;
+    this.#revision = revision;
+  }
+
+  /** The state does not fit into a message: the result that made it grow cannot be kept, so the attempt has failed. */
+  #tooLarge(why: string): Event {
+    const { current_function: index, attempt } = this.#state;
+    const message = `the state of the job with this result does not fit into a message: ${why}`;
+    const error: Failure = { code: "payload_too_large", name: "PayloadTooLarge", message };
+    return { type: "failed", index, attempt, error, retryable: false, random: 0 };
+  }
+
+  async #perform(effects: Effect[]): Promise<void> {
+    for (const effect of effects) {
+      if (this.#gone) return;
+      switch (effect.type) {
+        case "invoke":
+          this.#invoke();
+          break;
+        case "sleep":
+          this.#sleepUntil(effect.until);
+          break;
+        case "park":
+          await this.#park(effect.until, effect.token);
+          break;
+        case "tell":
+          await this.#tell(effect.event);
+          break;
+        case "settle":
+          this.lease.release();
+          this.#leave("ended");
+          break;
+        default:
+          unreachable(effect);
+      }
+    }
+  }
+
+  #invoke(): void {
+    if (isEnded(this.#state)) return;
+    if (this.#draining) {
+      this.handOver();
+      return;
+    }
+    this.#watchDeadline(this.#state);
+    this.#attempt = this.#context.dispatcher.dispatch(this.#state, this.#listen(this.#state));
+  }
+
+  #listen(job: LiveJob): AttemptListener {
+    const ref = { index: job.current_function, attempt: job.attempt };
+    const name = job.functions[job.current_function]?.name ?? "";
+    return {
+      onStarted: () => this.#post({ type: "started", ...ref }),
+      onProgress: (progress) => {
+        const at = new Date().toISOString();
+        this.#publish({
+          type: "progress",
+          job_id: job.job_id,
+          job_name: job.name,
+          at,
+          function: name,
+          ...ref,
+          progress,
+        });
+      },
+      onSucceeded: (result) => this.#post({ type: "succeeded", ...ref, result }),
+      onFailed: (error, retryable, retryAfterMs) => {
+        const after = retryAfterMs === undefined ? {} : { retryAfterMs };
+        this.#post({ type: "failed", ...ref, error, retryable, ...after, random: Math.random() });
+      },
+      onLost: () => this.#post({ type: "lost", ...ref }),
+      onNoRoom: () => this.#post({ type: "no_room", ...ref, retryAt: Date.now() + this.#context.roomRetryMs }),
+    };
+  }
+
+  #sleepUntil(until: number): void {
+    if (this.#draining) {
+      this.handOver();
+      return;
+    }
+    this.#sleep = setTimeout(() => this.#post({ type: "due" }), timerMs(until));
+  }
+
+  #watchDeadline(job: LiveJob): void {
+    const deadline = job.deadline_at;
+    if (deadline === undefined || this.#deadline) return;
+    this.#deadline = setTimeout(() => {
+      this.#deadline = undefined;
+      if (Date.now() >= deadline) this.#post({ type: "expired" });
+      else if (!this.#gone) this.#watchDeadline(job);
+    }, timerMs(deadline));
+  }
+
+  async #park(until: number, token: number): Promise<void> {
+    const schedule = () => this.#context.timers.schedule(this.jobId, until, token);
+    if (!(await this.#insist("cannot set the timer", schedule))) return;
+    this.lease.release();
+    this.#leave("parked");
+  }
+
+  /** The end of a job is recorded before its token goes; all else is told and not waited for. */
+  async #tell(event: JobEvent): Promise<void> {
+    if (!isEndEvent(event)) {
+      this.#publish(event);
+      return;
+    }
+    this.#context.lifecycle.emit("job", event);
+    await this.#insist("cannot record the end", () => this.#context.eventLog.record(event));
+  }
+
+  #publish(event: JobEvent): void {
+    this.#context.lifecycle.emit("job", event);
+    this.#context.eventLog.publish(event);
+  }
+
+  #insist(what: string, call: () => Promise<void>): Promise<boolean> {
+    return untilDone(
+      this.#context.bus,
+      () => this.#gone,
+      (error) => this.#trouble(what, error),
+      call,
+    );
+  }
+
+  #leave(why: ReleaseReason): void {
+    if (this.#gone) return;
+    this.#gone = true;
+    this.#mailbox = [];
+    clearTimeout(this.#sleep);
+    clearTimeout(this.#deadline);
+    this.#attempt?.cancel();
+    this.#context.lifecycle.emit("released", this.jobId, why);
+    for (const listener of this.#goneListeners) listener();
+  }
+
+  #trouble(what: string, error: unknown): void {
+    this.#context.lifecycle.emit("trouble", { what, jobId: this.jobId, error });
+  }
+}

@@ -1,0 +1,39 @@
+/** What a supervisor does, as typed events inside its process: the logger, tests and metrics listen. */
+import { EventEmitter } from "node:events";
+import type typedEmitter from "typed-emitter";
+import type { JobEvent, RejectedEvent } from "../job/events.ts";
+
+export type LifecycleEvents = {
+  /** Something happened to a job; the same is published on the bus. */
+  job: (event: JobEvent | RejectedEvent) => void;
+  /** A job became live in this supervisor: new, or taken over from the store. */
+  claimed: (jobId: string, how: "new" | "resumed") => void;
+  /** A job left this supervisor's memory. */
+  released: (jobId: string, why: ReleaseReason) => void;
+  /** A submission repeated the id of a job that exists; it was dropped. */
+  repeated: (jobId: string) => void;
+  /** Something went wrong that will be tried again. */
+  trouble: (trouble: Trouble) => void;
+};
+
+export type ReleaseReason =
+  /** it has ended */
+  | "ended"
+  /** a durable timer brings it back */
+  | "parked"
+  /** another supervisor, or a cancellation, has written its state */
+  | "superseded"
+  /** given back for another supervisor to take */
+  | "handed_over";
+
+export interface Trouble {
+  what: string;
+  jobId?: string;
+  error?: unknown;
+}
+
+export type Lifecycle = typedEmitter.default<LifecycleEvents>;
+
+export function createLifecycle(): Lifecycle {
+  return new EventEmitter() as Lifecycle;
+}

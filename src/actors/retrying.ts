@@ -1,0 +1,37 @@
+import { setTimeout as delay } from "node:timers/promises";
+import type { Bus } from "../bus/connection.ts";
+import { isAsyncError } from "../job/errors.ts";
+
+const FIRST_DELAY_MS = 50;
+const MAX_DELAY_MS = 2_000;
+
+/**
+ * Repeats an idempotent call until it succeeds, however long the bus is away.
+ *
+ * @param onTrouble told of the first failure
+ * @returns false if `stopped()` became true first
+ */
+export async function untilDone(
+  bus: Bus,
+  stopped: () => boolean,
+  onTrouble: (error: unknown) => void,
+  call: () => Promise<void>,
+): Promise<boolean> {
+  for (let failures = 0; !stopped(); failures++) {
+    try {
+      await call();
+      return true;
+    } catch (error) {
+      if (!isAsyncError(error)) throw error;
+      if (failures === 0) onTrouble(error);
+      await pause(bus, failures);
+    }
+  }
+  return false;
+}
+
+/** Waits before the next try: for the connection if it is gone, then with backoff and jitter. */
+export async function pause(bus: Bus, failures: number): Promise<void> {
+  await bus.whenConnected(MAX_DELAY_MS);
+  await delay(Math.random() * Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** failures));
+}

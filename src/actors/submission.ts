@@ -1,0 +1,77 @@
+/** From a message of stream JOBS to the first transition of a job. */
+import { decode, encodingOf } from "../bus/codec.ts";
+import type { Delivery } from "../bus/delivery.ts";
+import type { Waiting } from "../bus/job-list.ts";
+import { afterPrefix, SUBMIT } from "../bus/subjects.ts";
+import { AsyncError, isAsyncError } from "../job/errors.ts";
+import { createFailedJob, createJob, type Origin, type Transition } from "../job/machine.ts";
+import { chosenJobIdProblem, jobIdOfSequence, jobIdProblem } from "../job/names.ts";
+import { isRecord, parseSubmission } from "../job/schema.ts";
+import type { Failure } from "../job/state.ts";
+
+export type ReadSubmission =
+  | { type: "job"; jobId: string; first: (now: number) => Transition }
+  /** No id can be had: there is nothing to record it under. */
+  | { type: "rejected"; jobId: string; reason: string };
+
+/**
+ * Reads a submission. One that is no valid job becomes a failed job, unless its subject names an impossible id.
+ *
+ * The id is that of the subject, else that of the body, else made from the sequence in the stream.
+ */
+export function readSubmission({ data, sequence, storedAt, subject }: Waiting): ReadSubmission {
+  const ofSubject = afterPrefix(subject, SUBMIT);
+  const problem = ofSubject === undefined ? undefined : chosenJobIdProblem(ofSubject);
+  if (problem !== undefined) {
+    return { type: "rejected", jobId: jobIdOfSequence(sequence), reason: `the job id in the subject ${problem}` };
+  }
+  const origin: Origin = {
+    jobId: ofSubject ?? jobIdOfSequence(sequence),
+    encoding: encodingOf(data),
+    createdAt: storedAt,
+    sequence,
+  };
+  let body: unknown;
+  try {
+    body = decode(data);
+    const ofBody = isRecord(body) ? body.job_id : undefined;
+    if (ofSubject === undefined && typeof ofBody === "string" && chosenJobIdProblem(ofBody) === undefined) {
+      origin.jobId = ofBody;
+    }
+    const submission = parseSubmission(body);
+    if (submission.job_id !== undefined && submission.job_id !== origin.jobId) {
+      throw new AsyncError(
+        "invalid_submission",
+        `the body names job ${submission.job_id}, the subject ${origin.jobId}`,
+      );
+    }
+    return { type: "job", jobId: origin.jobId, first: (now) => createJob(submission, origin, now) };
+  } catch (error) {
+    if (!isAsyncError(error)) throw error;
+    const failure: Failure = { code: "invalid_submission", name: error.name, message: error.message };
+    return { type: "job", jobId: origin.jobId, first: (now) => createFailedJob(failure, nameOf(body), origin, now) };
+  }
+}
+
+/** The failed job that stands for a submission whose state would not fit into a message. */
+export function oversizedJob(first: Transition, why: string, now: number): Transition {
+  const { job_id, encoding, created_at, sequence, name } = first.state;
+  const error: Failure = {
+    code: "payload_too_large",
+    name: "PayloadTooLarge",
+    message: `the job is too large to be stored: ${why}`,
+  };
+  return createFailedJob(error, name, { jobId: job_id, encoding, createdAt: created_at, sequence }, now);
+}
+
+function nameOf(body: unknown): string {
+  return isRecord(body) && typeof body.name === "string" ? body.name.slice(0, 256) : "";
+}
+
+/** The job id that a wake is for. @throws AsyncError `invalid_job_id` */
+export function jobIdOfWake(delivery: Delivery, prefix: string): string {
+  const id = afterPrefix(delivery.subject, prefix) ?? "";
+  const problem = jobIdProblem(id);
+  if (problem !== undefined) throw new AsyncError("invalid_job_id", `the job id of a wake ${problem}`);
+  return id;
+}

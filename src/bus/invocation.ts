@@ -1,0 +1,127 @@
+/** The messages of an attempt: the invocation, and what a worker may reply. */
+import type { Msg } from "nats";
+import type { Encoding } from "../job/encoding.ts";
+import { isAsyncError } from "../job/errors.ts";
+import { iso } from "../job/events.ts";
+import { isRecord, MAX_DURATION_MS } from "../job/schema.ts";
+import { currentFunction, type Failure, type LiveJob } from "../job/state.ts";
+import { decode, decodeReply, encode } from "./codec.ts";
+import { isNoResponders } from "./mux.ts";
+
+export const ERROR_HEADER = "Nats-Service-Error";
+export const ERROR_CODE_HEADER = "Nats-Service-Error-Code";
+export const STATUS_HEADER = "Async-Status";
+/** The service error code of a worker that has no room now: not an attempt. */
+export const NO_ROOM_CODE = "429";
+
+/** The body of an invocation. `data`, `args` and `results` are as submitted and as returned. */
+export interface Invocation {
+  job_id: string;
+  job_name: string;
+  function: string;
+  /** Index of the function in the job. */
+  index: number;
+  /** From 1. */
+  attempt: number;
+  args: unknown;
+  data: unknown;
+  /** Results of the functions before this one, in order. */
+  results: unknown[];
+  /** When the attempt is given up, ISO 8601 by the supervisor's clock; null if never. */
+  deadline: string | null;
+  /** The same as a duration from now, for workers whose clock differs. */
+  timeout_ms: number | null;
+}
+
+/** How long the attempt may take from `now`: the function's timeout, or what is left of the job's. */
+export function attemptTimeoutMs(job: LiveJob, now: number): number | undefined {
+  const left = job.deadline_at === undefined ? Number.POSITIVE_INFINITY : Math.max(0, job.deadline_at - now);
+  const timeout = Math.min(currentFunction(job).timeout_ms ?? Number.POSITIVE_INFINITY, left);
+  return timeout === Number.POSITIVE_INFINITY ? undefined : timeout;
+}
+
+export function encodeInvocation(job: LiveJob, now: number): Uint8Array {
+  const fn = currentFunction(job);
+  const timeoutMs = attemptTimeoutMs(job, now);
+  const body: Invocation = {
+    job_id: job.job_id,
+    job_name: job.name,
+    function: fn.name,
+    index: job.current_function,
+    attempt: job.attempt,
+    args: fn.args ?? null,
+    data: job.data,
+    results: job.functions.slice(0, job.current_function).map((one) => one.result ?? null),
+    deadline: timeoutMs === undefined ? null : iso(now + timeoutMs),
+    timeout_ms: timeoutMs ?? null,
+  };
+  return encode(body, job.encoding);
+}
+
+export type WorkerReply =
+  | { type: "result"; result: unknown }
+  | { type: "error"; error: Failure; retryable: boolean; retryAfterMs?: number }
+  | { type: "heartbeat"; progress?: unknown }
+  /** A worker without room answered, or there is no worker at all. */
+  | { type: "no_room"; anyWorker: boolean };
+
+/** Reads whatever came back. Never throws: a reply that makes no sense is an error of the worker. */
+export function readReply(message: Msg, encoding: Encoding): WorkerReply {
+  const { headers } = message;
+  if (!headers) return readResult(message, encoding);
+  if (isNoResponders(message)) return { type: "no_room", anyWorker: false };
+  if (headers.get(STATUS_HEADER) === "heartbeat") return readHeartbeat(message);
+  const code = headers.get(ERROR_CODE_HEADER);
+  if (code === NO_ROOM_CODE) return { type: "no_room", anyWorker: true };
+  if (code || headers.has(ERROR_HEADER))
+    return readError(message, headers.get(ERROR_HEADER) || `service error ${code}`);
+  return readResult(message, encoding);
+}
+
+function readResult(message: Msg, encoding: Encoding): WorkerReply {
+  try {
+    return { type: "result", result: decodeReply(message.data, encoding) };
+  } catch (error) {
+    if (!isAsyncError(error, "undecodable")) throw error;
+    return { type: "error", error: failure("InvalidReply", error.message), retryable: true };
+  }
+}
+
+function readHeartbeat(message: Msg): WorkerReply {
+  if (message.data.length === 0) return { type: "heartbeat" };
+  const progress = decodeOr(undefined, message.data);
+  return progress === undefined ? { type: "heartbeat" } : { type: "heartbeat", progress };
+}
+
+const MAX_TEXT_LENGTH = 8_192;
+
+function readError(message: Msg, headline: string): WorkerReply {
+  const body = message.data.length === 0 ? {} : decodeOr({}, message.data);
+  const fields = isRecord(body) ? body : {};
+  const error = failure(text(fields.name) || "Error", text(fields.message) || headline);
+  const stack = text(fields.stack);
+  if (stack) error.stack = stack;
+  const reply: WorkerReply = { type: "error", error, retryable: fields.retryable !== false };
+  const retryAfterMs = fields.retry_after_ms;
+  if (typeof retryAfterMs === "number" && retryAfterMs >= 0) {
+    reply.retryAfterMs = Math.min(Math.round(retryAfterMs), MAX_DURATION_MS);
+  }
+  return reply;
+}
+
+function failure(name: string, message: string): Failure {
+  return { code: "function_failed", name, message };
+}
+
+function text(value: unknown): string {
+  return typeof value === "string" ? value.slice(0, MAX_TEXT_LENGTH) : "";
+}
+
+/** Details that come with a status or an error are a courtesy: what cannot be read is left out. */
+function decodeOr<T>(fallback: T, bytes: Uint8Array): unknown {
+  try {
+    return decode(bytes);
+  } catch {
+    return fallback;
+  }
+}

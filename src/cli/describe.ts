@@ -1,0 +1,88 @@
+/** Jobs, workers and events as people read them. */
+import type { WorkerView } from "../client/workers.ts";
+import type { JobEvent, RejectedEvent } from "../job/events.ts";
+import type { FunctionView, JobView } from "../job/view.ts";
+import { brief, table } from "./table.ts";
+
+export function describeJob(job: JobView): string {
+  const facts: [string, string | undefined][] = [
+    ["job", job.job_id],
+    ["name", job.name],
+    [
+      "state",
+      job.waiting_for ? `${job.state} for ${job.waiting_for === "worker" ? "a worker" : "the backoff"}` : job.state,
+    ],
+    ["created", job.created_at],
+    ["due", job.due_at],
+    ["finished", job.finished_at],
+    ["result", job.result === undefined ? undefined : brief(job.result)],
+    ["error", job.error && `${job.error.code}: ${brief(`${job.error.name}: ${job.error.message}`, 100)}`],
+  ];
+  const head = facts.flatMap(([name, value]) => (value === undefined ? [] : [`${name.padEnd(9)} ${value}`]));
+  const rows = job.functions.map((fn, index) => [
+    `${index === job.current_function && job.finished_at === undefined ? "→" : " "} ${index}`,
+    fn.name,
+    `${fn.retry_count}/${fn.retry_options?.retry_limit ?? 1}`,
+    outcomeOf(fn),
+  ]);
+  return [...head, "", table(["  #", "FUNCTION", "RUNS", "OUTCOME"], rows)].join("\n");
+}
+
+function outcomeOf(fn: FunctionView): string {
+  if (fn.error) return `failed: ${brief(fn.error.message)}`;
+  if (fn.finished_at !== undefined) return brief(fn.result ?? null);
+  return fn.started_at === undefined ? "-" : "running";
+}
+
+export function describeJobs(jobs: JobView[]): string {
+  const rows = jobs.map((job) => [
+    job.job_id,
+    job.name,
+    job.state,
+    `${job.current_function + 1}/${job.functions.length} ${job.functions[job.current_function]?.name ?? "-"}`,
+    job.created_at,
+    job.error ? brief(job.error.message, 40) : brief(job.result ?? "", 40),
+  ]);
+  return table(["JOB", "NAME", "STATE", "FUNCTION", "CREATED", "OUTCOME"], rows);
+}
+
+export function describeWorkers(workers: WorkerView[]): string {
+  const rows = workers.map((worker) => [
+    worker.ID,
+    worker.Name,
+    worker.State,
+    `${worker.Running ?? "?"}/${worker.MaxParallel ?? "?"}`,
+    worker.Host === null ? "-" : `${worker.Host}:${worker.Pid}`,
+    brief(worker.Capabilities.join(" "), 80),
+  ]);
+  return table(["WORKER", "NAME", "STATE", "RUNNING", "PROCESS", "FUNCTIONS"], rows);
+}
+
+/** One line for one event: time, job, what happened. */
+export function describeEvent(event: JobEvent | RejectedEvent): string {
+  return `${event.at.slice(11, 23)}  ${event.job_id.padEnd(36)}  ${event.type.padEnd(9)}  ${detailsOf(event)}`.trimEnd();
+}
+
+function detailsOf(event: JobEvent | RejectedEvent): string {
+  switch (event.type) {
+    case "accepted":
+      return event.job_name;
+    case "started":
+    case "succeeded":
+      return `${event.function} (attempt ${event.attempt})`;
+    case "progress":
+      return `${event.function} (attempt ${event.attempt}): ${brief(event.progress)}`;
+    case "retrying":
+      return `${event.function} (attempt ${event.attempt}): ${brief(event.error.message)}; again at ${event.due_at.slice(11, 23)}`;
+    case "waiting":
+      return `${event.function}: no worker; asks again at ${event.due_at.slice(11, 23)}`;
+    case "completed":
+      return `result ${brief(event.result)}`;
+    case "failed":
+      return `${event.function}: ${event.error.code}: ${brief(event.error.message)}`;
+    case "rejected":
+      return `${event.subject}: ${event.reason}`;
+    case "cancelled":
+      return "";
+  }
+}

@@ -1,0 +1,85 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import { logLifecycle } from "../actors/log.ts";
+import { Supervisor } from "../actors/supervisor.ts";
+import { Bus } from "../bus/connection.ts";
+import { startEmbeddedServer } from "../bus/embedded-server.ts";
+import { Client } from "../client/client.ts";
+import { startBridge } from "../http/bridge.ts";
+import { durabilityOf } from "../http/readiness.ts";
+import { AsyncError } from "../job/errors.ts";
+import { describeEvent } from "./describe.ts";
+import { EXIT } from "./exit.ts";
+import { createLog } from "./log.ts";
+import type { Address } from "./program.ts";
+import { Shutdown } from "./shutdown.ts";
+
+export interface DevOptions {
+  http: Address;
+  natsPort: number;
+  storeDir: string;
+  concurrency?: number;
+}
+
+/** `async dev`: everything in one process tree, until a signal comes. */
+export async function dev(modules: string[], { http, natsPort, storeDir, concurrency }: DevOptions): Promise<void> {
+  const shutdown = new Shutdown();
+  const fail = (message: string) => {
+    process.stderr.write(`async: ${message}\n`);
+    process.exitCode = EXIT.failed;
+    shutdown.request();
+  };
+  try {
+    const server = await startEmbeddedServer({ port: natsPort, storeDir });
+    shutdown.add(() => server.close());
+    void server.exited.then(({ expected, lastLog }) => {
+      if (!expected) fail(["the NATS server has gone; its last words:", ...lastLog].join("\n"));
+    });
+    const bus = await Bus.open({ url: server.url, name: "async-dev" });
+    shutdown.add(() => bus.close());
+    const supervisor = await Supervisor.start(bus);
+    shutdown.add(() => supervisor.close());
+    logLifecycle(supervisor.lifecycle, createLog("async-dev", process.env.ASYNC_LOG_LEVEL || "warn"));
+    supervisor.lifecycle.on("job", (event) => say(describeEvent(event)));
+    const bridge = await startBridge({ client: new Client(bus), ...http });
+    shutdown.add(() => bridge.close());
+    if (modules.length > 0) {
+      const worker = startWorker(modules, server.url, concurrency);
+      shutdown.add(() => stop(worker));
+      worker.once("exit", (code) => {
+        if (code !== 0) fail(`the worker has gone with exit code ${code}`);
+      });
+    }
+    say(`NATS ${server.version} at ${server.url}, jobs kept in ${server.storeDir}`);
+    say(`durability ${durabilityOf(supervisor.topology.replicas)}`);
+    say(`HTTP at ${bridge.url}: POST ${bridge.url}/v1/job`);
+    if (modules.length === 0) say("no workers; name modules to have them served, or start `async worker`");
+  } catch (error) {
+    await shutdown.close();
+    throw error;
+  }
+  await shutdown.run();
+}
+
+/** In a process of its own, so that a busy handler does not hold up the supervisor; it ends with this one. */
+function startWorker(modules: string[], url: string, concurrency: number | undefined): ChildProcess {
+  const [node] = process.argv;
+  if (!node) throw new AsyncError("invalid_option", "cannot tell which node runs this");
+  const main = fileURLToPath(new URL(import.meta.url.endsWith(".ts") ? "./main.ts" : "./main.js", import.meta.url));
+  const options = concurrency === undefined ? [] : ["--concurrency", String(concurrency)];
+  const args = [...process.execArgv, main, "worker", ...modules, "--nats", url, ...options];
+  return spawn(node, args, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
+}
+
+async function stop(worker: ChildProcess): Promise<void> {
+  if (worker.exitCode !== null || worker.signalCode !== null) return;
+  worker.removeAllListeners("exit");
+  const exited = once(worker, "exit");
+  worker.kill("SIGTERM");
+  await exited;
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}

@@ -1,0 +1,44 @@
+import { CommanderError } from "commander";
+import { type ErrorCode, isAsyncError } from "../job/errors.ts";
+
+export const EXIT = {
+  done: 0,
+  /** The job failed or was cancelled, or something else went wrong. */
+  failed: 1,
+  /** Wrong use: arguments, options, an invalid job or module. */
+  usage: 2,
+  /** NATS, JetStream or every supervisor is away. */
+  unreachable: 3,
+} as const;
+
+const USAGE = new Set<ErrorCode>([
+  "invalid_submission",
+  "invalid_job_id",
+  "invalid_function_name",
+  "invalid_request",
+  "invalid_option",
+  "invalid_module",
+  "undecodable",
+]);
+
+const UNREACHABLE = new Set<ErrorCode>([
+  "not_connected",
+  "bus_timeout",
+  "no_responders",
+  "jetstream_unavailable",
+  "server_too_old",
+  "no_server_binary",
+]);
+
+export function exitCodeOf(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
+  if (!isAsyncError(error)) return EXIT.failed;
+  if (USAGE.has(error.code)) return EXIT.usage;
+  return UNREACHABLE.has(error.code) ? EXIT.unreachable : EXIT.failed;
+}
+
+/** What went wrong, in one line for a person; a fault of ours with its stack. */
+export function reportError(error: unknown): void {
+  if (isAsyncError(error)) process.stderr.write(`async: ${error.message} [${error.code}]\n`);
+  else process.stderr.write(`async: unexpected failure\n${error instanceof Error ? error.stack : String(error)}\n`);
+}

@@ -1,0 +1,91 @@
+/** The commands that talk about jobs and workers: thin covers of the client. */
+import { readFile } from "node:fs/promises";
+import { buffer } from "node:stream/consumers";
+import { decode, encodingOf } from "../bus/codec.ts";
+import { Client } from "../client/client.ts";
+import { AsyncError } from "../job/errors.ts";
+import type { StateName } from "../job/state.ts";
+import type { JobView } from "../job/view.ts";
+import { describeJob, describeJobs, describeWorkers } from "./describe.ts";
+import { EXIT } from "./exit.ts";
+
+interface CommonOptions {
+  nats: string;
+  json?: true;
+}
+
+export interface SubmitCommandOptions extends CommonOptions {
+  id?: string;
+  wait?: true;
+}
+
+/** `async submit` */
+export async function submit(file: string, { nats, json, id, wait }: SubmitCommandOptions): Promise<void> {
+  const bytes = await read(file);
+  const encoding = encodingOf(bytes);
+  const input = decode(bytes, encoding);
+  await withClient(nats, async (client) => {
+    const submitted = await client.submit(input, { encoding, ...(id !== undefined && { jobId: id }) });
+    const job = wait ? await client.wait(submitted.job_id) : submitted;
+    printJob(job, json);
+    if (wait && job.state !== "completed") process.exitCode = EXIT.failed;
+  });
+}
+
+/** `async get` */
+export async function get(id: string, { nats, json }: CommonOptions): Promise<void> {
+  await withClient(nats, async (client) => printJob(await client.get(id), json));
+}
+
+/** `async list` */
+export async function list({
+  nats,
+  json,
+  state,
+  limit,
+}: CommonOptions & { state?: StateName; limit: number }): Promise<void> {
+  await withClient(nats, async (client) => {
+    const reply = await client.list({ limit, ...(state !== undefined && { state }) });
+    print(json ? toJson(reply) : describeJobs(reply.jobs));
+    if (!json && reply.next !== undefined) process.stderr.write(`there are more than ${limit}; see --limit\n`);
+  });
+}
+
+/** `async workers` */
+export async function workers({ nats, json }: CommonOptions): Promise<void> {
+  await withClient(nats, async (client) => {
+    const found = await client.workers();
+    print(json ? toJson({ workers: found }) : describeWorkers(found));
+  });
+}
+
+async function withClient(url: string, use: (client: Client) => Promise<void>): Promise<void> {
+  const client = await Client.connect({ url, name: "async-cli" });
+  try {
+    await use(client);
+  } finally {
+    await client.close();
+  }
+}
+
+async function read(file: string): Promise<Uint8Array> {
+  if (file === "-") return buffer(process.stdin);
+  try {
+    return await readFile(file);
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new AsyncError("invalid_option", `cannot read the job: ${why}`, { cause });
+  }
+}
+
+function printJob(job: JobView, json: true | undefined): void {
+  print(json ? toJson(job) : describeJob(job));
+}
+
+function toJson(value: unknown): string {
+  return JSON.stringify(value, null, 2);
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}

@@ -1,0 +1,98 @@
+import { Command, InvalidArgumentError, Option } from "commander";
+import { STATE_NAMES, type StateName } from "../job/state.ts";
+import { VERSION } from "../version.ts";
+import { dev } from "./dev.ts";
+import { get, list, submit, workers } from "./jobs.ts";
+import { runServer } from "./server.ts";
+import { runWorker } from "./worker.ts";
+
+export function createProgram(): Command {
+  const program = new Command("async")
+    .description("Durable jobs on NATS: a supervisor schedules them, workers in any language run their functions.")
+    .version(VERSION)
+    .exitOverride()
+    .showHelpAfterError("(add --help for help)");
+  program.addHelpText("after", EXIT_CODES);
+
+  const command = (usage: string, description: string) => program.command(usage).description(description);
+
+  command("dev [modules...]", "everything in one: a NATS server of its own, a supervisor, the HTTP bridge, and workers")
+    .addOption(httpOption())
+    .option("--nats-port <n>", "port of the NATS server; 0 takes a free one", integer(0, 65_535), 4222)
+    .option("--store-dir <dir>", "where jobs are kept", ".async")
+    .addOption(concurrencyOption())
+    .action(dev);
+
+  command("server", "a supervisor and the HTTP bridge, on a NATS server that runs already")
+    .addOption(natsOption())
+    .addOption(httpOption())
+    .option("--no-http", "without the HTTP bridge")
+    .action(runServer);
+
+  command("worker <modules...>", "serves the functions of modules (.js or .ts) whose default export is a Worker")
+    .addOption(natsOption())
+    .addOption(concurrencyOption())
+    .option("--name <s>", "name shown in lists of workers")
+    .action(runWorker);
+
+  command("submit <file>", "submits the job in a JSON or MessagePack file, or on standard input (-)")
+    .addOption(natsOption())
+    .option("--id <id>", "id of the job; submitting the same id again is the same job")
+    .option("--wait", "wait for the end of the job, exit with 1 if it failed")
+    .addOption(jsonOption())
+    .action(submit);
+
+  command("get <id>", "shows a job").addOption(natsOption()).addOption(jsonOption()).action(get);
+
+  command("list", "lists jobs, the longest unchanged first")
+    .addOption(natsOption())
+    .addOption(new Option("--state <s>", "only jobs in this state").choices(STATE_NAMES as StateName[]))
+    .option("--limit <n>", "most jobs to show", integer(1, 10_000), 1_000)
+    .addOption(jsonOption())
+    .action(list);
+
+  command("workers", "lists the workers that are running")
+    .addOption(natsOption())
+    .addOption(jsonOption())
+    .action(workers);
+  return program;
+}
+
+const EXIT_CODES = `
+Exit codes: 0 done, 1 the job failed (submit --wait) or another failure, 2 wrong use, 3 cannot reach NATS or a supervisor.`;
+
+const natsOption = () => new Option("--nats <url>", "address of NATS").env("NATS_URL").default("nats://127.0.0.1:4222");
+
+const jsonOption = () => new Option("--json", "JSON instead of a table");
+
+const httpOption = () =>
+  new Option("--http <host:port>", "address of the HTTP bridge")
+    .env("ASYNC_HTTP")
+    .default({ host: "127.0.0.1", port: 8000 }, "127.0.0.1:8000")
+    .argParser(parseAddress);
+
+const concurrencyOption = () =>
+  new Option(
+    "--concurrency <n>",
+    "attempts that a worker executes at a time (default: ASYNC_CONCURRENCY, else 2)",
+  ).argParser(integer(1, 100_000));
+
+export interface Address {
+  host: string;
+  port: number;
+}
+
+function parseAddress(text: string): Address {
+  const match = /^(?:(.*):)?(\d{1,5})$/.exec(text);
+  const port = Number(match?.[2]);
+  if (!match || port > 65_535) throw new InvalidArgumentError("It must be host:port or a port, e.g. 127.0.0.1:8000.");
+  return { host: (match[1] || "127.0.0.1").replaceAll(/^\[|\]$/g, ""), port };
+}
+
+function integer(minimum: number, maximum: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (text.trim() !== "" && Number.isInteger(value) && value >= minimum && value <= maximum) return value;
+    throw new InvalidArgumentError(`It must be an integer from ${minimum} to ${maximum}.`);
+  };
+}

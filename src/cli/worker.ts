@@ -1,0 +1,28 @@
+import type { WorkerOptions } from "../worker/worker.ts";
+import { createLog } from "./log.ts";
+import { loadWorkers } from "./modules.ts";
+import { Shutdown } from "./shutdown.ts";
+
+export interface WorkerCommandOptions {
+  nats: string;
+  concurrency?: number;
+  name?: string;
+}
+
+/** `async worker`: until a signal comes; then attempts in execution may end. */
+export async function runWorker(modules: string[], { nats, concurrency, name }: WorkerCommandOptions): Promise<void> {
+  const override: WorkerOptions = { url: nats, log: createLog("async-worker") };
+  if (concurrency !== undefined) override.concurrency = concurrency;
+  if (name !== undefined) override.name = name;
+  const shutdown = new Shutdown();
+  try {
+    for (const worker of await loadWorkers(modules)) {
+      shutdown.add(() => worker.close());
+      await worker.start(override);
+    }
+  } catch (error) {
+    await shutdown.close();
+    throw error;
+  }
+  await shutdown.run();
+}

@@ -1,0 +1,240 @@
+/**
+ * What programs use to submit and watch jobs; the bridge and the CLI are built on it. It speaks only subjects that any
+ * NATS client can use: `job.submit`, the request API, `job.event`, `$SRV.INFO`.
+ */
+import { randomUUID } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
+import type { Msg } from "nats";
+import { type ListReply, MAX_PAGE_LIMIT, type PageRequest } from "../actors/request-api.ts";
+import { encode } from "../bus/codec.ts";
+import { Bus, type BusOptions } from "../bus/connection.ts";
+import { readEvent } from "../bus/event-log.ts";
+import { ERROR_CODE_HEADER } from "../bus/invocation.ts";
+import { eventSubject, getSubject, LIST, submitSubject } from "../bus/subjects.ts";
+import type { Encoding } from "../job/encoding.ts";
+import { AsyncError, type ErrorCode, InvalidInputError, isAsyncError } from "../job/errors.ts";
+import { isEndEvent, type JobEvent } from "../job/events.ts";
+import { createJob } from "../job/machine.ts";
+import { chosenJobIdProblem, jobIdProblem } from "../job/names.ts";
+import { toPlain } from "../job/plain.ts";
+import { parseSubmission, type Submission } from "../job/schema.ts";
+import type { StateName } from "../job/state.ts";
+import { type JobView, viewOf } from "../job/view.ts";
+import { listWorkers, type WorkerView } from "./workers.ts";
+
+export interface SubmitOptions {
+  /** Submitting the same id again is the same job, whenever it is repeated. Default: `job_id` of the job, else made up. */
+  jobId?: string;
+  /** How the job, and so its invocations, are encoded. Default `json`. */
+  encoding?: Encoding;
+  /** How long to try when NATS is away. Default 5,000 ms. */
+  timeoutMs?: number;
+}
+
+export interface ListRequest {
+  /** Only jobs in this state. */
+  state?: StateName;
+  /** Most jobs in the answer, 1 to 10,000. Default 1,000. */
+  limit?: number;
+  /** `next` of the answer before. */
+  cursor?: string;
+}
+
+export interface WaitOptions {
+  /** Default: for ever. */
+  timeoutMs?: number;
+  signal?: AbortSignal;
+  /** Told of what happens meanwhile. */
+  onEvent?: (event: JobEvent) => void;
+}
+
+export const DEFAULT_LIST_LIMIT = 1_000;
+export const MAX_LIST_LIMIT = 10_000;
+const REQUEST_TIMEOUT_MS = 2_000;
+/** Events are notices and may be missed: while waiting, the state is read this often. */
+const POLL_MS = 2_000;
+/** What trying again may mend. */
+const TRANSIENT = new Set<ErrorCode>([
+  "not_connected",
+  "bus_timeout",
+  "jetstream_unavailable",
+  "no_responders",
+  "bus_overloaded",
+]);
+
+export class Client {
+  readonly bus: Bus;
+
+  /** On a connection that the caller owns and closes. */
+  constructor(bus: Bus) {
+    this.bus = bus;
+  }
+
+  /** @throws AsyncError `not_connected`, `server_too_old`, `jetstream_unavailable` */
+  static async connect(options: Partial<BusOptions> = {}): Promise<Client> {
+    const url = options.url ?? process.env.NATS_URL;
+    return new Client(await Bus.open({ name: "async-client", ...options, ...(url !== undefined && { url }) }));
+  }
+
+  /**
+   * Submits a job. When this returns, the job is stored and will reach its end, whatever dies.
+   *
+   * @returns the job as it is at that moment
+   * @throws InvalidInputError with every reason; AsyncError `jobs_full` (try later), `payload_too_large`, or after
+   * `timeoutMs` `not_connected`, `jetstream_unavailable`, `bus_timeout` (it may be stored or not: repeat it with the
+   * same id)
+   */
+  async submit(input: unknown, options: SubmitOptions = {}): Promise<JobView> {
+    const { encoding = "json", timeoutMs = 5_000 } = options;
+    const submission = parseSubmission(input);
+    const jobId = options.jobId ?? submission.job_id ?? randomUUID();
+    const problem = chosenJobIdProblem(jobId);
+    if (problem !== undefined) {
+      throw new InvalidInputError("invalid_submission", "not a valid job", [{ path: "/job_id", message: problem }]);
+    }
+    const { job_id: _, ...definition } = submission;
+    const body = encode(encoding === "msgpack" ? toPlain(definition) : definition, encoding);
+    await this.#patiently(timeoutMs, (leftMs) => this.bus.mux.publish(submitSubject(jobId), body, undefined, leftMs));
+    return pendingView(definition, jobId, encoding);
+  }
+
+  /** @throws AsyncError `job_not_found`, `invalid_job_id`, or what the bus throws */
+  async get(jobId: string): Promise<JobView> {
+    requireJobId(jobId);
+    return (await this.#ask(getSubject(jobId))) as JobView;
+  }
+
+  /**
+   * Jobs, the longest unchanged first. Where there are more than `limit`, `next` is the cursor to go on with.
+   *
+   * @throws AsyncError `invalid_request`, or what the bus throws
+   */
+  async list({ state, limit = DEFAULT_LIST_LIMIT, cursor }: ListRequest = {}): Promise<ListReply> {
+    const jobs: JobView[] = [];
+    let next = cursor;
+    do {
+      const request: PageRequest = { limit: Math.min(MAX_PAGE_LIMIT, limit - jobs.length) };
+      if (state !== undefined) request.state = state;
+      if (next !== undefined) request.cursor = next;
+      const page = (await this.#ask(LIST, request)) as ListReply;
+      jobs.push(...page.jobs);
+      next = page.next;
+    } while (next !== undefined && jobs.length < limit);
+    return next === undefined ? { jobs } : { jobs, next };
+  }
+
+  /** Every worker that answers, services of other makers included. */
+  workers(): Promise<WorkerView[]> {
+    return listWorkers(this.bus);
+  }
+
+  /**
+   * Waits for the end of a job. While NATS or the supervisors are away it waits on.
+   *
+   * @throws AsyncError `job_not_found`, `invalid_job_id`, or `bus_timeout` after `timeoutMs`; the signal's reason
+   */
+  async wait(jobId: string, { timeoutMs, signal, onEvent }: WaitOptions = {}): Promise<JobView> {
+    requireJobId(jobId);
+    let wake = () => {};
+    const subscription = this.bus.nc.subscribe(eventSubject(jobId, "*"), {
+      callback: (_, message) => {
+        const event = readEvent(message);
+        if (!event || event.type === "rejected") return;
+        onEvent?.(event);
+        if (isEndEvent(event)) wake();
+      },
+    });
+    const stopReconnected = this.bus.onReconnected(() => wake());
+    const onAbort = () => wake();
+    signal?.addEventListener("abort", onAbort);
+    const end = timeoutMs === undefined ? Number.POSITIVE_INFINITY : performance.now() + timeoutMs;
+    try {
+      for (;;) {
+        // Before the look, so that an event that comes while looking is not missed.
+        const woken = new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+        signal?.throwIfAborted();
+        const job = await this.#look(jobId);
+        if (job?.finished_at !== undefined) return job;
+        const leftMs = end - performance.now();
+        if (leftMs <= 0) throw new AsyncError("bus_timeout", `job ${jobId} has not ended within ${timeoutMs} ms`);
+        await sleepUnless(woken, Math.min(POLL_MS, leftMs));
+      }
+    } finally {
+      subscription.unsubscribe();
+      stopReconnected();
+      signal?.removeEventListener("abort", onAbort);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.bus.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /** The job, or undefined if that cannot be said right now. */
+  async #look(jobId: string): Promise<JobView | undefined> {
+    try {
+      return await this.get(jobId);
+    } catch (error) {
+      if (isAsyncError(error) && TRANSIENT.has(error.code)) return undefined;
+      throw error;
+    }
+  }
+
+  async #ask(subject: string, request?: unknown): Promise<unknown> {
+    const body = request === undefined ? "" : JSON.stringify(request);
+    const reply = await this.#patiently(REQUEST_TIMEOUT_MS, (leftMs) => this.#request(subject, body, leftMs));
+    if (!reply.headers?.has(ERROR_CODE_HEADER)) return reply.json();
+    const { code, message } = reply.json<{ code: ErrorCode; message: string }>();
+    throw new AsyncError(code, message);
+  }
+
+  async #request(subject: string, body: string, timeoutMs: number): Promise<Msg> {
+    try {
+      return await this.bus.mux.request(subject, body, timeoutMs);
+    } catch (error) {
+      if (!isAsyncError(error, "no_responders")) throw error;
+      throw new AsyncError("no_responders", "no supervisor is running; start one with `async server`", {
+        cause: error,
+      });
+    }
+  }
+
+  /** Tries until it succeeds, fails for good, or the time is over. One try gets at most half of the time. */
+  async #patiently<T>(timeoutMs: number, call: (leftMs: number) => Promise<T>): Promise<T> {
+    const end = performance.now() + timeoutMs;
+    for (let failures = 0; ; failures++) {
+      try {
+        return await call(Math.max(50, Math.min(end - performance.now(), timeoutMs / 2)));
+      } catch (error) {
+        if (!isAsyncError(error) || !TRANSIENT.has(error.code)) throw error;
+        const leftMs = end - performance.now();
+        if (leftMs <= 0) throw error;
+        if (error.code === "not_connected") await this.bus.whenConnected(leftMs);
+        else await delay(Math.min(leftMs, 50 * 2 ** failures));
+      }
+    }
+  }
+}
+
+function requireJobId(jobId: string): void {
+  const problem = jobIdProblem(jobId);
+  if (problem !== undefined) throw new AsyncError("invalid_job_id", `the job id ${problem}`);
+}
+
+function pendingView(definition: Submission, jobId: string, encoding: Encoding): JobView {
+  const now = Date.now();
+  return viewOf(createJob(definition, { jobId, encoding, createdAt: now, sequence: 0 }, now).state);
+}
+
+async function sleepUnless(woken: Promise<void>, ms: number): Promise<void> {
+  const stop = new AbortController();
+  const asleep = delay(ms, undefined, { signal: stop.signal }).catch(() => {}); // aborted because it was woken
+  await Promise.race([woken, asleep]);
+  stop.abort();
+}

@@ -1,0 +1,44 @@
+import type { Bus } from "../bus/connection.ts";
+import { discoverServices, type ServiceInfo } from "../bus/service.ts";
+import { afterPrefix, FUNCTION_PREFIX } from "../bus/subjects.ts";
+
+/** A worker in the shape of the original system, with our fields added. */
+export interface WorkerView {
+  ID: string;
+  Name: string;
+  Version: string;
+  /** Attempts at a time; null for services of other makers, which do not say. */
+  MaxParallel: number | null;
+  /** The functions it serves. */
+  Capabilities: string[];
+  /** `idle`, `busy`, `full`, `draining`; `unknown` for services of other makers. */
+  State: string;
+  /** Attempts in execution; null where it is not said. */
+  Running: number | null;
+  Host: string | null;
+  Pid: number | null;
+}
+
+/** Every service on the bus that has an endpoint on `fn.<name>`, sorted by name and id. @throws AsyncError of the bus */
+export async function listWorkers(bus: Bus): Promise<WorkerView[]> {
+  const workers = (await discoverServices(bus)).map(workerView).filter((worker) => worker.Capabilities.length > 0);
+  return workers.sort((a, b) => a.Name.localeCompare(b.Name) || a.ID.localeCompare(b.ID));
+}
+
+function workerView({ id, name, version, metadata, endpoints }: ServiceInfo): WorkerView {
+  return {
+    ID: id,
+    Name: name,
+    Version: version,
+    MaxParallel: numberOr(metadata?.concurrency),
+    Capabilities: endpoints.flatMap((endpoint) => afterPrefix(String(endpoint.subject), FUNCTION_PREFIX) ?? []),
+    State: metadata?.state ?? "unknown",
+    Running: numberOr(metadata?.running),
+    Host: metadata?.host ?? null,
+    Pid: numberOr(metadata?.pid),
+  };
+}
+
+function numberOr(text: string | undefined): number | null {
+  return text === undefined || Number.isNaN(Number(text)) ? null : Number(text);
+}

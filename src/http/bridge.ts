@@ -1,0 +1,139 @@
+/**
+ * The HTTP bridge: translates the four routes of the original system to the bus and holds no state. Every request ends
+ * within seconds, also when NATS is away.
+ */
+import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance, type FastifyReply } from "fastify";
+import type { Logger } from "pino";
+import { decode } from "../bus/codec.ts";
+import { type Client, DEFAULT_LIST_LIMIT, type ListRequest, MAX_LIST_LIMIT } from "../client/client.ts";
+import type { Encoding } from "../job/encoding.ts";
+import { AsyncError, InvalidInputError, isAsyncError, type Reason } from "../job/errors.ts";
+import { STATE_NAMES, type StateName } from "../job/state.ts";
+import { statusOf } from "./errors.ts";
+import { type Health, readiness } from "./readiness.ts";
+
+export interface BridgeOptions {
+  client: Client;
+  /** Default 127.0.0.1: whoever reaches the port may submit jobs. */
+  host?: string;
+  /** Default 8000; 0 takes a free one. */
+  port?: number;
+  log?: Logger;
+}
+
+export interface Bridge {
+  /** e.g. http://127.0.0.1:8000 */
+  readonly url: string;
+  /** Answers what is under way, then closes the port. */
+  close(): Promise<void>;
+}
+
+const SUBMIT_TIMEOUT_MS = 3_000;
+/** Room that the envelope of a submission takes in a message. */
+const ENVELOPE_BYTES = 1_024;
+
+const CONTENT_TYPES: Record<string, Encoding> = {
+  "application/json": "json",
+  "application/msgpack": "msgpack",
+  "application/x-msgpack": "msgpack",
+  "application/vnd.msgpack": "msgpack",
+};
+
+/** @throws AsyncError `port_taken` */
+export async function startBridge({ client, host = "127.0.0.1", port = 8000, log }: BridgeOptions): Promise<Bridge> {
+  const bodyLimit = (client.bus.nc.info?.max_payload ?? 1024 ** 2) - ENVELOPE_BYTES;
+  const app: FastifyInstance = Fastify({
+    bodyLimit,
+    forceCloseConnections: "idle",
+    ...(log && { loggerInstance: log as FastifyBaseLogger, disableRequestLogging: true }),
+  });
+  parseBodies(app);
+  reportErrors(app);
+  addRoutes(app, client);
+  try {
+    const url = await app.listen({ host, port });
+    return { url, close: () => app.close() };
+  } catch (cause) {
+    await app.close();
+    if ((cause as NodeJS.ErrnoException).code !== "EADDRINUSE") throw cause;
+    const next = "end the program that has it or choose another with --http host:port";
+    throw new AsyncError("port_taken", `port ${port} of ${host} is in use; ${next}`, { cause });
+  }
+}
+
+interface ParsedBody {
+  value: unknown;
+  encoding: Encoding;
+}
+
+function parseBodies(app: FastifyInstance): void {
+  app.removeAllContentTypeParsers();
+  for (const [type, encoding] of Object.entries(CONTENT_TYPES)) {
+    app.addContentTypeParser(type, { parseAs: "buffer" }, (_request, body: Buffer, done) => {
+      try {
+        done(null, { value: decode(body, encoding), encoding } satisfies ParsedBody);
+      } catch (error) {
+        done(error as Error);
+      }
+    });
+  }
+}
+
+function addRoutes(app: FastifyInstance, client: Client): void {
+  app.post<{ Body: ParsedBody | undefined }>("/v1/job", async ({ body }) => {
+    if (!body) throw new AsyncError("invalid_request", "the request has no body; send a job as JSON or MessagePack");
+    return client.submit(body.value, { encoding: body.encoding, timeoutMs: SUBMIT_TIMEOUT_MS });
+  });
+  app.get<{ Params: { id: string } }>("/v1/job/:id", async ({ params }) => ({ Job: await client.get(params.id) }));
+  app.get<{ Querystring: Record<string, string> }>("/v1/job", async ({ query }) => listJobs(client, query));
+  app.get("/v1/worker", async () => ({ Workers: await client.workers() }));
+  app.get("/healthz", async () => ({ status: "ok" }));
+  app.get("/readyz", async (_request, reply): Promise<Health> => {
+    const health = await readiness(client.bus);
+    if (!health.ready) unavailable(reply);
+    return health;
+  });
+}
+
+/** `Next` is the cursor of the jobs that did not fit; pass it as `?cursor=`. */
+async function listJobs(client: Client, query: Record<string, string>) {
+  const { jobs, next } = await client.list(parseQuery(query));
+  return { Count: jobs.length, Jobs: jobs, ...(next !== undefined && { Next: next }) };
+}
+
+function parseQuery(query: Record<string, string>): ListRequest {
+  const reasons: Reason[] = Object.keys(query)
+    .filter((key) => !["state", "limit", "cursor"].includes(key))
+    .map((key) => ({ path: `?${key}`, message: "is not a known parameter" }));
+  const { state, cursor } = query;
+  if (state !== undefined && !STATE_NAMES.includes(state as StateName)) {
+    reasons.push({ path: "?state", message: `must be one of ${STATE_NAMES.join(", ")}` });
+  }
+  const limit = Number(query.limit ?? DEFAULT_LIST_LIMIT);
+  if (!Number.isInteger(limit) || limit < 1 || limit > MAX_LIST_LIMIT) {
+    reasons.push({ path: "?limit", message: `must be an integer from 1 to ${MAX_LIST_LIMIT}` });
+  }
+  if (reasons.length > 0) throw new InvalidInputError("invalid_request", "not a valid query", reasons);
+  return { limit, ...(state !== undefined && { state: state as StateName }), ...(cursor !== undefined && { cursor }) };
+}
+
+function unavailable(reply: FastifyReply): void {
+  void reply.code(503).header("Retry-After", "1");
+}
+
+/** Every error has the body `{error: {code, message, reasons?}}`. */
+function reportErrors(app: FastifyInstance): void {
+  app.setNotFoundHandler((request, reply) => {
+    const message = `there is no route ${request.method} ${request.url.split("?")[0]}; see the README for those there are`;
+    return reply.code(404).send({ error: { code: "no_route", message } });
+  });
+  app.setErrorHandler((error: FastifyError, _request, reply) => {
+    const { status, code } = statusOf(error);
+    if (status === 503) unavailable(reply);
+    if (status === 500) app.log.error({ err: error }, "unexpected failure");
+    const reasons = error instanceof InvalidInputError ? { reasons: error.reasons } : {};
+    const message =
+      status === 500 && !isAsyncError(error) ? "unexpected failure; see the log of the bridge" : error.message;
+    return reply.code(status).send({ error: { code, message, ...reasons } });
+  });
+}

@@ -1,0 +1,30 @@
+import { type ErrorCode, isAsyncError } from "../job/errors.ts";
+
+const STATUS: Partial<Record<ErrorCode, number>> = {
+  invalid_submission: 400,
+  invalid_job_id: 400,
+  invalid_request: 400,
+  undecodable: 400,
+  job_not_found: 404,
+  payload_too_large: 413,
+  not_connected: 503,
+  bus_timeout: 503,
+  bus_overloaded: 503,
+  no_responders: 503,
+  jetstream_unavailable: 503,
+  jobs_full: 503,
+};
+
+/** Those of Fastify's own errors that we answer in our own words. */
+const CODES: Record<string, string> = {
+  FST_ERR_CTP_BODY_TOO_LARGE: "payload_too_large",
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: "unsupported_encoding",
+};
+
+/** The HTTP status and the stable code of whatever was thrown. */
+export function statusOf(error: Error & { statusCode?: number; code?: string }): { status: number; code: string } {
+  if (isAsyncError(error)) return { status: STATUS[error.code] ?? 500, code: error.code };
+  const status = error.statusCode ?? 500;
+  if (status >= 500) return { status: 500, code: "internal" };
+  return { status, code: CODES[error.code ?? ""] ?? "invalid_request" };
+}

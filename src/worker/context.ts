@@ -1,0 +1,32 @@
+import type { Logger } from "pino";
+
+/** What a handler knows about the attempt it executes. */
+export interface Context<Args = unknown, Data = unknown> {
+  readonly jobId: string;
+  readonly jobName: string;
+  /** The job's shared data, as submitted; null if there is none. */
+  readonly data: Data;
+  /** The function's args, as submitted; null if there are none. */
+  readonly args: Args;
+  /** From 1. */
+  readonly attempt: number;
+  /** Results of the job's functions before this one, in order. */
+  readonly results: readonly unknown[];
+  /** Fires when the attempt is given up: its timeout has passed, or the worker's grace period is over. */
+  readonly signal: AbortSignal;
+  /** When the attempt is given up, by this machine's clock; undefined if never. */
+  readonly deadline: Date | undefined;
+  /**
+   * Tells how far the work is. Heartbeats go on by themselves; this is for people and programs that watch.
+   * More than ten a second are thinned out, the newest is kept.
+   */
+  heartbeat(progress?: unknown): void;
+  /** Logs with the job, function and attempt attached. */
+  readonly log: Logger;
+  /** The same for every attempt of this function of this job: hand it to systems that can drop repetitions. */
+  readonly idempotencyKey: string;
+}
+
+/** Returns the result, or a promise of it. A throw is a failed attempt; see `FatalError` and `RetryAfter`. */
+// biome-ignore lint/suspicious/noExplicitAny: the border of the codec: the handler says what args and data it expects
+export type Handler<Args = any, Data = any> = (context: Context<Args, Data>) => unknown;

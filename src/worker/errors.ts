@@ -1,0 +1,20 @@
+/** What a handler throws to say more than "it failed". */
+
+/** The function has failed for good: no further attempt is made. */
+export class FatalError extends Error {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "FatalError";
+  }
+}
+
+/** The attempt has failed; the next one, if `retry_limit` allows it, comes after `delayMs` instead of the backoff. */
+export class RetryAfter extends Error {
+  readonly delayMs: number;
+
+  constructor(delayMs: number, message = `try again in ${delayMs} ms`, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "RetryAfter";
+    this.delayMs = delayMs;
+  }
+}

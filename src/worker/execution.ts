@@ -1,0 +1,178 @@
+/**
+ * One attempt inside a worker: the handler's context, and the replies to the supervisor.
+ *
+ * E1  At most one final reply is sent, and no heartbeat after it.
+ * E2  When the attempt is given up, its signal fires and its outcome is not sent: nobody waits for it.
+ */
+import type { Msg } from "nats";
+import type { Logger } from "pino";
+import { encode } from "../bus/codec.ts";
+import { ERROR_CODE_HEADER, ERROR_HEADER, type Invocation, NO_ROOM_CODE, STATUS_HEADER } from "../bus/invocation.ts";
+import { headersOf } from "../bus/raw-headers.ts";
+import type { Encoding } from "../job/encoding.ts";
+import { toPlain } from "../job/plain.ts";
+import type { Context, Handler } from "./context.ts";
+import { FatalError, RetryAfter } from "./errors.ts";
+
+const PROGRESS_INTERVAL_MS = 100;
+const MAX_HEADER_LENGTH = 256;
+
+export class Execution implements Context {
+  readonly jobId: string;
+  readonly jobName: string;
+  readonly data: unknown;
+  readonly args: unknown;
+  readonly attempt: number;
+  readonly results: readonly unknown[];
+  readonly deadline: Date | undefined;
+  readonly idempotencyKey: string;
+  readonly begunAt = performance.now();
+  readonly #message: Msg;
+  readonly #encoding: Encoding;
+  readonly #workerLog: Logger;
+  readonly #functionName: string;
+  readonly #timeout: NodeJS.Timeout | undefined;
+  #abort: AbortController | undefined;
+  #log: Logger | undefined;
+  #ended = false;
+  #progress: { value: unknown } | undefined;
+  #progressTimer: NodeJS.Timeout | undefined;
+  #progressAt = Number.NEGATIVE_INFINITY;
+
+  constructor(invocation: Invocation, message: Msg, encoding: Encoding, log: Logger) {
+    this.jobId = invocation.job_id;
+    this.jobName = invocation.job_name;
+    this.data = invocation.data;
+    this.args = invocation.args;
+    this.attempt = invocation.attempt;
+    this.results = invocation.results;
+    this.idempotencyKey = `${invocation.job_id}/${invocation.index}`;
+    this.#functionName = invocation.function;
+    this.#message = message;
+    this.#encoding = encoding;
+    this.#workerLog = log;
+    const timeoutMs = invocation.timeout_ms;
+    if (timeoutMs === null || timeoutMs === undefined) return;
+    this.deadline = new Date(Date.now() + timeoutMs);
+    const onTimeout = () => this.#giveUp(new Error(`the attempt took longer than ${timeoutMs} ms`));
+    this.#timeout = setTimeout(onTimeout, Math.min(timeoutMs, 2 ** 31 - 1));
+  }
+
+  get signal(): AbortSignal {
+    this.#abort ??= new AbortController();
+    return this.#abort.signal;
+  }
+
+  get log(): Logger {
+    const { jobId, attempt } = this;
+    this.#log ??= this.#workerLog.child({ jobId, fn: this.#functionName, attempt });
+    return this.#log;
+  }
+
+  heartbeat(progress?: unknown): void {
+    if (this.#ended) return;
+    this.#progress = { value: progress };
+    if (this.#progressTimer) return;
+    const wait = this.#progressAt + PROGRESS_INTERVAL_MS - performance.now();
+    if (wait <= 0) this.sendHeartbeat();
+    else this.#progressTimer = setTimeout(() => this.sendHeartbeat(), wait);
+  }
+
+  /** Tells the supervisor that the worker is alive, with the newest progress if there is any. */
+  sendHeartbeat(): void {
+    if (this.#ended) return;
+    clearTimeout(this.#progressTimer);
+    this.#progressTimer = undefined;
+    const progress = this.#progress;
+    this.#progress = undefined;
+    if (progress) this.#progressAt = performance.now();
+    try {
+      const body = progress?.value === undefined ? new Uint8Array() : this.#encode(progress.value);
+      this.#message.respond(body, { headers: headersOf({ [STATUS_HEADER]: "heartbeat" }) });
+    } catch (error) {
+      this.log.warn({ err: error }, "the progress cannot be sent");
+    }
+  }
+
+  /**
+   * Executes the handler to its end, calls `onEnd`, then replies. Never rejects.
+   *
+   * @returns what the handler threw, if it did
+   */
+  async run(handler: Handler, onEnd: () => void): Promise<{ error: unknown } | undefined> {
+    let outcome: { result: unknown } | { error: unknown };
+    try {
+      outcome = { result: await handler(this) };
+    } catch (error) {
+      outcome = { error };
+    }
+    onEnd();
+    if (!this.#ended) {
+      this.#end();
+      if ("error" in outcome) this.#fail(outcome.error);
+      else this.#succeed(outcome.result);
+    }
+    return "error" in outcome ? outcome : undefined;
+  }
+
+  /** Tells the supervisor to have it run elsewhere, and the handler to stop. */
+  giveBack(): void {
+    if (this.#ended) return;
+    respondNoRoom(this.#message);
+    this.#giveUp(new Error("the worker is closing"));
+  }
+
+  #giveUp(reason: Error): void {
+    this.#end();
+    this.#abort ??= new AbortController();
+    this.#abort.abort(reason);
+  }
+
+  #end(): void {
+    this.#ended = true;
+    clearTimeout(this.#timeout);
+    clearTimeout(this.#progressTimer);
+  }
+
+  #succeed(result: unknown): void {
+    try {
+      this.#message.respond(result === undefined || result === null ? new Uint8Array() : this.#encode(result));
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      this.#fail(new FatalError(`the result cannot be sent: ${why}`, { cause: error }));
+    }
+  }
+
+  #fail(error: unknown): void {
+    this.log.debug({ err: error }, "attempt failed");
+    respondError(this.#message, error);
+  }
+
+  #encode(value: unknown): Uint8Array {
+    return encode(this.#encoding === "msgpack" ? toPlain(value) : value, this.#encoding);
+  }
+}
+
+/** "No room now": the supervisor sends the invocation to another worker; it counts as no attempt. */
+export function respondNoRoom(message: Msg): void {
+  message.respond(new Uint8Array(), {
+    headers: headersOf({ [ERROR_CODE_HEADER]: NO_ROOM_CODE, [ERROR_HEADER]: "no room" }),
+  });
+}
+
+const MAX_STACK_LENGTH = 4_096;
+
+export function respondError(message: Msg, thrown: unknown, code = "500"): void {
+  const error = thrown instanceof Error ? thrown : new Error(String(thrown));
+  const body = {
+    name: error.name,
+    message: error.message.slice(0, MAX_STACK_LENGTH),
+    ...(error.stack !== undefined && { stack: error.stack.slice(0, MAX_STACK_LENGTH) }),
+    ...(error instanceof FatalError && { retryable: false }),
+    ...(error instanceof RetryAfter && { retry_after_ms: error.delayMs }),
+  };
+  const headline = `${error.name}: ${error.message}`.replaceAll(/\s+/g, " ").slice(0, MAX_HEADER_LENGTH);
+  message.respond(JSON.stringify(body), {
+    headers: headersOf({ [ERROR_CODE_HEADER]: code, [ERROR_HEADER]: headline }),
+  });
+}

@@ -1,0 +1,294 @@
+/**
+ * A worker: serves functions from the queue group of each, at most `concurrency` attempts at a time.
+ *
+ * W1  While it is full it is not in the queue groups, so that invocations go to workers with room. The few that
+ *     arrive in between are answered 429, which costs no attempt.
+ * W2  It is back in the queue groups before the reply that makes room is sent: the supervisor that gets the reply can
+ *     send the next invocation at once.
+ * W3  Every attempt in execution sends a heartbeat each `heartbeatMs`.
+ * W4  Closing loses nothing: what is in execution may end within the grace period, what does not is given back.
+ */
+import { hostname } from "node:os";
+import type { Msg, Subscription } from "nats";
+import { type Logger, pino } from "pino";
+import { decode, encodingOf } from "../bus/codec.ts";
+import { Bus, type BusOptions } from "../bus/connection.ts";
+import type { Invocation } from "../bus/invocation.ts";
+import { Service, type ServiceEndpoint } from "../bus/service.ts";
+import { functionSubject, ROOM, WORKER_QUEUE } from "../bus/subjects.ts";
+import { AsyncError } from "../job/errors.ts";
+import { functionNameProblem } from "../job/names.ts";
+import { isRecord } from "../job/schema.ts";
+import { VERSION } from "../version.ts";
+import type { Handler } from "./context.ts";
+import { Execution, respondError, respondNoRoom } from "./execution.ts";
+
+export interface WorkerOptions {
+  /** Address of NATS. Default: `NATS_URL`, else nats://127.0.0.1:4222. */
+  url?: string;
+  /** Shown in lists of workers; letters, digits, `-` and `_`. Default `async-worker`. */
+  name?: string;
+  /** Attempts at a time, over all functions. Default: `ASYNC_CONCURRENCY`, else 2. */
+  concurrency?: number;
+  /** Interval of heartbeats. Default 1,500 ms; supervisors expect it not to be longer. */
+  heartbeatMs?: number;
+  /** Default: pino at level `info`. */
+  log?: Logger;
+  /** Further options of the connection (credentials, inbox prefix). */
+  bus?: Partial<BusOptions>;
+}
+
+const DEFAULT_CONCURRENCY = 2;
+const MAX_CONCURRENCY = 100_000;
+/** Room is announced when it has lasted this long: mostly the supervisor that freed it has filled it by then. */
+const ANNOUNCE_AFTER_MS = 5;
+
+type Phase = "new" | "serving" | "draining" | "closed";
+
+interface Served {
+  handler: Handler;
+  endpoint: ServiceEndpoint;
+}
+
+/**
+ * @example
+ * export default new Worker().func("sum", ({ args }) => args.reduce((a, b) => a + b, 0));
+ */
+export class Worker {
+  readonly #options: WorkerOptions;
+  readonly #functions = new Map<string, Served>();
+  readonly #running = new Set<Execution>();
+  #phase: Phase = "new";
+  #bus: Bus | undefined;
+  #service: Service | undefined;
+  #log: Logger;
+  #concurrency: number;
+  /** Empty while out of the queue groups. */
+  #subscriptions: Subscription[] = [];
+  #heartbeats: NodeJS.Timeout | undefined;
+  #announcement: NodeJS.Timeout | undefined;
+  #leaving: NodeJS.Immediate | undefined;
+  #onIdle: (() => void) | undefined;
+  #stopReconnected: (() => void) | undefined;
+
+  constructor(options: WorkerOptions = {}) {
+    this.#options = options;
+    this.#concurrency = concurrencyFrom(options.concurrency);
+    this.#log = options.log ?? pino({ name: "async-worker" });
+    if (options.name !== undefined && !/^[-\w]{1,64}$/.test(options.name)) {
+      throw new AsyncError(
+        "invalid_option",
+        "the name of a worker must consist of at most 64 letters, digits, '-' and '_'",
+      );
+    }
+  }
+
+  /**
+   * Adds a function. To be called before `start`.
+   *
+   * @throws AsyncError `invalid_function_name`, `duplicate_function`
+   */
+  func(name: string, handler: Handler): this {
+    const problem = functionNameProblem(name);
+    if (problem !== undefined)
+      throw new AsyncError("invalid_function_name", `function name ${JSON.stringify(name)} ${problem}`);
+    if (this.#functions.has(name)) throw new AsyncError("duplicate_function", `function ${name} is there already`);
+    if (this.#phase !== "new") throw new AsyncError("closed", "add functions before the worker is started");
+    const endpoint = {
+      name: endpointName(name, this.#functions.size),
+      subject: functionSubject(name),
+      queue_group: WORKER_QUEUE,
+      metadata: { function: name },
+    };
+    this.#functions.set(name, { handler, endpoint });
+    return this;
+  }
+
+  /** Unique among all services; the `ID` of the list of workers. Undefined before `start`. */
+  get id(): string | undefined {
+    return this.#service?.id;
+  }
+
+  get functions(): string[] {
+    return [...this.#functions.keys()];
+  }
+
+  /**
+   * Connects and begins to serve. `override` takes precedence over the constructor's options.
+   *
+   * @throws AsyncError `not_connected`, `server_too_old`, `jetstream_unavailable`, `invalid_option`
+   */
+  async start(override: WorkerOptions = {}): Promise<this> {
+    if (this.#phase !== "new") throw new AsyncError("closed", "a worker can be started once");
+    if (this.#functions.size === 0)
+      throw new AsyncError("invalid_option", "a worker needs at least one function: add it with func()");
+    const options = { ...this.#options, ...override };
+    this.#concurrency = concurrencyFrom(options.concurrency);
+    this.#log = options.log ?? this.#log;
+    const name = options.name ?? "async-worker";
+    const heartbeatMs = options.heartbeatMs ?? 1_500;
+    const url = options.url ?? process.env.NATS_URL;
+    this.#phase = "serving";
+    const bus = await Bus.open({ name, ...(url !== undefined && { url }), ...options.bus });
+    this.#bus = bus;
+    this.#service = new Service(bus, {
+      name,
+      version: VERSION,
+      description: "async: a worker",
+      metadata: () => ({
+        concurrency: String(this.#concurrency),
+        running: String(this.#running.size),
+        state: this.#stateName(),
+        heartbeat_ms: String(heartbeatMs),
+        host: hostname(),
+        pid: String(process.pid),
+      }),
+      endpoints: () => [...this.#functions.values()].map((served) => served.endpoint),
+    });
+    this.#heartbeats = setInterval(() => this.#beat(), heartbeatMs);
+    this.#stopReconnected = bus.onReconnected(() => this.#announce());
+    this.#join();
+    this.#announce();
+    await bus.nc.flush();
+    this.#log.info({ worker: this.id, functions: this.functions, concurrency: this.#concurrency }, "serving");
+    return this;
+  }
+
+  /**
+   * Leaves the queue groups, lets attempts end for up to `graceMs`, gives back the others, and disconnects.
+   */
+  async close({ graceMs = 10_000 } = {}): Promise<void> {
+    const bus = this.#bus;
+    if (!bus || this.#phase === "draining" || this.#phase === "closed") return;
+    this.#phase = "draining";
+    this.#leave();
+    // After this round trip nothing that was sent to us before we left is still under way.
+    if (bus.connected) await bus.nc.flush();
+    if (!(await this.#whenIdle(graceMs))) {
+      this.#log.warn({ attempts: this.#running.size }, "the grace period is over; giving back what still runs");
+      for (const execution of this.#running) execution.giveBack();
+    }
+    this.#phase = "closed";
+    clearInterval(this.#heartbeats);
+    clearTimeout(this.#announcement);
+    clearImmediate(this.#leaving);
+    this.#stopReconnected?.();
+    this.#service?.close();
+    await bus.close();
+    this.#log.info({ worker: this.id }, "closed");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #onInvocation(name: string, served: Served, message: Msg): void {
+    if (!message.reply) return; // not a request: there is nobody to tell a result
+    if (this.#phase !== "serving" || this.#running.size >= this.#concurrency) {
+      respondNoRoom(message);
+      this.#leave();
+      return;
+    }
+    let invocation: Invocation;
+    try {
+      invocation = parseInvocation(message.data);
+    } catch (error) {
+      respondError(message, error, "400");
+      return;
+    }
+    void this.#execute(name, served, new Execution(invocation, message, encodingOf(message.data), this.#log));
+  }
+
+  async #execute(name: string, { handler, endpoint }: Served, execution: Execution): Promise<void> {
+    this.#running.add(execution);
+    if (this.#running.size >= this.#concurrency) this.#leaveIfStillFull();
+    const failed = await execution.run(handler, () => this.#ended(execution));
+    const error = failed && (failed.error instanceof Error ? failed.error.message : String(failed.error));
+    this.#service?.count(endpoint.name, performance.now() - execution.begunAt, error);
+    if (failed)
+      this.#log.warn({ err: failed.error, fn: name, jobId: execution.jobId, attempt: execution.attempt }, "failed");
+  }
+
+  /** Called before the reply goes out (W2). */
+  #ended(execution: Execution): void {
+    this.#running.delete(execution);
+    if (this.#phase === "serving" && this.#subscriptions.length === 0) {
+      this.#join();
+      this.#announcement ??= setTimeout(() => this.#announce(), ANNOUNCE_AFTER_MS);
+    }
+    if (this.#running.size === 0) this.#onIdle?.();
+  }
+
+  #join(): void {
+    const nc = this.#bus?.nc;
+    if (!nc || this.#subscriptions.length > 0) return;
+    this.#subscriptions = [...this.#functions].map(([name, served]) =>
+      nc.subscribe(served.endpoint.subject, {
+        queue: WORKER_QUEUE,
+        callback: (_, message) => this.#onInvocation(name, served, message),
+      }),
+    );
+  }
+
+  #leave(): void {
+    for (const subscription of this.#subscriptions) subscription.unsubscribe();
+    this.#subscriptions = [];
+  }
+
+  /** Handlers that end within the same turn of the event loop are not worth leaving for. */
+  #leaveIfStillFull(): void {
+    this.#leaving ??= setImmediate(() => {
+      this.#leaving = undefined;
+      if (this.#running.size >= this.#concurrency) this.#leave();
+    });
+  }
+
+  #announce(): void {
+    this.#announcement = undefined;
+    const slots = this.#concurrency - this.#running.size;
+    if (this.#phase !== "serving" || slots <= 0 || !this.#bus?.connected) return;
+    this.#bus.nc.publish(ROOM, JSON.stringify({ functions: this.functions, slots }));
+  }
+
+  #beat(): void {
+    if (!this.#bus?.connected) return;
+    for (const execution of this.#running) execution.sendHeartbeat();
+  }
+
+  /** Whether nothing runs any more, at the latest after `graceMs`. */
+  #whenIdle(graceMs: number): Promise<boolean> {
+    if (this.#running.size === 0) return Promise.resolve(true);
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => resolve(false), graceMs);
+      this.#onIdle = () => {
+        clearTimeout(timer);
+        resolve(true);
+      };
+    });
+  }
+
+  #stateName(): string {
+    if (this.#phase !== "serving") return this.#phase;
+    if (this.#running.size === 0) return "idle";
+    return this.#running.size < this.#concurrency ? "busy" : "full";
+  }
+}
+
+function parseInvocation(data: Uint8Array): Invocation {
+  const body = decode(data);
+  if (!isRecord(body) || typeof body.job_id !== "string" || typeof body.attempt !== "number") {
+    throw new AsyncError("invalid_request", "not an invocation: send a job to job.submit instead");
+  }
+  return { results: [], ...body } as unknown as Invocation;
+}
+
+/** Names of endpoints have a smaller alphabet than those of functions; the number keeps them apart. */
+function endpointName(name: string, index: number): string {
+  return `${name.replaceAll(/[^-\w]+/g, "_").replace(/^_/, "")}-${index}`;
+}
+
+function concurrencyFrom(option: number | undefined): number {
+  const value = option ?? Number(process.env.ASYNC_CONCURRENCY || DEFAULT_CONCURRENCY);
+  if (Number.isInteger(value) && value >= 1 && value <= MAX_CONCURRENCY) return value;
+  throw new AsyncError("invalid_option", `concurrency must be an integer from 1 to ${MAX_CONCURRENCY}, not ${value}`);
+}
