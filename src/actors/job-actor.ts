@@ -12,8 +12,9 @@ import type { Bus } from "../bus/connection.ts";
 import type { EventLog } from "../bus/event-log.ts";
 import type { JobStore } from "../bus/job-store.ts";
 import type { Timers } from "../bus/timers.ts";
-import { isEndEvent, type JobEvent } from "../job/events.ts";
+import { eventOf, isEndEvent, type JobEvent } from "../job/events.ts";
 import { type Effect, type Event, placeSleep, reduce, type Transition } from "../job/machine.ts";
+import { toJsonValue } from "../job/plain.ts";
 import { type Failure, isEnded, type JobState, type LiveJob, unreachable, withoutPayloads } from "../job/state.ts";
 import type { Attempt, AttemptListener } from "./attempt.ts";
 import type { Dispatcher } from "./dispatcher.ts";
@@ -250,16 +251,8 @@ export class JobActor {
     return {
       onStarted: () => this.#post({ type: "started", ...ref }),
       onProgress: (progress) => {
-        const at = new Date().toISOString();
-        this.#publish({
-          type: "progress",
-          job_id: job.job_id,
-          job_name: job.name,
-          at,
-          function: name,
-          ...ref,
-          progress,
-        });
+        const value = toJsonValue(progress, job.encoding);
+        this.#publish(eventOf(job, Date.now(), { type: "progress", function: name, ...ref, progress: value }));
       },
       onSucceeded: (result) => this.#post({ type: "succeeded", ...ref, result }),
       onFailed: (error, retryable, retryAfterMs) => {

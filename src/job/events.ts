@@ -1,3 +1,4 @@
+import { toJsonValue } from "./plain.ts";
 import { currentFunction, type EndedJob, type Failure, type JobState, unreachable, type WaitReason } from "./state.ts";
 
 /**
@@ -49,8 +50,10 @@ export function eventOf(state: JobState, at: number, body: JobEventBody): JobEve
 export function endEvent(state: EndedJob): JobEvent {
   const at = state.finished_at;
   switch (state.state) {
-    case "completed":
-      return eventOf(state, at, { type: "completed", result: currentFunction(state).result ?? null });
+    case "completed": {
+      const result = toJsonValue(currentFunction(state).result ?? null, state.encoding);
+      return eventOf(state, at, { type: "completed", result });
+    }
     case "failed": {
       const { current_function: index, error } = state;
       return eventOf(state, at, { type: "failed", error, function: state.functions[index]?.name ?? "", index });

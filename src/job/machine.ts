@@ -200,6 +200,7 @@ function failed(state: LiveJob, event: Extract<Event, { type: "failed" }>, now: 
   const fn = currentFunction(state);
   const failures = (fn.failures ?? 0) + 1;
   const counted = withFunction(state, { ...fn, retry_count: state.attempt, failures, error: event.error });
+  if (pastDeadline(counted, now)) return expired(counted, now);
   if (!event.retryable || failures >= (fn.retry_options?.retry_limit ?? 1)) return fail(counted, event.error, now);
   const delayMs = event.retryAfterMs ?? backoffDelayMs(fn.retry_options?.backoff, failures, event.random);
   return retry(counted, event.error, now + delayMs, now);

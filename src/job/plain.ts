@@ -1,4 +1,5 @@
 /** Values as both encodings can carry them. */
+import type { Encoding } from "./encoding.ts";
 
 /**
  * The value as JSON would carry it, so that a handler's result means the same in both encodings: `toJSON` is honoured
@@ -9,8 +10,12 @@ export function toPlain(value: unknown): unknown {
   return walk(value, (leaf) => leaf);
 }
 
-/** The same for JSON itself: bytes become base64, big integers decimal strings. */
-export function toJsonValue(value: unknown): unknown {
+/**
+ * A value of a job as JSON shows it: bytes become base64, big integers decimal strings. What came as JSON is JSON
+ * already.
+ */
+export function toJsonValue(value: unknown, encoding: Encoding): unknown {
+  if (encoding === "json") return value;
   return walk(value, (leaf) => {
     if (typeof leaf === "bigint") return leaf.toString();
     return Buffer.from(leaf.buffer, leaf.byteOffset, leaf.byteLength).toString("base64");

@@ -1,4 +1,5 @@
 /** A job as users see it: the shape of the original system, with our fields added. Times are ISO 8601 strings. */
+import type { Encoding } from "./encoding.ts";
 import { iso } from "./events.ts";
 import { toJsonValue } from "./plain.ts";
 import type { RetryOptions } from "./schema.ts";
@@ -49,8 +50,8 @@ export function viewOf(state: JobState): JobView {
     job_id: state.job_id,
     name: state.name,
     state: state.state,
-    data: toJsonValue(state.data),
-    functions: state.functions.map(functionView),
+    data: toJsonValue(state.data, state.encoding),
+    functions: state.functions.map((fn) => functionView(fn, state.encoding)),
     current_function: state.current_function,
     created_at: iso(state.created_at),
     scheduled_at: iso(state.scheduled_at),
@@ -59,22 +60,22 @@ export function viewOf(state: JobState): JobView {
     ...(state.deadline_at !== undefined && { deadline_at: iso(state.deadline_at) }),
     ...(state.state === "waiting" && { waiting_for: state.waiting_for, due_at: iso(state.due_at) }),
     ...(isEnded(state) && { finished_at: iso(state.finished_at) }),
-    ...(state.state === "completed" && { result: toJsonValue(state.functions.at(-1)?.result ?? null) }),
+    ...(state.state === "completed" && { result: toJsonValue(state.functions.at(-1)?.result ?? null, state.encoding) }),
     ...(state.state === "failed" && { error: state.error }),
   };
 }
 
-function functionView(fn: FunctionState): FunctionView {
+function functionView(fn: FunctionState, encoding: Encoding): FunctionView {
   return {
     name: fn.name,
-    ...(fn.args !== undefined && { args: toJsonValue(fn.args) }),
+    ...(fn.args !== undefined && { args: toJsonValue(fn.args, encoding) }),
     retry_count: fn.retry_count,
     ...(fn.retry_options !== undefined && { retry_options: fn.retry_options }),
     ...(fn.timeout_ms !== undefined && { timeout_ms: fn.timeout_ms }),
     ...(fn.lost !== undefined && { lost_count: fn.lost }),
     ...(fn.started_at !== undefined && { started_at: iso(fn.started_at) }),
     ...(fn.finished_at !== undefined && { finished_at: iso(fn.finished_at) }),
-    ...(fn.result !== undefined && { result: toJsonValue(fn.result) }),
+    ...(fn.result !== undefined && { result: toJsonValue(fn.result, encoding) }),
     ...(fn.error !== undefined && { error: fn.error }),
   };
 }

@@ -20,7 +20,7 @@ export interface Context<Args = unknown, Data = unknown> {
    * Tells how far the work is. Heartbeats go on by themselves; this is for people and programs that watch.
    * More than ten a second are thinned out, the newest is kept.
    */
-  heartbeat(progress?: unknown): void;
+  readonly heartbeat: (progress?: unknown) => void;
   /** Logs with the job, function and attempt attached. */
   readonly log: Logger;
   /** The same for every attempt of this function of this job: hand it to systems that can drop repetitions. */

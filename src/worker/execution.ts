@@ -69,14 +69,15 @@ export class Execution implements Context {
     return this.#log;
   }
 
-  heartbeat(progress?: unknown): void {
+  /** A property, so that handlers can take it out of the context. */
+  readonly heartbeat = (progress?: unknown): void => {
     if (this.#ended) return;
     this.#progress = { value: progress };
     if (this.#progressTimer) return;
     const wait = this.#progressAt + PROGRESS_INTERVAL_MS - performance.now();
     if (wait <= 0) this.sendHeartbeat();
     else this.#progressTimer = setTimeout(() => this.sendHeartbeat(), wait);
-  }
+  };
 
   /** Tells the supervisor that the worker is alive, with the newest progress if there is any. */
   sendHeartbeat(): void {

@@ -1,0 +1,280 @@
+/** What a worker does for its attempts and its queue groups. */
+import { once } from "node:events";
+import { setTimeout as delay } from "node:timers/promises";
+import type { Msg } from "nats";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { isAsyncError } from "../../src/job/errors.ts";
+import { FatalError, RetryAfter } from "../../src/worker/errors.ts";
+import { Worker } from "../../src/worker/worker.ts";
+import { startProcess } from "../support/process.ts";
+import { eventually, System, silent } from "../support/system.ts";
+
+const test = suite("worker");
+let system: System;
+
+test.before(async () => {
+  system = await System.start({ heartbeatMs: 300 });
+});
+test.after(() => system.close());
+
+const submit = (name: string, more: object = {}, job: object = {}) =>
+  system.client.submit({ name, functions: [{ name, ...more }], ...job });
+
+const end = async (name: string, more: object = {}) => {
+  const { job_id } = await submit(name, more);
+  return system.client.wait(job_id, { timeoutMs: 15_000 });
+};
+
+/** An invocation as a supervisor sends it, with all replies in order. */
+function invoke(fn: string, onReply: (message: Msg) => void, body: object = {}): void {
+  const inbox = `_INBOX_async.test.${Math.random().toString(36).slice(2)}`;
+  system.bus.nc.subscribe(inbox, { callback: (_, message) => onReply(message) });
+  const invocation = {
+    job_id: "by-hand",
+    job_name: "x",
+    function: fn,
+    index: 0,
+    attempt: 1,
+    args: null,
+    data: null,
+    results: [],
+  };
+  system.bus.nc.publish(`fn.${fn}`, JSON.stringify({ ...invocation, timeout_ms: null, deadline: null, ...body }), {
+    reply: inbox,
+  });
+}
+
+const reply = (fn: string, body?: object) => new Promise<Msg>((resolve) => invoke(fn, resolve, body));
+
+test("no more attempts run at a time than its concurrency, and all jobs are done", async () => {
+  let running = 0;
+  let most = 0;
+  await system.worker(
+    (w) =>
+      w.func("limited", async () => {
+        running += 1;
+        most = Math.max(most, running);
+        await delay(20);
+        running -= 1;
+      }),
+    { concurrency: 3 },
+  );
+  const jobs = await Promise.all(Array.from({ length: 40 }, () => submit("limited")));
+  for (const { job_id } of jobs) await system.client.wait(job_id, { timeoutMs: 15_000 });
+  assert.is(most, 3);
+});
+
+test("a full worker leaves the queue group, so that a free one is found", async () => {
+  const held: (() => void)[] = [];
+  const full = await system.worker(
+    (w) => w.func("either", () => new Promise<string>((resolve) => held.push(() => resolve("first")))),
+    {
+      concurrency: 1,
+    },
+  );
+  const first = await submit("either");
+  await eventually("the first worker is full", () => held.length === 1);
+  await system.worker((w) => w.func("either", () => "second"), { concurrency: 1 });
+  for (let i = 0; i < 10; i++) assert.is((await end("either")).result, "second");
+  held[0]?.();
+  assert.is((await system.client.wait(first.job_id, { timeoutMs: 5_000 })).result, "first");
+  await full.close();
+});
+
+test("what reaches a full worker is answered 429, without being executed", async () => {
+  let executions = 0;
+  let finish = () => {};
+  const done = new Promise<void>((resolve) => {
+    finish = resolve;
+  });
+  await system.worker(
+    (w) =>
+      w.func("one-at-a-time", () => {
+        executions += 1;
+        return done;
+      }),
+    { concurrency: 1 },
+  );
+  const both = Promise.all([reply("one-at-a-time"), reply("one-at-a-time")].map((r) => r.then((m) => m)));
+  await eventually("one is running", () => executions === 1);
+  finish();
+  const codes = (await both).map((message) => message.headers?.get("Nats-Service-Error-Code") ?? "result");
+  assert.equal(codes.sort(), ["429", "result"]);
+  assert.is(executions, 1);
+});
+
+test("a FatalError ends the job at once, whatever the retry limit", async () => {
+  await system.worker((w) =>
+    w.func("fatal", () => {
+      throw new FatalError("never again");
+    }),
+  );
+  const job = await end("fatal", { retry_options: { retry_limit: 5 } });
+  assert.is(job.state, "failed");
+  assert.is(job.functions[0]?.retry_count, 1);
+  assert.is(job.error?.name, "FatalError");
+  assert.match(job.error?.stack ?? "", "worker.test");
+});
+
+test("RetryAfter replaces the backoff", async () => {
+  await system.worker((w) =>
+    w.func("after", ({ attempt }) => {
+      if (attempt === 1) throw new RetryAfter(120);
+      return attempt;
+    }),
+  );
+  const backoff = { type: "fixed", delay_ms: 600_000 };
+  const job = await end("after", { retry_options: { retry_limit: 2, backoff } });
+  assert.is(job.result, 2);
+});
+
+test("heartbeats keep a long attempt alive, and progress is told", async () => {
+  await system.worker(
+    (w) =>
+      w.func("long", async ({ heartbeat }) => {
+        heartbeat({ percent: 10 });
+        await delay(1_800); // twice the silence that would be a lost attempt
+        heartbeat({ percent: 90 });
+        return "done";
+      }),
+    { heartbeatMs: 300 },
+  );
+  const job = await end("long");
+  assert.is(job.result, "done");
+  assert.is(job.functions[0]?.retry_count, 1);
+  const progress = system.events.filter((event) => event.job_id === job.job_id && event.type === "progress");
+  assert.equal(
+    progress.map((event) => (event as { progress: unknown }).progress),
+    [{ percent: 10 }, { percent: 90 }],
+  );
+});
+
+test("the attempt of a killed worker is run again elsewhere, without using up a retry", async () => {
+  const victim = await startProcess("test/support/dying-worker.ts", [], { NATS_URL: system.url });
+  const { job_id } = await submit("mortal");
+  await victim.line("executing");
+  victim.child.kill("SIGKILL");
+  await once(victim.child, "exit");
+  await system.worker((w) => w.func("mortal", ({ attempt }) => `alive in attempt ${attempt}`));
+  const job = await system.client.wait(job_id, { timeoutMs: 15_000 });
+  assert.is(job.result, "alive in attempt 2");
+  assert.is(job.functions[0]?.lost_count, 1);
+});
+
+test("the context tells what the handler may want to know", async () => {
+  await system.worker((w) =>
+    w.func("context", ({ jobId, jobName, attempt, idempotencyKey, deadline, signal, log }) => {
+      log.debug("seen");
+      return { jobId, jobName, attempt, idempotencyKey, deadline: deadline instanceof Date, aborted: signal.aborted };
+    }),
+  );
+  const job = await end("context", { timeout_ms: 5_000 });
+  assert.equal(job.result, {
+    jobId: job.job_id,
+    jobName: "context",
+    attempt: 1,
+    idempotencyKey: `${job.job_id}/0`,
+    deadline: true,
+    aborted: false,
+  });
+});
+
+test("closing lets the attempt in execution end, and its job is completed", async () => {
+  const worker = await system.worker((w) => w.func("drained", () => delay(400, "in time")));
+  const { job_id } = await submit("drained");
+  await system.event((event) => event.job_id === job_id && event.type === "started");
+  await worker.close();
+  const job = await system.client.wait(job_id, { timeoutMs: 5_000 });
+  assert.is(job.result, "in time");
+  assert.is(job.functions[0]?.retry_count, 1);
+});
+
+test("what does not end within the grace period is given back, and no failure is counted", async () => {
+  const reasons: unknown[] = [];
+  const stubborn = await system.worker((w) =>
+    w.func("given-back", async ({ signal }) => {
+      signal.addEventListener("abort", () => reasons.push(signal.reason));
+      await delay(60_000, undefined, { signal });
+    }),
+  );
+  const { job_id } = await submit("given-back");
+  await system.event((event) => event.job_id === job_id && event.type === "started");
+  await stubborn.close({ graceMs: 50 });
+  await system.worker((w) => w.func("given-back", () => "by another"));
+  const job = await system.client.wait(job_id, { timeoutMs: 5_000 });
+  assert.is(job.result, "by another");
+  assert.is(reasons.length, 1);
+});
+
+test("a worker is a NATS service whose endpoints are its functions", async () => {
+  const worker = await system.worker((w) => w.func("/v1/listed", () => 1).func("also.listed", () => 2), {
+    name: "lister",
+    concurrency: 7,
+  });
+  const found = (await system.client.workers()).find((one) => one.ID === worker.id);
+  assert.is(found?.Name, "lister");
+  assert.is(found?.MaxParallel, 7);
+  assert.is(found?.State, "idle");
+  assert.equal(found?.Capabilities, ["/v1/listed", "also.listed"]);
+  await end("/v1/listed");
+  const stats = (await system.bus.mux.request(`$SRV.STATS.lister.${worker.id}`, "", 2_000)).json<{
+    type: string;
+    endpoints: { subject: string; num_requests: number; queue_group: string }[];
+  }>();
+  assert.is(stats.type, "io.nats.micro.v1.stats_response");
+  assert.is(stats.endpoints[0]?.subject, "fn./v1/listed");
+  assert.is(stats.endpoints[0]?.queue_group, "fn");
+  assert.is(stats.endpoints[0]?.num_requests, 1);
+  await worker.close();
+  const left = (await system.client.workers()).some((one) => one.ID === worker.id);
+  assert.is(left, false);
+});
+
+test("a result that cannot be encoded or is too large fails for good, with a clear error", async () => {
+  const cycle: { self?: unknown } = {};
+  cycle.self = cycle;
+  await system.worker((w) => w.func("cyclic", () => cycle).func("huge", () => "x".repeat(2_000_000)));
+  for (const name of ["cyclic", "huge"]) {
+    const job = await end(name, { retry_options: { retry_limit: 3 } });
+    assert.is(job.state, "failed");
+    assert.is(job.functions[0]?.retry_count, 1);
+    assert.match(job.error?.message ?? "", "the result cannot be sent");
+  }
+});
+
+test("a request that is no invocation is answered with an error", async () => {
+  await system.worker((w) => w.func("strict", () => 1));
+  const answer = await system.bus.mux.request("fn.strict", "hello", 2_000);
+  assert.is(answer.headers?.get("Nats-Service-Error-Code"), "400");
+});
+
+test("wrong definitions are refused with a code", () => {
+  const refused: [string, () => unknown][] = [
+    ["invalid_function_name", () => new Worker().func("a b", () => 1)],
+    ["duplicate_function", () => new Worker().func("a", () => 1).func("a", () => 2)],
+    ["invalid_option", () => new Worker({ concurrency: 0 })],
+    ["invalid_option", () => new Worker({ name: "not a name" })],
+  ];
+  for (const [code, define] of refused) {
+    assert.throws(define, (error: unknown) => isAsyncError(error) && error.code === code);
+  }
+});
+
+test("ASYNC_CONCURRENCY is the default concurrency, else it is 2", async () => {
+  const concurrency = async () => {
+    const worker = await system.worker((w) => w.func("sized", () => 1), { log: silent });
+    const found = (await system.client.workers()).find((one) => one.ID === worker.id);
+    await worker.close();
+    return found?.MaxParallel;
+  };
+  assert.is(await concurrency(), 2);
+  process.env.ASYNC_CONCURRENCY = "9";
+  try {
+    assert.is(await concurrency(), 9);
+  } finally {
+    delete process.env.ASYNC_CONCURRENCY;
+  }
+});
+
+test.run();

@@ -1,0 +1,68 @@
+/** Real processes of ours, for tests that talk to or kill them. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { within } from "./system.ts";
+
+export interface Running {
+  child: ChildProcess;
+  /** Everything printed so far. */
+  output: () => string;
+  /** Waits until a line with the text has been printed on either stream. */
+  line: (text: string) => Promise<string>;
+  /** Waits for the exit and tells its code. */
+  exit: () => Promise<number | null>;
+  /** Ends it by force if it still runs. */
+  kill: () => Promise<void>;
+}
+
+/** Runs a TypeScript file with arguments. */
+export async function startProcess(
+  file: string,
+  args: string[] = [],
+  env: Record<string, string> = {},
+): Promise<Running> {
+  const child = spawn(process.execPath, ["--import", "tsx", file, ...args], {
+    stdio: ["pipe", "pipe", "pipe"],
+    env: { ...process.env, NO_COLOR: "1", ...env },
+  });
+  const lines: string[] = [];
+  const waiting = new Set<() => void>();
+  for (const stream of [child.stdout, child.stderr]) {
+    createInterface({ input: stream }).on("line", (text) => {
+      lines.push(text);
+      for (const look of waiting) look();
+    });
+  }
+  const closed = once(child, "close");
+  const line = (text: string) =>
+    within(
+      20_000,
+      `"${text}" of ${file} ${args.join(" ")}`,
+      new Promise<string>((resolve, reject) => {
+        const look = () => {
+          const found = lines.find((one) => one.includes(text));
+          if (found === undefined) return;
+          waiting.delete(look);
+          resolve(found);
+        };
+        waiting.add(look);
+        look();
+        void closed.then(() => reject(new Error(`it ended without "${text}":\n${lines.join("\n")}`)));
+      }),
+    );
+  return {
+    child,
+    output: () => lines.join("\n"),
+    line,
+    exit: async () => (await closed)[0] as number | null,
+    kill: async () => {
+      if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
+      await closed;
+    },
+  };
+}
+
+/** The `async` command, from source. */
+export const startCli = (args: string[], env: Record<string, string> = {}) =>
+  startProcess("src/cli/main.ts", args, env);
