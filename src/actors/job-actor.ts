@@ -12,6 +12,7 @@ import type { Bus } from "../bus/connection.ts";
 import type { EventLog } from "../bus/event-log.ts";
 import type { JobStore } from "../bus/job-store.ts";
 import type { Timers } from "../bus/timers.ts";
+import { isAsyncError } from "../job/errors.ts";
 import { eventOf, isEndEvent, type JobEvent } from "../job/events.ts";
 import { type Effect, type Event, placeSleep, reduce, type Transition } from "../job/machine.ts";
 import { toJsonValue } from "../job/plain.ts";
@@ -170,7 +171,7 @@ export class JobActor {
         default:
           return unreachable(outcome);
       }
-      const found = await this.#compare(next);
+      const found = await this.#compare(next, failures);
       if (found === "written") return true;
       if (found === "superseded") return false;
     }
@@ -178,7 +179,7 @@ export class JobActor {
   }
 
   /** After a commit with an unclear outcome: what does the store say? */
-  async #compare(next: JobState): Promise<"written" | "unchanged" | "superseded" | "unreadable"> {
+  async #compare(next: JobState, failures: number): Promise<"written" | "unchanged" | "superseded" | "unreadable"> {
     try {
       const stored = await this.#context.store.get(this.jobId);
       if (stored?.revision === this.#revision) return "unchanged";
@@ -191,7 +192,9 @@ export class JobActor {
       this.#leave("superseded");
       return "superseded";
     } catch (error) {
-      this.#trouble("cannot read back a commit", error);
+      if (!isAsyncError(error)) throw error;
+      if (failures === 0) this.#trouble("cannot read back a commit", error);
+      await pause(this.#context.bus, failures);
       return "unreadable";
     }
   }

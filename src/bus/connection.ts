@@ -101,16 +101,22 @@ export class Bus {
     });
   }
 
+  /** Waits until the server has seen everything that was sent; false if the connection is gone, and that with it. */
+  async flush(): Promise<boolean> {
+    try {
+      if (this.#connected) await this.nc.flush();
+      return this.#connected;
+    } catch {
+      return false;
+    }
+  }
+
   /** Sends what is buffered, then closes. What is still waited for ends as a timeout. */
   async close(): Promise<void> {
     if (this.#closing) return;
     this.#closing = true;
     this.mux.close();
-    try {
-      if (this.#connected) await this.nc.flush();
-    } catch {
-      // The connection went away while closing: there is nothing left to send it on.
-    }
+    await this.flush();
     this.#connected = false;
     this.#gate.emit("closed");
     await this.nc.close();

@@ -145,7 +145,6 @@ export class Execution implements Context {
   }
 
   #fail(error: unknown): void {
-    this.log.debug({ err: error }, "attempt failed");
     respondError(this.#message, error);
   }
 

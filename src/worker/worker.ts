@@ -149,7 +149,7 @@ export class Worker {
     this.#stopReconnected = bus.onReconnected(() => this.#announce());
     this.#join();
     this.#announce();
-    await bus.nc.flush();
+    await bus.flush();
     this.#log.info({ worker: this.id, functions: this.functions, concurrency: this.#concurrency }, "serving");
     return this;
   }
@@ -163,7 +163,7 @@ export class Worker {
     this.#phase = "draining";
     this.#leave();
     // After this round trip nothing that was sent to us before we left is still under way.
-    if (bus.connected) await bus.nc.flush();
+    await bus.flush();
     if (!(await this.#whenIdle(graceMs))) {
       this.#log.warn({ attempts: this.#running.size }, "the grace period is over; giving back what still runs");
       for (const execution of this.#running) execution.giveBack();
@@ -200,13 +200,15 @@ export class Worker {
   }
 
   async #execute(name: string, { handler, endpoint }: Served, execution: Execution): Promise<void> {
+    const about = { fn: name, jobId: execution.jobId, attempt: execution.attempt };
+    this.#log.debug(about, "executing");
     this.#running.add(execution);
     if (this.#running.size >= this.#concurrency) this.#leaveIfStillFull();
     const failed = await execution.run(handler, () => this.#ended(execution));
     const error = failed && (failed.error instanceof Error ? failed.error.message : String(failed.error));
     this.#service?.count(endpoint.name, performance.now() - execution.begunAt, error);
-    if (failed)
-      this.#log.warn({ err: failed.error, fn: name, jobId: execution.jobId, attempt: execution.attempt }, "failed");
+    if (failed) this.#log.warn({ ...about, err: failed.error }, "failed");
+    else this.#log.debug(about, "done");
   }
 
   /** Called before the reply goes out (W2). */
