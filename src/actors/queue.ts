@@ -22,7 +22,7 @@ export class Queue<T> {
   giveBack(item: T): void {
     const rank = this.#rank(item);
     let index = this.#returned.length;
-    while (index > 0 && this.#rank(this.#returned[index - 1] as T) < rank) index -= 1;
+    while (index > 0 && this.#rank(this.#returned[index - 1] as T) <= rank) index -= 1;
     this.#returned.splice(index, 0, item);
   }
 

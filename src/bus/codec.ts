@@ -24,13 +24,40 @@ export function encodingOf(bytes: Uint8Array): Encoding {
 
 /** @throws AsyncError `undecodable` */
 export function decode(bytes: Uint8Array, encoding = encodingOf(bytes)): unknown {
+  let value: unknown;
   try {
-    return encoding === "msgpack" ? unpackr.unpack(bytes) : JSON.parse(utf8.decode(bytes));
+    value = encoding === "msgpack" ? unpack(bytes) : JSON.parse(utf8.decode(bytes));
   } catch (cause) {
     const name = encoding === "msgpack" ? "MessagePack" : "JSON";
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new AsyncError("undecodable", `not valid ${name}: ${why}`, { cause });
   }
+  return shallow(value, bytes);
+}
+
+function unpack(bytes: Uint8Array): unknown {
+  // The one byte that MessagePack never uses; the library makes an object of its own of it.
+  if (bytes[0] === 0xc1) throw new Error("0xc1 is no MessagePack");
+  return unpackr.unpack(bytes);
+}
+
+/** Deeper values are refused: they would decode, but encoding is recursive and runs out of stack. */
+const MAX_DEPTH = 200;
+
+/** @throws AsyncError `undecodable` if the value is nested too deeply */
+function shallow(value: unknown, bytes: Uint8Array): unknown {
+  // Every level takes a byte at least, so most messages are too short to be deep.
+  if (bytes.length > MAX_DEPTH && !fits(value, MAX_DEPTH)) {
+    throw new AsyncError("undecodable", `nested more than ${MAX_DEPTH} levels deep`);
+  }
+  return value;
+}
+
+function fits(value: unknown, depth: number): boolean {
+  if (typeof value !== "object" || value === null || value instanceof Uint8Array) return true;
+  if (depth === 0) return false;
+  for (const one of Array.isArray(value) ? value : Object.values(value)) if (!fits(one, depth - 1)) return false;
+  return true;
 }
 
 /**
@@ -47,11 +74,13 @@ export function decodeReply(bytes: Uint8Array, encoding: Encoding): unknown {
     return decode(bytes, looksJson && bytes.length > 1 ? "json" : "msgpack");
   }
   const text = decodeText(bytes);
+  let value: unknown;
   try {
-    return JSON.parse(text);
+    value = JSON.parse(text);
   } catch {
     return text; // by contract: a text reply that is not JSON is the string itself
   }
+  return shallow(value, bytes);
 }
 
 function decodeText(bytes: Uint8Array): string {

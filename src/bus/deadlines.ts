@@ -27,7 +27,7 @@ export class Deadlines {
 
   /** Calls `expire` once after `ms`, unless cancelled. */
   add(ms: number, expire: () => void): Deadline {
-    const deadline = new Deadline(performance.now() + ms, expire);
+    const deadline = new Deadline(performance.now() + Math.max(0, ms), expire);
     this.#place(deadline);
     return deadline;
   }

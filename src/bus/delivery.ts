@@ -29,7 +29,7 @@ export class Delivery {
     this.deliveries = Number(tokens[offset]);
     this.sequence = Number(tokens[offset + 1]);
     this.storedAt = Math.floor(Number(tokens[offset + 3]) / 1_000_000);
-    if (!Number.isSafeInteger(this.sequence)) {
+    if (tokens[1] !== "ACK" || !Number.isSafeInteger(this.sequence)) {
       throw new AsyncError("undecodable", `not an acknowledgement subject: ${this.#reply}`);
     }
   }

@@ -7,7 +7,7 @@ import { brief, table } from "./table.ts";
 export function describeJob(job: JobView): string {
   const facts: [string, string | undefined][] = [
     ["job", job.job_id],
-    ["name", job.name],
+    ["name", brief(job.name)],
     [
       "state",
       job.waiting_for ? `${job.state} for ${job.waiting_for === "worker" ? "a worker" : "the backoff"}` : job.state,
@@ -37,13 +37,18 @@ function outcomeOf(fn: FunctionView): string {
 export function describeJobs(jobs: JobView[]): string {
   const rows = jobs.map((job) => [
     job.job_id,
-    job.name,
+    brief(job.name, 40),
     job.state,
-    `${job.current_function + 1}/${job.functions.length} ${job.functions[job.current_function]?.name ?? "-"}`,
+    positionOf(job),
     job.created_at,
     job.error ? brief(job.error.message, 40) : brief(job.result ?? "", 40),
   ]);
   return table(["JOB", "NAME", "STATE", "FUNCTION", "CREATED", "OUTCOME"], rows);
+}
+
+function positionOf(job: JobView): string {
+  const fn = job.functions[job.current_function];
+  return fn ? `${job.current_function + 1}/${job.functions.length} ${fn.name}` : "-";
 }
 
 export function describeWorkers(workers: WorkerView[]): string {
@@ -66,7 +71,7 @@ export function describeEvent(event: JobEvent | RejectedEvent): string {
 function detailsOf(event: JobEvent | RejectedEvent): string {
   switch (event.type) {
     case "accepted":
-      return event.job_name;
+      return brief(event.job_name);
     case "started":
     case "succeeded":
       return `${event.function} (attempt ${event.attempt})`;

@@ -11,8 +11,8 @@ export function table(header: string[], rows: string[][]): string {
   return [header, ...rows].map(line).join("\n");
 }
 
-/** The value in at most `width` characters, on one line. */
+/** The value in at most `width` characters, on one line and without control characters. */
 export function brief(value: unknown, width = 60): string {
-  const text = (typeof value === "string" ? value : (JSON.stringify(value) ?? "")).replaceAll(/\s+/g, " ");
+  const text = (typeof value === "string" ? value : (JSON.stringify(value) ?? "")).replaceAll(/[\s\p{Cc}]+/gu, " ");
   return text.length <= width ? text : `${text.slice(0, width - 1)}…`;
 }

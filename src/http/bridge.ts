@@ -29,6 +29,8 @@ export interface Bridge {
 }
 
 const SUBMIT_TIMEOUT_MS = 3_000;
+/** No answer takes longer; what is open then is a connection that asks nothing. */
+const CLOSE_LIMIT_MS = 4_000;
 /** Room that the envelope of a submission takes in a message. */
 const ENVELOPE_BYTES = 1_024;
 
@@ -52,13 +54,19 @@ export async function startBridge({ client, host = "127.0.0.1", port = 8000, log
   addRoutes(app, client);
   try {
     const url = await app.listen({ host, port });
-    return { url, close: () => app.close() };
+    return { url, close: () => closeBridge(app) };
   } catch (cause) {
     await app.close();
     if ((cause as NodeJS.ErrnoException).code !== "EADDRINUSE") throw cause;
     const next = "end the program that has it or choose another with --http host:port";
     throw new AsyncError("port_taken", `port ${port} of ${host} is in use; ${next}`, { cause });
   }
+}
+
+async function closeBridge(app: FastifyInstance): Promise<void> {
+  const limit = setTimeout(() => app.server.closeAllConnections(), CLOSE_LIMIT_MS);
+  await app.close();
+  clearTimeout(limit);
 }
 
 interface ParsedBody {

@@ -20,7 +20,8 @@ export const DEFAULT_BACKOFF: Required<Backoff> = {
  */
 export function backoffDelayMs(options: Backoff | undefined, failures: number, random: number): number {
   const { type, delay_ms, factor, max_delay_ms, jitter } = { ...DEFAULT_BACKOFF, ...options };
-  const growth = type === "fixed" ? 1 : factor ** (failures - 1);
+  // Finite, so that no delay times it is none.
+  const growth = type === "fixed" ? 1 : Math.min(factor ** (failures - 1), Number.MAX_VALUE);
   const full = Math.min(max_delay_ms, delay_ms * growth);
   return Math.round(full * (1 - jitter * random));
 }

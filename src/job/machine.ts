@@ -187,12 +187,15 @@ function succeeded(state: LiveJob, result: unknown, now: number): Transition {
     const ended = end(done, { state: "completed", finished_at: now });
     return { state: ended.state, effects: [told, ...ended.effects] };
   }
+  if (pastDeadline(done, now)) {
+    const ended = expired(done, now);
+    return { state: ended.state, effects: [told, ...ended.effects] };
+  }
   const next: LiveJob = {
     ...enter(done, { state: "running" }),
     current_function: state.current_function + 1,
     attempt: 1,
   };
-  if (pastDeadline(next, now)) return expired(next, now);
   return { state: next, effects: [told, { type: "invoke" }] };
 }
 
@@ -220,6 +223,7 @@ function lost(state: LiveJob, now: number): Transition {
 
 /** The next attempt, at `dueAt`. At once if that is now. */
 function retry(state: LiveJob, error: Failure, due: number, now: number): Transition {
+  if (pastDeadline(state, now)) return expired(state, now);
   const told = tell(state, now, { type: "retrying", ...attemptRef(state), error, due_at: iso(due) });
   const phase: LivePhase = due > now ? { state: "waiting", waiting_for: "backoff", due_at: due } : { state: "running" };
   const next: LiveJob = { ...enter(state, phase), attempt: state.attempt + 1 };

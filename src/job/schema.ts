@@ -10,7 +10,7 @@ import { chosenJobIdProblem, functionNameProblem } from "./names.ts";
 
 export const MAX_FUNCTIONS = 1_000;
 export const MAX_RETRY_LIMIT = 1_000;
-/** The longest timeout, delay or start ahead, in ms: about ten years. */
+/** The longest timeout or delay, in ms: about ten years. */
 export const MAX_DURATION_MS = 10 * 366 * 24 * 3_600_000;
 
 const Duration = (minimum: number) => Type.Integer({ minimum, maximum: MAX_DURATION_MS });
@@ -66,7 +66,7 @@ export const Submission = Type.Object(
 );
 export type Submission = Static<typeof Submission>;
 
-/** What a job shows besides its definition. Ignored on input, so that a job that was read can be submitted again. */
+/** What a job shows besides its definition. Ignored on input, so that one that was read can be submitted again (under a new id). */
 const REPORTED_BY_JOBS = new Set([
   "state",
   "current_function",
@@ -117,27 +117,35 @@ function meaningProblems(submission: Submission): Reason[] {
   return reasons;
 }
 
-const isoDate = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)$/;
+const isoDate = /^(\d{4}-\d\d-\d\d)T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)$/;
 
 function dateProblem(text: string): string | undefined {
-  const time = isoDate.test(text) ? Date.parse(text) : Number.NaN;
-  return Number.isNaN(time)
+  const day = isoDate.exec(text)?.[1];
+  // Date.parse takes 30 February for 2 March.
+  const exists = day !== undefined && !Number.isNaN(Date.parse(day)) && new Date(day).toISOString().startsWith(day);
+  return !exists || Number.isNaN(Date.parse(text))
     ? "must be an ISO 8601 date and time with a time zone, e.g. 2026-11-23T21:00:00Z"
     : undefined;
 }
 
 function withoutReported(input: unknown): unknown {
-  if (!isRecord(input)) return input;
-  const job = omit(input, REPORTED_BY_JOBS);
-  if (Array.isArray(job.functions)) {
-    job.functions = job.functions.map((fn) => (isRecord(fn) ? omit(fn, REPORTED_BY_FUNCTIONS) : fn));
-  }
+  const job = given(input, REPORTED_BY_JOBS);
+  if (!isRecord(job) || !Array.isArray(job.functions)) return job;
+  job.functions = job.functions.map((spec) => {
+    const fn = given(spec, REPORTED_BY_FUNCTIONS);
+    if (!isRecord(fn) || !("retry_options" in fn)) return fn;
+    const options = given(fn.retry_options);
+    if (isRecord(options) && "backoff" in options) options.backoff = given(options.backoff);
+    return { ...fn, retry_options: options };
+  });
   return job;
 }
 
-function omit(record: Record<string, unknown>, names: ReadonlySet<string>): Record<string, unknown> {
-  // `null` means "not given" for every optional field, as it does in what we report.
-  return Object.fromEntries(Object.entries(record).filter(([key, value]) => !names.has(key) && value !== null));
+/** The fields of a record that are given: null means "not given", as it does in what we report. */
+function given(value: unknown, ignored: ReadonlySet<string> = new Set()): unknown {
+  if (!isRecord(value)) return value;
+  const isGiven = ([key, one]: [string, unknown]) => !ignored.has(key) && one !== null && one !== undefined;
+  return Object.fromEntries(Object.entries(value).filter(isGiven));
 }
 
 /** What is wrong, in words that follow the path: "/functions/0/name is required". */

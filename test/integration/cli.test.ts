@@ -1,0 +1,241 @@
+/** The `async` command as people and scripts use it. */
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { connect } from "nats";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { encode } from "../../src/bus/codec.ts";
+import { type Running, startCli } from "../support/process.ts";
+import { eventually, System } from "../support/system.ts";
+
+const test = suite("cli");
+let system: System;
+let folder: string;
+
+test.before(async () => {
+  folder = await mkdtemp(join(tmpdir(), "async-test-"));
+  system = await System.start();
+  await system.worker(
+    (w) =>
+      w
+        .func("sum", ({ args }) => args.reduce((a: number, b: number) => a + b, 0))
+        .func("fail", () => {
+          throw new Error("as it should");
+        }),
+    { name: "cli-test" },
+  );
+});
+test.after(async () => {
+  await system.close();
+  await rm(folder, { recursive: true });
+});
+
+async function run(args: string[], { env = {}, input }: { env?: Record<string, string>; input?: string } = {}) {
+  const child = await startCli(args, { NATS_URL: system.url, ...env });
+  child.child.stdin?.end(input ?? "");
+  try {
+    return { code: await child.exit(), output: child.output() };
+  } finally {
+    await child.kill();
+  }
+}
+
+async function file(name: string, content: string | Uint8Array): Promise<string> {
+  const path = join(folder, name);
+  await writeFile(path, content);
+  return path;
+}
+
+const SUM = '{"name":"sum","functions":[{"name":"sum","args":[1,2,39]}]}';
+
+test("submit --wait --json prints the finished job and exits with 0", async () => {
+  const { code, output } = await run(["submit", await file("sum.json", SUM), "--wait", "--json"]);
+  assert.is(code, 0, output);
+  const job = JSON.parse(output);
+  assert.is(job.state, "completed");
+  assert.is(job.result, 42);
+});
+
+test("submit reads standard input, takes an id, and prints a table", async () => {
+  const { code, output } = await run(["submit", "-", "--id", "by-hand", "--wait"], { input: SUM });
+  assert.is(code, 0, output);
+  assert.match(output, /job +by-hand/);
+  assert.match(output, /state +completed/);
+  assert.match(output, /sum +1\/1 +42/);
+});
+
+test("submit takes a file in MessagePack", async () => {
+  const packed = await file("sum.msgpack", encode(JSON.parse(SUM), "msgpack"));
+  const { code, output } = await run(["submit", packed, "--wait", "--json"]);
+  assert.is(code, 0, output);
+  assert.is(JSON.parse(output).result, 42);
+});
+
+test("submit --wait exits with 1 when the job fails", async () => {
+  const { code, output } = await run(["submit", "-", "--wait"], {
+    input: '{"name":"f","functions":[{"name":"fail"}]}',
+  });
+  assert.is(code, 1);
+  assert.match(output, "as it should");
+});
+
+test("get shows a job, and says so when there is none", async () => {
+  await system.client.submit(JSON.parse(SUM), { jobId: "shown" });
+  await system.client.wait("shown");
+  const { code, output } = await run(["get", "shown", "--json"]);
+  assert.is(code, 0);
+  assert.equal(JSON.parse(output), JSON.parse(JSON.stringify(await system.client.get("shown"))));
+  const missing = await run(["get", "not-there"]);
+  assert.is(missing.code, 1);
+  assert.match(missing.output, "job_not_found");
+});
+
+test("list filters by state, as a table and as JSON", async () => {
+  await system.client.submit({ name: "failing", functions: [{ name: "fail" }] }, { jobId: "listed" });
+  await system.client.wait("listed");
+  const json = await run(["list", "--state", "failed", "--json"]);
+  assert.is(json.code, 0);
+  const { jobs } = JSON.parse(json.output) as { jobs: { job_id: string; state: string }[] };
+  assert.ok(jobs.some((job) => job.job_id === "listed"));
+  assert.ok(jobs.every((job) => job.state === "failed"));
+  const table = await run(["list", "--state", "failed"]);
+  assert.match(table.output, /^JOB +NAME +STATE/);
+  assert.match(table.output, /listed +failing +failed/);
+});
+
+test("workers lists who serves what", async () => {
+  const json = await run(["workers", "--json"]);
+  assert.is(json.code, 0);
+  assert.equal(JSON.parse(json.output).workers[0].Capabilities, ["sum", "fail"]);
+  assert.match((await run(["workers"])).output, /cli-test +idle +0\/2/);
+});
+
+test("wrong use exits with 2 and says what is wrong", async () => {
+  const wrong: [string[], string | RegExp][] = [
+    [["no-such-command"], "unknown command"],
+    [["submit"], "missing required argument"],
+    [["list", "--state", "happy"], "Allowed choices are"],
+    [["server", "--http", "nonsense"], "host:port"],
+    [["worker", "x.ts", "--concurrency", "0"], "integer from 1"],
+    [["submit", join(folder, "missing.json")], "cannot read the job"],
+    [["submit", await file("bad.json", '{"name":"x"}')], "/functions is required"],
+    [["submit", await file("broken.json", "{")], "not valid JSON"],
+    [["get", "not an id"], "job id"],
+    [["worker", await file("empty.mjs", "export const x = 1;")], "does not export a worker"],
+    [["worker", join(folder, "missing.ts")], "cannot load"],
+  ];
+  const results = await Promise.all(wrong.map(([args]) => run(args)));
+  results.forEach(({ code, output }, index) => {
+    const [args, text] = wrong[index] as (typeof wrong)[number];
+    assert.is(code, 2, `${args.join(" ")}: ${output}`);
+    assert.match(output, text);
+  });
+});
+
+test("without NATS every command exits with 3 and says what to do", async () => {
+  const commands = [
+    ["get", "x"],
+    ["list"],
+    ["workers"],
+    ["submit", await file("sum.json", SUM)],
+    ["server", "--no-http"],
+  ];
+  for (const args of commands) {
+    const { code, output } = await run([...args, "--nats", "nats://127.0.0.1:1"]);
+    assert.is(code, 3, `${args.join(" ")}: ${output}`);
+    assert.match(output, "cannot reach a NATS server");
+  }
+});
+
+test("every command has help", async () => {
+  for (const command of ["dev", "server", "worker", "submit", "get", "list", "workers"]) {
+    const { code, output } = await run([command, "--help"]);
+    assert.is(code, 0);
+    assert.match(output, `Usage: async ${command}`);
+  }
+});
+
+test("server and worker run from the command line until SIGTERM, and exit with 0", async () => {
+  await using own = { ...(await startOwn()), [Symbol.asyncDispose]: async () => closeOwn(own) };
+  const { output } = await run(["submit", "examples/jobs/sum.json", "--wait", "--json"], {
+    env: { NATS_URL: own.url },
+  });
+  assert.is(JSON.parse(output).result, 10);
+  for (const one of own.processes) {
+    one.child.kill("SIGTERM");
+    assert.is(await one.exit(), 0, one.output());
+  }
+});
+
+interface Own {
+  url: string;
+  processes: Running[];
+  close: () => Promise<void>;
+}
+
+/** A server and a worker as processes, on a NATS server of their own. */
+async function startOwn(): Promise<Own> {
+  const other = await System.start("without supervisor");
+  const server = await startCli(["server", "--http", "127.0.0.1:0"], { NATS_URL: other.url });
+  await server.line("Server listening");
+  const worker = await startCli(["worker", "workers/example.ts", "--concurrency", "3", "--name", "own"], {
+    NATS_URL: other.url,
+  });
+  await worker.line("serving");
+  return { url: other.url, processes: [server, worker], close: () => other.close() };
+}
+
+async function closeOwn(own: Own): Promise<void> {
+  for (const one of own.processes) await one.kill();
+  await own.close();
+}
+
+test("dev runs everything, keeps its jobs over a restart, and takes everything with it when it ends", async () => {
+  const args = [
+    "dev",
+    "workers/example.ts",
+    "--http",
+    "127.0.0.1:0",
+    "--nats-port",
+    "0",
+    "--store-dir",
+    join(folder, "store"),
+  ];
+  const start = async () => {
+    const dev = await startCli(args);
+    const url = /at (nats:\S+?),/.exec(await dev.line("jobs kept in"))?.[1] ?? "";
+    await dev.line("serving");
+    return { dev, url };
+  };
+  const first = await start();
+  const { code } = await run(["submit", "examples/jobs/sum.json", "--id", "kept", "--wait"], {
+    env: { NATS_URL: first.url },
+  });
+  assert.is(code, 0);
+  await first.dev.line("kept");
+  first.dev.child.kill("SIGINT");
+  assert.is(await first.dev.exit(), 0, first.dev.output());
+  await goneFrom(first.url);
+
+  const second = await start();
+  const kept = await run(["get", "kept", "--json"], { env: { NATS_URL: second.url } });
+  assert.is(JSON.parse(kept.output).result, 10);
+  second.dev.child.kill("SIGKILL");
+  await second.dev.exit();
+  await goneFrom(second.url);
+});
+
+/** Nobody listens there any more. */
+async function goneFrom(url: string): Promise<void> {
+  await eventually(`the server at ${url} is gone`, async () => {
+    try {
+      await (await connect({ servers: url, reconnect: false, timeout: 500 })).close();
+      return false;
+    } catch {
+      return true;
+    }
+  });
+}
+
+test.run();

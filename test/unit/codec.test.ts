@@ -1,0 +1,188 @@
+import * as fc from "fast-check";
+import { Packr } from "msgpackr";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { decode, decodeReply, encode, encodingOf } from "../../src/bus/codec.ts";
+import { isAsyncError } from "../../src/job/errors.ts";
+import { jsonValue, same } from "./support.ts";
+
+const bytesOf = (text: string) => new TextEncoder().encode(text);
+const isUndecodable = (error: unknown) => isAsyncError(error, "undecodable");
+const map = fc.dictionary(
+  fc.string().filter((key) => key !== "__proto__"),
+  jsonValue,
+  { noNullPrototype: true },
+);
+
+test("the encoding is told by the first byte", () => {
+  assert.is(encodingOf(bytesOf("{}")), "json");
+  assert.is(encodingOf(bytesOf(" {}")), "json");
+  assert.is(encodingOf(new Uint8Array()), "json");
+  assert.is(encodingOf(Uint8Array.of(0x7f)), "json");
+  for (const first of [0x80, 0x8f, 0xde, 0xdf]) assert.is(encodingOf(Uint8Array.of(first)), "msgpack");
+});
+
+test("every map that we write is recognised for what it is and comes back unchanged", () => {
+  fc.assert(
+    fc.property(map, fc.constantFrom("json" as const, "msgpack" as const), (value, encoding) => {
+      const bytes = encode(value, encoding);
+      assert.is(encodingOf(bytes), encoding);
+      assert.ok(same(decode(bytes), value));
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test("a map of a thousand keys is written as a plain map too", () => {
+  const value = Object.fromEntries(Array.from({ length: 1_000 }, (_, n) => [`key-${n}`, n]));
+  const bytes = encode(value, "msgpack");
+  assert.is(bytes[0], 0xde);
+  assert.equal(decode(bytes), value);
+});
+
+test("maps of the same shape are written out each time, without records", () => {
+  const text = Buffer.from(encode([{ same: 1 }, { same: 2 }, { same: 3 }], "msgpack")).toString("latin1");
+  assert.is(text.split("same").length - 1, 3);
+});
+
+test("MessagePack carries bytes, and integers of 64 bits without loss", () => {
+  const value = { bytes: Buffer.from([0, 255]), big: 2n ** 63n, small: -(2n ** 63n), safe: Number.MAX_SAFE_INTEGER };
+  const back = decode(encode(value, "msgpack")) as typeof value;
+  assert.equal([...back.bytes], [0, 255]);
+  assert.is(back.big, value.big);
+  assert.is(back.small, value.small);
+  assert.is(back.safe, value.safe);
+});
+
+test("a 64-bit integer that a number can hold is a number", () => {
+  assert.is(decode(Uint8Array.of(0xcf, 0, 0, 0, 0, 0, 0, 0, 5)), 5);
+  assert.is(decode(Uint8Array.of(0xd3, 255, 255, 255, 255, 255, 255, 255, 255)), -1);
+});
+
+test("undefined is null in both encodings", () => {
+  for (const encoding of ["json", "msgpack"] as const) {
+    assert.is(decode(encode(undefined, encoding), encoding), null);
+    assert.equal(decode(encode([undefined], encoding), encoding), [null]);
+  }
+});
+
+test("what is a view into a larger buffer is decoded without the rest", () => {
+  for (const encoding of ["json", "msgpack"] as const) {
+    const bytes = encode({ a: 1 }, encoding);
+    const padded = Buffer.concat([Buffer.of(1, 2, 3), bytes, Buffer.of(4, 5)]);
+    assert.equal(decode(padded.subarray(3, 3 + bytes.length)), { a: 1 });
+  }
+});
+
+test("bytes that are neither encoding are undecodable, and the message says which was tried", () => {
+  const cases: [Uint8Array, RegExp][] = [
+    [new Uint8Array(), /not valid JSON/],
+    [bytesOf("{"), /not valid JSON/],
+    [bytesOf("hello"), /not valid JSON/],
+    [Uint8Array.of(0x22, 0xff, 0x22), /not valid JSON/],
+    [Uint8Array.of(0x81), /not valid MessagePack/],
+    [Uint8Array.of(0x81, 0xa1), /not valid MessagePack/],
+    [Uint8Array.of(0x80, 0x80), /not valid MessagePack/],
+    [Uint8Array.of(0xdf, 255, 255, 255, 255), /not valid MessagePack/],
+  ];
+  for (const [bytes, message] of cases) {
+    assert.throws(() => decode(bytes), message);
+    assert.throws(() => decode(bytes), isUndecodable);
+  }
+});
+
+test("the byte that MessagePack never uses is undecodable", () => {
+  assert.throws(() => decode(Uint8Array.of(0xc1)), isUndecodable);
+});
+
+test("an undecodable message keeps its cause", () => {
+  try {
+    decode(bytesOf("{"));
+    assert.unreachable();
+  } catch (error) {
+    assert.instance((error as Error).cause, SyntaxError);
+  }
+});
+
+test("whatever the bytes, they decode or are undecodable", () => {
+  fc.assert(
+    fc.property(
+      fc.uint8Array({ maxLength: 64 }),
+      fc.constantFrom("json" as const, "msgpack" as const),
+      (bytes, encoding) => {
+        for (const read of [() => decode(bytes), () => decode(bytes, encoding), () => decodeReply(bytes, encoding)]) {
+          try {
+            read();
+          } catch (error) {
+            assert.ok(isUndecodable(error), String(error));
+          }
+        }
+      },
+    ),
+    { numRuns: 3_000 },
+  );
+});
+
+test("an empty reply is null", () => {
+  assert.is(decodeReply(new Uint8Array(), "json"), null);
+  assert.is(decodeReply(new Uint8Array(), "msgpack"), null);
+});
+
+test("a reply in a JSON job is its value, or the text that it is", () => {
+  const reply = (text: string) => decodeReply(bytesOf(text), "json");
+  assert.equal(reply('{"a":[1]}'), { a: [1] });
+  assert.is(reply("42"), 42);
+  assert.is(reply('"quoted"'), "quoted");
+  assert.is(reply("null"), null);
+  assert.is(reply("hello world"), "hello world");
+  assert.is(reply("{almost json"), "{almost json");
+  assert.is(reply("done\n"), "done\n");
+  assert.is(reply("grüße"), "grüße");
+});
+
+test("a reply in a JSON job that is no text is undecodable", () => {
+  assert.throws(() => decodeReply(Uint8Array.of(0xff, 0xfe), "json"), isUndecodable);
+  assert.throws(() => decodeReply(encode({ a: 1 }, "msgpack"), "json"), isUndecodable);
+});
+
+test("a reply in a MessagePack job may be MessagePack, or a JSON object or array", () => {
+  const reply = (bytes: Uint8Array) => decodeReply(bytes, "msgpack");
+  assert.equal(reply(encode({ a: 1 }, "msgpack")), { a: 1 });
+  assert.equal(reply(bytesOf('{"a":1}')), { a: 1 });
+  assert.equal(reply(bytesOf("[1,2]")), [1, 2]);
+  assert.is(reply(Uint8Array.of(0x7b)), 123);
+  assert.is(reply(Uint8Array.of(0x5b)), 91);
+  assert.throws(() => reply(bytesOf("hello")), isUndecodable);
+  assert.throws(() => reply(bytesOf("{nonsense}")), isUndecodable);
+});
+
+test("every result comes back from a worker that answers in the job's encoding", () => {
+  fc.assert(
+    fc.property(jsonValue, fc.constantFrom("json" as const, "msgpack" as const), (value, encoding) => {
+      assert.ok(same(decodeReply(encode(value, encoding), encoding), value));
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test("MessagePack of other writers, with its own choice of widths, is read", () => {
+  fc.assert(
+    fc.property(map, (value) => {
+      const other = new Packr({ useRecords: false, variableMapSize: true });
+      assert.ok(same(decode(other.pack(value)), value));
+    }),
+    { numRuns: 100 },
+  );
+});
+
+test("a decoded map with keys of prototypes pollutes nothing", () => {
+  const json = decode(bytesOf('{"__proto__":{"polluted":true}}'));
+  assert.ok(Object.hasOwn(json as object, "__proto__"));
+  const packed = Buffer.concat([Buffer.of(0x81, 0xa9), bytesOf("__proto__"), Buffer.of(0x81, 0xa1, 0x78, 0x01)]);
+  const value = decode(packed) as Record<string, unknown>;
+  assert.is(Object.getPrototypeOf(value), Object.prototype);
+  assert.is(value.x, undefined);
+  assert.is(({} as Record<string, unknown>).polluted, undefined);
+});
+
+test.run();

@@ -1,0 +1,187 @@
+import { CommanderError } from "commander";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { describeEvent, describeJob, describeJobs, describeWorkers } from "../../src/cli/describe.ts";
+import { EXIT, exitCodeOf } from "../../src/cli/exit.ts";
+import { brief, table } from "../../src/cli/table.ts";
+import { AsyncError, type ErrorCode, InvalidInputError } from "../../src/job/errors.ts";
+import type { JobEvent } from "../../src/job/events.ts";
+import { createFailedJob, reduce } from "../../src/job/machine.ts";
+import { parseSubmission } from "../../src/job/schema.ts";
+import { viewOf } from "../../src/job/view.ts";
+import { attemptOf, BOOM, NOW, newJob, ORIGIN, run, SEED, submissionOf, succeededWith } from "./support.ts";
+
+const lines = (text: string) => text.split("\n");
+const event = (body: object) =>
+  describeEvent({ job_id: "job-1", job_name: "test", at: "2026-11-23T21:00:00.000Z", ...body } as JobEvent);
+
+// --- tables
+
+test("columns are as wide as their widest cell, and lines end without spaces", () => {
+  assert.equal(lines(table(["A", "LONG"], [["wide cell", "x"], ["b"]])), ["A          LONG", "wide cell  x", "b"]);
+});
+
+test("a table without rows is its header", () => {
+  assert.is(table(["A", "B"], []), "A  B");
+});
+
+test("a value is brief: one line, cut with an ellipsis", () => {
+  assert.is(brief("a\n\tb  c"), "a b c");
+  assert.is(brief({ a: [1, null] }), '{"a":[1,null]}');
+  assert.is(brief(undefined), "");
+  assert.is(brief(null), "null");
+  assert.is(brief("x".repeat(60)), "x".repeat(60));
+  assert.is(brief("x".repeat(61)), `${"x".repeat(59)}…`);
+  assert.is(brief("abcdef", 4), "abc…");
+});
+
+// --- jobs
+
+test("a running job shows an arrow at its current function, and runs of the most allowed", () => {
+  const job = newJob(parseSubmission(SEED.job_chain));
+  const second = reduce(job, succeededWith(job, "one"), NOW).state;
+  const begun = reduce(second, { type: "started", ...attemptOf(second) }, NOW).state;
+  assert.equal(lines(describeJob(viewOf(begun))), [
+    "job       job-1",
+    "name      test",
+    "state     running",
+    "created   2026-11-23T21:00:00.000Z",
+    "",
+    "  #  FUNCTION             RUNS  OUTCOME",
+    "  0  /v1/test-1           1/3   one",
+    "→ 1  /v1/test-2           1/3   running",
+    "  2  /v1/say-hello-world  0/3   -",
+  ]);
+});
+
+test("a failed job shows why, and no arrow", () => {
+  const { state } = run(newJob(parseSubmission(SEED.test)), (name) => (name === "/v1/test-fail" ? "fail" : "ok"));
+  const text = describeJob(viewOf(state));
+  assert.match(text, "state     failed");
+  assert.match(text, "error     function_failed: Error: boom");
+  assert.match(text, /1 {2}\/v1\/test-fail +3\/3 +failed: boom/);
+  assert.match(text, /2 {2}\/v1\/test-2 +0\/1 +-/);
+  assert.not.match(text, "→");
+});
+
+test("a completed job shows its result", () => {
+  const text = describeJob(viewOf(run(newJob(submissionOf("a")), () => "ok").state));
+  assert.match(text, "result    a done");
+  assert.match(text, "finished  2026-11-23T21:00:00.000Z");
+});
+
+test("a waiting job says what for, and until when", () => {
+  const job = newJob(submissionOf("a"));
+  const view = viewOf(reduce(job, { type: "no_room", ...attemptOf(job), retryAt: NOW + 5_000 }, NOW).state);
+  assert.match(describeJob(view), "state     waiting for a worker");
+  assert.match(describeJob(view), "due       2026-11-23T21:00:05.000Z");
+  assert.match(describeJob({ ...view, waiting_for: "backoff" }), "state     waiting for the backoff");
+});
+
+test("a job without functions can be shown too", () => {
+  const view = viewOf(createFailedJob({ ...BOOM, code: "invalid_submission" }, "", ORIGIN, NOW).state);
+  assert.match(describeJob(view), "invalid_submission: Error: boom");
+  assert.is(lines(describeJobs([view])).length, 2);
+});
+
+test("a list of jobs has one line for each", () => {
+  const done = viewOf(run(newJob(submissionOf("a", "b")), () => "ok").state);
+  const failed = viewOf(run(newJob(submissionOf("a", "b")), () => "fail").state);
+  const [header = "", first = "", second = "", ...rest] = lines(describeJobs([done, failed]));
+  assert.match(header, /^JOB +NAME +STATE +FUNCTION +CREATED +OUTCOME$/);
+  assert.match(first, /^job-1 +test +completed +2\/2 b .* b done$/);
+  assert.match(second, /^job-1 +test +failed +1\/2 a .* boom$/);
+  assert.equal(rest, []);
+});
+
+test("a job whose name has line breaks is still one line of a list", () => {
+  const view = viewOf(newJob({ ...submissionOf("a"), name: "one\ntwo" }));
+  assert.is(lines(describeJobs([view])).length, 2);
+});
+
+test("workers are listed with '?' and '-' for what services of other makers do not say", () => {
+  const ours = {
+    ID: "W1",
+    Name: "mailer",
+    Version: "0.1.0",
+    MaxParallel: 8,
+    Capabilities: ["a", "b"],
+    State: "busy",
+    Running: 2,
+    Host: "box",
+    Pid: 42,
+  };
+  const theirs = { ...ours, ID: "W2", MaxParallel: null, Running: null, Host: null, Pid: null, State: "unknown" };
+  const [header, first, second] = lines(describeWorkers([ours, theirs]));
+  assert.match(header ?? "", /^WORKER +NAME +STATE +RUNNING +PROCESS +FUNCTIONS$/);
+  assert.match(first ?? "", /^W1 +mailer +busy +2\/8 +box:42 +a b$/);
+  assert.match(second ?? "", /^W2 +mailer +unknown +\?\/\? +- +a b$/);
+});
+
+// --- events
+
+test("each event is one line: time, job, type, details", () => {
+  const ref = { function: "a", index: 0, attempt: 2 };
+  const due_at = "2026-11-23T21:00:07.000Z";
+  const cases: [object, RegExp][] = [
+    [{ type: "accepted", scheduled_at: due_at }, /accepted {3}test$/],
+    [{ type: "started", ...ref }, /started {4}a \(attempt 2\)$/],
+    [{ type: "succeeded", ...ref }, /succeeded {2}a \(attempt 2\)$/],
+    [{ type: "progress", ...ref, progress: { n: 1 } }, /progress {3}a \(attempt 2\): \{"n":1\}$/],
+    [{ type: "retrying", ...ref, error: BOOM, due_at }, /a \(attempt 2\): boom; again at 21:00:07\.000$/],
+    [{ type: "waiting", waiting_for: "worker", function: "a", index: 0, due_at }, /a: no worker; .* 21:00:07\.000$/],
+    [{ type: "completed", result: [1] }, /completed {2}result \[1\]$/],
+    [{ type: "failed", error: BOOM, function: "a", index: 0 }, /a: function_failed: boom$/],
+    [{ type: "cancelled" }, /cancelled$/],
+    [{ type: "rejected", subject: "job.submit.a.b", sequence: 7, reason: "no" }, /rejected {3}job\.submit\.a\.b: no$/],
+  ];
+  for (const [body, details] of cases) {
+    const line = event(body);
+    assert.match(line, /^21:00:00\.000 {2}job-1 {33}/);
+    assert.match(line, details);
+    assert.is(lines(line).length, 1);
+  }
+});
+
+test("line breaks in what users wrote do not break the line of an event", () => {
+  const text = "one\ntwo";
+  const ref = { function: "a", index: 0, attempt: 1 };
+  for (const body of [
+    { type: "accepted", scheduled_at: "", job_name: text },
+    { type: "progress", ...ref, progress: text },
+    { type: "completed", result: text },
+    { type: "failed", error: { ...BOOM, message: text }, function: "a", index: 0 },
+    { type: "retrying", error: { ...BOOM, message: text }, due_at: "2026-11-23T21:00:07.000Z", ...ref },
+  ]) {
+    assert.is(lines(event(body)).length, 1, body.type);
+  }
+});
+
+// --- exit codes
+
+test("exit codes tell wrong use, unreachable and failed apart", () => {
+  const codes: Record<number, ErrorCode[]> = {
+    [EXIT.usage]: ["invalid_submission", "invalid_job_id", "invalid_option", "invalid_module", "undecodable"],
+    [EXIT.unreachable]: ["not_connected", "bus_timeout", "no_responders", "jetstream_unavailable", "server_too_old"],
+    [EXIT.failed]: ["job_not_found", "jobs_full", "jetstream_error", "closed", "payload_too_large"],
+  };
+  for (const [exit, list] of Object.entries(codes)) {
+    for (const code of list) assert.is(exitCodeOf(new AsyncError(code, "x")), Number(exit), code);
+  }
+});
+
+test("invalid input is wrong use, a fault of ours is a failure", () => {
+  assert.is(exitCodeOf(new InvalidInputError("invalid_request", "no", [])), EXIT.usage);
+  for (const fault of [new TypeError("x"), "text", undefined]) assert.is(exitCodeOf(fault), EXIT.failed);
+});
+
+test("asking for help is no error, a wrong option is wrong use", () => {
+  assert.is(exitCodeOf(new CommanderError(0, "commander.helpDisplayed", "")), EXIT.done);
+  assert.is(exitCodeOf(new CommanderError(1, "commander.unknownOption", "")), EXIT.usage);
+});
+
+test("the exit codes are 0, 1, 2 and 3, as documented", () => {
+  assert.equal(EXIT, { done: 0, failed: 1, usage: 2, unreachable: 3 });
+});
+
+test.run();

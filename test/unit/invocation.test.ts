@@ -1,0 +1,279 @@
+import * as fc from "fast-check";
+import { headers, type Msg, type MsgHdrs } from "nats";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { decode, encode, encodingOf } from "../../src/bus/codec.ts";
+import { attemptTimeoutMs, encodeInvocation, type Invocation, readReply } from "../../src/bus/invocation.ts";
+import { reduce } from "../../src/job/machine.ts";
+import { MAX_DURATION_MS } from "../../src/job/schema.ts";
+import type { LiveJob } from "../../src/job/state.ts";
+import { jsonValue, live, NOW, newJob, same, submissionOf, succeededWith } from "./support.ts";
+
+/** What `readReply` looks at in a message. */
+function reply(data: Uint8Array | string = "", pairs?: Record<string, string>): Msg {
+  const set = pairs && headers();
+  for (const [key, value] of Object.entries(pairs ?? {})) set?.set(key, value);
+  return message(data, set);
+}
+
+function message(data: Uint8Array | string, set: MsgHdrs | undefined): Msg {
+  const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data;
+  return { data: bytes, headers: set } as unknown as Msg;
+}
+
+const failure = (pairs: Record<string, string>, body?: unknown) =>
+  readReply(reply(body === undefined ? "" : JSON.stringify(body), pairs), "json");
+
+const bodyOf = (job: LiveJob, now = NOW) => decode(encodeInvocation(job, now)) as Invocation;
+
+// --- the invocation
+
+test("an invocation says everything about the attempt, and null for what is not given", () => {
+  assert.equal(bodyOf(newJob(submissionOf("/v1/test-1"))), {
+    job_id: "job-1",
+    job_name: "test",
+    function: "/v1/test-1",
+    index: 0,
+    attempt: 1,
+    args: null,
+    data: null,
+    results: [],
+    deadline: null,
+    timeout_ms: null,
+  });
+});
+
+test("an invocation carries data, args and the results of the functions before it, in order", () => {
+  const job = newJob({
+    name: "test",
+    data: { x: 1 },
+    functions: [{ name: "a" }, { name: "b" }, { name: "c", args: [1, "2", 3] }, { name: "d" }],
+  });
+  const second = live(reduce(job, succeededWith(job, { n: 1 }), NOW).state);
+  const third = live(reduce(second, succeededWith(second, null), NOW).state);
+  const body = bodyOf(third);
+  assert.is(body.function, "c");
+  assert.is(body.index, 2);
+  assert.equal(body.args, [1, "2", 3]);
+  assert.equal(body.data, { x: 1 });
+  assert.equal(body.results, [{ n: 1 }, null]);
+});
+
+test("an invocation carries the number of the attempt", () => {
+  assert.is(bodyOf({ ...newJob(submissionOf("a")), attempt: 4 }).attempt, 4);
+});
+
+test("an invocation is encoded as its job was submitted", () => {
+  for (const encoding of ["json", "msgpack"] as const) {
+    assert.is(encodingOf(encodeInvocation({ ...newJob(submissionOf("a")), encoding }, NOW)), encoding);
+  }
+});
+
+test("the deadline of an attempt is told as a time and as a duration", () => {
+  const body = bodyOf(newJob({ name: "test", functions: [{ name: "a", timeout_ms: 1_500 }] }), NOW + 500);
+  assert.is(body.timeout_ms, 1_500);
+  assert.is(body.deadline, "2026-11-23T21:00:02.000Z");
+});
+
+test("an attempt may take as long as its function's timeout, but no longer than the job has left", () => {
+  const plain = newJob(submissionOf("a"));
+  const timed = newJob({ name: "test", functions: [{ name: "a", timeout_ms: 300 }] });
+  const ending = newJob({ ...submissionOf("a"), timeout_ms: 1_000 });
+  const both = newJob({ name: "test", functions: [{ name: "a", timeout_ms: 300 }], timeout_ms: 1_000 });
+  assert.is(attemptTimeoutMs(plain, NOW), undefined);
+  assert.is(attemptTimeoutMs(timed, NOW + 5_000), 300);
+  assert.is(attemptTimeoutMs(ending, NOW + 400), 600);
+  assert.is(attemptTimeoutMs(both, NOW + 400), 300);
+  assert.is(attemptTimeoutMs(both, NOW + 900), 100);
+});
+
+test("past the deadline there is no time left, never less", () => {
+  const job = newJob({ ...submissionOf("a"), timeout_ms: 1_000 });
+  assert.is(attemptTimeoutMs(job, NOW + 1_000), 0);
+  assert.is(attemptTimeoutMs(job, NOW + 5_000), 0);
+});
+
+// --- results
+
+test("a reply is the result, and an empty one is null", () => {
+  assert.equal(readReply(reply('{"ok":true}'), "json"), { type: "result", result: { ok: true } });
+  assert.equal(readReply(reply(""), "json"), { type: "result", result: null });
+  assert.equal(readReply(reply("done"), "json"), { type: "result", result: "done" });
+});
+
+test("headers that say nothing about an error leave the reply a result", () => {
+  assert.equal(readReply(reply("1", { "X-Trace": "abc" }), "json"), { type: "result", result: 1 });
+  assert.equal(readReply(reply("1", { "Async-Status": "done" }), "json"), { type: "result", result: 1 });
+});
+
+test("every result is read in the encoding of its job", () => {
+  fc.assert(
+    fc.property(jsonValue, fc.constantFrom("json" as const, "msgpack" as const), (value, encoding) => {
+      const read = readReply(reply(encode(value, encoding)), encoding);
+      assert.ok(read.type === "result" && same(read.result, value));
+    }),
+    { numRuns: 200 },
+  );
+});
+
+test("a reply that makes no sense is a retryable error of the worker", () => {
+  for (const [bytes, encoding] of [
+    [Uint8Array.of(0xff, 0xfe), "json"],
+    [Uint8Array.of(0x81), "msgpack"],
+    [Buffer.from("hello"), "msgpack"],
+  ] as const) {
+    const read = readReply(reply(bytes), encoding);
+    assert.ok(read.type === "error" && read.retryable);
+    assert.is(read.type === "error" && read.error.code, "function_failed");
+    assert.is(read.type === "error" && read.error.name, "InvalidReply");
+  }
+});
+
+// --- errors
+
+test("an error by headers alone is its text", () => {
+  const pairs = { "Nats-Service-Error-Code": "500", "Nats-Service-Error": "disk full" };
+  assert.equal(failure(pairs), {
+    type: "error",
+    error: { code: "function_failed", name: "Error", message: "disk full" },
+    retryable: true,
+  });
+});
+
+test("an error with only one of the two headers is an error too", () => {
+  const byCode = failure({ "Nats-Service-Error-Code": "418" });
+  assert.is(byCode.type === "error" && byCode.error.message, "service error 418");
+  const byText = failure({ "Nats-Service-Error": "no" });
+  assert.is(byText.type === "error" && byText.error.message, "no");
+  assert.is(failure({ "Nats-Service-Error": "" }).type, "error");
+});
+
+test("the body of an error says more than its headers", () => {
+  const body = { name: "CardDeclined", message: "no money", stack: "at a.ts:1", retryable: false, retry_after_ms: 250 };
+  assert.equal(failure({ "Nats-Service-Error-Code": "500", "Nats-Service-Error": "x" }, body), {
+    type: "error",
+    error: { code: "function_failed", name: "CardDeclined", message: "no money", stack: "at a.ts:1" },
+    retryable: false,
+    retryAfterMs: 250,
+  });
+});
+
+test("the body of an error may be MessagePack in a JSON job", () => {
+  const bytes = encode({ name: "Oops", message: "packed" }, "msgpack");
+  const read = readReply(reply(bytes, { "Nats-Service-Error-Code": "500" }), "json");
+  assert.is(read.type === "error" && read.error.message, "packed");
+});
+
+test("a body of an error that cannot be used is left out", () => {
+  for (const body of ["not json", "5", "null", "[]", '"text"', '{"name":5,"message":{},"stack":[]}', "{}", "\u0000"]) {
+    const read = readReply(reply(body, { "Nats-Service-Error-Code": "500", "Nats-Service-Error": "headline" }), "json");
+    assert.equal(read, {
+      type: "error",
+      error: { code: "function_failed", name: "Error", message: "headline" },
+      retryable: true,
+    });
+  }
+});
+
+test("only a retryable of false makes an error final", () => {
+  for (const retryable of [true, null, 0, "false", undefined]) {
+    const read = failure({ "Nats-Service-Error-Code": "500" }, { retryable });
+    assert.ok(read.type === "error" && read.retryable);
+  }
+});
+
+test("retry_after_ms is whole, within the limits, and ignored when it is no duration", () => {
+  const after = (retry_after_ms: unknown) => {
+    const bytes = encode({ retry_after_ms }, "msgpack");
+    const read = readReply(reply(bytes, { "Nats-Service-Error-Code": "503" }), "json");
+    return read.type === "error" ? read.retryAfterMs : "no error";
+  };
+  assert.is(after(0), 0);
+  assert.is(after(1.4), 1);
+  assert.is(after(MAX_DURATION_MS * 5), MAX_DURATION_MS);
+  assert.is(after(Number.POSITIVE_INFINITY), MAX_DURATION_MS);
+  for (const value of [-1, Number.NaN, Number.NEGATIVE_INFINITY, "5", null, {}, 2n ** 63n])
+    assert.is(after(value), undefined);
+});
+
+test("texts of an error are cut at 8,192 characters", () => {
+  const long = "x".repeat(20_000);
+  const read = failure({ "Nats-Service-Error-Code": "500" }, { name: long, message: long, stack: long });
+  assert.ok(read.type === "error");
+  if (read.type !== "error") return;
+  assert.equal([read.error.name.length, read.error.message.length, read.error.stack?.length], [8_192, 8_192, 8_192]);
+});
+
+// --- no room
+
+test("code 429 says that a worker has no room, whatever else it says", () => {
+  for (const body of ["", "busy", '{"message":"busy"}']) {
+    const read = readReply(reply(body, { "Nats-Service-Error-Code": "429", "Nats-Service-Error": "busy" }), "json");
+    assert.equal(read, { type: "no_room", anyWorker: true });
+  }
+});
+
+test("a status 503 without a body says that there is no worker", () => {
+  assert.equal(readReply(message("", headers(503, "any words")), "json"), { type: "no_room", anyWorker: false });
+  assert.equal(readReply(message("", headers(503, "No Responders")), "json"), { type: "no_room", anyWorker: false });
+});
+
+test("a service error 503 of a worker is an error, not the absence of workers", () => {
+  assert.is(failure({ "Nats-Service-Error-Code": "503", "Nats-Service-Error": "db down" }).type, "error");
+});
+
+test("a status 503 with a body is a reply, not the absence of workers", () => {
+  assert.equal(readReply(message("5", headers(503, "x")), "json"), { type: "result", result: 5 });
+});
+
+// --- heartbeats
+
+test("a heartbeat may carry progress", () => {
+  const pairs = { "Async-Status": "heartbeat" };
+  assert.equal(readReply(reply("", pairs), "json"), { type: "heartbeat" });
+  assert.equal(readReply(reply('{"percent":5}', pairs), "json"), { type: "heartbeat", progress: { percent: 5 } });
+  assert.equal(readReply(reply(encode({ percent: 5 }, "msgpack"), pairs), "json"), {
+    type: "heartbeat",
+    progress: { percent: 5 },
+  });
+});
+
+test("a heartbeat whose progress cannot be read is still a heartbeat", () => {
+  const pairs = { "Async-Status": "heartbeat" };
+  for (const bytes of [Buffer.from("half"), Uint8Array.of(0x81), Uint8Array.of(0xff, 0xff)]) {
+    assert.equal(readReply(reply(bytes, pairs), "json"), { type: "heartbeat" });
+  }
+});
+
+test("a heartbeat comes before errors: a worker that lives has not failed", () => {
+  const pairs = { "Async-Status": "heartbeat", "Nats-Service-Error-Code": "500" };
+  assert.is(readReply(reply("", pairs), "json").type, "heartbeat");
+});
+
+test("whatever comes back, it is read without throwing", () => {
+  const value = fc.stringMatching(/^[ -~]{0,10}$/);
+  const pairs = fc.record(
+    {
+      "Async-Status": fc.oneof(fc.constant("heartbeat"), value),
+      "Nats-Service-Error-Code": fc.oneof(fc.constantFrom("429", "500", "503", "0"), value),
+      "Nats-Service-Error": value,
+    },
+    { requiredKeys: [] },
+  );
+  const bodies = fc.oneof(
+    fc.uint8Array({ maxLength: 40 }),
+    fc.json().map((text) => new TextEncoder().encode(text)),
+    jsonValue.map((one) => encode(one, "msgpack")),
+  );
+  fc.assert(
+    fc.property(bodies, pairs, fc.constantFrom("json" as const, "msgpack" as const), (data, set, encoding) => {
+      const read = readReply(reply(data, { ...set } as Record<string, string>), encoding);
+      assert.ok(["result", "error", "heartbeat", "no_room"].includes(read.type));
+      if (set["Nats-Service-Error-Code"] !== undefined)
+        assert.ok(!(read.type === "result" && set["Nats-Service-Error-Code"]));
+    }),
+    { numRuns: 1_500 },
+  );
+});
+
+test.run();

@@ -1,0 +1,551 @@
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { createFailedJob, createJob, LOST_LIMIT, placeSleep, reduce, type Transition } from "../../src/job/machine.ts";
+import { parseSubmission } from "../../src/job/schema.ts";
+import type { Failure, JobState } from "../../src/job/state.ts";
+import {
+  attemptOf,
+  BOOM,
+  deepFreeze,
+  ended,
+  failedWith,
+  live,
+  NOW,
+  newJob,
+  ORIGIN,
+  run,
+  SEED,
+  steps,
+  submissionOf,
+  succeededWith,
+  told,
+} from "./support.ts";
+
+const FIXED = (retry_limit: number, delay_ms = 1_000) => ({
+  retry_limit,
+  backoff: { type: "fixed", delay_ms, jitter: 0 } as const,
+});
+
+function retryingJob(retry_limit = 3, more: { timeout_ms?: number } = {}) {
+  return newJob({ name: "test", functions: [{ name: "a", retry_options: FIXED(retry_limit) }], ...more });
+}
+
+// --- creation
+
+test("a job that is due is accepted as pending and invoked", () => {
+  const { state, effects } = createJob(submissionOf("a"), ORIGIN, NOW);
+  assert.equal(state, {
+    state: "pending",
+    job_id: "job-1",
+    name: "test",
+    data: null,
+    functions: [{ name: "a", retry_count: 0 }],
+    current_function: 0,
+    attempt: 1,
+    encoding: "json",
+    created_at: NOW,
+    scheduled_at: NOW,
+    sequence: 7,
+    token: 0,
+    version: 0,
+    writer: "",
+  });
+  assert.equal(effects, [
+    {
+      type: "tell",
+      event: {
+        type: "accepted",
+        job_id: "job-1",
+        job_name: "test",
+        at: "2026-11-23T21:00:00.000Z",
+        scheduled_at: "2026-11-23T21:00:00.000Z",
+      },
+    },
+    { type: "invoke" },
+  ]);
+});
+
+test("a job whose start is ahead is scheduled and sleeps until then", () => {
+  const { state, effects } = createJob({ ...submissionOf("a"), scheduled_at: "2026-11-23T22:00:00Z" }, ORIGIN, NOW);
+  assert.is(state.state, "scheduled");
+  assert.is(state.scheduled_at, NOW + 3_600_000);
+  assert.equal(told(effects), ["accepted"]);
+  assert.equal(steps(effects), [{ type: "sleep", until: NOW + 3_600_000 }]);
+});
+
+test("a job whose start has passed is pending", () => {
+  const { state, effects } = createJob({ ...submissionOf("a"), scheduled_at: "2026-11-23T20:00:00Z" }, ORIGIN, NOW);
+  assert.is(state.state, "pending");
+  assert.is(state.scheduled_at, NOW - 3_600_000);
+  assert.equal(steps(effects), [{ type: "invoke" }]);
+});
+
+test("a job's deadline counts from its scheduled start", () => {
+  const ahead = { ...submissionOf("a"), scheduled_at: "2026-11-23T22:00:00Z", timeout_ms: 5_000 };
+  const { state } = createJob(ahead, ORIGIN, NOW);
+  assert.is(state.timeout_ms, 5_000);
+  assert.is(state.deadline_at, NOW + 3_600_000 + 5_000);
+});
+
+test("a job that is read only after its deadline is accepted and fails at once", () => {
+  const { state, effects } = createJob({ ...submissionOf("a"), timeout_ms: 5_000 }, ORIGIN, NOW + 5_000);
+  assert.is(state.state === "failed" && state.error.code, "job_timeout");
+  assert.equal(told(effects), ["accepted", "failed"]);
+  assert.equal(steps(effects), [{ type: "settle" }]);
+});
+
+test("data, args, options and encoding are kept as submitted", () => {
+  const functions = [{ name: "a", args: [1, "2", 3], retry_options: FIXED(3), timeout_ms: 50 }];
+  const { state } = createJob({ name: "test", functions, data: { x: 1 } }, { ...ORIGIN, encoding: "msgpack" }, NOW);
+  assert.equal(state.data, { x: 1 });
+  assert.equal(state.functions, [{ ...functions[0], retry_count: 0 }]);
+  assert.is(state.encoding, "msgpack");
+});
+
+test("a submission that is no valid job is recorded as a failed job without functions", () => {
+  const error: Failure = { code: "invalid_submission", name: "InvalidInputError", message: "no" };
+  const { state, effects } = createFailedJob(error, "broken", ORIGIN, NOW + 5);
+  assert.is(state.state, "failed");
+  assert.is(state.name, "broken");
+  assert.equal(state.functions, []);
+  assert.is(ended(state).finished_at, NOW + 5);
+  assert.equal(effects, [
+    {
+      type: "tell",
+      event: {
+        type: "failed",
+        job_id: "job-1",
+        job_name: "broken",
+        at: "2026-11-23T21:00:00.005Z",
+        error,
+        function: "",
+        index: 0,
+      },
+    },
+    { type: "settle" },
+  ]);
+  assert.equal(reduce(state, { type: "resumed" }, NOW + 99), { state, effects });
+});
+
+// --- success
+
+test("the success of a function in the middle of a chain invokes the next one with the same commit (M3)", () => {
+  const { state, effects } = reduce(
+    newJob(submissionOf("a", "b")),
+    succeededWith(newJob(submissionOf("a", "b")), 42),
+    NOW + 9,
+  );
+  assert.is(state.state, "running");
+  assert.is(state.current_function, 1);
+  assert.is(state.attempt, 1);
+  assert.equal(state.functions, [
+    { name: "a", retry_count: 1, result: 42, finished_at: NOW + 9 },
+    { name: "b", retry_count: 0 },
+  ]);
+  assert.equal(told(effects), ["succeeded"]);
+  assert.equal(steps(effects), [{ type: "invoke" }]);
+});
+
+test("the success of the last function completes the job and leaves current_function at it", () => {
+  const job = newJob(submissionOf("a"));
+  const { state, effects } = reduce(job, succeededWith(job, { ok: true }), NOW + 9);
+  assert.is(state.state, "completed");
+  assert.is(state.current_function, 0);
+  assert.is(ended(state).finished_at, NOW + 9);
+  assert.equal(told(effects), ["succeeded", "completed"]);
+  assert.equal(steps(effects), [{ type: "settle" }]);
+  const last = effects.at(-2);
+  assert.equal(last?.type === "tell" && last.event.type === "completed" && last.event.result, { ok: true });
+});
+
+test("a success forgets the failure of the attempt before and keeps the count of failures", () => {
+  const once = reduce(retryingJob(), failedWith(retryingJob()), NOW).state;
+  assert.equal(once.functions[0]?.error, BOOM);
+  const { state } = reduce(once, succeededWith(once, 1), NOW + 2_000);
+  assert.equal(state.functions[0], {
+    name: "a",
+    retry_options: FIXED(3),
+    retry_count: 2,
+    failures: 1,
+    result: 1,
+    finished_at: NOW + 2_000,
+  });
+});
+
+test("a chain whose deadline has passed when a function returns keeps the result and does not invoke the next", () => {
+  const job = newJob({ ...submissionOf("a", "b"), timeout_ms: 100 });
+  const { state, effects } = reduce(job, succeededWith(job, 1), NOW + 100);
+  assert.is(state.state === "failed" && state.error.code, "job_timeout");
+  assert.is(state.functions[0]?.result, 1);
+  assert.is(state.functions[1]?.retry_count, 0);
+  assert.equal(steps(effects), [{ type: "settle" }]);
+});
+
+test("the last result counts even when it comes with the deadline", () => {
+  const job = newJob({ ...submissionOf("a"), timeout_ms: 100 });
+  assert.is(reduce(job, succeededWith(job, 1), NOW + 100).state.state, "completed");
+});
+
+// --- start
+
+test("a recorded start counts the execution and sets both start times once", () => {
+  const job = newJob(submissionOf("a"));
+  const { state, effects } = reduce(job, { type: "started", ...attemptOf(job) }, NOW + 3);
+  assert.is(state.state, "running");
+  assert.is(state.started_at, NOW + 3);
+  assert.equal(state.functions, [{ name: "a", retry_count: 1, started_at: NOW + 3 }]);
+  assert.equal(told(effects), ["started"]);
+  assert.equal(steps(effects), []);
+  const again = reduce(state, { type: "started", ...attemptOf(state) }, NOW + 4);
+  assert.is(again.state, state);
+  assert.equal(again.effects, []);
+});
+
+test("the start of a second attempt keeps the first start times", () => {
+  const first = reduce(retryingJob(), { type: "started", ...attemptOf(retryingJob()) }, NOW + 3).state;
+  const failed = reduce(first, failedWith(first), NOW + 10).state;
+  const { state } = reduce(failed, { type: "started", ...attemptOf(failed) }, NOW + 2_000);
+  assert.is(state.started_at, NOW + 3);
+  assert.is(state.functions[0]?.started_at, NOW + 3);
+  assert.is(state.functions[0]?.retry_count, 2);
+  assert.not.ok("due_at" in state, "the fields of a phase do not linger");
+  assert.not.ok("waiting_for" in state, "the fields of a phase do not linger");
+});
+
+// --- failure
+
+test("a failure with executions left waits for the backoff (M6)", () => {
+  const { state, effects } = reduce(retryingJob(), failedWith(retryingJob()), NOW + 10);
+  assert.is(state.state === "waiting" && state.waiting_for, "backoff");
+  assert.is(state.state === "waiting" && state.due_at, NOW + 1_010);
+  assert.is(state.attempt, 2);
+  assert.equal(state.functions[0], { name: "a", retry_options: FIXED(3), retry_count: 1, failures: 1, error: BOOM });
+  assert.equal(effects, [
+    {
+      type: "tell",
+      event: {
+        type: "retrying",
+        job_id: "job-1",
+        job_name: "test",
+        at: "2026-11-23T21:00:00.010Z",
+        function: "a",
+        index: 0,
+        attempt: 1,
+        error: BOOM,
+        due_at: "2026-11-23T21:00:01.010Z",
+      },
+    },
+    { type: "sleep", until: NOW + 1_010 },
+  ]);
+});
+
+test("a failure without retry_options fails the job after one execution (M4)", () => {
+  const job = newJob(submissionOf("a", "b"));
+  const { state, effects } = reduce(job, failedWith(job), NOW + 1);
+  assert.equal(state.state === "failed" && state.error, BOOM);
+  assert.is(state.current_function, 0);
+  assert.is(state.functions[0]?.retry_count, 1);
+  assert.equal(state.functions[1], { name: "b", retry_count: 0 });
+  assert.equal(told(effects), ["failed"]);
+  assert.equal(steps(effects), [{ type: "settle" }]);
+});
+
+test("retry_options without a retry_limit mean one execution", () => {
+  const job = newJob({ name: "test", functions: [{ name: "a", retry_options: { backoff: { delay_ms: 1 } } }] });
+  assert.is(reduce(job, failedWith(job), NOW).state.state, "failed");
+});
+
+test("retry_after_ms overrides the backoff", () => {
+  const { state, effects } = reduce(retryingJob(), failedWith(retryingJob(), { retryAfterMs: 77 }), NOW);
+  assert.is(state.state === "waiting" && state.due_at, NOW + 77);
+  assert.equal(steps(effects), [{ type: "sleep", until: NOW + 77 }]);
+});
+
+test("a retry without delay is invoked at once and never waits", () => {
+  const { state, effects } = reduce(retryingJob(), failedWith(retryingJob(), { retryAfterMs: 0 }), NOW);
+  assert.is(state.state, "running");
+  assert.is(state.attempt, 2);
+  assert.equal(told(effects), ["retrying"]);
+  assert.equal(steps(effects), [{ type: "invoke" }]);
+});
+
+test("a failure that is not retryable fails the job whatever is left", () => {
+  const job = retryingJob(5);
+  const { state, effects } = reduce(job, failedWith(job, { retryable: false, retryAfterMs: 5 }), NOW);
+  assert.equal(state.state === "failed" && state.error, BOOM);
+  assert.equal(steps(effects), [{ type: "settle" }]);
+});
+
+test("a failure that comes with the deadline is counted, and fails the job as timed out", () => {
+  const job = retryingJob(3, { timeout_ms: 500 });
+  const { state, effects } = reduce(job, failedWith(job), NOW + 500);
+  assert.is(state.state === "failed" && state.error.code, "job_timeout");
+  assert.equal(state.functions[0]?.error, BOOM);
+  assert.is(state.functions[0]?.failures, 1);
+  assert.equal(steps(effects), [{ type: "settle" }]);
+});
+
+test("a backoff that reaches beyond the deadline sleeps only until the deadline, which then fails the job", () => {
+  const job = retryingJob(3, { timeout_ms: 500 });
+  const { state, effects } = reduce(job, failedWith(job), NOW);
+  assert.equal(steps(effects), [{ type: "sleep", until: NOW + 500 }]);
+  const due = reduce(state, { type: "due" }, NOW + 500);
+  assert.is(due.state.state === "failed" && due.state.error.code, "job_timeout");
+});
+
+test("a delay of nothing stays nothing however often the factor is applied (M6)", () => {
+  const backoff = { delay_ms: 0, factor: 1_000 };
+  let state: JobState = newJob({
+    name: "test",
+    functions: [{ name: "a", retry_options: { retry_limit: 1_000, backoff } }],
+  });
+  for (let failures = 1; failures <= 150; failures++) {
+    const next: Transition = reduce(state, failedWith(state), NOW);
+    assert.equal(steps(next.effects), [{ type: "invoke" }]);
+    state = next.state;
+  }
+});
+
+// --- loss
+
+test("a lost attempt is run again at once and uses up no retry (M4)", () => {
+  const job = newJob(submissionOf("a"));
+  const { state, effects } = reduce(job, { type: "lost", ...attemptOf(job) }, NOW);
+  assert.is(state.state, "running");
+  assert.is(state.attempt, 2);
+  assert.is(state.functions[0]?.lost, 1);
+  assert.is(state.functions[0]?.failures, undefined);
+  assert.is(state.functions[0]?.retry_count, 1);
+  assert.is(state.functions[0]?.error?.code, "attempt_lost");
+  assert.equal(told(effects), ["retrying"]);
+  assert.equal(steps(effects), [{ type: "invoke" }]);
+});
+
+test("workers that keep disappearing fail the job at LOST_LIMIT (M4)", () => {
+  let state: JobState = newJob(submissionOf("a"));
+  for (let count = 1; count < LOST_LIMIT; count++) {
+    state = live(reduce(state, { type: "lost", ...attemptOf(state) }, NOW).state);
+  }
+  const { state: last, effects } = reduce(state, { type: "lost", ...attemptOf(state) }, NOW);
+  assert.is(last.state === "failed" && last.error.code, "attempt_lost");
+  assert.is(last.functions[0]?.lost, LOST_LIMIT);
+  assert.is(last.functions[0]?.retry_count, LOST_LIMIT);
+  assert.equal(steps(effects), [{ type: "settle" }]);
+});
+
+test("an attempt that is lost when the deadline has passed is not run again", () => {
+  const job = newJob({ ...submissionOf("a"), timeout_ms: 100 });
+  const { state, effects } = reduce(job, { type: "lost", ...attemptOf(job) }, NOW + 100);
+  assert.is(state.state === "failed" && state.error.code, "job_timeout");
+  assert.equal(steps(effects), [{ type: "settle" }]);
+});
+
+// --- no room
+
+test("a job without room waits for a worker, counts no attempt and asks again (M6)", () => {
+  const job = newJob(submissionOf("a"));
+  const { state, effects } = reduce(job, { type: "no_room", ...attemptOf(job), retryAt: NOW + 60_000 }, NOW);
+  assert.is(state.state === "waiting" && state.waiting_for, "worker");
+  assert.is(state.state === "waiting" && state.due_at, NOW + 60_000);
+  assert.is(state.attempt, 1);
+  assert.is(state.functions[0]?.retry_count, 0);
+  assert.equal(told(effects), ["waiting"]);
+  assert.equal(steps(effects), [{ type: "sleep", until: NOW + 60_000 }]);
+});
+
+test("a job without room waits no longer than its deadline", () => {
+  const job = newJob({ ...submissionOf("a"), timeout_ms: 100 });
+  const { effects } = reduce(job, { type: "no_room", ...attemptOf(job), retryAt: NOW + 60_000 }, NOW);
+  assert.equal(steps(effects), [{ type: "sleep", until: NOW + 100 }]);
+});
+
+// --- due, resumed, expired
+
+test("a wait that is due is invoked, one that is not sleeps on (M6)", () => {
+  const { state } = reduce(retryingJob(), failedWith(retryingJob()), NOW);
+  assert.equal(reduce(state, { type: "due" }, NOW + 999).effects, [{ type: "sleep", until: NOW + 1_000 }]);
+  const due = reduce(state, { type: "due" }, NOW + 1_000);
+  assert.is(due.state, state);
+  assert.equal(due.effects, [{ type: "invoke" }]);
+});
+
+test("a scheduled job that is due is invoked", () => {
+  const job = live(createJob({ ...submissionOf("a"), scheduled_at: "2026-11-23T22:00:00Z" }, ORIGIN, NOW).state);
+  assert.equal(reduce(job, { type: "due" }, NOW + 3_600_000).effects, [{ type: "invoke" }]);
+});
+
+test("a job that is resumed before its attempt was recorded as begun keeps the attempt's number", () => {
+  const job = newJob(submissionOf("a"));
+  const { state, effects } = reduce(job, { type: "resumed" }, NOW + 1);
+  assert.is(state, job);
+  assert.equal(effects, [{ type: "invoke" }]);
+});
+
+test("an orphaned attempt whose start is recorded is followed by one with a new number (M2)", () => {
+  const begun = reduce(newJob(submissionOf("a")), { type: "started", index: 0, attempt: 1 }, NOW).state;
+  const { state, effects } = reduce(begun, { type: "resumed" }, NOW + 1);
+  assert.is(state.attempt, 2);
+  assert.equal(effects, [{ type: "invoke" }]);
+  const late = reduce(state, { type: "succeeded", index: 0, attempt: 1, result: "late" }, NOW + 2);
+  assert.is(late.state, state);
+  assert.equal(late.effects, []);
+});
+
+test("a job that is resumed while it waits goes on waiting for the same attempt", () => {
+  const { state } = reduce(retryingJob(), failedWith(retryingJob()), NOW);
+  const resumed = reduce(state, { type: "resumed" }, NOW + 10);
+  assert.is(resumed.state, state);
+  assert.equal(resumed.effects, [{ type: "sleep", until: NOW + 1_000 }]);
+});
+
+test("a job that is resumed after its deadline fails", () => {
+  const job = newJob({ ...submissionOf("a"), timeout_ms: 100 });
+  const { state, effects } = reduce(job, { type: "resumed" }, NOW + 100);
+  assert.is(state.state === "failed" && state.error.code, "job_timeout");
+  assert.equal(steps(effects), [{ type: "settle" }]);
+});
+
+test("an expiry counts only when the deadline has passed", () => {
+  const job = newJob({ ...submissionOf("a"), timeout_ms: 100 });
+  const early = reduce(job, { type: "expired" }, NOW + 99);
+  assert.is(early.state, job);
+  assert.equal(early.effects, []);
+  const { state } = reduce(job, { type: "expired" }, NOW + 100);
+  assert.is(state.state === "failed" && state.error.code, "job_timeout");
+  assert.match(state.state === "failed" ? state.error.message : "", "100 ms");
+});
+
+test("a job without a deadline never expires", () => {
+  const job = newJob(submissionOf("a"));
+  assert.is(reduce(job, { type: "expired" }, Number.MAX_SAFE_INTEGER).state, job);
+});
+
+// --- M1, M2
+
+test("outcomes of another attempt or another function change nothing (M2)", () => {
+  const job = live(
+    reduce(newJob(submissionOf("a", "b")), { type: "succeeded", index: 0, attempt: 1, result: 1 }, NOW).state,
+  );
+  for (const ref of [
+    { index: 0, attempt: 1 },
+    { index: 1, attempt: 2 },
+    { index: 1, attempt: 0 },
+    { index: 2, attempt: 1 },
+  ]) {
+    for (const outcome of [
+      { type: "started", ...ref },
+      { type: "succeeded", result: 2, ...ref },
+      { type: "failed", error: BOOM, retryable: false, random: 0, ...ref },
+      { type: "lost", ...ref },
+      { type: "no_room", retryAt: NOW + 1, ...ref },
+    ] as const) {
+      const { state, effects } = reduce(job, outcome, NOW);
+      assert.is(state, job);
+      assert.equal(effects, []);
+    }
+  }
+});
+
+const completed = () => run(newJob(submissionOf("a")), () => "ok").state;
+const failed = () => run(newJob(submissionOf("a")), () => "fail").state;
+const cancelled = (): JobState => ({ ...newJob(submissionOf("a")), state: "cancelled", finished_at: NOW + 1 });
+
+for (const make of [completed, failed, cancelled]) {
+  test(`a ${make.name} job never changes and has no effects (M1)`, () => {
+    const job = deepFreeze(make());
+    const ref = attemptOf(job);
+    for (const event of [
+      { type: "started", ...ref },
+      { type: "succeeded", result: 2, ...ref },
+      { type: "failed", error: BOOM, retryable: true, random: 0, ...ref },
+      { type: "lost", ...ref },
+      { type: "no_room", retryAt: NOW + 1, ...ref },
+      { type: "due" },
+      { type: "expired" },
+    ] as const) {
+      const { state, effects } = reduce(job, event, NOW + 99);
+      assert.is(state, job);
+      assert.equal(effects, []);
+    }
+  });
+
+  test(`a ${make.name} job that is resumed tells its end again, word by word, and settles (M1)`, () => {
+    const job = make();
+    const once = reduce(job, { type: "resumed" }, NOW + 10);
+    const later = reduce(job, { type: "resumed" }, NOW + 10_000_000);
+    assert.is(once.state, job);
+    assert.equal(told(once.effects), [make.name]);
+    assert.equal(steps(once.effects), [{ type: "settle" }]);
+    assert.equal(later.effects, once.effects);
+  });
+}
+
+test("an event that does not exist is refused loudly", () => {
+  assert.throws(() => reduce(newJob(submissionOf("a")), { type: "nonsense" } as never, NOW), /unexpected value/);
+});
+
+// --- where a sleep is spent
+
+const sleepy = (): Transition => reduce(retryingJob(), failedWith(retryingJob()), NOW);
+
+test("a short sleep is spent in memory and changes nothing", () => {
+  const transition = sleepy();
+  assert.is(placeSleep(transition, NOW, 1_000), transition);
+});
+
+test("a long sleep is parked under the next token, counted in the state that is committed (M5)", () => {
+  const transition = deepFreeze(sleepy());
+  const { state, effects } = placeSleep(transition, NOW, 999);
+  assert.equal(state, { ...transition.state, token: 1 });
+  assert.equal(told(effects), ["retrying"]);
+  assert.equal(steps(effects), [{ type: "park", until: NOW + 1_000, token: 1 }]);
+  assert.is(placeSleep({ ...transition, state }, NOW, 999).state.token, 2);
+});
+
+test("a transition without a sleep is left as it is", () => {
+  const transition = createJob(submissionOf("a"), ORIGIN, NOW);
+  assert.is(placeSleep(transition, NOW, 0), transition);
+});
+
+// --- the jobs of the original system
+
+const seedJob = (name: keyof typeof SEED) => newJob(parseSubmission(SEED[name]));
+
+test("seed job_simple: one function, run once", () => {
+  const { state, executions } = run(seedJob("job_simple"), () => "ok");
+  assert.equal(executions, ["/v1/test-1"]);
+  assert.is(state.state, "completed");
+});
+
+test("seed job_chain: all functions run once, in order, and current_function stays at the last", () => {
+  const { state, executions } = run(seedJob("job_chain"), () => "ok");
+  assert.equal(executions, ["/v1/test-1", "/v1/test-2", "/v1/say-hello-world"]);
+  assert.is(state.state, "completed");
+  assert.is(state.current_function, 2);
+  assert.equal(
+    state.functions.map((fn) => fn.retry_count),
+    [1, 1, 1],
+  );
+});
+
+test("seed job_retry: fails after exactly three executions", () => {
+  const { state, executions } = run(seedJob("job_retry"), () => "fail");
+  assert.is(executions.length, 3);
+  assert.is(state.state, "failed");
+  assert.is(state.functions[0]?.retry_count, 3);
+  assert.is(state.functions[0]?.failures, 3);
+});
+
+test("seed test: fails at the second function and never touches the third", () => {
+  const { state, executions } = run(seedJob("test"), (name) => (name === "/v1/test-fail" ? "fail" : "ok"));
+  assert.equal(executions, ["/v1/test-1", "/v1/test-fail", "/v1/test-fail", "/v1/test-fail"]);
+  assert.is(state.state, "failed");
+  assert.is(state.current_function, 1);
+  assert.equal(
+    state.functions.map((fn) => fn.retry_count),
+    [1, 3, 0],
+  );
+  assert.equal(state.functions[2], { name: "/v1/test-2", retry_count: 0 });
+});
+
+test.run();

@@ -1,0 +1,143 @@
+/** What several unit suites share: plain jobs, attempts and frozen values. No I/O but package.json. */
+import { readFileSync } from "node:fs";
+import { isDeepStrictEqual } from "node:util";
+import * as fc from "fast-check";
+import * as assert from "uvu/assert";
+import { InvalidInputError, type Reason } from "../../src/job/errors.ts";
+import { type Attempt, createJob, type Effect, type Event, type Origin, reduce } from "../../src/job/machine.ts";
+import { parseSubmission, type Submission } from "../../src/job/schema.ts";
+import { type EndedJob, type Failure, isEnded, type JobState, type LiveJob } from "../../src/job/state.ts";
+
+export const NOW = Date.UTC(2026, 10, 23, 21, 0, 0);
+export const ORIGIN: Origin = { jobId: "job-1", encoding: "json", createdAt: NOW, sequence: 7 };
+export const BOOM: Failure = { code: "function_failed", name: "Error", message: "boom" };
+
+/** A job of functions that are only names. */
+export function submissionOf(...names: string[]): Submission {
+  return { name: "test", functions: names.map((name) => ({ name })) };
+}
+
+export function newJob(submission: Submission, now = NOW): LiveJob {
+  return live(createJob(submission, ORIGIN, now).state);
+}
+
+/** The example submissions of the original system. */
+export const SEED = {
+  job_simple: { name: "test", functions: [{ name: "/v1/test-1" }] },
+  job_chain: {
+    name: "test",
+    functions: ["/v1/test-1", "/v1/test-2", "/v1/say-hello-world"].map((name) => ({
+      name,
+      retry_options: { retry_limit: 3 },
+    })),
+  },
+  job_retry: {
+    name: "test",
+    functions: [{ name: "/v1/test-fail", args: [1, "2", 3], retry_options: { retry_limit: 3 } }],
+  },
+  test: {
+    name: "test",
+    functions: [
+      { name: "/v1/test-1" },
+      { name: "/v1/test-fail", args: [1, "2", 3], retry_count: 0, retry_options: { retry_limit: 3 } },
+      { name: "/v1/test-2" },
+    ],
+  },
+};
+
+export function live(state: JobState): LiveJob {
+  if (isEnded(state)) throw new Error(`the job has ended: ${JSON.stringify(state)}`);
+  return state;
+}
+
+export function ended(state: JobState): EndedJob {
+  if (!isEnded(state)) throw new Error(`the job is still ${state.state}`);
+  return state;
+}
+
+/** The attempt that is live or comes next. */
+export function attemptOf(state: JobState): Attempt {
+  return { index: state.current_function, attempt: state.attempt };
+}
+
+export const succeededWith = (state: JobState, result: unknown): Event => ({
+  type: "succeeded",
+  ...attemptOf(state),
+  result,
+});
+
+export const failedWith = (state: JobState, more: { retryable?: boolean; retryAfterMs?: number } = {}): Event => ({
+  type: "failed",
+  ...attemptOf(state),
+  error: BOOM,
+  retryable: true,
+  random: 0,
+  ...more,
+});
+
+/** Effects without the telling. */
+export function steps(effects: Effect[]): Effect[] {
+  return effects.filter((effect) => effect.type !== "tell");
+}
+
+/** The types of the events that are told, in order. */
+export function told(effects: Effect[]): string[] {
+  return effects.flatMap((effect) => (effect.type === "tell" ? [effect.event.type] : []));
+}
+
+/** Answers each invocation with what `answer` says until the job ends; sleeps pass at once. Returns the executions. */
+export function run(job: LiveJob, answer: (name: string) => "ok" | "fail") {
+  const executions: string[] = [];
+  let state: JobState = job;
+  let now = NOW;
+  for (let turn = 0; !isEnded(state); turn++) {
+    if (turn === 10_000) throw new Error("the job does not end");
+    const name = state.functions[state.current_function]?.name ?? "";
+    executions.push(name);
+    const outcome = answer(name) === "ok" ? succeededWith(state, `${name} done`) : failedWith(state);
+    const next = reduce(state, outcome, now);
+    state = next.state;
+    for (const effect of next.effects) {
+      if (effect.type !== "sleep") continue;
+      now = effect.until;
+      const due = reduce(state, { type: "due" }, now);
+      assert.equal(steps(due.effects)[0]?.type, "invoke");
+      state = due.state;
+    }
+  }
+  return { state: ended(state), executions };
+}
+
+export function deepFreeze<T>(value: T): T {
+  if (typeof value === "object" && value !== null && !ArrayBuffer.isView(value) && !Object.isFrozen(value)) {
+    Object.freeze(value);
+    for (const one of Object.values(value)) deepFreeze(one);
+  }
+  return value;
+}
+
+/** Deep equality that also tells prototypes, own `constructor` keys and NaN apart rightly. */
+export function same(actual: unknown, expected: unknown): boolean {
+  return isDeepStrictEqual(actual, expected);
+}
+
+/** A value as JSON gives it (no -0), without the one key that MessagePack decoders rename for safety. */
+export const jsonValue = fc
+  .jsonValue({ maxDepth: 3 })
+  .map((value) => JSON.parse(JSON.stringify(value), (key, one) => (key === "__proto__" ? undefined : one)) as unknown);
+
+/** The reasons for which `input` is refused. */
+export function reasonsOf(input: unknown): Reason[] {
+  try {
+    parseSubmission(input);
+  } catch (error) {
+    if (error instanceof InvalidInputError) return error.reasons;
+    throw error;
+  }
+  throw new Error("it was not refused");
+}
+
+export function packageVersion(): string {
+  const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
+  return (JSON.parse(text) as { version: string }).version;
+}
