@@ -4,7 +4,9 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { decode, encode } from "../../src/bus/codec.ts";
 import type { Encoding } from "../../src/job/encoding.ts";
-import { System, seedJob, within } from "./../support/system.ts";
+import { AsyncError } from "../../src/job/errors.ts";
+import type { JobState } from "../../src/job/state.ts";
+import { eventually, System, seedJob, within } from "./../support/system.ts";
 
 const test = suite("supervisor");
 let system: System;
@@ -369,6 +371,62 @@ test("a result that does not fit into the state fails its function, not the supe
   await worker.close();
 });
 
+test("a commit whose answer is lost is recognised as one's own: nothing runs twice", async () => {
+  const { store } = system.supervisor;
+  const commit = store.commit.bind(store);
+  let lost = 0;
+  store.commit = async (state, revision) => {
+    const outcome = await commit(state, revision);
+    if (state.name !== "lost-ack") return outcome;
+    lost += 1;
+    return { type: "unknown", cause: new AsyncError("bus_timeout", "the acknowledgement was lost on purpose") };
+  };
+  const functions = [{ name: "sum", args: [1] }, { name: "seen" }, { name: "sum", args: [2] }];
+  const { job_id } = await system.client.submit({ name: "lost-ack", functions });
+  const job = await system.client.wait(job_id, { timeoutMs: 10_000 });
+  store.commit = commit;
+  assert.is(job.state, "completed");
+  assert.is(lost, 4, "one commit for the claim and one for each function");
+  assert.equal(
+    job.functions.map((fn) => fn.retry_count),
+    [1, 1, 1],
+  );
+});
+
+test("a job that someone else has ended meanwhile is left as it is, and its token goes", async () => {
+  let finish = () => {};
+  const finished = new Promise<void>((resolve) => {
+    finish = resolve;
+  });
+  const worker = await system.worker((w) => w.func("overtaken", () => finished));
+  const { job_id } = await system.client.submit({
+    name: "overtaken",
+    functions: [{ name: "overtaken" }, { name: "sum" }],
+  });
+  await system.event((event) => event.job_id === job_id && event.type === "started");
+  const released = new Promise<string>((resolve) => {
+    system.supervisor.lifecycle.on("released", (jobId, why) => jobId === job_id && resolve(why));
+  });
+  const { store } = system.supervisor;
+  const stored = await eventually("the start is stored", async () => {
+    const found = await store.get(job_id);
+    return found?.state?.state === "running" ? found : undefined;
+  });
+  const cancelled = {
+    ...stored.state,
+    state: "cancelled",
+    finished_at: Date.now(),
+    writer: "someone-else",
+  } as JobState;
+  assert.is((await store.commit(cancelled, stored.revision)).type, "stored");
+  finish();
+  assert.is(await within(5_000, "the release", released), "superseded");
+  const job = await system.client.get(job_id);
+  assert.is(job.state, "cancelled");
+  assert.is(job.functions[1]?.retry_count, 0);
+  await worker.close();
+});
+
 test("events of a job are kept in stream EVENTS, its end exactly once", async () => {
   const { job_id } = await system.client.submit({ name: "told", functions: [{ name: "sum", args: [1] }] });
   await system.client.wait(job_id, { timeoutMs: 5_000 });
@@ -385,7 +443,6 @@ test("events of a job are kept in stream EVENTS, its end exactly once", async ()
 test("when all jobs have ended, no token is left in the streams", async () => {
   const { jetstreamManager } = await import("@nats-io/jetstream");
   const manager = await jetstreamManager(system.bus.nc);
-  const { eventually } = await import("./../support/system.ts");
   for (const stream of ["JOBS", "TIMERS"]) {
     await eventually(`${stream} is empty`, async () => (await manager.streams.info(stream)).state.messages === 0);
   }
