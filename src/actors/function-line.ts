@@ -1,9 +1,10 @@
 /**
  * The line of one function: what is in flight, what waits, and how many may be in flight.
  *
- * How many workers have how much room is not known, so the line finds out as TCP does: `limit` grows by one with each
- * result until a worker refuses, then stays at what was accepted. A result makes room for one more, an announcement
- * of a worker for as many as it says; besides, the line is probed with one invocation now and then.
+ * How many workers have how much room is not known, so the line finds out as TCP does: while `limit` is what holds it
+ * back, it grows with the results; when there is no room, it falls to what was accepted and grows more rarely, at worst
+ * once in `MAX_GROWTH_INTERVAL` results. An announcement of a worker makes room for as many as it says; besides, a
+ * blocked line is probed with one invocation now and then.
  */
 import type { Msg } from "nats";
 import type { Bus } from "../bus/connection.ts";
@@ -17,6 +18,7 @@ const FIRST_LIMIT = 32;
 const MAX_LIMIT = 100_000;
 /** How often an invocation is sent again at once before its line is blocked. */
 const TRIES_PER_TURN = 4;
+const MAX_GROWTH_INTERVAL = 64;
 const FIRST_PROBE_MS = 50;
 const MAX_PROBE_MS = 500;
 
@@ -34,8 +36,9 @@ export class FunctionLine {
   readonly #observer: LineObserver;
   readonly #waiting = new Queue<Attempt>((attempt) => attempt.enqueuedAt);
   #limit = FIRST_LIMIT;
-  /** No worker has refused since the limit was last known to be too low. */
-  #growing = true;
+  /** After how many results the limit grows: fewer after a growth that nobody refused, more after a refusal. */
+  #growthInterval = 1;
+  #resultsSinceGrowth = 0;
   /** Nothing is sent until a result, an announcement or a probe. */
   #blocked = false;
   #probeMs = FIRST_PROBE_MS;
@@ -62,7 +65,7 @@ export class FunctionLine {
 
   /** A worker says that it has room for `slots` more. */
   onRoom(slots: number): void {
-    this.#growing = true;
+    this.#growthInterval = 1;
     this.#noWorkerSince = undefined;
     this.#limit = Math.min(MAX_LIMIT, Math.max(this.#limit, this.inFlight.size + slots));
     this.retry();
@@ -182,10 +185,16 @@ export class FunctionLine {
   }
 
   #accepted(): void {
-    if (this.#growing && this.#limit < MAX_LIMIT) this.#limit += 1;
+    if (this.inFlight.size >= this.#limit && ++this.#resultsSinceGrowth >= this.#growthInterval) this.#grow();
     this.#blocked = false;
     this.#noWorkerSince = undefined;
     this.#probeMs = FIRST_PROBE_MS;
+  }
+
+  #grow(): void {
+    this.#limit = Math.min(MAX_LIMIT, this.#limit + Math.ceil(this.#limit / 8));
+    this.#growthInterval = Math.ceil(this.#growthInterval / 2);
+    this.#resultsSinceGrowth = 0;
   }
 
   /** Nobody took it: it goes back to the head of the line. */
@@ -200,7 +209,7 @@ export class FunctionLine {
       this.#pump();
       return;
     }
-    this.#growing = false;
+    this.#growthInterval = Math.min(MAX_GROWTH_INTERVAL, this.#growthInterval * 4);
     this.#limit = Math.max(1, this.inFlight.size);
     this.#blocked = true;
     this.#probeAt = Math.max(this.#probeAt, performance.now() + this.#probeMs);

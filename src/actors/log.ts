@@ -1,11 +1,11 @@
 import type { Logger } from "pino";
 import type { Lifecycle } from "./lifecycle.ts";
 
-/** Writes what a supervisor does to a log: ends and failures at `info`, the rest at `debug`, trouble at `warn`. */
+/** Writes what a supervisor does to a log: jobs that fail at `info`, the rest at `debug`, trouble at `warn`. */
 export function logLifecycle(lifecycle: Lifecycle, log: Logger): void {
   lifecycle.on("job", (event) => {
     const { job_id: jobId, type, at: _, ...details } = event;
-    const level = type === "failed" || type === "rejected" || type === "completed" ? "info" : "debug";
+    const level = type === "failed" || type === "rejected" ? "info" : "debug";
     log[level]({ jobId, ...details }, `job ${type}`);
   });
   lifecycle.on("claimed", (jobId, how) => log.debug({ jobId, how }, "claimed"));

@@ -2,7 +2,8 @@
  * A worker: serves functions from the queue group of each, at most `concurrency` attempts at a time.
  *
  * W1  While it is full it is not in the queue groups, so that invocations go to workers with room. The few that
- *     arrive in between are answered 429, which costs no attempt.
+ *     arrive in between are answered 429, which costs no attempt. Being full counts at the end of a turn of the event
+ *     loop: of many invocations that arrive at once, short ones make room for each other.
  * W2  It is back in the queue groups before the reply that makes room is sent: the supervisor that gets the reply can
  *     send the next invocation at once.
  * W3  Every attempt in execution sends a heartbeat each `heartbeatMs`.
@@ -45,6 +46,12 @@ const ANNOUNCE_AFTER_MS = 5;
 
 type Phase = "new" | "serving" | "draining" | "closed";
 
+interface Arrived {
+  name: string;
+  served: Served;
+  message: Msg;
+}
+
 interface Served {
   handler: Handler;
   endpoint: ServiceEndpoint;
@@ -67,7 +74,9 @@ export class Worker {
   #subscriptions: Subscription[] = [];
   #heartbeats: NodeJS.Timeout | undefined;
   #announcement: NodeJS.Timeout | undefined;
-  #leaving: NodeJS.Immediate | undefined;
+  #settling: NodeJS.Immediate | undefined;
+  /** What arrived in this turn of the event loop while full. */
+  #overflow: Arrived[] = [];
   #onIdle: (() => void) | undefined;
   #stopReconnected: (() => void) | undefined;
 
@@ -171,7 +180,7 @@ export class Worker {
     this.#phase = "closed";
     clearInterval(this.#heartbeats);
     clearTimeout(this.#announcement);
-    clearImmediate(this.#leaving);
+    clearImmediate(this.#settling);
     this.#stopReconnected?.();
     this.#service?.close();
     await bus.close();
@@ -184,9 +193,13 @@ export class Worker {
 
   #onInvocation(name: string, served: Served, message: Msg): void {
     if (!message.reply) return; // not a request: there is nobody to tell a result
-    if (this.#phase !== "serving" || this.#running.size >= this.#concurrency) {
+    if (this.#phase !== "serving") {
       respondNoRoom(message);
-      this.#leave();
+      return;
+    }
+    if (this.#running.size >= this.#concurrency) {
+      this.#overflow.push({ name, served, message });
+      this.#settleAtEndOfTurn();
       return;
     }
     let invocation: Invocation;
@@ -203,7 +216,7 @@ export class Worker {
     const about = { fn: name, jobId: execution.jobId, attempt: execution.attempt };
     this.#log.debug(about, "executing");
     this.#running.add(execution);
-    if (this.#running.size >= this.#concurrency) this.#leaveIfStillFull();
+    if (this.#running.size >= this.#concurrency) this.#settleAtEndOfTurn();
     const failed = await execution.run(handler, () => this.#ended(execution));
     const error = failed && (failed.error instanceof Error ? failed.error.message : String(failed.error));
     this.#service?.count(endpoint.name, performance.now() - execution.begunAt, error);
@@ -237,11 +250,16 @@ export class Worker {
     this.#subscriptions = [];
   }
 
-  /** Handlers that end within the same turn of the event loop are not worth leaving for. */
-  #leaveIfStillFull(): void {
-    this.#leaving ??= setImmediate(() => {
-      this.#leaving = undefined;
-      if (this.#running.size >= this.#concurrency) this.#leave();
+  /** W1: if there is room by now, what arrived while full begins, as far as it fits; else it is refused and we leave. */
+  #settleAtEndOfTurn(): void {
+    this.#settling ??= setImmediate(() => {
+      this.#settling = undefined;
+      if (this.#running.size < this.#concurrency) {
+        for (const { name, served, message } of this.#overflow.splice(0)) this.#onInvocation(name, served, message);
+        return;
+      }
+      for (const { message } of this.#overflow.splice(0)) respondNoRoom(message);
+      this.#leave();
     });
   }
 
