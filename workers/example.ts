@@ -6,8 +6,10 @@ export default new Worker({ name: "example" })
   .func("/v1/say-hello-world", () => {
     process.stdout.write("Hello World !\n");
   })
-  .func("/v1/test-1", async ({ signal }) => {
-    await delay(1_000, undefined, { signal });
+  .func("/v1/test-1", async ({ signal, heartbeat }) => {
+    await delay(500, undefined, { signal });
+    heartbeat({ percent: 50 });
+    await delay(500, undefined, { signal });
   })
   .func("/v1/test-2", () => "test-2 was here")
   .func("/v1/test-fail", async ({ attempt, signal }) => {

@@ -255,7 +255,8 @@ export class JobActor {
       onStarted: () => this.#post({ type: "started", ...ref }),
       onProgress: (progress) => {
         const value = toJsonValue(progress, job.encoding);
-        this.#publish(eventOf(job, Date.now(), { type: "progress", function: name, ...ref, progress: value }));
+        const event = eventOf(job, Date.now(), { type: "progress", function: name, ...ref, progress: value });
+        this.#context.lifecycle.emit("job", event);
       },
       onSucceeded: (result) => this.#post({ type: "succeeded", ...ref, result }),
       onFailed: (error, retryable, retryAfterMs) => {
@@ -292,19 +293,11 @@ export class JobActor {
     this.#leave("parked");
   }
 
-  /** The end of a job is recorded before its token goes; all else is told and not waited for. */
+  /** The end of a job is recorded before its token goes; for all else, telling the listeners is enough. */
   async #tell(event: JobEvent): Promise<void> {
-    if (!isEndEvent(event)) {
-      this.#publish(event);
-      return;
-    }
     this.#context.lifecycle.emit("job", event);
+    if (!isEndEvent(event)) return;
     await this.#insist("cannot record the end", () => this.#context.eventLog.record(event));
-  }
-
-  #publish(event: JobEvent): void {
-    this.#context.lifecycle.emit("job", event);
-    this.#context.eventLog.publish(event);
   }
 
   #insist(what: string, call: () => Promise<void>): Promise<boolean> {

@@ -1,10 +1,10 @@
-/** What a supervisor does, as typed events inside its process: the logger, tests and metrics listen. */
+/** What a supervisor does, as typed events inside its process: the logger, the notices on the bus and tests listen. */
 import { EventEmitter } from "node:events";
 import type typedEmitter from "typed-emitter";
 import type { JobEvent, RejectedEvent } from "../job/events.ts";
 
 export type LifecycleEvents = {
-  /** Something happened to a job; the same is published on the bus. */
+  /** Something happened to a job; the same is told on `job.event.<id>.<type>`. */
   job: (event: JobEvent | RejectedEvent) => void;
   /** A job became live in this supervisor: new, or taken over from the store. */
   claimed: (jobId: string, how: "new" | "resumed") => void;

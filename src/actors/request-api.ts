@@ -7,6 +7,7 @@ import type { Bus } from "../bus/connection.ts";
 import { ERROR_CODE_HEADER, ERROR_HEADER } from "../bus/invocation.ts";
 import { formatCursor, type JobList, parseCursor, type Waiting } from "../bus/job-list.ts";
 import type { JobStore } from "../bus/job-store.ts";
+import { leave } from "../bus/leave.ts";
 import { headersOf } from "../bus/raw-headers.ts";
 import { Service, type ServiceEndpoint } from "../bus/service.ts";
 import { API_QUEUE, afterPrefix, LIST, submitSubject } from "../bus/subjects.ts";
@@ -75,9 +76,10 @@ export class RequestApi {
     ];
   }
 
-  close(): void {
-    for (const subscription of this.#subscriptions) subscription.unsubscribe();
+  /** Requests under way are still taken. */
+  async close(): Promise<void> {
     this.#service.close();
+    await leave(this.#subscriptions);
   }
 
   async #serve(name: string, message: Msg, answer: (message: Msg) => Promise<unknown>): Promise<void> {

@@ -29,7 +29,7 @@ import {
   type TopologyOptions,
 } from "../bus/topology.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
-import type { RejectedEvent } from "../job/events.ts";
+import { isEndEvent, type RejectedEvent } from "../job/events.ts";
 import { placeSleep, type Transition } from "../job/machine.ts";
 import { dueAt, isEnded, type JobState } from "../job/state.ts";
 import { Dispatcher, type DispatcherOptions } from "./dispatcher.ts";
@@ -50,8 +50,6 @@ export interface SupervisorOptions extends DispatcherOptions {
   roomRetryMs?: number;
   /** How long an ended job is kept. Default 7 days. */
   retentionMs?: number;
-  /** Told of everything that happens. Default: a new one, `supervisor.lifecycle`. */
-  lifecycle?: Lifecycle;
 }
 
 /** A message that stands for a job: a submission, which can make it (`first`), or the wake of a parked one. */
@@ -64,7 +62,8 @@ interface Arrival {
 
 export class Supervisor {
   readonly id = randomBytes(6).toString("hex");
-  readonly lifecycle: Lifecycle;
+  /** Tells what happens in here; see `LifecycleEvents`. */
+  readonly lifecycle: Lifecycle = createLifecycle();
   readonly topology: Topology;
   readonly store: JobStore;
   readonly #bus: Bus;
@@ -82,16 +81,19 @@ export class Supervisor {
   private constructor(bus: Bus, topology: Topology, options: SupervisorOptions) {
     this.#bus = bus;
     this.topology = topology;
-    this.lifecycle = options.lifecycle ?? createLifecycle();
     this.#maxLiveJobs = options.maxLiveJobs ?? 10_000;
     const retention = options.retentionMs === undefined ? {} : { retentionMs: options.retentionMs };
     this.store = new JobStore(bus, { replicas: topology.replicas, ...retention });
     this.#dispatcher = new Dispatcher(bus, this.lifecycle, options);
+    const eventLog = new EventLog(bus);
+    this.lifecycle.on("job", (event) => {
+      if (event.type !== "rejected" && !isEndEvent(event)) eventLog.publish(event);
+    });
     this.#context = {
       bus,
       store: this.store,
       timers: new Timers(bus),
-      eventLog: new EventLog(bus),
+      eventLog,
       dispatcher: this.#dispatcher,
       lifecycle: this.lifecycle,
       writer: this.id,
@@ -127,7 +129,7 @@ export class Supervisor {
   async close({ graceMs = 10_000 } = {}): Promise<void> {
     if (this.#stopped) return;
     this.#stopped = true;
-    for (const puller of this.#pullers) puller.stop();
+    await Promise.all(this.#pullers.map((puller) => puller.stop()));
     const end = performance.now() + graceMs;
     do {
       for (const actor of [...this.#actors.values()]) actor.drain();
@@ -136,7 +138,7 @@ export class Supervisor {
     for (const actor of [...this.#actors.values()]) actor.handOver();
     clearInterval(this.#leaseTimer);
     this.#dispatcher.close();
-    this.#api.close();
+    await this.#api.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -244,6 +246,7 @@ export class Supervisor {
         await pause(this.#bus, failures);
       }
     }
+    delivery.nak(); // we are closing: another supervisor shall have it at once
   }
 
   /** Decides what a message means for a job that is in the store. */

@@ -9,6 +9,7 @@
 import type { Msg, Subscription } from "nats";
 import type { Bus } from "./connection.ts";
 import { Delivery } from "./delivery.ts";
+import { leave } from "./leave.ts";
 
 const EXPIRES_MS = 5_000;
 const IDLE_HEARTBEAT_MS = 500;
@@ -76,14 +77,14 @@ export class Puller {
     });
   }
 
-  /** Takes nothing more. Messages under way are not taken either: the server delivers them again. */
-  stop(): void {
+  /** Takes nothing more; what is under way is given back. */
+  async stop(): Promise<void> {
     if (this.#stopped) return;
     this.#stopped = true;
     clearInterval(this.#watchdog);
     clearTimeout(this.#retry);
     this.#stopReconnected();
-    this.#subscription.unsubscribe();
+    await leave([this.#subscription]);
   }
 
   #onMessage(message: Msg): void {
@@ -92,12 +93,15 @@ export class Puller {
     if (code === 0) {
       if (this.#outstanding > 0) this.#outstanding -= 1;
       this.#troubled = false;
-      this.#options.onDelivery(new Delivery(message, this.#bus.nc));
+      const delivery = new Delivery(message, this.#bus.nc);
+      if (this.#stopped) delivery.nak();
+      else this.#options.onDelivery(delivery);
       this.refill();
     } else if (code !== 100) this.#onStatus(message, code);
   }
 
   #onStatus(message: Msg, code: number): void {
+    if (this.#stopped) return;
     const pull = Number(message.subject.slice(this.#inbox.length));
     if (pull < this.#oldestOpen) return;
     const unfilled = message.headers?.get("Nats-Pending-Messages");

@@ -15,6 +15,7 @@ import { type Logger, pino } from "pino";
 import { decode, encodingOf } from "../bus/codec.ts";
 import { Bus, type BusOptions } from "../bus/connection.ts";
 import type { Invocation } from "../bus/invocation.ts";
+import { leave } from "../bus/leave.ts";
 import { Service, type ServiceEndpoint } from "../bus/service.ts";
 import { functionSubject, ROOM, WORKER_QUEUE } from "../bus/subjects.ts";
 import { AsyncError } from "../job/errors.ts";
@@ -170,9 +171,7 @@ export class Worker {
     const bus = this.#bus;
     if (!bus || this.#phase === "draining" || this.#phase === "closed") return;
     this.#phase = "draining";
-    this.#leave();
-    // After this round trip nothing that was sent to us before we left is still under way.
-    await bus.flush();
+    await this.#leave();
     if (!(await this.#whenIdle(graceMs))) {
       this.#log.warn({ attempts: this.#running.size }, "the grace period is over; giving back what still runs");
       for (const execution of this.#running) execution.giveBack();
@@ -188,6 +187,20 @@ export class Worker {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /**
+   * Starts, serves until the process gets SIGTERM or SIGINT, and closes: for programs that are nothing but a worker.
+   *
+   * @throws AsyncError as {@link start}
+   */
+  async run(override: WorkerOptions = {}): Promise<void> {
+    const stopped = new Promise<void>((resolve) => {
+      for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve());
+    });
+    await this.start(override);
+    await stopped;
     await this.close();
   }
 
@@ -245,9 +258,11 @@ export class Worker {
     );
   }
 
-  #leave(): void {
-    for (const subscription of this.#subscriptions) subscription.unsubscribe();
+  /** What the server has sent before it hears of this still arrives, and is answered. */
+  #leave(): Promise<void> {
+    const left = this.#subscriptions;
     this.#subscriptions = [];
+    return leave(left);
   }
 
   /** W1: if there is room by now, what arrived while full begins, as far as it fits; else it is refused and we leave. */
@@ -259,7 +274,7 @@ export class Worker {
         return;
       }
       for (const { message } of this.#overflow.splice(0)) respondNoRoom(message);
-      this.#leave();
+      void this.#leave();
     });
   }
 

@@ -82,6 +82,17 @@ test("a full worker leaves the queue group, so that a free one is found", async 
   await full.close();
 });
 
+test("invocations that cross the leaving of a worker on their way are answered, not lost", async () => {
+  // Handlers that take a moment make a worker of one slot leave and join all the time.
+  await system.worker((w) => w.func("crossing", () => delay(1)), { concurrency: 1 });
+  const jobs = await Promise.all(Array.from({ length: 200 }, () => submit("crossing")));
+  for (const { job_id } of jobs) {
+    const job = await system.client.wait(job_id, { timeoutMs: 20_000 });
+    assert.is(job.functions[0]?.retry_count, 1);
+    assert.is(job.functions[0]?.lost_count, undefined);
+  }
+});
+
 test("what reaches a full worker is answered 429, without being executed", async () => {
   let executions = 0;
   let finish = () => {};
@@ -156,10 +167,22 @@ test("the attempt of a killed worker is run again elsewhere, without using up a 
   await victim.line("executing");
   victim.child.kill("SIGKILL");
   await once(victim.child, "exit");
-  await system.worker((w) => w.func("mortal", ({ attempt }) => `alive in attempt ${attempt}`));
+  const other = await system.worker((w) => w.func("mortal", ({ attempt }) => `alive in attempt ${attempt}`));
   const job = await system.client.wait(job_id, { timeoutMs: 15_000 });
+  await other.close();
   assert.is(job.result, "alive in attempt 2");
   assert.is(job.functions[0]?.lost_count, 1);
+});
+
+test("SIGTERM lets the attempt in execution end, then the process exits with 0", async () => {
+  const mortal = await startProcess("test/support/dying-worker.ts", [], { NATS_URL: system.url, ASYNC_TEST_MS: "700" });
+  const { job_id } = await submit("mortal");
+  await mortal.line("executing");
+  mortal.child.kill("SIGTERM");
+  assert.is(await mortal.exit(), 0, mortal.output());
+  const job = await system.client.wait(job_id, { timeoutMs: 5_000 });
+  assert.is(job.result, "finished");
+  assert.is(job.functions[0]?.retry_count, 1);
 });
 
 test("the context tells what the handler may want to know", async () => {
