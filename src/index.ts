@@ -3,8 +3,8 @@ export type { Lifecycle, LifecycleEvents, ReleaseReason, Trouble } from "./actor
 export type { ListReply } from "./actors/request-api.ts";
 export { Supervisor, type SupervisorOptions } from "./actors/supervisor.ts";
 export { Bus, type BusOptions } from "./bus/connection.ts";
-export { type EmbeddedServer, type EmbeddedServerOptions, startEmbeddedServer } from "./bus/embedded-server.ts";
 export type { Invocation } from "./bus/invocation.ts";
+export { type EmbeddedServer, type EmbeddedServerOptions, startEmbeddedServer } from "./bus/server/embedded-server.ts";
 export type { TopologyOptions } from "./bus/topology.ts";
 export { Client, type ListRequest, type SubmitOptions, type WaitOptions } from "./client/client.ts";
 export type { WorkerView } from "./client/workers.ts";

@@ -4,7 +4,8 @@ import { fileURLToPath } from "node:url";
 import { logLifecycle } from "../actors/log.ts";
 import { Supervisor } from "../actors/supervisor.ts";
 import { Bus } from "../bus/connection.ts";
-import { startEmbeddedServer } from "../bus/embedded-server.ts";
+import { findServerBinary } from "../bus/server/binary.ts";
+import { startEmbeddedServer } from "../bus/server/embedded-server.ts";
 import { Client } from "../client/client.ts";
 import { startBridge } from "../http/bridge.ts";
 import { durabilityOf } from "../http/readiness.ts";
@@ -31,7 +32,9 @@ export async function dev(modules: string[], { http, natsPort, storeDir, concurr
     shutdown.request();
   };
   try {
-    const server = await startEmbeddedServer({ port: natsPort, storeDir });
+    // The first time, a server may have to be fetched: say so.
+    const { path: binary } = await findServerBinary({ onProgress: say });
+    const server = await startEmbeddedServer({ port: natsPort, storeDir, binary });
     shutdown.add(() => server.close());
     void server.exited.then(({ expected, lastLog }) => {
       if (!expected) fail(["the NATS server has gone; its last words:", ...lastLog].join("\n"));

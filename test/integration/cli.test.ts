@@ -7,7 +7,8 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { encode } from "../../src/bus/codec.ts";
 import { type Running, startCli } from "../support/process.ts";
-import { eventually, System } from "../support/system.ts";
+import { System } from "../support/system.ts";
+import { eventually } from "../support/waiting.ts";
 
 const test = suite("cli");
 let system: System;

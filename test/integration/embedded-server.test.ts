@@ -9,12 +9,13 @@ import { fileURLToPath } from "node:url";
 import { jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { type EmbeddedServerOptions, startEmbeddedServer } from "../../src/bus/embedded-server.ts";
-import { startGuard } from "../../src/bus/server-guard.ts";
-import { commandsOfGroup } from "../../src/bus/store-lock.ts";
+import { type EmbeddedServerOptions, startEmbeddedServer } from "../../src/bus/server/embedded-server.ts";
+import { startGuard } from "../../src/bus/server/guard.ts";
+import { commandsOfGroup } from "../../src/bus/server/store-lock.ts";
 import { type ErrorCode, isAsyncError } from "../../src/job/errors.ts";
-import { serverBinary, startTestServer, testConnection } from "../support/nats.ts";
-import { inTempFolder, until } from "../support/processes.ts";
+import { inTempFolder } from "../support/folder.ts";
+import { serverBinary, startTestServer, testBus } from "../support/nats.ts";
+import { eventually } from "../support/waiting.ts";
 
 const PARENT = fileURLToPath(new URL("../support/embedded-parent.ts", import.meta.url));
 
@@ -30,7 +31,7 @@ async function startParent(options: EmbeddedServerOptions) {
   const child = spawn(process.execPath, args, { stdio: ["pipe", "pipe", "pipe"] });
   const stderr: string[] = [];
   child.stderr.setEncoding("utf8").on("data", (text: string) => stderr.push(text));
-  const exited = once(child, "close");
+  const exited = once(child, "exit"); // not "close": helpers of the loader may hold its output for longer
   const line = once(createInterface({ input: child.stdout }), "line").then(([text]) => text as string);
   const ended = exited.then((): never => {
     throw new Error(`the parent ended: ${stderr.join("")}`);
@@ -51,7 +52,7 @@ async function locksOf(storeDir: string): Promise<string[]> {
 }
 
 const untilGone = (group: number) =>
-  until(`the end of group ${group}`, async () => (await commandsOfGroup(group)).length === 0);
+  eventually(`the end of group ${group}`, async () => (await commandsOfGroup(group)).length === 0);
 
 async function isThere(path: string): Promise<boolean> {
   return access(path).then(
@@ -73,12 +74,13 @@ async function failsWith(code: ErrorCode, options: EmbeddedServerOptions, ...say
 
 test("starts on a free port of this machine, with JetStream", async () => {
   await using server = await startTestServer();
-  const nc = await testConnection(server.url);
-  assert.is(nc.info?.port, server.port);
-  assert.is(nc.info?.host, "127.0.0.1");
-  assert.is(nc.info?.version, server.version);
-  assert.is((await (await jetstreamManager(nc)).getAccountInfo()).streams, 0);
-  await nc.close();
+  const bus = await testBus(server.url);
+  const { info } = bus.nc;
+  assert.is(info?.port, server.port);
+  assert.is(info?.host, "127.0.0.1");
+  assert.is(info?.version, server.version);
+  assert.is((await (await jetstreamManager(bus.nc)).getAccountInfo()).streams, 0);
+  await bus.close();
 });
 
 test("E5: close() ends the process and removes the temporary folder, and may be called again", async () => {
@@ -98,12 +100,12 @@ test("keeps the data over a restart on the same folder", () =>
     const storeDir = join(folder, "made on demand", 'with a "quote"');
     for (const messages of [1, 2, 3]) {
       await using server = await startTestServer({ storeDir });
-      const nc = await testConnection(server.url);
-      const manager = await jetstreamManager(nc);
+      const bus = await testBus(server.url);
+      const manager = await jetstreamManager(bus.nc);
       if (messages === 1) await manager.streams.add({ name: "KEPT", subjects: ["kept"] });
-      await jetstream(nc).publish("kept", "x");
+      await jetstream(bus.nc).publish("kept", "x");
       assert.is((await manager.streams.info("KEPT")).state.messages, messages);
-      await nc.close();
+      await bus.close();
     }
     assert.is((await locksOf(storeDir)).length, 1);
   }));
@@ -113,17 +115,17 @@ test("the profile sets when writes are synced; further configuration is taken as
     for (const [profile, interval] of [["fast", "1s"] as const, ["safe", "always"] as const]) {
       await using server = await startTestServer({ storeDir, profile, extraConfig: "max_payload: 12345" });
       assert.match(await readFile(join(storeDir, "nats-server.conf"), "utf8"), `sync_interval: ${interval}\n`);
-      const nc = await testConnection(server.url);
-      assert.is(nc.info?.max_payload, 12345);
-      await nc.close();
+      const bus = await testBus(server.url);
+      assert.is(bus.nc.info?.max_payload, 12345);
+      await bus.close();
     }
   }));
 
 test("is ready also when its configuration does not let us in", async () => {
   const extraConfig = "authorization { user: someone, password: secret }";
   await using server = await startTestServer({ extraConfig });
-  const nc = await testConnection(server.url, { user: "someone", pass: "secret" });
-  await nc.close();
+  const bus = await testBus(server.url, "test", { user: "someone", pass: "secret" });
+  await bus.close();
 });
 
 test("G2, G5: stops in good order when its parent is killed", () =>
@@ -143,7 +145,7 @@ test("G2: stops when its parent crashes", async () => {
   parent.child.stdin.end();
   const [code] = await parent.exited;
   assert.is(code, 1);
-  assert.match(parent.stderr.join(""), "a crash on purpose");
+  await eventually("the report of the crash", () => parent.stderr.join("").includes("a crash on purpose"));
   await untilGone(parent.group);
   assert.not(await isThere(parent.storeDir));
 });
@@ -197,8 +199,8 @@ test("L1: a folder in use is refused, at once", () =>
   inTempFolder(async (storeDir) => {
     await using server = await startTestServer({ storeDir });
     await failsWith("store_in_use", { storeDir }, storeDir, String(process.pid));
-    const nc = await testConnection(server.url); // the one that has it is not disturbed
-    await nc.close();
+    const bus = await testBus(server.url); // the one that has it is not disturbed
+    await bus.close();
   }));
 
 test("L2: of many that start on one folder with a stale lock, one gets it", () =>
@@ -215,11 +217,14 @@ test("L2: of many that start on one folder with a stale lock, one gets it", () =
 test("L1: a lock is stale when its process is gone, or is another program by now", () =>
   inTempFolder(async (storeDir) => {
     const other = spawn("sleep", ["60"], { detached: true });
-    await symlink(`${other.pid}.${process.pid}`, join(storeDir, "nats-server.lock.1"));
-    await (await startTestServer({ storeDir })).close();
-    assert.equal(await locksOf(storeDir), ["nats-server.lock.2"]);
-    other.kill();
-    await once(other, "close");
+    try {
+      await symlink(`${other.pid}.${process.pid}`, join(storeDir, "nats-server.lock.1"));
+      await (await startTestServer({ storeDir })).close();
+      assert.equal(await locksOf(storeDir), ["nats-server.lock.2"]);
+    } finally {
+      other.kill();
+      await once(other, "close");
+    }
   }));
 
 test("L1, L3: a folder can be used again after its parent, guard and server were killed, in any combination", () =>
@@ -239,9 +244,13 @@ test("E4: a taken port is named, and nothing is left", () =>
     const listener = createServer().listen(0, "127.0.0.1");
     await once(listener, "listening");
     const { port } = listener.address() as AddressInfo;
-    await failsWith("port_taken", { storeDir, port }, `port ${port} is taken`, "choose another port");
-    assert.equal(await commandsOfGroup(await groupOf(storeDir)), []);
-    listener.close();
+    try {
+      await failsWith("port_taken", { storeDir, port }, `port ${port} is taken`, "choose another port");
+      assert.equal(await commandsOfGroup(await groupOf(storeDir)), []);
+    } finally {
+      listener.close();
+    }
+    await once(listener, "close");
     await (await startTestServer({ storeDir, port })).close();
   }));
 

@@ -4,11 +4,12 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { encode } from "../../src/bus/codec.ts";
 import { Bus } from "../../src/bus/connection.ts";
-import { startEmbeddedServer } from "../../src/bus/embedded-server.ts";
+import { startEmbeddedServer } from "../../src/bus/server/embedded-server.ts";
 import { Client } from "../../src/client/client.ts";
 import { type Bridge, startBridge } from "../../src/http/bridge.ts";
 import { isAsyncError } from "../../src/job/errors.ts";
-import { System, seedJob, within } from "../support/system.ts";
+import { System, seedJob } from "../support/system.ts";
+import { within } from "../support/waiting.ts";
 
 const test = suite("http");
 let system: System;

@@ -8,11 +8,12 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Supervisor } from "../../src/actors/supervisor.ts";
 import { Bus } from "../../src/bus/connection.ts";
-import { startEmbeddedServer } from "../../src/bus/embedded-server.ts";
+import { startEmbeddedServer } from "../../src/bus/server/embedded-server.ts";
 import { Client } from "../../src/client/client.ts";
 import { Worker } from "../../src/worker/worker.ts";
 import { type Running, startCli } from "../support/process.ts";
-import { eventually, System, silent } from "../support/system.ts";
+import { System, silent } from "../support/system.ts";
+import { eventually } from "../support/waiting.ts";
 
 const test = suite("recovery");
 let system: System;

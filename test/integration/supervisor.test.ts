@@ -6,7 +6,8 @@ import { decode, encode } from "../../src/bus/codec.ts";
 import type { Encoding } from "../../src/job/encoding.ts";
 import { AsyncError } from "../../src/job/errors.ts";
 import type { JobState } from "../../src/job/state.ts";
-import { eventually, System, seedJob, within } from "./../support/system.ts";
+import { System, seedJob } from "../support/system.ts";
+import { eventually, within } from "../support/waiting.ts";
 
 const test = suite("supervisor");
 let system: System;

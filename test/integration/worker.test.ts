@@ -8,7 +8,8 @@ import { isAsyncError } from "../../src/job/errors.ts";
 import { FatalError, RetryAfter } from "../../src/worker/errors.ts";
 import { Worker } from "../../src/worker/worker.ts";
 import { startProcess } from "../support/process.ts";
-import { eventually, System, silent } from "../support/system.ts";
+import { System, silent } from "../support/system.ts";
+import { eventually } from "../support/waiting.ts";
 
 const test = suite("worker");
 let system: System;

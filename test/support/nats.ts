@@ -1,7 +1,11 @@
 /** A real nats-server for a test file, and connections to it. */
-import { connect, type NatsConnection, type NodeConnectionOptions } from "nats";
-import { type EmbeddedServer, type EmbeddedServerOptions, startEmbeddedServer } from "../../src/bus/embedded-server.ts";
-import { findServerBinary } from "../../src/bus/server-binary.ts";
+import { Bus, type BusOptions } from "../../src/bus/connection.ts";
+import { findServerBinary } from "../../src/bus/server/binary.ts";
+import {
+  type EmbeddedServer,
+  type EmbeddedServerOptions,
+  startEmbeddedServer,
+} from "../../src/bus/server/embedded-server.ts";
 
 /** The binary that all servers of this test process run. */
 export const serverBinary = await findServerBinary({ onProgress: (line) => console.error(line) });
@@ -11,14 +15,7 @@ export function startTestServer(options: EmbeddedServerOptions = {}): Promise<Em
   return startEmbeddedServer({ binary: serverBinary.path, ...options });
 }
 
-/** A connection that comes back soon after the server was restarted. To be closed by the test. */
-export function testConnection(url: string, options: NodeConnectionOptions = {}): Promise<NatsConnection> {
-  return connect({
-    servers: url,
-    name: "test",
-    noAsyncTraces: true,
-    maxReconnectAttempts: -1,
-    reconnectTimeWait: 50,
-    ...options,
-  });
+/** To be closed by the test. `client` holds further options, such as a user. */
+export function testBus(url: string, name = "test", client: NonNullable<BusOptions["client"]> = {}): Promise<Bus> {
+  return Bus.open({ url, name, client });
 }

@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
-import { within } from "./system.ts";
+import { within } from "./waiting.ts";
 
 export interface Running {
   child: ChildProcess;

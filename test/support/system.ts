@@ -3,11 +3,12 @@ import { readFile } from "node:fs/promises";
 import { type Logger, pino } from "pino";
 import { Supervisor, type SupervisorOptions } from "../../src/actors/supervisor.ts";
 import { Bus } from "../../src/bus/connection.ts";
-import type { EmbeddedServer } from "../../src/bus/embedded-server.ts";
+import type { EmbeddedServer } from "../../src/bus/server/embedded-server.ts";
 import { Client } from "../../src/client/client.ts";
 import type { JobEvent, RejectedEvent } from "../../src/job/events.ts";
 import { Worker, type WorkerOptions } from "../../src/worker/worker.ts";
 import { startTestServer } from "./nats.ts";
+import { within } from "./waiting.ts";
 
 export const silent: Logger = pino({ level: "silent" });
 
@@ -93,29 +94,5 @@ export class System {
     await this.#supervisor?.close({ graceMs: 100 });
     await this.bus.close();
     await this.server.close();
-  }
-}
-
-/** Fails loudly instead of hanging. */
-export async function within<T>(ms: number, what: string, promise: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${what} did not come within ${ms} ms`)), ms);
-  });
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-/** Asks again and again until the answer is truthy: for what tells nobody when it changes. */
-export async function eventually<T>(what: string, ask: () => T | Promise<T>, ms = 10_000): Promise<NonNullable<T>> {
-  const end = performance.now() + ms;
-  for (;;) {
-    const answer = await ask();
-    if (answer) return answer;
-    if (performance.now() > end) throw new Error(`${what} did not become true within ${ms} ms`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
