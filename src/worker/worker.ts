@@ -3,7 +3,8 @@
  *
  * W1  While it is full it is not in the queue groups, so that invocations go to workers with room. The few that
  *     arrive in between are answered 429, which costs no attempt. Being full counts at the end of a turn of the event
- *     loop: of many invocations that arrive at once, short ones make room for each other.
+ *     loop: of many invocations that arrive at once, short ones make room for each other. In a cluster it counts when
+ *     it has lasted a while, see LEAVE_AFTER_MS.
  * W2  It is back in the queue groups before the reply that makes room is sent: the supervisor that gets the reply can
  *     send the next invocation at once.
  * W3  Every attempt in execution sends a heartbeat each `heartbeatMs`.
@@ -44,6 +45,12 @@ const DEFAULT_CONCURRENCY = 2;
 const MAX_CONCURRENCY = 100_000;
 /** Room is announced when it has lasted this long: mostly the supervisor that freed it has filled it by then. */
 const ANNOUNCE_AFTER_MS = 5;
+/**
+ * How long a worker of a cluster is full before it leaves. A server that has passed an invocation on to ours, not knowing
+ * yet that we have left, gets no answer from it: the invocation is gone until its silence is noticed. So we leave when
+ * the supervisors have heard our refusals and nothing is likely to be on its way. On a single server nothing gets lost.
+ */
+const LEAVE_AFTER_MS = 100;
 
 type Phase = "new" | "serving" | "draining" | "closed";
 
@@ -76,6 +83,8 @@ export class Worker {
   #heartbeats: NodeJS.Timeout | undefined;
   #announcement: NodeJS.Timeout | undefined;
   #settling: NodeJS.Immediate | undefined;
+  /** Runs while a worker of a cluster is full. */
+  #leaving: NodeJS.Timeout | undefined;
   /** What arrived in this turn of the event loop while full. */
   #overflow: Arrived[] = [];
   #onIdle: (() => void) | undefined;
@@ -240,6 +249,8 @@ export class Worker {
   /** Called before the reply goes out (W2). */
   #ended(execution: Execution): void {
     this.#running.delete(execution);
+    clearTimeout(this.#leaving);
+    this.#leaving = undefined;
     if (this.#phase === "serving" && this.#subscriptions.length === 0) {
       this.#join();
       this.#announcement ??= setTimeout(() => this.#announce(), ANNOUNCE_AFTER_MS);
@@ -260,6 +271,8 @@ export class Worker {
 
   /** What the server has sent before it hears of this still arrives, and is answered. */
   #leave(): Promise<void> {
+    clearTimeout(this.#leaving);
+    this.#leaving = undefined;
     const left = this.#subscriptions;
     this.#subscriptions = [];
     return leave(left);
@@ -274,7 +287,8 @@ export class Worker {
         return;
       }
       for (const { message } of this.#overflow.splice(0)) respondNoRoom(message);
-      void this.#leave();
+      if (!this.#bus?.nc.info?.cluster) void this.#leave();
+      else this.#leaving ??= setTimeout(() => void this.#leave(), LEAVE_AFTER_MS);
     });
   }
 
