@@ -57,6 +57,7 @@ export class Dispatcher {
     const rooms = bus.nc.subscribe(ROOM, { callback: (_, message) => this.#onRoom(message.data) });
     this.#stops = [() => rooms.unsubscribe(), bus.onReconnected(() => this.#onReconnected())];
     this.#watchdog = setInterval(() => setImmediate(() => this.#watch()), WATCH_MS);
+    this.#discover();
   }
 
   /** Runs the current attempt of the job's current function, as soon as a worker has room. */
@@ -81,16 +82,19 @@ export class Dispatcher {
       onTrouble: (error) => this.#lifecycle.emit("trouble", { what: `cannot send invocations of ${name}`, error }),
     });
     this.#lines.set(name, line);
-    if (!this.#heartbeating.has(name)) this.#discover();
     return line;
   }
 
   #remember(name: string): void {
-    if (this.#heartbeating.size >= MAX_KNOWN_FUNCTIONS) this.#heartbeating.clear();
+    this.#heartbeating.delete(name); // to the end: the one not heard of for longest is forgotten first
     this.#heartbeating.add(name);
+    for (const oldest of this.#heartbeating) {
+      if (this.#heartbeating.size <= MAX_KNOWN_FUNCTIONS) return;
+      this.#heartbeating.delete(oldest);
+    }
   }
 
-  /** Asks who serves what: workers that announced themselves before we listened. One question at a time. */
+  /** Asks who serves what: workers announce themselves, but not to those who do not listen yet. One question at a time. */
   #discover(): void {
     this.#discovery ??= this.#askServices().finally(() => {
       this.#discovery = undefined;
@@ -122,6 +126,7 @@ export class Dispatcher {
 
   #onReconnected(): void {
     this.#forgive();
+    this.#discover();
     for (const line of this.#lines.values()) line.retry();
   }
 
@@ -159,8 +164,8 @@ export class Dispatcher {
         line.end(attempt, (listener) => listener.onLost());
       }
     }
-    if (line.withoutWorkerMs(now) >= roomWaitMs) line.releaseWaiting();
-    else line.probe(now);
+    line.releaseWaiting(now, roomWaitMs);
+    line.probe(now);
   }
 }
 

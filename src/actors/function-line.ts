@@ -89,18 +89,13 @@ export class FunctionLine {
     this.#pump(1);
   }
 
-  /** For how long invocations have been waiting without a worker, in ms. */
-  withoutWorkerMs(now: number): number {
-    const head = this.#waiting.peek();
-    if (!head || this.#noWorkerSince === undefined || this.inFlight.size > 0) return 0;
-    return now - Math.max(this.#noWorkerSince, head.enqueuedAt);
-  }
-
-  /** Tells everything that waits that there is no room. */
-  releaseWaiting(): void {
-    for (let attempt = this.#waiting.shift(); attempt; attempt = this.#waiting.shift()) {
-      const { listener } = attempt;
-      attempt.listener = undefined;
+  /** Tells those that have been waiting for `waitMs`, with no worker for as long, that there is no room. */
+  releaseWaiting(now: number, waitMs: number): void {
+    if (this.#noWorkerSince === undefined || now - this.#noWorkerSince < waitMs || this.inFlight.size > 0) return;
+    for (let head = this.#waiting.peek(); head && now - head.enqueuedAt >= waitMs; head = this.#waiting.peek()) {
+      this.#waiting.shift();
+      const { listener } = head;
+      head.listener = undefined;
       listener?.onNoRoom();
     }
   }
