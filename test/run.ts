@@ -14,6 +14,8 @@ interface Outcome {
 
 /** A suite that is still running then is ended and counts as failed. */
 const SUITE_LIMIT_MS = 240_000;
+/** A suite that has told its result must end by itself within this time. */
+const END_LIMIT_MS = 15_000;
 /** Suites at a time; the machine they are written for has two cores. */
 const LANES = 2;
 
@@ -28,12 +30,18 @@ async function run(command: string[]): Promise<{ code: number | null; output: st
     stream.setEncoding("utf8");
     stream.on("data", (text: string) => {
       output += text;
+      if (/^\s*Duration:/m.test(text)) end("it did not end by itself after its last test", END_LIMIT_MS);
     });
   }
-  const limit = setTimeout(() => {
-    output += `\nended after ${SUITE_LIMIT_MS} ms\n`;
-    child.kill("SIGKILL");
-  }, SUITE_LIMIT_MS);
+  let limit: NodeJS.Timeout | undefined;
+  const end = (why: string, ms: number) => {
+    clearTimeout(limit);
+    limit = setTimeout(() => {
+      output += `\nended by force: ${why} within ${ms} ms\n`;
+      child.kill("SIGKILL");
+    }, ms);
+  };
+  end("it was not done", SUITE_LIMIT_MS);
   const [code] = (await once(child, "close")) as [number | null];
   clearTimeout(limit);
   return { code, output };

@@ -1,16 +1,14 @@
 /** Processes that die at bad moments: what was committed stays, what was not is done again. */
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Supervisor } from "../../src/actors/supervisor.ts";
 import { Bus } from "../../src/bus/connection.ts";
-import { startEmbeddedServer } from "../../src/bus/server/embedded-server.ts";
 import { Client } from "../../src/client/client.ts";
 import { Worker } from "../../src/worker/worker.ts";
+import { inTempFolder } from "../support/folder.ts";
+import { startTestServer } from "../support/nats.ts";
 import { type Running, startCli } from "../support/process.ts";
 import { System, silent } from "../support/system.ts";
 import { eventually } from "../support/waiting.ts";
@@ -137,35 +135,31 @@ test("a drained supervisor hands over what waits and finishes what runs", async 
   assert.equal(attempts, [1]);
 });
 
-test("a killed and restarted NATS server loses no job, and everyone goes on by themselves", async () => {
-  const storeDir = await mkdtemp(join(tmpdir(), "async-test-"));
-  await using first = await startEmbeddedServer({ storeDir });
-  const { port } = first;
-  const bus = await Bus.open({ url: first.url, name: "test" });
-  const supervisor = await Supervisor.start(bus, { heartbeatMs: 300 });
-  const client = new Client(bus);
-  const worker = await new Worker({ url: first.url, log: silent, heartbeatMs: 300, concurrency: 5 })
-    .func("survivor", () => delay(300, "alive"))
-    .start();
-  const jobs = Array.from({ length: 20 }, (_, i) => `survivor-${i}`);
-  for (const jobId of jobs) await client.submit({ name: "survivor", functions: [{ name: "survivor" }] }, { jobId });
-  process.kill(first.pid, "SIGKILL");
-  await first.exited;
-  const refused = await client
-    .submit({ name: "x", functions: [{ name: "survivor" }] }, { timeoutMs: 50 })
-    .catch((error) => error.code);
-  assert.is(refused, "not_connected");
-  await using second = await startEmbeddedServer({ port, storeDir });
-  assert.is(second.port, port);
-  for (const jobId of jobs) {
-    const job = await client.wait(jobId, { timeoutMs: 30_000 });
-    assert.is(job.state, "completed");
-  }
-  await worker.close();
-  await supervisor.close();
-  await bus.close();
-  await second.close();
-  await rm(storeDir, { recursive: true });
-});
+test("a killed and restarted NATS server loses no job, and everyone goes on by themselves", () =>
+  inTempFolder(async (storeDir) => {
+    await using first = await startTestServer({ storeDir });
+    await using bus = await Bus.open({ url: first.url, name: "test" });
+    await using supervisor = await Supervisor.start(bus, { heartbeatMs: 300 });
+    const client = new Client(bus);
+    await using worker = new Worker({ url: first.url, log: silent, heartbeatMs: 300, concurrency: 5 });
+    await worker.func("survivor", () => delay(300, "alive")).start();
+    const jobs = Array.from({ length: 20 }, (_, i) => `survivor-${i}`);
+    const job = { name: "survivor", functions: [{ name: "survivor" }] };
+    for (const jobId of jobs) await client.submit(job, { jobId });
+    process.kill(first.pid, "SIGKILL");
+    await first.exited;
+    await eventually("the loss is noticed", () => !bus.connected);
+    const refused = await client.submit(job, { timeoutMs: 50 }).catch((error) => error.code);
+    assert.is(refused, "not_connected");
+    await using second = await startTestServer({ port: first.port, storeDir });
+    assert.is(second.port, first.port);
+    for (const jobId of jobs) {
+      assert.is((await client.wait(jobId, { timeoutMs: 30_000 })).state, "completed");
+    }
+    // In reverse order: the server last, so that the others can say goodbye.
+    await worker.close();
+    await supervisor.close();
+    await bus.close();
+  }));
 
 test.run();
