@@ -34,4 +34,21 @@ for (const [file, lines] of expected) {
   });
 }
 
+test("the demo runs the jobs of the original system, and ends with nothing left", async () => {
+  const demo = await startProcess("examples/demo.ts");
+  try {
+    assert.is(await demo.exit(), 0, demo.output());
+    const verdicts = demo
+      .output()
+      .split("\n")
+      .filter((line) => /^[✓✗]/u.test(line));
+    assert.is(verdicts.length, 4);
+    assert.ok(verdicts.every((line) => line.startsWith("✓")));
+    assert.match(demo.output(), /progress +\/v1\/test-1 \(attempt 1\): \{"percent":50\}/);
+    assert.match(demo.output(), "everything is stopped");
+  } finally {
+    await demo.kill();
+  }
+});
+
 test.run();
