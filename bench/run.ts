@@ -7,11 +7,11 @@
  * Supervisors and workers are processes of their own. Every job's end and result are checked, or the run fails. The
  * figures depend on the machine: compare ratios within one run, not numbers of different days.
  */
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
+import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import { Bus, type JobEvent, startEmbeddedServer } from "async";
+import { stopChild } from "../src/cli/child.ts";
 
 const SCENARIOS = { single: 1, chain: 3 } as const;
 /** Submissions whose acknowledgement is awaited at a time. */
@@ -124,17 +124,10 @@ async function start(args: string[], url: string, ready: string): Promise<void> 
     env: { ...process.env, NATS_URL: url, ASYNC_LOG_LEVEL: process.env.ASYNC_LOG_LEVEL ?? "info" },
     stdio: ["ignore", "inherit", "pipe", "ipc"],
   });
-  opened.push(() => stop(child));
+  opened.push(() => stopChild(child));
   if (!child.stderr) throw new Error("the log of a child is piped");
   const lines = createInterface({ input: child.stderr });
   for await (const line of lines) if (line.includes(ready)) break;
   child.stderr.resume(); // what else it logs is not looked at
   if (child.exitCode !== null) throw new Error(`async ${args.join(" ")} has gone with exit code ${child.exitCode}`);
-}
-
-async function stop(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const exited = once(child, "exit");
-  child.kill("SIGTERM");
-  await exited;
 }

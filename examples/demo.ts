@@ -2,11 +2,11 @@
  * The whole system in a minute: a NATS server of its own, `async server`, two `async worker` processes, the jobs of the
  * original system and a sum, through HTTP and NATS; what happens where, live; the jobs at their end. `npm run demo`
  */
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
+import { spawn } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { Bus, Client, type JobEvent, type JobView, startEmbeddedServer } from "async";
+import { stopChild } from "../src/cli/child.ts";
 import { describeEvent, describeJob } from "../src/cli/describe.ts";
 
 const begun = performance.now();
@@ -108,7 +108,7 @@ async function start(name: string, args: string[], url: string, ready: string): 
     env: { ...process.env, NATS_URL: url, ASYNC_LOG_LEVEL: "debug" },
     stdio: ["ignore", "pipe", "pipe", "ipc"],
   });
-  opened.push(() => stop(child));
+  opened.push(() => stopChild(child));
   let onReady = () => {};
   let onAddress = (_address: string) => {};
   const address = new Promise<string>((resolve) => {
@@ -141,11 +141,4 @@ function parseLog(text: string): LogLine {
     say(text); // not a line of the log: a crash
     return { msg: "" };
   }
-}
-
-async function stop(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const exited = once(child, "exit");
-  child.kill("SIGTERM");
-  await exited;
 }

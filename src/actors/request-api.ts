@@ -10,9 +10,9 @@ import type { JobStore } from "../bus/job-store.ts";
 import { leave } from "../bus/leave.ts";
 import { headersOf } from "../bus/raw-headers.ts";
 import { Service, type ServiceEndpoint } from "../bus/service.ts";
-import { API_QUEUE, afterPrefix, LIST, submitSubject } from "../bus/subjects.ts";
-import { AsyncError, type ErrorCode, isAsyncError } from "../job/errors.ts";
-import { jobIdProblem, sequenceOf } from "../job/names.ts";
+import { API_QUEUE, afterPrefix, GET_PREFIX, LIST, submitSubject } from "../bus/subjects.ts";
+import { AsyncError, type ErrorCode, isAsyncError, messageOf } from "../job/errors.ts";
+import { requireJobId, sequenceOf } from "../job/names.ts";
 import { isRecord } from "../job/schema.ts";
 import { type JobState, STATE_NAMES, type StateName } from "../job/state.ts";
 import { type JobView, viewOf } from "../job/view.ts";
@@ -34,7 +34,6 @@ export interface ListReply {
   next?: string;
 }
 
-const GET_PREFIX = "job.get";
 const DEFAULT_PAGE_LIMIT = 100;
 export const MAX_PAGE_LIMIT = 1_000;
 /** One answer looks at no more jobs than this, whatever the filter: the caller goes on with `next`. */
@@ -88,15 +87,14 @@ export class RequestApi {
     try {
       message.respond(JSON.stringify(await answer(message)));
     } catch (error) {
-      failure = error instanceof Error ? error.message : String(error);
+      failure = messageOf(error);
       respondError(message, error, failure);
     }
     this.#service.count(name, performance.now() - begun, failure);
   }
 
   async #get(jobId: string): Promise<JobView> {
-    const problem = jobIdProblem(jobId);
-    if (problem !== undefined) throw new AsyncError("invalid_job_id", `the job id ${problem}`);
+    requireJobId(jobId);
     const state =
       (await this.#store.get(jobId))?.state ??
       (await this.#waiting(jobId)) ??
@@ -166,7 +164,7 @@ function parsePageRequest(data: Uint8Array): PageRequest {
 }
 
 /** The service error code of each of our errors; the ones of HTTP, as is the custom of NATS services. */
-const STATUS: Partial<Record<ErrorCode, number>> = {
+export const STATUS: Partial<Record<ErrorCode, number>> = {
   invalid_job_id: 400,
   invalid_request: 400,
   job_not_found: 404,

@@ -4,7 +4,7 @@
  */
 import { Packr, Unpackr } from "msgpackr";
 import type { Encoding } from "../job/encoding.ts";
-import { AsyncError } from "../job/errors.ts";
+import { AsyncError, messageOf } from "../job/errors.ts";
 
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true });
@@ -29,7 +29,7 @@ export function decode(bytes: Uint8Array, encoding = encodingOf(bytes)): unknown
     value = encoding === "msgpack" ? unpack(bytes) : JSON.parse(utf8.decode(bytes));
   } catch (cause) {
     const name = encoding === "msgpack" ? "MessagePack" : "JSON";
-    const why = cause instanceof Error ? cause.message : String(cause);
+    const why = messageOf(cause);
     throw new AsyncError("undecodable", `not valid ${name}: ${why}`, { cause });
   }
   return shallow(value, bytes);

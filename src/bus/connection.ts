@@ -6,7 +6,7 @@
  */
 import { EventEmitter } from "node:events";
 import { connect, type NatsConnection, type NodeConnectionOptions } from "nats";
-import { AsyncError } from "../job/errors.ts";
+import { AsyncError, messageOf } from "../job/errors.ts";
 import { Mux } from "./mux.ts";
 import { requireServer } from "./server-check.ts";
 
@@ -62,7 +62,7 @@ export class Bus {
         noAsyncTraces: true,
       });
     } catch (cause) {
-      const why = cause instanceof Error ? cause.message : String(cause);
+      const why = messageOf(cause);
       const hint = "start one (`async dev` brings its own) or set NATS_URL or --nats";
       throw new AsyncError("not_connected", `cannot reach a NATS server at ${url}: ${why}; ${hint}`, { cause });
     }

@@ -3,7 +3,7 @@
  * no supervisor has taken yet. A job that changes while the pages are read may be seen twice, but is never missed.
  */
 import type { JetStreamManager, StoredMsg } from "@nats-io/jetstream";
-import { AsyncError } from "../job/errors.ts";
+import { AsyncError, messageOf } from "../job/errors.ts";
 import type { JobState } from "../job/state.ts";
 import type { Bus } from "./connection.ts";
 import { stateFrom } from "./job-store.ts";
@@ -76,7 +76,7 @@ export class JobList {
     } catch (cause) {
       this.#manager = undefined;
       if (cause instanceof AsyncError) throw cause;
-      const why = cause instanceof Error ? cause.message : String(cause);
+      const why = messageOf(cause);
       throw new AsyncError("jetstream_unavailable", `cannot read the streams: ${why}`, { cause });
     }
   }

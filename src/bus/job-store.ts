@@ -113,7 +113,7 @@ interface LeaderReply {
   error?: { code: number; description?: string };
 }
 
-export function storedFrom(message: { headers?: Msg["headers"]; data: Uint8Array }): StoredJob {
+function storedFrom(message: { headers?: Msg["headers"]; data: Uint8Array }): StoredJob {
   return { revision: Number(message.headers?.get("Nats-Sequence")), state: stateFrom(message.data) };
 }
 

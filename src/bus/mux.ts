@@ -10,7 +10,7 @@
  */
 import { randomBytes, randomFillSync } from "node:crypto";
 import type { Msg, MsgHdrs, NatsConnection, Payload, Subscription } from "nats";
-import { AsyncError } from "../job/errors.ts";
+import { AsyncError, messageOf } from "../job/errors.ts";
 import { type Deadline, Deadlines } from "./deadlines.ts";
 
 /** An open request that may get several replies. */
@@ -243,7 +243,7 @@ function jetStreamUnavailable(subject: string): AsyncError {
 }
 
 function sendError(cause: unknown, subject: string, length: number): AsyncError {
-  const why = cause instanceof Error ? cause.message : String(cause);
+  const why = messageOf(cause);
   if (why.includes("max_payload")) {
     return new AsyncError("payload_too_large", `${length} bytes for ${subject} are more than the server takes`, {
       cause,

@@ -118,7 +118,7 @@ export class Service {
   }
 }
 
-/** Every service on the bus that answers within `waitMs`, at most `maxWaitMs`. @throws AsyncError of the bus */
+/** Every service that answers until it has been quiet for `quietMs`, or for `maxWaitMs` at most. @throws AsyncError of the bus */
 export async function discoverServices(bus: Bus, { quietMs = 150, maxWaitMs = 1_000 } = {}): Promise<ServiceInfo[]> {
   const replies = await bus.mux.requestMany("$SRV.INFO", "", maxWaitMs, quietMs);
   return replies.flatMap((reply) => {

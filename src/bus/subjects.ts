@@ -3,6 +3,7 @@ export const SUBMIT = "job.submit";
 export const EVENT_PREFIX = "job.event";
 export const TIMER_PREFIX = "job.timer";
 export const WAKE_PREFIX = "job.wake";
+export const GET_PREFIX = "job.get";
 export const FUNCTION_PREFIX = "fn";
 /** The queue group in which workers subscribe to `fn.<name>`. */
 export const WORKER_QUEUE = "fn";
@@ -16,7 +17,7 @@ export const functionSubject = (name: string) => `${FUNCTION_PREFIX}.${name}`;
 export const eventSubject = (id: string, type: string) => `${EVENT_PREFIX}.${id}.${type}`;
 export const timerSubject = (id: string) => `${TIMER_PREFIX}.${id}`;
 export const wakeSubject = (id: string) => `${WAKE_PREFIX}.${id}`;
-export const getSubject = (id: string) => `job.get.${id}`;
+export const getSubject = (id: string) => `${GET_PREFIX}.${id}`;
 export const LIST = "job.list";
 
 /** What follows `prefix.` in `subject`; undefined if nothing does. */

@@ -13,7 +13,7 @@ import {
   StorageType,
   type StreamConfig,
 } from "@nats-io/jetstream";
-import { AsyncError } from "../job/errors.ts";
+import { AsyncError, messageOf } from "../job/errors.ts";
 import type { Bus } from "./connection.ts";
 import { EVENT_PREFIX, SUBMIT, TIMER_PREFIX, WAKE_PREFIX } from "./subjects.ts";
 
@@ -181,7 +181,7 @@ export async function openManager(bus: Bus): Promise<JetStreamManager> {
   try {
     return await jetstreamManager(bus.nc, { timeout: 5_000 });
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
+    const why = messageOf(cause);
     const next = "enable it for this account, or wait until the cluster has a leader";
     throw new AsyncError("jetstream_unavailable", `JetStream does not answer at ${bus.url}: ${why}; ${next}`, {
       cause,
@@ -193,7 +193,7 @@ async function made<T>(wanted: WantedStream, adding: Promise<T>): Promise<T> {
   try {
     return await adding;
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
+    const why = messageOf(cause);
     const size = wanted.max_bytes ? `${Math.round(wanted.max_bytes / GIB)} GiB, ` : "";
     const next = "give the server more storage or the stream a lower limit";
     throw new AsyncError(

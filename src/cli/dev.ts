@@ -1,5 +1,4 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { logLifecycle } from "../actors/log.ts";
 import { Supervisor } from "../actors/supervisor.ts";
@@ -10,6 +9,7 @@ import { Client } from "../client/client.ts";
 import { startBridge } from "../http/bridge.ts";
 import { durabilityOf } from "../http/readiness.ts";
 import { AsyncError } from "../job/errors.ts";
+import { stopChild } from "./child.ts";
 import { describeEvent } from "./describe.ts";
 import { EXIT } from "./exit.ts";
 import { createLog } from "./log.ts";
@@ -49,9 +49,13 @@ export async function dev(modules: string[], { http, natsPort, storeDir, concurr
     shutdown.add(() => bridge.close());
     if (modules.length > 0) {
       const worker = startWorker(modules, server.url, concurrency);
-      shutdown.add(() => stop(worker));
-      worker.once("exit", (code) => {
+      const onExit = (code: number | null) => {
         if (code !== 0) fail(`the worker has gone with exit code ${code}`);
+      };
+      worker.once("exit", onExit);
+      shutdown.add(() => {
+        worker.off("exit", onExit);
+        return stopChild(worker);
       });
     }
     say(`NATS ${server.version} at ${server.url}, jobs kept in ${server.storeDir}`);
@@ -73,14 +77,6 @@ function startWorker(modules: string[], url: string, concurrency: number | undef
   const options = concurrency === undefined ? [] : ["--concurrency", String(concurrency)];
   const args = [...process.execArgv, main, "worker", ...modules, "--nats", url, ...options];
   return spawn(node, args, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
-}
-
-async function stop(worker: ChildProcess): Promise<void> {
-  if (worker.exitCode !== null || worker.signalCode !== null) return;
-  worker.removeAllListeners("exit");
-  const exited = once(worker, "exit");
-  worker.kill("SIGTERM");
-  await exited;
 }
 
 function say(line: string): void {

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { buffer } from "node:stream/consumers";
 import { decode, encodingOf } from "../bus/codec.ts";
 import { Client } from "../client/client.ts";
-import { AsyncError } from "../job/errors.ts";
+import { AsyncError, messageOf } from "../job/errors.ts";
 import type { StateName } from "../job/state.ts";
 import type { JobView } from "../job/view.ts";
 import { describeJob, describeJobs, describeWorkers } from "./describe.ts";
@@ -73,7 +73,7 @@ async function read(file: string): Promise<Uint8Array> {
   try {
     return await readFile(file);
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
+    const why = messageOf(cause);
     throw new AsyncError("invalid_option", `cannot read the job: ${why}`, { cause });
   }
 }

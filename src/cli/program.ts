@@ -1,6 +1,8 @@
 import { Command, InvalidArgumentError, Option } from "commander";
+import { DEFAULT_LIST_LIMIT, MAX_LIST_LIMIT } from "../client/client.ts";
 import { STATE_NAMES, type StateName } from "../job/state.ts";
 import { VERSION } from "../version.ts";
+import { MAX_CONCURRENCY } from "../worker/worker.ts";
 import { dev } from "./dev.ts";
 import { get, list, submit, workers } from "./jobs.ts";
 import { runServer } from "./server.ts";
@@ -47,7 +49,7 @@ export function createProgram(): Command {
   command("list", "lists jobs, the longest unchanged first")
     .addOption(natsOption())
     .addOption(new Option("--state <s>", "only jobs in this state").choices(STATE_NAMES as StateName[]))
-    .option("--limit <n>", "most jobs to show", integer(1, 10_000), 1_000)
+    .option("--limit <n>", "most jobs to show", integer(1, MAX_LIST_LIMIT), DEFAULT_LIST_LIMIT)
     .addOption(jsonOption())
     .action(list);
 
@@ -75,7 +77,7 @@ const concurrencyOption = () =>
   new Option(
     "--concurrency <n>",
     "attempts that a worker executes at a time (default: ASYNC_CONCURRENCY, else 2)",
-  ).argParser(integer(1, 100_000));
+  ).argParser(integer(1, MAX_CONCURRENCY));
 
 export interface Address {
   host: string;

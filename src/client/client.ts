@@ -15,7 +15,7 @@ import type { Encoding } from "../job/encoding.ts";
 import { AsyncError, type ErrorCode, InvalidInputError, isAsyncError } from "../job/errors.ts";
 import { isEndEvent, type JobEvent } from "../job/events.ts";
 import { createJob } from "../job/machine.ts";
-import { chosenJobIdProblem, jobIdProblem } from "../job/names.ts";
+import { chosenJobIdProblem, requireJobId } from "../job/names.ts";
 import { toPlain } from "../job/plain.ts";
 import { parseSubmission, type Submission } from "../job/schema.ts";
 import type { StateName } from "../job/state.ts";
@@ -220,11 +220,6 @@ export class Client {
       }
     }
   }
-}
-
-function requireJobId(jobId: string): void {
-  const problem = jobIdProblem(jobId);
-  if (problem !== undefined) throw new AsyncError("invalid_job_id", `the job id ${problem}`);
 }
 
 function pendingView(definition: Submission, jobId: string, encoding: Encoding): JobView {

@@ -1,17 +1,13 @@
+import { STATUS as API_STATUS } from "../actors/request-api.ts";
 import { type ErrorCode, isAsyncError } from "../job/errors.ts";
 
+/** Those of the request API, and what only comes up on our side of it. */
 const STATUS: Partial<Record<ErrorCode, number>> = {
+  ...API_STATUS,
   invalid_submission: 400,
-  invalid_job_id: 400,
-  invalid_request: 400,
   undecodable: 400,
-  job_not_found: 404,
-  payload_too_large: 413,
-  not_connected: 503,
-  bus_timeout: 503,
   bus_overloaded: 503,
   no_responders: 503,
-  jetstream_unavailable: 503,
   jobs_full: 503,
 };
 

@@ -61,6 +61,11 @@ export class InvalidInputError extends AsyncError {
   }
 }
 
+/** What was thrown, in its own words; anything can be thrown. */
+export function messageOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}
+
 export function isAsyncError(error: unknown, code?: ErrorCode): error is AsyncError {
   return error instanceof AsyncError && (code === undefined || error.code === code);
 }

@@ -3,6 +3,8 @@
  * The server accepts a publish to a subject with wildcards in it, so this check is the only guard.
  */
 
+import { AsyncError } from "./errors.ts";
+
 /** Longest job id, in characters. */
 export const MAX_JOB_ID_LENGTH = 128;
 /** Longest function name, in characters. */
@@ -23,6 +25,12 @@ export function jobIdProblem(id: string): string | undefined {
   if (id.length > MAX_JOB_ID_LENGTH) return `must have at most ${MAX_JOB_ID_LENGTH} characters`;
   if (!jobId.test(id)) return "must consist of letters, digits, '-' and '_'";
   return undefined;
+}
+
+/** @throws AsyncError `invalid_job_id` */
+export function requireJobId(id: string): void {
+  const problem = jobIdProblem(id);
+  if (problem !== undefined) throw new AsyncError("invalid_job_id", `the job id ${problem}`);
 }
 
 /** Why `id` cannot be chosen for a new job, or undefined if it can. */

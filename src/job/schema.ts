@@ -102,7 +102,7 @@ function shapeProblems(value: unknown): Reason[] {
   for (const error of submissionCheck.Errors(value)) {
     // The checker goes on after "is required" with what the missing value should have been.
     if (reasons.some((reason) => reason.path === error.path)) continue;
-    reasons.push({ path: error.path, message: messageOf(error) });
+    reasons.push({ path: error.path, message: problemOf(error) });
     if (reasons.length === MAX_REASONS) break;
   }
   return reasons;
@@ -154,7 +154,7 @@ function given(value: unknown, ignored: ReadonlySet<string> = new Set()): unknow
 }
 
 /** What is wrong, in words that follow the path: "/functions/0/name is required". */
-function messageOf(error: ValueError): string {
+function problemOf(error: ValueError): string {
   const schema: TSchema = error.schema;
   if (error.type === ValueErrorType.ObjectRequiredProperty) return "is required";
   if (error.type === ValueErrorType.ObjectAdditionalProperties) return "is not a known field";

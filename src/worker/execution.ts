@@ -10,6 +10,7 @@ import { encode } from "../bus/codec.ts";
 import { ERROR_CODE_HEADER, ERROR_HEADER, type Invocation, NO_ROOM_CODE, STATUS_HEADER } from "../bus/invocation.ts";
 import { headersOf } from "../bus/raw-headers.ts";
 import type { Encoding } from "../job/encoding.ts";
+import { messageOf } from "../job/errors.ts";
 import { toPlain } from "../job/plain.ts";
 import type { Context, Handler } from "./context.ts";
 import { FatalError, RetryAfter } from "./errors.ts";
@@ -139,7 +140,7 @@ export class Execution implements Context {
     try {
       this.#message.respond(result === undefined || result === null ? new Uint8Array() : this.#encode(result));
     } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
+      const why = messageOf(error);
       this.#fail(new FatalError(`the result cannot be sent: ${why}`, { cause: error }));
     }
   }

@@ -19,7 +19,7 @@ import type { Invocation } from "../bus/invocation.ts";
 import { leave } from "../bus/leave.ts";
 import { Service, type ServiceEndpoint } from "../bus/service.ts";
 import { functionSubject, ROOM, WORKER_QUEUE } from "../bus/subjects.ts";
-import { AsyncError } from "../job/errors.ts";
+import { AsyncError, messageOf } from "../job/errors.ts";
 import { functionNameProblem } from "../job/names.ts";
 import { isRecord } from "../job/schema.ts";
 import { VERSION } from "../version.ts";
@@ -42,7 +42,7 @@ export interface WorkerOptions {
 }
 
 const DEFAULT_CONCURRENCY = 2;
-const MAX_CONCURRENCY = 100_000;
+export const MAX_CONCURRENCY = 100_000;
 /** Room is announced when it has lasted this long: mostly the supervisor that freed it has filled it by then. */
 const ANNOUNCE_AFTER_MS = 5;
 /**
@@ -240,7 +240,7 @@ export class Worker {
     this.#running.add(execution);
     if (this.#running.size >= this.#concurrency) this.#settleAtEndOfTurn();
     const failed = await execution.run(handler, () => this.#ended(execution));
-    const error = failed && (failed.error instanceof Error ? failed.error.message : String(failed.error));
+    const error = failed && messageOf(failed.error);
     this.#service?.count(endpoint.name, performance.now() - execution.begunAt, error);
     if (failed) this.#log.warn({ ...about, err: failed.error }, "failed");
     else this.#log.debug(about, "done");
