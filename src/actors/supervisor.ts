@@ -114,7 +114,12 @@ export class Supervisor {
    * @throws AsyncError `topology_mismatch`, `jetstream_unavailable`
    */
   static async start(bus: Bus, options: SupervisorOptions = {}): Promise<Supervisor> {
-    return new Supervisor(bus, await ensureTopology(bus, options.topology), options);
+    return Supervisor.on(bus, await ensureTopology(bus, options.topology), options);
+  }
+
+  /** The same on streams that are known to exist. */
+  static on(bus: Bus, topology: Topology, options: Omit<SupervisorOptions, "topology"> = {}): Supervisor {
+    return new Supervisor(bus, topology, options);
   }
 
   /** How many jobs are in memory. */

@@ -5,7 +5,7 @@
  * C2  Nothing is sent while disconnected: the client drops such messages in silence, so the gate is asked first.
  */
 import { EventEmitter } from "node:events";
-import { connect, type NatsConnection, type NodeConnectionOptions } from "nats";
+import { connect as connectToServer, type NatsConnection, type NodeConnectionOptions } from "nats";
 import { AsyncError, messageOf } from "../job/errors.ts";
 import { Mux } from "./mux.ts";
 import { requireServer } from "./server-check.ts";
@@ -21,6 +21,8 @@ export interface BusOptions {
   connectTimeoutMs?: number;
   /** Further options of the client (credentials, TLS). */
   client?: Partial<NodeConnectionOptions>;
+  /** Makes the connection. Default: the client's own function; the simulation has one that needs no network. */
+  connect?: (options: NodeConnectionOptions) => Promise<NatsConnection>;
 }
 
 export const DEFAULT_URL = "nats://127.0.0.1:4222";
@@ -48,6 +50,7 @@ export class Bus {
    */
   static async open(options: BusOptions): Promise<Bus> {
     const { url = DEFAULT_URL, name, inboxPrefix = "_INBOX_async", connectTimeoutMs = 5_000, client } = options;
+    const { connect = connectToServer } = options;
     let nc: NatsConnection;
     try {
       nc = await connect({
@@ -58,7 +61,7 @@ export class Bus {
         timeout: connectTimeoutMs,
         maxReconnectAttempts: -1,
         reconnectTimeWait: 100,
-        pingInterval: 10_000,
+        pingInterval: 3_000,
         noAsyncTraces: true,
       });
     } catch (cause) {
