@@ -29,6 +29,8 @@ export class Attempt {
   #ticket: Ticket | undefined;
   /** How to leave the line; set by the line it is in. */
   leave: (() => void) | undefined;
+  /** Told the reply subject of an invocation whose outcome is not waited for any more. */
+  onAbandoned: ((reply: string) => void) | undefined;
 
   constructor(job: LiveJob, listener: AttemptListener) {
     this.job = job;
@@ -60,7 +62,14 @@ export class Attempt {
   cancel(): void {
     this.listener = undefined;
     this.leave?.();
+    this.abandon();
+  }
+
+  /** Closes it before its end: whoever executes it may stop. */
+  abandon(): void {
+    const ticket = this.#ticket;
     this.close();
+    if (ticket) this.onAbandoned?.(ticket.reply);
   }
 
   close(): void {

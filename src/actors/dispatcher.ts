@@ -8,9 +8,11 @@
  *     disconnected, or were stopped, silence proves nothing.
  * P4  At most `limit` invocations of a function are in flight (see `FunctionLine`).
  */
+import type { Msg } from "nats";
 import type { Bus } from "../bus/connection.ts";
+import { STATUS_HEADER } from "../bus/invocation.ts";
 import { discoverServices } from "../bus/service.ts";
-import { afterPrefix, FUNCTION_PREFIX, ROOM } from "../bus/subjects.ts";
+import { afterPrefix, FUNCTION_PREFIX, ROOM, STOP } from "../bus/subjects.ts";
 import { isRecord } from "../job/schema.ts";
 import { currentFunction, type Failure, type LiveJob } from "../job/state.ts";
 import { Attempt, type AttemptListener } from "./attempt.ts";
@@ -26,6 +28,16 @@ export interface DispatcherOptions {
   silentTimeoutMs?: number;
   /** How long a function may be without any worker before its jobs wait outside of memory. Default 30 s. */
   roomWaitMs?: number;
+  /**
+   * When memory is full, jobs of functions whose first in line has been waiting for this long make room for those of
+   * other functions. Default 5 s.
+   */
+  relieveAfterMs?: number;
+}
+
+export interface DispatcherObserver {
+  /** There may be room for more jobs of the function. */
+  onHungry(functionName: string): void;
 }
 
 const WATCH_MS = 100;
@@ -41,19 +53,23 @@ export class Dispatcher {
   readonly #heartbeating = new Set<string>();
   readonly #watchdog: NodeJS.Timeout;
   readonly #stops: (() => void)[];
+  readonly #observer: DispatcherObserver;
   #lastWatch = performance.now();
   #discovery: Promise<void> | undefined;
 
-  constructor(bus: Bus, lifecycle: Lifecycle, options: DispatcherOptions = {}) {
+  constructor(bus: Bus, lifecycle: Lifecycle, observer: DispatcherObserver, options: DispatcherOptions = {}) {
     this.#bus = bus;
     this.#lifecycle = lifecycle;
+    this.#observer = observer;
     this.#options = {
       heartbeatMs: 1_500,
       recordStartMs: 100,
       silentTimeoutMs: 30 * 60_000,
       roomWaitMs: 30_000,
+      relieveAfterMs: 5_000,
       ...options,
     };
+    bus.mux.onStray = (message) => this.#onStray(message);
     const rooms = bus.nc.subscribe(ROOM, { callback: (_, message) => this.#onRoom(message.data) });
     this.#stops = [() => rooms.unsubscribe(), bus.onReconnected(() => this.#onReconnected())];
     this.#watchdog = setInterval(() => setImmediate(() => this.#watch()), WATCH_MS);
@@ -67,8 +83,26 @@ export class Dispatcher {
     return attempt;
   }
 
+  /** How many more jobs of the function would find room, as far as can be told; one to find out. */
+  appetite(functionName: string): number {
+    return this.#lines.get(functionName)?.appetite ?? 1;
+  }
+
+  /** Whether a job of the function had better wait in the backlog. */
+  jammed(functionName: string): boolean {
+    return this.#lines.get(functionName)?.jammed ?? false;
+  }
+
+  /** Memory is full with `jobs`: those of slow functions, or of functions without workers, make room. */
+  relieve(jobs: number): void {
+    const now = performance.now();
+    const slow = [...this.#lines.values()].filter((line) => line.waitedMs(now) >= this.#options.relieveAfterMs);
+    for (const line of slow) line.spill(Math.floor(jobs / 2 / slow.length));
+  }
+
   close(): void {
     clearInterval(this.#watchdog);
+    this.#bus.mux.onStray = undefined;
     for (const stop of this.#stops) stop();
     for (const line of this.#lines.values()) line.close();
     this.#lines.clear();
@@ -79,6 +113,8 @@ export class Dispatcher {
     if (known) return known;
     const line = new FunctionLine(name, this.#bus, {
       onHeartbeat: () => this.#remember(name),
+      onHungry: () => this.#observer.onHungry(name),
+      onAbandoned: (attempt, reply) => this.#stop(attempt, reply),
       onTrouble: (error) => this.#lifecycle.emit("trouble", { what: `cannot send invocations of ${name}`, error }),
     });
     this.#lines.set(name, line);
@@ -121,7 +157,19 @@ export class Dispatcher {
     for (const name of room.functions) {
       this.#remember(name);
       this.#lines.get(name)?.onRoom(room.slots);
+      this.#observer.onHungry(name);
     }
+  }
+
+  /** The worker that executes it may stop; one that does not hear of it goes on for nothing. */
+  #stop({ job: { job_id, current_function: index, attempt } }: Attempt, reply: string): void {
+    if (this.#bus.connected) this.#bus.nc.publish(STOP, JSON.stringify({ reply, job_id, index, attempt }));
+  }
+
+  /** A heartbeat of an attempt that nobody waits for: its worker has not heard that it may stop. */
+  #onStray(message: Msg): void {
+    if (message.headers?.get(STATUS_HEADER) !== "heartbeat" || !this.#bus.connected) return;
+    this.#bus.nc.publish(STOP, JSON.stringify({ reply: message.subject }));
   }
 
   #onReconnected(): void {

@@ -23,6 +23,10 @@ const FIRST_PROBE_MS = 50;
 const MAX_PROBE_MS = 500;
 
 export interface LineObserver {
+  /** A result made room, and few are waiting. */
+  onHungry(): void;
+  /** Nobody waits for the outcome of this attempt any more; `reply` is the reply subject of its invocation. */
+  onAbandoned(attempt: Attempt, reply: string): void;
   /** A worker of the function sent a heartbeat. */
   onHeartbeat(): void;
   /** Sending fails for a reason of the bus; once per spell. */
@@ -46,11 +50,31 @@ export class FunctionLine {
   /** Since when there has been no worker at all; undefined while there is one. */
   #noWorkerSince: number | undefined;
   #troubled = false;
+  /** How many may wait here since some had to be sent to the backlog; undefined while all may. */
+  #share: number | undefined;
 
   constructor(name: string, bus: Bus, observer: LineObserver) {
     this.#subject = functionSubject(name);
     this.#bus = bus;
     this.#observer = observer;
+  }
+
+  /** So many wait that further jobs had better wait in the backlog. */
+  get jammed(): boolean {
+    if (this.#share !== undefined && this.#waiting.size <= this.#share / 2) this.#share = undefined;
+    return this.#share !== undefined;
+  }
+
+  /** How many more it could do with, so that it does not run dry. */
+  get appetite(): number {
+    if (this.#blocked && this.#waiting.size > 0) return 0;
+    return Math.max(0, 2 * this.#limit - this.inFlight.size - this.#waiting.size);
+  }
+
+  /** For how long the first in line has been waiting, in ms. */
+  waitedMs(now: number): number {
+    const head = this.#firstWaiting();
+    return head ? now - head.enqueuedAt : 0;
   }
 
   /** Nothing is in flight or waits: the line can go. */
@@ -92,27 +116,34 @@ export class FunctionLine {
   /** Tells those that have been waiting for `waitMs`, with no worker for as long, that there is no room. */
   releaseWaiting(now: number, waitMs: number): void {
     if (this.#noWorkerSince === undefined || now - this.#noWorkerSince < waitMs || this.inFlight.size > 0) return;
-    for (let head = this.#waiting.peek(); head && now - head.enqueuedAt >= waitMs; head = this.#waiting.peek()) {
-      this.#waiting.shift();
-      const { listener } = head;
-      head.listener = undefined;
-      listener?.onNoRoom();
-    }
+    while (this.waitedMs(now) >= waitMs) sendAway(this.#waiting.shift());
+  }
+
+  /** Keeps the first `share` of those that wait, and tells the others that there is no room. */
+  spill(share: number): void {
+    this.#share = share;
+    for (const attempt of this.#waiting.cut(share)) sendAway(attempt);
   }
 
   /** Gives up on an attempt in flight and tells its listener the outcome. */
   end(attempt: Attempt, tell: (listener: AttemptListener) => void): void {
     if (!this.inFlight.delete(attempt)) return;
-    attempt.close();
     const { listener } = attempt;
     attempt.listener = undefined;
+    attempt.abandon();
     if (listener) tell(listener);
     this.#pump();
+    if (this.#waiting.size === 0) this.#observer.onHungry();
   }
 
   close(): void {
     for (const attempt of this.inFlight) attempt.close();
     this.inFlight.clear();
+  }
+
+  #firstWaiting(): Attempt | undefined {
+    while (this.#waiting.peek()?.cancelled) this.#waiting.shift();
+    return this.#waiting.peek();
   }
 
   #pump(most = MAX_LIMIT): void {
@@ -131,6 +162,7 @@ export class FunctionLine {
     try {
       const body = encodeInvocation(attempt.job, now);
       attempt.sent(this.#bus.mux.open(this.#subject, body, undefined, waiter), timeoutMs);
+      attempt.onAbandoned = (reply) => this.#observer.onAbandoned(attempt, reply);
       attempt.leave = () => {
         if (this.inFlight.delete(attempt)) this.#pump();
       };
@@ -169,10 +201,12 @@ export class FunctionLine {
         this.#refused(attempt, reply.anyWorker);
         return true;
       case "result":
+        attempt.close();
         this.#accepted();
         this.end(attempt, (listener) => listener.onSucceeded(reply.result));
         return true;
       case "error":
+        attempt.close();
         this.#accepted();
         this.end(attempt, (listener) => listener.onFailed(reply.error, reply.retryable, reply.retryAfterMs));
         return true;
@@ -211,4 +245,12 @@ export class FunctionLine {
     if (anyWorker || this.inFlight.size > 0) this.#noWorkerSince = undefined;
     else this.#noWorkerSince ??= performance.now();
   }
+}
+
+/** Its job is to wait elsewhere. */
+function sendAway(attempt: Attempt | undefined): void {
+  const listener = attempt?.listener;
+  if (!attempt || !listener) return;
+  attempt.listener = undefined;
+  listener.onNoRoom();
 }

@@ -4,20 +4,30 @@
  *
  * A1  One event after the other; what happens while a commit is in flight waits and is then committed together.
  * A2  Commit before effect: nothing is invoked, scheduled, told or released before the state that says so is stored.
- * A3  It writes only on the revision it has read or written last. If that fails, it stops without a trace: someone
- *     else owns the job. Its own write whose answer was lost is recognised by `writer` and `version`.
+ * A3  It writes only on the revision it has read or written last. If that fails, someone else has written: a job that
+ *     has ended (it was cancelled) is settled, any other one has another owner, and the actor stops without a trace.
+ *     Its own write whose answer was lost is recognised by `writer` and `version`.
  * A4  Its lease ends only when the next token (a durable timer) or the end of the job is stored.
  */
 import type { Bus } from "../bus/connection.ts";
 import type { EventLog } from "../bus/event-log.ts";
-import type { JobStore } from "../bus/job-store.ts";
-import type { Timers } from "../bus/timers.ts";
+import type { JobStore, StoredJob } from "../bus/job-store.ts";
+import type { Tokens } from "../bus/tokens.ts";
 import { isAsyncError } from "../job/errors.ts";
 import { eventOf, isEndEvent, type JobEvent } from "../job/events.ts";
 import { type Effect, type Event, placeSleep, reduce, type Transition } from "../job/machine.ts";
 import { toJsonValue } from "../job/plain.ts";
-import { type Failure, isEnded, type JobState, type LiveJob, unreachable, withoutPayloads } from "../job/state.ts";
+import {
+  currentFunction,
+  type Failure,
+  isEnded,
+  type JobState,
+  type LiveJob,
+  unreachable,
+  withoutPayloads,
+} from "../job/state.ts";
 import type { Attempt, AttemptListener } from "./attempt.ts";
+import type { BacklogFeeder } from "./backlog-feeder.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Lease } from "./lease.ts";
 import type { Lifecycle, ReleaseReason } from "./lifecycle.ts";
@@ -26,16 +36,15 @@ import { pause, untilDone } from "./retrying.ts";
 export interface ActorContext {
   bus: Bus;
   store: JobStore;
-  timers: Timers;
+  tokens: Tokens;
   eventLog: EventLog;
   dispatcher: Dispatcher;
+  feeder: BacklogFeeder;
   lifecycle: Lifecycle;
   /** Unique to this process's supervisor. */
   writer: string;
   /** A wait longer than this is spent outside of memory. */
   parkAfterMs: number;
-  /** How long a job without a worker is parked before it is tried again. */
-  roomRetryMs: number;
 }
 
 const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -43,6 +52,10 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 /** How long to set a timer for: it may go off early (by a rounding, or because none reaches that far) but not late. */
 function timerMs(at: number): number {
   return Math.min(MAX_TIMER_MS, Math.max(0, at - Date.now()));
+}
+
+function keepTold(effects: Effect[]): void {
+  effects.splice(0, effects.length, ...effects.filter((effect) => effect.type === "tell"));
 }
 
 function failedBySize(state: JobState): boolean {
@@ -63,6 +76,8 @@ export class JobActor {
   #sleep: NodeJS.Timeout | undefined;
   #deadline: NodeJS.Timeout | undefined;
   #draining = false;
+  /** Someone else may have written the job. */
+  #inDoubt = false;
   #gone = false;
 
   /** `state` is stored as `revision`. */
@@ -107,10 +122,19 @@ export class JobActor {
     this.#leave("handed_over");
   }
 
+  /** Looks whether someone else has written the job: after a nudge, or when we may have been deaf for a while. */
+  verify(): void {
+    this.#inDoubt = true;
+    this.#wake();
+  }
+
   #post(event: Event): void {
-    if (this.#gone) return;
     this.#mailbox.push(event);
-    if (this.#busy) return;
+    this.#wake();
+  }
+
+  #wake(): void {
+    if (this.#busy || this.#gone) return;
     this.#busy = true;
     void this.#work();
   }
@@ -118,7 +142,8 @@ export class JobActor {
   async #work(first: Effect[] = []): Promise<void> {
     try {
       await this.#perform(first);
-      while (this.#mailbox.length > 0 && !this.#gone) {
+      while ((this.#mailbox.length > 0 || this.#inDoubt) && !this.#gone) {
+        if (this.#inDoubt) await this.#look();
         const events = this.#mailbox;
         this.#mailbox = [];
         const { state, effects } = this.#reduceAll(events);
@@ -139,6 +164,8 @@ export class JobActor {
     const effects: Effect[] = [];
     for (const event of events) {
       const next = reduce(state, event, now);
+      // What was to be done next has been overtaken by the end.
+      if (isEnded(next.state) && next.state !== state) keepTold(effects);
       state = next.state;
       effects.push(...next.effects);
     }
@@ -187,9 +214,7 @@ export class JobActor {
         this.#committed(next, stored.revision);
         return "written";
       }
-      // Someone else's write. Where the job has ended its token can go; otherwise it is the other owner's.
-      if (stored?.state && isEnded(stored.state)) this.lease.release();
-      this.#leave("superseded");
+      this.#superseded(stored);
       return "superseded";
     } catch (error) {
       if (!isAsyncError(error)) throw error;
@@ -197,6 +222,27 @@ export class JobActor {
       await pause(this.#context.bus, failures);
       return "unreadable";
     }
+  }
+
+  /** Compares the job with what is stored, for as long as it takes. */
+  async #look(): Promise<void> {
+    this.#inDoubt = false;
+    await this.#insist("cannot read the job again", async () => {
+      const stored = await this.#context.store.get(this.jobId);
+      if (stored?.revision !== this.#revision) this.#superseded(stored);
+    });
+  }
+
+  /** Someone else has written the job. */
+  #superseded(stored: StoredJob | undefined): void {
+    if (!stored?.state || !isEnded(stored.state)) {
+      this.#leave("superseded");
+      return;
+    }
+    // It was cancelled. The token is still ours, so it is for us to see to its end.
+    this.#attempt?.cancel();
+    this.#committed(stored.state, stored.revision);
+    this.#mailbox = [{ type: "resumed" }];
   }
 
   #committed(state: JobState, revision: number): void {
@@ -223,7 +269,8 @@ export class JobActor {
           this.#sleepUntil(effect.until);
           break;
         case "park":
-          await this.#park(effect.until, effect.token);
+        case "enqueue":
+          await this.#park();
           break;
         case "tell":
           await this.#tell(effect.event);
@@ -264,7 +311,7 @@ export class JobActor {
         this.#post({ type: "failed", ...ref, error, retryable, ...after, random: Math.random() });
       },
       onLost: () => this.#post({ type: "lost", ...ref }),
-      onNoRoom: () => this.#post({ type: "no_room", ...ref, retryAt: Date.now() + this.#context.roomRetryMs }),
+      onNoRoom: () => this.#post({ type: "no_room", ...ref }),
     };
   }
 
@@ -286,16 +333,20 @@ export class JobActor {
     }, timerMs(deadline));
   }
 
-  async #park(until: number, token: number): Promise<void> {
-    const schedule = () => this.#context.timers.schedule(this.jobId, until, token);
-    if (!(await this.#insist("cannot set the timer", schedule))) return;
+  async #park(): Promise<void> {
+    const job = this.#state;
+    if (isEnded(job)) return;
+    const { tokens, feeder } = this.#context;
+    if (!(await this.#insist("cannot set the timer", () => tokens.place(job)))) return;
     this.lease.release();
     this.#leave("parked");
+    if (job.state === "waiting" && job.waiting_for === "worker") feeder.filled(currentFunction(job).name);
   }
 
   /** The end of a job is recorded before its token goes; for all else, telling the listeners is enough. */
   async #tell(event: JobEvent): Promise<void> {
-    this.#context.lifecycle.emit("job", event);
+    // A change that someone else has made was told there.
+    if (this.#state.writer === this.#context.writer) this.#context.lifecycle.emit("job", event);
     if (!isEndEvent(event)) return;
     await this.#insist("cannot record the end", () => this.#context.eventLog.record(event));
   }

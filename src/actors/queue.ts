@@ -30,6 +30,15 @@ export class Queue<T> {
     return this.#returned.at(-1) ?? this.#items[this.#head];
   }
 
+  /** Takes out all but the first `keep`; returns them in order. */
+  cut(keep: number): T[] {
+    const inOrder = [...this.#returned.reverse(), ...(this.#items.slice(this.#head) as T[])];
+    this.#returned.length = 0;
+    this.#items = inOrder.slice(0, keep);
+    this.#head = 0;
+    return inOrder.slice(keep);
+  }
+
   shift(): T | undefined {
     const returned = this.#returned.pop();
     if (returned !== undefined) return returned;

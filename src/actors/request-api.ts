@@ -1,22 +1,23 @@
 /**
  * The request API of supervisors: JSON in and out, a NATS service named `async`, answered by whichever supervisor is
- * free. It only reads the store, so any supervisor can answer for any job.
+ * free. What it answers with is in the store, so any supervisor can answer for any job.
  */
 import type { Msg, Subscription } from "nats";
+import { decode } from "../bus/codec.ts";
 import type { Bus } from "../bus/connection.ts";
 import { ERROR_CODE_HEADER, ERROR_HEADER } from "../bus/invocation.ts";
 import { formatCursor, type JobList, parseCursor, type Waiting } from "../bus/job-list.ts";
-import type { JobStore } from "../bus/job-store.ts";
 import { leave } from "../bus/leave.ts";
 import { headersOf } from "../bus/raw-headers.ts";
 import { Service, type ServiceEndpoint } from "../bus/service.ts";
-import { API_QUEUE, afterPrefix, GET_PREFIX, LIST, submitSubject } from "../bus/subjects.ts";
+import { API_QUEUE, afterPrefix, CANCEL_PREFIX, GET_PREFIX, LIST, RETRY_PREFIX } from "../bus/subjects.ts";
 import { AsyncError, type ErrorCode, isAsyncError, messageOf } from "../job/errors.ts";
-import { requireJobId, sequenceOf } from "../job/names.ts";
+import type { RetryPatch } from "../job/machine.ts";
 import { isRecord } from "../job/schema.ts";
 import { type JobState, STATE_NAMES, type StateName } from "../job/state.ts";
 import { type JobView, viewOf } from "../job/view.ts";
 import { VERSION } from "../version.ts";
+import type { JobControl } from "./job-control.ts";
 import { readSubmission } from "./submission.ts";
 
 /** Body of a request to `job.list`; empty for the first page of all jobs. */
@@ -43,13 +44,11 @@ const BATCH = 500;
 const MAX_REPLY_BYTES = 512 * 1024;
 
 export class RequestApi {
-  readonly #store: JobStore;
   readonly #list: JobList;
   readonly #service: Service;
   readonly #subscriptions: Subscription[];
 
-  constructor(bus: Bus, store: JobStore, list: JobList) {
-    this.#store = store;
+  constructor(bus: Bus, list: JobList, control: JobControl) {
     this.#list = list;
     const endpoint = (name: string, subject: string): ServiceEndpoint => ({
       name,
@@ -62,17 +61,25 @@ export class RequestApi {
       version: VERSION,
       description: "async: jobs",
       metadata: () => ({}),
-      endpoints: () => [endpoint("get", `${GET_PREFIX}.*`), endpoint("list", LIST)],
+      endpoints: () => endpoints.map(({ name, subject }) => endpoint(name, subject)),
     });
-    const serve = (name: string, subject: string, answer: (message: Msg) => Promise<unknown>) =>
+    const ofJob = (name: string, prefix: string, answer: (jobId: string, body: Uint8Array) => Promise<JobState>) => ({
+      name,
+      subject: `${prefix}.*`,
+      answer: async ({ subject, data }: Msg) => viewOf(await answer(afterPrefix(subject, prefix) ?? "", data)),
+    });
+    const endpoints: { name: string; subject: string; answer: (message: Msg) => Promise<unknown> }[] = [
+      ofJob("get", GET_PREFIX, async (jobId) => (await control.find(jobId)).state),
+      ofJob("cancel", CANCEL_PREFIX, (jobId) => control.cancel(jobId)),
+      ofJob("retry", RETRY_PREFIX, (jobId, body) => control.retry(jobId, parseRetryPatch(body))),
+      { name: "list", subject: LIST, answer: (message) => this.#page(parsePageRequest(message.data)) },
+    ];
+    this.#subscriptions = endpoints.map(({ name, subject, answer }) =>
       bus.nc.subscribe(subject, {
         queue: API_QUEUE,
         callback: (_, message) => void this.#serve(name, message, answer),
-      });
-    this.#subscriptions = [
-      serve("get", `${GET_PREFIX}.*`, (message) => this.#get(afterPrefix(message.subject, GET_PREFIX) ?? "")),
-      serve("list", LIST, (message) => this.#page(parsePageRequest(message.data))),
-    ];
+      }),
+    );
   }
 
   /** Requests under way are still taken. */
@@ -85,32 +92,12 @@ export class RequestApi {
     const begun = performance.now();
     let failure: string | undefined;
     try {
-      message.respond(JSON.stringify(await answer(message)));
+      respond(message, JSON.stringify(await answer(message)));
     } catch (error) {
       failure = messageOf(error);
       respondError(message, error, failure);
     }
     this.#service.count(name, performance.now() - begun, failure);
-  }
-
-  async #get(jobId: string): Promise<JobView> {
-    requireJobId(jobId);
-    const state =
-      (await this.#store.get(jobId))?.state ??
-      (await this.#waiting(jobId)) ??
-      // It may have been claimed between the two looks.
-      (await this.#store.get(jobId))?.state;
-    if (!state)
-      throw new AsyncError("job_not_found", `there is no job ${jobId}, or it ended so long ago that it was removed`);
-    return viewOf(state);
-  }
-
-  /** The job that a submission will become when a supervisor has room for it. */
-  async #waiting(jobId: string): Promise<JobState | undefined> {
-    const sequence = sequenceOf(jobId);
-    const submission = await this.#list.submission(sequence === undefined ? submitSubject(jobId) : sequence);
-    const job = submission && pendingJob(submission);
-    return job?.job_id === jobId ? job : undefined;
   }
 
   async #page({ state, limit = DEFAULT_PAGE_LIMIT, cursor }: PageRequest): Promise<ListReply> {
@@ -140,14 +127,29 @@ function pendingJob(submission: Waiting): JobState | undefined {
   return read.type === "job" ? read.first(Date.now()).state : undefined;
 }
 
-function parsePageRequest(data: Uint8Array): PageRequest {
+/** Body of a request to `job.retry.<id>`; empty to change nothing. */
+function parseRetryPatch(data: Uint8Array): RetryPatch {
+  const { data: jobData, args, ...unknown } = parseBody(data);
+  const [first] = Object.keys(unknown);
+  if (first !== undefined)
+    throw new AsyncError("invalid_request", `${first} is not a known field; there are data and args`);
+  return { ...(jobData !== undefined && { data: jobData }), ...(args !== undefined && { args }) };
+}
+
+/** A request is a JSON object or empty. It may not be deeper than what can be stored. */
+function parseBody(data: Uint8Array): Record<string, unknown> {
   let body: unknown;
   try {
-    body = data.length === 0 ? {} : JSON.parse(Buffer.from(data).toString());
+    body = data.length === 0 ? {} : decode(data, "json");
   } catch (cause) {
-    throw new AsyncError("invalid_request", "the request is not JSON", { cause });
+    throw new AsyncError("invalid_request", `the request cannot be read: ${messageOf(cause)}`, { cause });
   }
   if (!isRecord(body)) throw new AsyncError("invalid_request", "the request must be an object");
+  return body;
+}
+
+function parsePageRequest(data: Uint8Array): PageRequest {
+  const body = parseBody(data);
   const { state, limit, cursor } = body;
   if (state !== undefined && !STATE_NAMES.includes(state as StateName)) {
     throw new AsyncError("invalid_request", `state must be one of ${STATE_NAMES.join(", ")}`);
@@ -168,11 +170,23 @@ export const STATUS: Partial<Record<ErrorCode, number>> = {
   invalid_job_id: 400,
   invalid_request: 400,
   job_not_found: 404,
+  job_ended: 409,
+  job_not_ended: 409,
   payload_too_large: 413,
   jetstream_unavailable: 503,
   not_connected: 503,
   bus_timeout: 503,
 };
+
+/** @throws AsyncError `payload_too_large` */
+function respond(message: Msg, body: string): void {
+  try {
+    message.respond(body);
+  } catch (cause) {
+    const next = "read its state from the bucket `jobs`, or raise the server's max_payload";
+    throw new AsyncError("payload_too_large", `the answer does not fit into a message; ${next}`, { cause });
+  }
+}
 
 function respondError(message: Msg, error: unknown, text: string): void {
   const code = isAsyncError(error) ? error.code : "internal";

@@ -7,8 +7,11 @@
  *     for its end.
  * V3  A message is acknowledged only when what it stands for is stored elsewhere: the job's end, a newer token, or
  *     (for a repeated submission) the token of the job that has the id.
- * V4  A token older than the state's is answered by setting the state's timer again (which changes nothing if it was
- *     set) before it goes: so a crash between the commit, the timer and the acknowledgement of a parking loses nothing.
+ * V4  A token older than the state's goes only when the state's own is there, and is the cause to make it if it is not:
+ *     so a crash between the commit, the token and the acknowledgement of a parking loses nothing.
+ * V5  A token newer than the state's was made for a retry by hand that has not been committed. It is used up (the state
+ *     takes its number, so that the late commit fails) before it goes.
+ * V6  After it may have been deaf (a pause, a lost connection) it looks what has become of its jobs.
  */
 import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
@@ -18,8 +21,9 @@ import { EventLog } from "../bus/event-log.ts";
 import { JobList } from "../bus/job-list.ts";
 import { JobStore, type StoredJob } from "../bus/job-store.ts";
 import { Puller } from "../bus/puller.ts";
-import { WAKE_PREFIX } from "../bus/subjects.ts";
-import { Timers, timerNumberOf } from "../bus/timers.ts";
+import { afterPrefix, CHANGED_PREFIX, WAKE_PREFIX } from "../bus/subjects.ts";
+import { timerNumberOf } from "../bus/timers.ts";
+import { Tokens } from "../bus/tokens.ts";
 import {
   ensureTopology,
   JOBS,
@@ -30,10 +34,12 @@ import {
 } from "../bus/topology.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import { isEndEvent, type RejectedEvent } from "../job/events.ts";
-import { placeSleep, type Transition } from "../job/machine.ts";
-import { dueAt, isEnded, type JobState } from "../job/state.ts";
+import { createFailedJob, placeSleep, reduce, type Transition } from "../job/machine.ts";
+import { currentFunction, type EndedJob, type Failure, isEnded, type JobState } from "../job/state.ts";
+import { BacklogFeeder } from "./backlog-feeder.ts";
 import { Dispatcher, type DispatcherOptions } from "./dispatcher.ts";
 import { type ActorContext, JobActor } from "./job-actor.ts";
+import { JobControl } from "./job-control.ts";
 import { Lease } from "./lease.ts";
 import { createLifecycle, type Lifecycle } from "./lifecycle.ts";
 import { RequestApi } from "./request-api.ts";
@@ -46,11 +52,12 @@ export interface SupervisorOptions extends DispatcherOptions {
   maxLiveJobs?: number;
   /** A wait (backoff, start time) longer than this is spent outside of memory. Default 10 s. */
   parkAfterMs?: number;
-  /** How long a job without a worker is parked before it is tried again. Default 30 s. */
-  roomRetryMs?: number;
   /** How long an ended job is kept. Default 7 days. */
   retentionMs?: number;
 }
+
+/** How often it is looked whether memory is full. */
+const RELIEVE_MS = 500;
 
 /** A message that stands for a job: a submission, which can make it (`first`), or the wake of a parked one. */
 interface Arrival {
@@ -70,21 +77,35 @@ export class Supervisor {
   readonly #maxLiveJobs: number;
   readonly #context: ActorContext;
   readonly #dispatcher: Dispatcher;
+  readonly #feeder: BacklogFeeder;
+  readonly #tokens: Tokens;
   readonly #api: RequestApi;
   readonly #actors = new Map<string, JobActor>();
   /** Jobs whose first read or write is under way. */
   readonly #claiming = new Map<string, Promise<void>>();
   readonly #pullers: Puller[];
-  readonly #leaseTimer: NodeJS.Timeout;
+  readonly #timers: NodeJS.Timeout[];
+  readonly #stops: (() => void)[];
+  readonly #ackWaitMs: number;
+  #extendedAt = performance.now();
   #stopped = false;
 
   private constructor(bus: Bus, topology: Topology, options: SupervisorOptions) {
     this.#bus = bus;
     this.topology = topology;
+    this.#ackWaitMs = topology.ackWaitMs;
     this.#maxLiveJobs = options.maxLiveJobs ?? 10_000;
     const retention = options.retentionMs === undefined ? {} : { retentionMs: options.retentionMs };
     this.store = new JobStore(bus, { replicas: topology.replicas, ...retention });
-    this.#dispatcher = new Dispatcher(bus, this.lifecycle, options);
+    this.#tokens = new Tokens(bus);
+    this.#dispatcher = new Dispatcher(bus, this.lifecycle, { onHungry: (name) => this.#feeder.feed(name) }, options);
+    this.#feeder = new BacklogFeeder({
+      bus,
+      backlog: this.#tokens.backlog,
+      dispatcher: this.#dispatcher,
+      room: () => this.#room(),
+      onTrouble: (what, error) => this.#trouble(what, error),
+    });
     const eventLog = new EventLog(bus);
     this.lifecycle.on("job", (event) => {
       if (event.type !== "rejected" && !isEndEvent(event)) eventLog.publish(event);
@@ -92,20 +113,40 @@ export class Supervisor {
     this.#context = {
       bus,
       store: this.store,
-      timers: new Timers(bus),
+      tokens: this.#tokens,
       eventLog,
       dispatcher: this.#dispatcher,
+      feeder: this.#feeder,
       lifecycle: this.lifecycle,
       writer: this.id,
       parkAfterMs: options.parkAfterMs ?? 10_000,
-      roomRetryMs: options.roomRetryMs ?? 30_000,
     };
-    this.#api = new RequestApi(bus, this.store, new JobList(bus));
+    const list = new JobList(bus);
+    const control = new JobControl({ ...this.#context, list });
+    this.#api = new RequestApi(bus, list, control);
     this.#pullers = [
-      this.#pull(JOBS, Math.ceil(this.#maxLiveJobs * 0.9), (delivery) => this.#onSubmission(delivery)),
-      this.#pull(TIMERS, this.#maxLiveJobs, (delivery) => this.#onWake(delivery)),
+      this.#pull(
+        JOBS,
+        () => this.#room(),
+        (delivery) => this.#onSubmission(delivery),
+      ),
+      this.#pull(
+        TIMERS,
+        () => this.#maxLiveJobs - this.liveJobs,
+        (delivery) => this.#onWake(delivery),
+      ),
     ];
-    this.#leaseTimer = setInterval(() => this.#extendLeases(), topology.ackWaitMs / 4);
+    const changed = bus.nc.subscribe(`${CHANGED_PREFIX}.*`, {
+      callback: (_, message) => this.#actors.get(afterPrefix(message.subject, CHANGED_PREFIX) ?? "")?.verify(),
+    });
+    this.#stops = [() => changed.unsubscribe(), bus.onReconnected(() => this.#verifyAll())];
+    this.#timers = [
+      setInterval(() => this.#extendLeases(), topology.ackWaitMs / 4),
+      setInterval(() => {
+        if (this.#room() === 0) this.#dispatcher.relieve(this.#maxLiveJobs);
+      }, RELIEVE_MS),
+    ];
+    void this.#feeder.look();
   }
 
   /**
@@ -141,7 +182,9 @@ export class Supervisor {
       if (this.liveJobs > 0) await delay(Math.min(20, graceMs));
     } while (this.liveJobs > 0 && performance.now() < end);
     for (const actor of [...this.#actors.values()]) actor.handOver();
-    clearInterval(this.#leaseTimer);
+    for (const timer of this.#timers) clearInterval(timer);
+    for (const stop of this.#stops) stop();
+    this.#feeder.close();
     this.#dispatcher.close();
     await this.#api.close();
   }
@@ -150,11 +193,16 @@ export class Supervisor {
     await this.close();
   }
 
-  #pull(stream: string, limit: number, onDelivery: (delivery: Delivery) => void): Puller {
+  /** How many more new jobs there is room for (V1). */
+  #room(): number {
+    return Math.max(0, Math.ceil(this.#maxLiveJobs * 0.9) - this.liveJobs);
+  }
+
+  #pull(stream: string, room: () => number, onDelivery: (delivery: Delivery) => void): Puller {
     return new Puller(this.#bus, {
       stream,
       consumer: SUPERVISOR_CONSUMER,
-      room: () => Math.max(0, limit - this.liveJobs),
+      room,
       onDelivery,
       onTrouble: (reason) => this.lifecycle.emit("trouble", { what: `pulling from ${stream}: ${reason}` }),
     });
@@ -223,9 +271,13 @@ export class Supervisor {
     for (let failures = 0; !this.#stopped; failures++) {
       if (mayExist) {
         const stored = await this.#read(jobId);
+        if (stored?.problem !== undefined) {
+          if (await this.#replaceCorrupt(stored, arrival)) return;
+          continue;
+        }
         if (stored?.state) {
-          await this.#takeOver(stored.state, stored.revision, arrival);
-          return;
+          if (await this.#takeOver(stored.state, stored.revision, arrival)) return;
+          continue;
         }
         if (!first) {
           this.#drop(arrival); // the job was deleted by hand, or its retention is over
@@ -235,7 +287,7 @@ export class Supervisor {
       }
       if (!first) throw new TypeError("a wake cannot make a job");
       const now = Date.now();
-      const transition = placeSleep(first(now), now, this.#context.parkAfterMs);
+      const transition = placeSleep(this.#unlessJammed(first(now), now), now, this.#context.parkAfterMs);
       const { state, effects } = tooLarge === undefined ? transition : oversizedJob(transition, tooLarge, now);
       const stamped: JobState = { ...state, version: 1, writer: this.id };
       const outcome = await this.store.commit(stamped, revision);
@@ -254,18 +306,71 @@ export class Supervisor {
     delivery.nak(); // we are closing: another supervisor shall have it at once
   }
 
-  /** Decides what a message means for a job that is in the store. */
-  async #takeOver(state: JobState, revision: number, arrival: Arrival): Promise<void> {
+  /** Where so many jobs of its function wait that it would be sent to the backlog, a new job goes there at once. */
+  #unlessJammed(first: Transition, now: number): Transition {
+    const { state, effects } = first;
+    const { current_function: index, attempt } = state;
+    if (isEnded(state) || effects.at(-1)?.type !== "invoke") return first;
+    if (!this.#dispatcher.jammed(currentFunction(state).name)) return first;
+    const queued = reduce(state, { type: "no_room", index, attempt }, now);
+    return { state: queued.state, effects: [...effects.slice(0, -1), ...queued.effects] };
+  }
+
+  /** Decides what a message means for a job that is in the store. Returns false if the store has changed meanwhile. */
+  async #takeOver(state: JobState, revision: number, arrival: Arrival): Promise<boolean> {
     const { jobId, lease, delivery, first } = arrival;
     if (first && state.sequence !== delivery.sequence) {
       this.#drop(arrival);
-    } else if (lease.number < state.token && !isEnded(state)) {
-      const reset = () => this.#context.timers.schedule(jobId, dueAt(state), state.token);
-      if (await this.#insist("cannot set the timer again", jobId, reset)) delivery.ack(); // V4
-    } else {
-      this.lifecycle.emit("claimed", jobId, "resumed");
-      this.#host(lease, state, revision).resume();
+      return true;
     }
+    if (isEnded(state) && lease.number > state.token) return this.#useUp(state, revision, arrival);
+    if (!isEnded(state) && lease.number < state.token) {
+      const restore = async () => {
+        if (!(await this.#tokens.exists(state))) await this.#tokens.place(state);
+      };
+      if (await this.#insist("cannot set the timer again", jobId, restore)) delivery.ack(); // V4
+      return true;
+    }
+    this.lifecycle.emit("claimed", jobId, "resumed");
+    this.#host(lease, state, revision).resume();
+    return true;
+  }
+
+  /** V5. Returns false if the store has changed meanwhile. */
+  async #useUp(state: EndedJob, revision: number, { lease, delivery }: Arrival): Promise<boolean> {
+    const used: EndedJob = { ...state, token: lease.number, version: state.version + 1, writer: this.id };
+    const outcome = await this.store.commit(used, revision);
+    if (outcome.type !== "stored") {
+      if (outcome.type !== "conflict") await pause(this.#bus, 0);
+      return false;
+    }
+    delivery.ack();
+    return true;
+  }
+
+  /** A job whose state cannot be read has failed. Returns false if the store has changed meanwhile. */
+  async #replaceCorrupt(
+    { revision, problem }: StoredJob,
+    { jobId, lease, delivery, first }: Arrival,
+  ): Promise<boolean> {
+    const now = Date.now();
+    const { name, encoding, created_at, sequence } = first?.(now).state ?? {
+      name: "",
+      encoding: "json",
+      created_at: now,
+      sequence: delivery.sequence,
+    };
+    const message = `what was stored of the job is none of ours: ${problem}`;
+    const error: Failure = { code: "corrupt_state", name: "CorruptState", message };
+    const { state, effects } = createFailedJob(error, name, { jobId, encoding, createdAt: created_at, sequence }, now);
+    const stamped: JobState = { ...state, token: lease.number, version: 1, writer: this.id };
+    const outcome = await this.store.commit(stamped, revision);
+    if (outcome.type !== "stored") {
+      if (outcome.type !== "conflict") await pause(this.#bus, 0);
+      return false;
+    }
+    this.#host(lease, stamped, outcome.revision).begin(effects);
+    return true;
   }
 
   #host(lease: Lease, state: JobState, revision: number): JobActor {
@@ -288,13 +393,13 @@ export class Supervisor {
       delivery.ack();
   }
 
-  /** @throws AsyncError `undecodable` if what is stored makes no sense, `closed` if the supervisor stops meanwhile */
+  /** @throws AsyncError `closed` if the supervisor stops meanwhile */
   async #read(jobId: string): Promise<StoredJob | undefined> {
     for (let failures = 0; !this.#stopped; failures++) {
       try {
         return await this.store.get(jobId);
       } catch (error) {
-        if (!isAsyncError(error) || error.code === "undecodable") throw error;
+        if (!isAsyncError(error)) throw error;
         if (failures === 0) this.#trouble("cannot read a job", error, jobId);
         await pause(this.#bus, failures);
       }
@@ -312,8 +417,17 @@ export class Supervisor {
   }
 
   #extendLeases(): void {
+    const now = performance.now();
+    const deafMs = now - this.#extendedAt;
+    this.#extendedAt = now;
     if (!this.#bus.connected) return;
+    if (deafMs > this.#ackWaitMs / 2) this.#verifyAll();
     for (const actor of this.#actors.values()) actor.lease.extend();
+  }
+
+  /** V6 */
+  #verifyAll(): void {
+    for (const actor of this.#actors.values()) actor.verify();
   }
 
   #refill(): void {

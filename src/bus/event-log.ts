@@ -5,11 +5,15 @@
  * waited for, because the state is the record.
  */
 import type { Msg } from "nats";
-import type { JobEvent, RejectedEvent } from "../job/events.ts";
+import { AsyncError, isAsyncError } from "../job/errors.ts";
+import { type JobEvent, type RejectedEvent, withoutResult } from "../job/events.ts";
 import { isRecord } from "../job/schema.ts";
 import type { Bus } from "./connection.ts";
-import { headersOf } from "./raw-headers.ts";
+import { isWrongSequence } from "./mux.ts";
+import { expectSequence } from "./raw-headers.ts";
+import { readLast } from "./stream-read.ts";
 import { eventSubject } from "./subjects.ts";
+import { EVENTS } from "./topology.ts";
 
 export class EventLog {
   readonly #bus: Bus;
@@ -18,26 +22,57 @@ export class EventLog {
     this.#bus = bus;
   }
 
-  /** Dropped while disconnected. */
+  /** Dropped while disconnected, or when it does not fit into a message (a progress that fills one). */
   publish(event: JobEvent): void {
-    if (this.#bus.connected) this.#bus.nc.publish(eventSubject(event.job_id, event.type), JSON.stringify(event));
+    const body = Buffer.from(JSON.stringify(event));
+    const { connected, nc } = this.#bus;
+    if (!connected || body.length > (nc.info?.max_payload ?? Number.POSITIVE_INFINITY)) return;
+    nc.publish(eventSubject(event.job_id, event.type), body);
   }
 
   /**
-   * Stores the event; recording it again within two minutes changes nothing.
+   * Stores the event of an end, or that of a rejection. Once, however often and however late it is repeated: a subject
+   * tells one kind of end of one job, so whether the newest event on it is this one can be asked.
    *
    * @throws AsyncError of the bus: the outcome is unknown, repeat it
    */
   async record(event: JobEvent | RejectedEvent): Promise<void> {
-    const headers = headersOf({ "Nats-Msg-Id": `${event.job_id}.${event.type}.${event.at}` });
-    await this.#bus.mux.publish(eventSubject(event.job_id, event.type), JSON.stringify(event), headers);
+    const subject = eventSubject(event.job_id, event.type);
+    if (await this.#recordAfter(subject, event, 0)) return;
+    // A job that was retried by hand may end in the same way again.
+    const last = await readLast(this.#bus, EVENTS, subject);
+    if (last && sameEvent(last.data, event)) return;
+    if (await this.#recordAfter(subject, event, last?.sequence ?? 0)) return;
+    throw new AsyncError("jetstream_unavailable", `someone else writes on ${subject} at the same time; repeat it`);
   }
+
+  /** Returns false if the newest message of the subject is not the one with that sequence (0: there is none). */
+  async #recordAfter(subject: string, event: JobEvent | RejectedEvent, sequence: number): Promise<boolean> {
+    try {
+      await this.#bus.mux.publish(subject, JSON.stringify(event), expectSequence(sequence));
+      return true;
+    } catch (error) {
+      if (isWrongSequence(error)) return false;
+      const smaller = withoutResult(event);
+      if (!isAsyncError(error, "payload_too_large") || smaller === event) throw error;
+      return this.#recordAfter(subject, smaller, sequence);
+    }
+  }
+}
+
+function sameEvent(stored: Uint8Array, event: JobEvent | RejectedEvent): boolean {
+  const body = parseEvent(stored);
+  return body?.job_id === event.job_id && body.type === event.type && body.at === event.at;
 }
 
 /** The event in a message of `job.event.>`; undefined if it is none of ours, since anyone may be allowed to publish. */
 export function readEvent(message: Msg): JobEvent | RejectedEvent | undefined {
+  return parseEvent(message.data);
+}
+
+function parseEvent(data: Uint8Array): JobEvent | RejectedEvent | undefined {
   try {
-    const body: unknown = message.json();
+    const body: unknown = JSON.parse(Buffer.from(data).toString());
     return isRecord(body) && typeof body.type === "string" ? (body as unknown as JobEvent | RejectedEvent) : undefined;
   } catch {
     return undefined;

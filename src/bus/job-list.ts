@@ -2,20 +2,15 @@
  * Pages through all jobs: first those in the store, in the order in which they last changed, then the submissions that
  * no supervisor has taken yet. A job that changes while the pages are read may be seen twice, but is never missed.
  */
-import type { JetStreamManager, StoredMsg } from "@nats-io/jetstream";
-import { AsyncError, messageOf } from "../job/errors.ts";
+import { AsyncError } from "../job/errors.ts";
 import type { JobState } from "../job/state.ts";
 import type { Bus } from "./connection.ts";
-import { stateFrom } from "./job-store.ts";
-import { JOBS, KV_JOBS, openManager, SUPERVISOR_CONSUMER } from "./topology.ts";
+import { storedJob } from "./job-store.ts";
+import { readAt, readBatch, readLast, type StoredMessage } from "./stream-read.ts";
+import { JOBS, KV_JOBS, KV_PREFIX, SUPERVISOR_CONSUMER } from "./topology.ts";
 
 /** A submission that waits in stream JOBS. */
-export interface Waiting {
-  subject: string;
-  data: Uint8Array;
-  sequence: number;
-  storedAt: number;
-}
+export type Waiting = StoredMessage;
 
 /** `sequence` is that in the stream of the page. */
 export type Listed = { sequence: number } & (
@@ -45,86 +40,60 @@ export function formatCursor({ stream, sequence }: Cursor): string {
   return `${stream}-${sequence}`;
 }
 
+const TIMEOUT_MS = 2_000;
+
 export class JobList {
   readonly #bus: Bus;
-  #manager: Promise<JetStreamManager> | undefined;
 
   constructor(bus: Bus) {
     this.#bus = bus;
   }
 
-  /** At most `batch` entries from `cursor` on. @throws AsyncError of the bus */
+  /** At most `batch` entries from `cursor` on. What is stored but is no job is left out. @throws AsyncError of the bus */
   page(cursor: Cursor, batch: number): Promise<Page> {
-    return this.#ask((manager) =>
-      cursor.stream === "kv" ? storedPage(manager, cursor, batch) : waitingPage(manager, cursor, batch),
-    );
+    return cursor.stream === "kv" ? this.#storedPage(cursor, batch) : this.#waitingPage(cursor, batch);
   }
 
   /** The submission on a subject or with a sequence, if it is still in stream JOBS. @throws AsyncError of the bus */
   submission(where: string | number): Promise<Waiting | undefined> {
-    return this.#ask(async (manager) => {
-      const query = typeof where === "string" ? { last_by_subj: where } : { seq: where };
-      const message = await manager.direct.getMessage(JOBS, query);
-      return message ? waitingFrom(message) : undefined;
+    return typeof where === "string" ? readLast(this.#bus, JOBS, where) : readAt(this.#bus, JOBS, where);
+  }
+
+  async #storedPage({ sequence }: Cursor, batch: number): Promise<Page> {
+    const query = { filter: `${KV_PREFIX}.>`, from: sequence, batch };
+    const { messages, pending } = await readBatch(this.#bus, KV_JOBS, query);
+    const entries = messages.flatMap((message): Listed[] => {
+      const { state } = storedJob(message.sequence, message.data);
+      return state ? [{ type: "job", sequence: message.sequence, state }] : [];
     });
+    return { entries, next: nextCursor("kv", messages, pending) ?? { stream: "jobs", sequence: 0 } };
   }
 
-  async #ask<T>(question: (manager: JetStreamManager) => Promise<T>): Promise<T> {
-    this.#manager ??= openManager(this.#bus);
-    try {
-      return await question(await this.#manager);
-    } catch (cause) {
-      this.#manager = undefined;
-      if (cause instanceof AsyncError) throw cause;
-      const why = messageOf(cause);
-      throw new AsyncError("jetstream_unavailable", `cannot read the streams: ${why}`, { cause });
-    }
+  async #waitingPage({ sequence }: Cursor, batch: number): Promise<Page> {
+    // What has been delivered is in the store, or will be in a moment.
+    const from = Math.max(sequence, (await this.#lastDelivered()) + 1);
+    const { messages, pending } = await readBatch(this.#bus, JOBS, { filter: ">", from, batch });
+    const entries = messages.map(
+      (submission): Listed => ({ type: "waiting", sequence: submission.sequence, submission }),
+    );
+    const next = nextCursor("jobs", messages, pending);
+    return { entries, ...(next && { next }) };
+  }
+
+  /** The sequence of the newest submission that a supervisor has got. */
+  async #lastDelivered(): Promise<number> {
+    const subject = `$JS.API.CONSUMER.INFO.${JOBS}.${SUPERVISOR_CONSUMER}`;
+    const { delivered } = (await this.#bus.mux.request(subject, "", TIMEOUT_MS)).json<ConsumerInfoReply>();
+    if (delivered) return delivered.stream_seq;
+    throw new AsyncError("jetstream_unavailable", "the consumer of stream JOBS cannot be asked right now; try again");
   }
 }
 
-function waitingFrom({ subject, data, seq, timestamp }: StoredMsg): Waiting {
-  return { subject, data, sequence: seq, storedAt: Date.parse(timestamp) };
+interface ConsumerInfoReply {
+  delivered?: { stream_seq: number };
 }
 
-async function storedPage(manager: JetStreamManager, { sequence }: Cursor, batch: number): Promise<Page> {
-  const entries: Listed[] = [];
-  let last = sequence - 1;
-  let pending = 0;
-  for await (const message of batchOf(manager, KV_JOBS, sequence, batch)) {
-    last = message.seq;
-    pending = message.pending;
-    const state = stateFrom(message.data);
-    if (state) entries.push({ type: "job", sequence: last, state });
-  }
-  return { entries, next: pending > 0 ? { stream: "kv", sequence: last + 1 } : { stream: "jobs", sequence: 0 } };
-}
-
-async function waitingPage(manager: JetStreamManager, { sequence }: Cursor, batch: number): Promise<Page> {
-  // What has been delivered is in the store, or will be in a moment.
-  const { delivered } = await manager.consumers.info(JOBS, SUPERVISOR_CONSUMER);
-  const entries: Listed[] = [];
-  let pending = 0;
-  let last = Math.max(sequence, delivered.stream_seq + 1) - 1;
-  for await (const message of batchOf(manager, JOBS, last + 1, batch)) {
-    last = message.seq;
-    pending = message.pending;
-    entries.push({ type: "waiting", sequence: last, submission: waitingFrom(message) });
-  }
-  return pending > 0 ? { entries, next: { stream: "jobs", sequence: last + 1 } } : { entries };
-}
-
-/** JetStream's "nothing from there on". */
-const NO_MESSAGES = 404;
-
-async function* batchOf(
-  manager: JetStreamManager,
-  stream: string,
-  seq: number,
-  batch: number,
-): AsyncGenerator<StoredMsg> {
-  try {
-    yield* await manager.direct.getBatch(stream, { seq: Math.max(1, seq), batch, next_by_subj: ">" });
-  } catch (error) {
-    if ((error as { code?: unknown }).code !== NO_MESSAGES) throw error;
-  }
+function nextCursor(stream: Cursor["stream"], messages: StoredMessage[], pending: number): Cursor | undefined {
+  const last = messages.at(-1);
+  return last && pending > 0 ? { stream, sequence: last.sequence + 1 } : undefined;
 }

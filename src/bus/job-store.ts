@@ -6,17 +6,20 @@
  */
 import type { Msg } from "nats";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
-import { isEnded, type JobState } from "../job/state.ts";
+import { isEnded, type JobState, stateProblem } from "../job/state.ts";
 import { decode, encode } from "./codec.ts";
 import type { Bus } from "./connection.ts";
-import { JetStreamError } from "./mux.ts";
-import { headersOf } from "./raw-headers.ts";
+import { isWrongSequence, JetStreamError } from "./mux.ts";
+import { expectSequence } from "./raw-headers.ts";
+import { readLast } from "./stream-read.ts";
 import { KV_JOBS, KV_PREFIX } from "./topology.ts";
 
 export interface StoredJob {
-  /** Undefined where the key was deleted by hand: only the deletion's revision is left. */
+  /** Undefined where the key was deleted by hand: only the deletion's revision is left. And where there is a `problem`. */
   state: JobState | undefined;
   revision: number;
+  /** Why what is stored is no state of a job: someone else than us has written it. */
+  problem?: string;
 }
 
 export type CommitOutcome =
@@ -28,7 +31,6 @@ export type CommitOutcome =
   /** It is not stored and never will be as it is. */
   | { type: "refused"; cause: AsyncError };
 
-const WRONG_LAST_SEQUENCE = new Set([10071, 10164]);
 const MESSAGE_TOO_LARGE = 10054;
 
 export interface JobStoreOptions {
@@ -53,7 +55,7 @@ export class JobStore {
 
   /** Stores `state` as the successor of `revision` (0: as a new job). */
   async commit(state: JobState, revision: number): Promise<CommitOutcome> {
-    const headers = headersOf({ "Nats-Expected-Last-Subject-Sequence": String(revision) });
+    const headers = expectSequence(revision);
     if (isEnded(state)) headers.set("Nats-TTL", this.#ttl);
     try {
       const subject = `${KV_PREFIX}.${state.job_id}`;
@@ -68,33 +70,29 @@ export class JobStore {
    * The newest stored state. Read from the leader where there are replicas, which may lag behind.
    *
    * @returns undefined if there is no such job
-   * @throws AsyncError of the bus, `undecodable`
+   * @throws AsyncError of the bus
    */
   async get(id: string): Promise<StoredJob | undefined> {
     return this.#replicas > 1 ? this.#getFromLeader(id) : this.#getDirect(id);
   }
 
   async #getDirect(id: string): Promise<StoredJob | undefined> {
-    const message = await this.#request(`$JS.API.DIRECT.GET.${KV_JOBS}.${KV_PREFIX}.${id}`, "");
-    if (message.headers?.code === 404) return undefined;
-    if (message.headers?.code)
-      throw new AsyncError("jetstream_unavailable", `cannot read job ${id}: ${message.headers.description}`);
-    return storedFrom(message);
+    const message = await readLast(this.#bus, KV_JOBS, `${KV_PREFIX}.${id}`, this.#timeoutMs);
+    return message && storedJob(message.sequence, message.data);
   }
 
   async #getFromLeader(id: string): Promise<StoredJob | undefined> {
     const query = JSON.stringify({ last_by_subj: `${KV_PREFIX}.${id}` });
-    const reply = (await this.#request(`$JS.API.STREAM.MSG.GET.${KV_JOBS}`, query)).json<LeaderReply>();
+    const reply = (await this.#askLeader(query)).json<LeaderReply>();
     if (reply.error?.code === 404) return undefined;
     if (!reply.message)
       throw new AsyncError("jetstream_unavailable", `cannot read job ${id}: ${reply.error?.description}`);
-    const data = Buffer.from(reply.message.data ?? "", "base64");
-    return { revision: reply.message.seq, state: stateFrom(data) };
+    return storedJob(reply.message.seq, Buffer.from(reply.message.data ?? "", "base64"));
   }
 
-  async #request(subject: string, query: string): Promise<Msg> {
+  async #askLeader(query: string): Promise<Msg> {
     try {
-      return await this.#bus.mux.request(subject, query, this.#timeoutMs);
+      return await this.#bus.mux.request(`$JS.API.STREAM.MSG.GET.${KV_JOBS}`, query, this.#timeoutMs);
     } catch (error) {
       if (!isAsyncError(error, "no_responders")) throw error;
       throw new AsyncError(
@@ -113,18 +111,24 @@ interface LeaderReply {
   error?: { code: number; description?: string };
 }
 
-function storedFrom(message: { headers?: Msg["headers"]; data: Uint8Array }): StoredJob {
-  return { revision: Number(message.headers?.get("Nats-Sequence")), state: stateFrom(message.data) };
-}
-
-/** A deletion marker has no body. */
-export function stateFrom(data: Uint8Array): JobState | undefined {
-  return data.length === 0 ? undefined : (decode(data, "msgpack") as JobState);
+/** What is stored as a revision. Anyone with the right to may have written it, so it is looked at before it is believed. */
+export function storedJob(revision: number, data: Uint8Array): StoredJob {
+  if (data.length === 0) return { revision, state: undefined }; // a deletion marker
+  try {
+    const state = decode(data, "msgpack");
+    const problem = stateProblem(state);
+    return problem === undefined
+      ? { revision, state: state as JobState }
+      : { revision, state: undefined, problem: `its ${problem}` };
+  } catch (error) {
+    if (!isAsyncError(error, "undecodable")) throw error;
+    return { revision, state: undefined, problem: error.message };
+  }
 }
 
 function outcomeOf(error: unknown): CommitOutcome {
   if (error instanceof JetStreamError) {
-    if (WRONG_LAST_SEQUENCE.has(error.errorCode)) return { type: "conflict" };
+    if (isWrongSequence(error)) return { type: "conflict" };
     if (error.errorCode === MESSAGE_TOO_LARGE) {
       return { type: "refused", cause: new AsyncError("payload_too_large", error.message, { cause: error }) };
     }

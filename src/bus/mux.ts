@@ -22,6 +22,8 @@ export interface Waiter {
 
 /** A handle on an open request. */
 export interface Ticket {
+  /** The subject that replies go to. */
+  readonly reply: string;
   /** Stops waiting; neither callback is called any more. */
   cancel(): void;
 }
@@ -44,6 +46,14 @@ export class JetStreamError extends AsyncError {
   }
 }
 
+/** The newest message of the subject was another one than expected; 10164 is what a replicated stream says. */
+const WRONG_SEQUENCE = new Set([10071, 10164]);
+
+/** Whether JetStream refused because someone else had written. */
+export function isWrongSequence(error: unknown): boolean {
+  return error instanceof JetStreamError && WRONG_SEQUENCE.has(error.errorCode);
+}
+
 interface Entry {
   waiter: Waiter;
   deadline: Deadline | undefined;
@@ -58,6 +68,8 @@ export interface MuxOptions {
 export class Mux {
   readonly #connection: NatsConnection;
   readonly #isConnected: () => boolean;
+  /** Told of what arrives on a token that is not waited for. */
+  onStray: ((message: Msg) => void) | undefined;
   readonly #maxWaiters: number;
   /** Our own part of the inbox namespace, with a final dot; unguessable. */
   readonly inboxPrefix: string;
@@ -94,14 +106,15 @@ export class Mux {
       throw new AsyncError("bus_overloaded", `${this.#maxWaiters} requests are open; wait for some of them to end`);
     }
     const token = this.#tokens.next();
-    this.#send(subject, payload, this.#prefix + token, headers);
+    const reply = this.#prefix + token;
+    this.#send(subject, payload, reply, headers);
     const expire = () => {
       this.#entries.delete(token);
       waiter.onTimeout();
     };
     const deadline = timeoutMs === undefined ? undefined : this.#deadlines.add(timeoutMs, expire);
     this.#entries.set(token, { waiter, deadline });
-    return { cancel: () => this.#end(token, deadline) };
+    return { reply, cancel: () => this.#end(token, deadline) };
   }
 
   /**
@@ -199,7 +212,10 @@ export class Mux {
   #onMessage(message: Msg): void {
     const token = message.subject.slice(this.#prefix.length);
     const entry = this.#entries.get(token);
-    if (!entry) return; // X1
+    if (!entry) {
+      this.onStray?.(message); // X1
+      return;
+    }
     if (entry.waiter.onReply(message)) this.#end(token, entry.deadline);
   }
 

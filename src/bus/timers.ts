@@ -10,7 +10,6 @@ import { AsyncError } from "../job/errors.ts";
 import type { Bus } from "./connection.ts";
 import { headersOf } from "./raw-headers.ts";
 import { timerSubject, wakeSubject } from "./subjects.ts";
-import { TIMERS } from "./topology.ts";
 
 export class Timers {
   readonly #bus: Bus;
@@ -25,20 +24,21 @@ export class Timers {
    * @throws AsyncError of the bus: the outcome is unknown, repeat it
    */
   async schedule(jobId: string, at: number, number: number): Promise<void> {
+    await this.#set(jobId, at, number, `${jobId}:${number}`);
+  }
+
+  /** Fires a timer that is set at once. @throws AsyncError of the bus */
+  async hurry(jobId: string, number: number): Promise<void> {
+    await this.#set(jobId, Date.now(), number, `${jobId}:${number}:now`);
+  }
+
+  async #set(jobId: string, at: number, number: number, messageId: string): Promise<void> {
     const headers = headersOf({
       "Nats-Schedule": `@at ${new Date(at).toISOString()}`,
       "Nats-Schedule-Target": wakeSubject(jobId),
-      "Nats-Msg-Id": `${jobId}:${number}`,
+      "Nats-Msg-Id": messageId,
     });
     await this.#bus.mux.publish(timerSubject(jobId), String(number), headers);
-  }
-
-  /** Removes the timer if it has not fired. @throws AsyncError of the bus */
-  async cancel(jobId: string): Promise<void> {
-    const query = JSON.stringify({ filter: timerSubject(jobId) });
-    const reply = await this.#bus.mux.request(`$JS.API.STREAM.PURGE.${TIMERS}`, query, 2_000);
-    const { error } = reply.json<{ error?: { description?: string } }>();
-    if (error) throw new AsyncError("jetstream_error", `cannot cancel the timer of ${jobId}: ${error.description}`);
   }
 }
 

@@ -15,7 +15,7 @@ import {
 } from "@nats-io/jetstream";
 import { AsyncError, messageOf } from "../job/errors.ts";
 import type { Bus } from "./connection.ts";
-import { EVENT_PREFIX, SUBMIT, TIMER_PREFIX, WAKE_PREFIX } from "./subjects.ts";
+import { EVENT_PREFIX, SUBMIT, TIMER_PREFIX, WAIT_PREFIX, WAKE_PREFIX } from "./subjects.ts";
 
 export const JOBS = "JOBS";
 export const KV_JOBS = "KV_jobs";
@@ -95,8 +95,8 @@ function streamConfigs(num_replicas: number, options: TopologyOptions): WantedSt
     {
       ...file,
       name: TIMERS,
-      description: "async: one durable timer per parked job",
-      subjects: [`${TIMER_PREFIX}.*`, `${WAKE_PREFIX}.*`],
+      description: "async: one durable timer, or place in a backlog, per parked job",
+      subjects: [`${TIMER_PREFIX}.*`, `${WAKE_PREFIX}.*`, `${WAIT_PREFIX}.>`],
       retention: RetentionPolicy.Workqueue,
       // Without limits: a discarded timer would be a lost job. There is at most one of each per live job.
       discard: DiscardPolicy.Old,
@@ -143,9 +143,20 @@ const CONSUMER_ESSENTIALS = ["ack_policy", "max_deliver", "filter_subject"] as c
 
 async function ensureStream(manager: JetStreamManager, wanted: WantedStream): Promise<StreamConfig> {
   const info = (await found(manager.streams.info(wanted.name))) ?? (await made(wanted, manager.streams.add(wanted)));
-  const actual = info.config;
+  const actual = await withNewSubjects(manager, info.config, wanted);
   compare(`stream ${wanted.name}`, STREAM_ESSENTIALS, wanted, actual);
   return actual;
+}
+
+/** A stream that an older version has made takes the subjects that have come since. */
+async function withNewSubjects(
+  manager: JetStreamManager,
+  actual: StreamConfig,
+  wanted: WantedStream,
+): Promise<StreamConfig> {
+  const { subjects = [] } = wanted;
+  const older = actual.subjects.length < subjects.length && actual.subjects.every((one) => subjects.includes(one));
+  return older ? (await manager.streams.update(wanted.name, { subjects })).config : actual;
 }
 
 async function ensureConsumer(

@@ -80,7 +80,9 @@ function detailsOf(event: JobEvent | RejectedEvent): string {
     case "retrying":
       return `${event.function} (attempt ${event.attempt}): ${brief(event.error.message)}; again at ${event.due_at.slice(11, 23)}`;
     case "waiting":
-      return `${event.function}: no worker; asks again at ${event.due_at.slice(11, 23)}`;
+      return `${event.function}: no worker has room`;
+    case "retried":
+      return `${event.function}: retried by hand`;
     case "completed":
       return `result ${brief(event.result)}`;
     case "failed":

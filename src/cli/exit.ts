@@ -19,6 +19,8 @@ const USAGE = new Set<ErrorCode>([
   "invalid_option",
   "invalid_module",
   "undecodable",
+  "job_ended",
+  "job_not_ended",
 ]);
 
 const UNREACHABLE = new Set<ErrorCode>([

@@ -37,6 +37,39 @@ export async function get(id: string, { nats, json }: CommonOptions): Promise<vo
   await withClient(nats, async (client) => printJob(await client.get(id), json));
 }
 
+/** `async cancel` */
+export async function cancel(id: string, { nats, json }: CommonOptions): Promise<void> {
+  await withClient(nats, async (client) => printJob(await client.cancel(id), json));
+}
+
+export interface RetryCommandOptions extends CommonOptions {
+  data?: string;
+  args?: string;
+  wait?: true;
+}
+
+/** `async retry` */
+export async function retry(id: string, { nats, json, data, args, wait }: RetryCommandOptions): Promise<void> {
+  const patch = {
+    ...(data !== undefined && { data: parseJson("--data", data) }),
+    ...(args !== undefined && { args: parseJson("--args", args) }),
+  };
+  await withClient(nats, async (client) => {
+    const retried = await client.retry(id, patch);
+    const job = wait ? await client.wait(id) : retried;
+    printJob(job, json);
+    if (wait && job.state !== "completed") process.exitCode = EXIT.failed;
+  });
+}
+
+function parseJson(option: string, text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new AsyncError("invalid_option", `${option} must be JSON: ${messageOf(cause)}`, { cause });
+  }
+}
+
 /** `async list` */
 export async function list({
   nats,

@@ -4,7 +4,7 @@ import { STATE_NAMES, type StateName } from "../job/state.ts";
 import { VERSION } from "../version.ts";
 import { MAX_CONCURRENCY } from "../worker/worker.ts";
 import { dev } from "./dev.ts";
-import { get, list, submit, workers } from "./jobs.ts";
+import { cancel, get, list, retry, submit, workers } from "./jobs.ts";
 import { runServer } from "./server.ts";
 import { runWorker } from "./worker.ts";
 
@@ -45,6 +45,19 @@ export function createProgram(): Command {
     .action(submit);
 
   command("get <id>", "shows a job").addOption(natsOption()).addOption(jsonOption()).action(get);
+
+  command("cancel <id>", "ends a job now; what runs of it is told to stop")
+    .addOption(natsOption())
+    .addOption(jsonOption())
+    .action(cancel);
+
+  command("retry <id>", "lets a failed or cancelled job go on at the function that failed")
+    .addOption(natsOption())
+    .option("--data <json>", "other data for the job")
+    .option("--args <json>", "other args for that function")
+    .option("--wait", "wait for the end of the job, exit with 1 if it failed")
+    .addOption(jsonOption())
+    .action(retry);
 
   command("list", "lists jobs, the longest unchanged first")
     .addOption(natsOption())

@@ -10,11 +10,11 @@ import { encode } from "../bus/codec.ts";
 import { Bus, type BusOptions } from "../bus/connection.ts";
 import { readEvent } from "../bus/event-log.ts";
 import { ERROR_CODE_HEADER } from "../bus/invocation.ts";
-import { eventSubject, getSubject, LIST, submitSubject } from "../bus/subjects.ts";
+import { cancelSubject, eventSubject, getSubject, LIST, retrySubject, submitSubject } from "../bus/subjects.ts";
 import type { Encoding } from "../job/encoding.ts";
 import { AsyncError, type ErrorCode, InvalidInputError, isAsyncError } from "../job/errors.ts";
 import { isEndEvent, type JobEvent } from "../job/events.ts";
-import { createJob } from "../job/machine.ts";
+import { createJob, type RetryPatch } from "../job/machine.ts";
 import { chosenJobIdProblem, requireJobId } from "../job/names.ts";
 import { toPlain } from "../job/plain.ts";
 import { parseSubmission, type Submission } from "../job/schema.ts";
@@ -102,6 +102,29 @@ export class Client {
   async get(jobId: string): Promise<JobView> {
     requireJobId(jobId);
     return (await this.#ask(getSubject(jobId))) as JobView;
+  }
+
+  /**
+   * Ends a job now, in whatever state it is: what runs of it is told to stop, what has not begun never will.
+   *
+   * @returns the cancelled job
+   * @throws AsyncError `job_not_found`, `job_ended` (it is completed or failed), `invalid_job_id`, or what the bus throws
+   */
+  async cancel(jobId: string): Promise<JobView> {
+    requireJobId(jobId);
+    return (await this.#ask(cancelSubject(jobId))) as JobView;
+  }
+
+  /**
+   * Lets a failed or cancelled job go on at the function that failed, with all its executions to be had again; with
+   * other `data`, or other `args` of that function, if they are given.
+   *
+   * @throws AsyncError `job_not_found`, `job_not_ended`, `job_ended` (it is completed, or was never valid),
+   * `payload_too_large`, `invalid_job_id`, or what the bus throws
+   */
+  async retry(jobId: string, patch: RetryPatch = {}): Promise<JobView> {
+    requireJobId(jobId);
+    return (await this.#ask(retrySubject(jobId), patch)) as JobView;
   }
 
   /**

@@ -1,5 +1,5 @@
 /**
- * The HTTP bridge: translates the four routes of the original system to the bus and holds no state. Every request ends
+ * The HTTP bridge: translates the routes of the original system, and ours, to the bus and holds no state. Every request ends
  * within seconds, also when NATS is away.
  */
 import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance, type FastifyReply } from "fastify";
@@ -8,6 +8,8 @@ import { decode } from "../bus/codec.ts";
 import { type Client, DEFAULT_LIST_LIMIT, type ListRequest, MAX_LIST_LIMIT } from "../client/client.ts";
 import type { Encoding } from "../job/encoding.ts";
 import { AsyncError, InvalidInputError, isAsyncError, type Reason } from "../job/errors.ts";
+import type { RetryPatch } from "../job/machine.ts";
+import { isRecord } from "../job/schema.ts";
 import { STATE_NAMES, type StateName } from "../job/state.ts";
 import { statusOf } from "./errors.ts";
 import { type Health, readiness } from "./readiness.ts";
@@ -93,6 +95,12 @@ function addRoutes(app: FastifyInstance, client: Client): void {
     return client.submit(body.value, { encoding: body.encoding, timeoutMs: SUBMIT_TIMEOUT_MS });
   });
   app.get<{ Params: { id: string } }>("/v1/job/:id", async ({ params }) => ({ Job: await client.get(params.id) }));
+  app.delete<{ Params: { id: string } }>("/v1/job/:id", async ({ params }) => ({
+    Job: await client.cancel(params.id),
+  }));
+  app.post<{ Params: { id: string }; Body: ParsedBody | undefined }>("/v1/job/:id/retry", async ({ params, body }) => ({
+    Job: await client.retry(params.id, parsePatch(body?.value)),
+  }));
   app.get<{ Querystring: Record<string, string> }>("/v1/job", async ({ query }) => listJobs(client, query));
   app.get("/v1/worker", async () => ({ Workers: await client.workers() }));
   app.get("/healthz", async () => ({ status: "ok" }));
@@ -101,6 +109,13 @@ function addRoutes(app: FastifyInstance, client: Client): void {
     if (!health.ready) unavailable(reply);
     return health;
   });
+}
+
+/** The optional body of a retry. */
+function parsePatch(value: unknown): RetryPatch {
+  if (value === undefined || value === null) return {};
+  if (!isRecord(value)) throw new AsyncError("invalid_request", "the body of a retry must be an object {data?, args?}");
+  return value; // the supervisor checks what is in it
 }
 
 /** `Next` is the cursor of the jobs that did not fit; pass it as `?cursor=`. */

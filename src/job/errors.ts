@@ -12,6 +12,9 @@ export type ErrorCode =
   | "unsupported_encoding"
   | "payload_too_large"
   | "job_not_found"
+  | "job_not_ended"
+  | "job_ended"
+  | "corrupt_state"
   // the bus
   | "not_connected"
   | "bus_timeout"

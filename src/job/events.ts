@@ -1,5 +1,5 @@
 import { toJsonValue } from "./plain.ts";
-import { currentFunction, type EndedJob, type Failure, type JobState, unreachable, type WaitReason } from "./state.ts";
+import { currentFunction, type EndedJob, type Failure, type JobState, unreachable } from "./state.ts";
 
 /**
  * What happens to a job, as told to the outside on `job.event.<id>.<type>`. Times are ISO 8601.
@@ -18,9 +18,12 @@ export type JobEventBody =
   | ({ type: "succeeded" } & AttemptRef)
   /** An attempt ended without a result and there will be another one, not before `due_at`. */
   | ({ type: "retrying"; error: Failure; due_at: string } & AttemptRef)
-  /** The job waits for a worker of its current function and asks again at `due_at`. */
-  | { type: "waiting"; waiting_for: WaitReason; function: string; index: number; due_at: string }
-  | { type: "completed"; result: unknown }
+  /** No worker of its current function has had room for a while: the job waits outside of memory until one has. */
+  | { type: "waiting"; waiting_for: "worker"; function: string; index: number }
+  /** Someone wants the job, which had failed or was cancelled, to go on at this function. */
+  | { type: "retried"; function: string; index: number }
+  /** `result_omitted` where the result is too large for an event; it is in the job. */
+  | { type: "completed"; result: unknown; result_omitted?: true }
   | { type: "failed"; error: Failure; function: string; index: number }
   | { type: "cancelled" };
 
@@ -40,6 +43,11 @@ export interface RejectedEvent {
   /** Its sequence in stream JOBS. */
   sequence: number;
   reason: string;
+}
+
+/** The same event small enough for any message. */
+export function withoutResult<E extends JobEvent | RejectedEvent>(event: E): E {
+  return event.type === "completed" ? { ...event, result: null, result_omitted: true } : event;
 }
 
 export function eventOf(state: JobState, at: number, body: JobEventBody): JobEvent {

@@ -2,13 +2,14 @@
  * The state machine of a job: every decision, no I/O, no clock, no randomness of its own.
  *
  * Invariants (ARCHITECTURE.md tells how the shell keeps its side of them):
- * M1  An ended job never changes again.
+ * M1  An ended job never changes again, unless it is retried by hand: then it lives on a new token.
  * M2  Only the live attempt has an effect: an outcome that names another function or attempt is ignored.
  * M3  A function is invoked only in the state that records the end of its predecessor.
  * M4  `failures` never exceeds `retry_limit`, `lost` never exceeds LOST_LIMIT: every job ends if attempts do.
  * M5  Effects are returned with the state that must be committed before any of them is done.
- * M6  A live job that is left alone has a time at which it goes on: an `invoke`, `sleep` or `park` is always
- *     among the effects of a transition that ends an attempt or a wait.
+ * M6  A live job that is left alone has something that makes it go on: an `invoke`, `sleep`, `park` or `enqueue` is
+ *     always among the effects of a transition that ends an attempt or a wait.
+ * M7  Taking a job over changes its state, if only its writer: the commit is the fence against the owner before.
  */
 import { backoffDelayMs } from "./backoff.ts";
 import type { Encoding } from "./encoding.ts";
@@ -47,12 +48,23 @@ export type Event =
   | ({ type: "failed"; error: Failure; retryable: boolean; retryAfterMs?: number; random: number } & Attempt)
   /** The worker of the attempt went silent. */
   | ({ type: "lost" } & Attempt)
-  /** No worker had room for the attempt for so long that the job had better wait until `retryAt`. */
-  | ({ type: "no_room"; retryAt: number } & Attempt)
+  /** No worker had room for the attempt for so long that the job had better wait outside of memory. */
+  | ({ type: "no_room" } & Attempt)
   /** The time of the last `sleep` has come. */
   | { type: "due" }
   /** The job's own deadline has passed. */
-  | { type: "expired" };
+  | { type: "expired" }
+  /** Someone wants it to end now. */
+  | { type: "cancelled" }
+  /** Someone wants a failed or cancelled job to go on at the function it had reached; with other `data` or `args`. */
+  | ({ type: "retried" } & RetryPatch);
+
+/** What may be changed when a job is retried by hand; what is absent stays. */
+export interface RetryPatch {
+  data?: unknown;
+  /** Of the function that is run next. */
+  args?: unknown;
+}
 
 export type Effect =
   /** Run the current attempt of the current function. */
@@ -61,6 +73,8 @@ export type Effect =
   | { type: "sleep"; until: number }
   /** The same, but for so long that the job leaves memory: timer number `token` is its next token. */
   | { type: "park"; until: number; token: number }
+  /** Wait outside of memory until a worker of the current function has room; the place there is token number `token`. */
+  | { type: "enqueue"; token: number }
   | { type: "tell"; event: JobEvent }
   /** The job has ended: its token can go. */
   | { type: "settle" };
@@ -122,7 +136,7 @@ function initialFields(origin: Origin, submission: Submission): Fields {
  * `now` is in ms since 1970.
  */
 export function reduce(state: JobState, event: Event, now: number): Transition {
-  if (isEnded(state)) return { state, effects: event.type === "resumed" ? endEffects(state) : [] };
+  if (isEnded(state)) return reduceEnded(state, event, now);
   if ("attempt" in event && !isLive(state, event)) return { state, effects: [] };
   switch (event.type) {
     case "resumed":
@@ -138,22 +152,57 @@ export function reduce(state: JobState, event: Event, now: number): Transition {
     case "lost":
       return lost(state, now);
     case "no_room":
-      return noRoom(state, event.retryAt, now);
+      return noRoom(state, now);
     case "expired":
       return pastDeadline(state, now) ? expired(state, now) : { state, effects: [] };
+    case "cancelled":
+      return end(state, { state: "cancelled", finished_at: now });
+    case "retried":
+      return { state, effects: [] };
     default:
       return unreachable(event);
   }
+}
+
+function reduceEnded(state: EndedJob, event: Event, now: number): Transition {
+  if (event.type === "retried" && canRetry(state)) return retried(state, event, now);
+  return { state, effects: event.type === "resumed" ? endEffects(state) : [] };
+}
+
+/** Whether a job that has ended can be retried by hand. */
+export function canRetry(state: EndedJob): boolean {
+  return state.state !== "completed" && state.functions.length > 0;
+}
+
+function retried(state: EndedJob, patch: RetryPatch, now: number): Transition {
+  const { state: _state, finished_at: _finishedAt, error: _jobError, ...fields } = { error: undefined, ...state };
+  const { failures: _failures, lost: _lost, error: _error, ...fn } = currentFunction(state);
+  const live: LiveJob = {
+    ...fields,
+    state: "pending",
+    token: state.token + 1,
+    attempt: nextAttempt(state),
+    retried_at: now,
+    ...(state.timeout_ms !== undefined && { deadline_at: now + state.timeout_ms }),
+    ...(patch.data !== undefined && { data: patch.data }),
+  };
+  const next = withFunction(live, { ...fn, ...(patch.args !== undefined && { args: patch.args }) });
+  const { function: name, index } = attemptRef(next);
+  return { state: next, effects: [tell(next, now, { type: "retried", function: name, index })] };
 }
 
 function isLive(state: LiveJob, { index, attempt }: Attempt): boolean {
   return index === state.current_function && attempt === state.attempt;
 }
 
+/** M7: always a new state, so that it is committed. */
 function resume(state: LiveJob, now: number): Transition {
-  // An attempt whose start is recorded may have run to its end unseen: the next one must not share its number.
-  const orphaned = currentFunction(state).retry_count === state.attempt;
-  return goOn(orphaned ? { ...state, attempt: state.attempt + 1 } : state, now);
+  return goOn({ ...state, attempt: nextAttempt(state) }, now);
+}
+
+/** An attempt whose start is recorded may have run to its end unseen: the next one must not share its number. */
+function nextAttempt(state: JobState): number {
+  return currentFunction(state).retry_count === state.attempt ? state.attempt + 1 : state.attempt;
 }
 
 function goOn(state: LiveJob, now: number): Transition {
@@ -230,17 +279,12 @@ function retry(state: LiveJob, error: Failure, due: number, now: number): Transi
   return { state: next, effects: [told, atTime(next, due, now)] };
 }
 
-function noRoom(state: LiveJob, retryAt: number, now: number): Transition {
-  const next = enter(state, { state: "waiting", waiting_for: "worker", due_at: retryAt });
+function noRoom(state: LiveJob, now: number): Transition {
+  const token = state.token + 1;
+  const next: LiveJob = { ...enter(state, { state: "waiting", waiting_for: "worker" }), token };
   const { function: name, index } = attemptRef(next);
-  const told = tell(next, now, {
-    type: "waiting",
-    waiting_for: "worker",
-    function: name,
-    index,
-    due_at: iso(retryAt),
-  });
-  return { state: next, effects: [told, atTime(next, retryAt, now)] };
+  const told = tell(next, now, { type: "waiting", waiting_for: "worker", function: name, index });
+  return { state: next, effects: [told, { type: "enqueue", token }] };
 }
 
 function pastDeadline(state: LiveJob, now: number): boolean {
@@ -268,11 +312,11 @@ function endEffects(state: EndedJob): Effect[] {
 
 /** The job in another phase: the fields of the old one do not linger. */
 function enter<P extends LivePhase | EndPhase>(state: LiveJob, phase: P): Fields & P {
-  const { state: _state, ...fields } = state;
-  if ("waiting_for" in fields) {
-    const { waiting_for: _waitingFor, due_at: _dueAt, ...rest } = fields;
-    return { ...rest, ...phase };
+  if (state.state === "waiting") {
+    const { state: _state, waiting_for: _waitingFor, due_at: _dueAt, ...fields } = { due_at: undefined, ...state };
+    return { ...fields, ...phase };
   }
+  const { state: _state, ...fields } = state;
   return { ...fields, ...phase };
 }
 

@@ -73,6 +73,7 @@ const REPORTED_BY_JOBS = new Set([
   "created_at",
   "started_at",
   "finished_at",
+  "retried_at",
   "due_at",
   "deadline_at",
   "waiting_for",

@@ -3,7 +3,7 @@
  * What users see is made from it by `view.ts`.
  */
 import type { Encoding } from "./encoding.ts";
-import type { FunctionSpec } from "./schema.ts";
+import { type FunctionSpec, isRecord } from "./schema.ts";
 
 /** Why a function, an attempt or a job failed. `code` is stable; `name` and `message` are the worker's own words. */
 export interface Failure {
@@ -25,7 +25,9 @@ export type FailureCode =
   /** an invocation, a result or the state of the job would be larger than the server's limit */
   | "payload_too_large"
   /** the submission could not be decoded or is not a valid job */
-  | "invalid_submission";
+  | "invalid_submission"
+  /** what was stored of the job could not be read any more */
+  | "corrupt_state";
 
 export interface FunctionState extends FunctionSpec {
   /** Executions begun, as far as is recorded: 1 after a first success. */
@@ -54,11 +56,13 @@ interface JobFields {
   created_at: number;
   scheduled_at: number;
   started_at?: number;
+  /** When it was last retried by hand. */
+  retried_at?: number;
   timeout_ms?: number;
   deadline_at?: number;
   /** Sequence of the submission in stream JOBS: tells its redelivery from another submission with the same id. */
   sequence: number;
-  /** Which token keeps the job alive: 0 is the submission, n the n-th timer. */
+  /** Which token keeps the job alive: 0 is the submission, n the n-th timer or place in a backlog. */
   token: number;
   /** Number of commits so far, and who made the last: together they tell one's own lost ack from a stranger's write. */
   version: number;
@@ -69,7 +73,8 @@ export type LivePhase =
   | { state: "scheduled" }
   | { state: "pending" }
   | { state: "running" }
-  | { state: "waiting"; waiting_for: WaitReason; due_at: number };
+  | { state: "waiting"; waiting_for: "backoff"; due_at: number }
+  | { state: "waiting"; waiting_for: "worker" };
 
 export type EndPhase =
   | { state: "completed"; finished_at: number }
@@ -97,6 +102,40 @@ export function isEnded(job: JobState): job is EndedJob {
   return job.state === "completed" || job.state === "failed" || job.state === "cancelled";
 }
 
+/** What makes a decoded value something else than the state of a job; undefined if nothing does. */
+export function stateProblem(value: unknown): string | undefined {
+  if (!isRecord(value)) return "value is no map";
+  for (const field of ["job_id", "name", "writer"]) {
+    if (typeof value[field] !== "string") return `${field} is no text`;
+  }
+  for (const field of COUNTS) {
+    if (!Number.isSafeInteger(value[field]) || (value[field] as number) < 0) return `${field} is no count`;
+  }
+  if (value.encoding !== "json" && value.encoding !== "msgpack") return "encoding is unknown";
+  if (!Array.isArray(value.functions) || !value.functions.every(isFunctionState))
+    return "functions are no list of them";
+  return phaseProblem(value, value.functions.length);
+}
+
+const COUNTS = ["current_function", "attempt", "created_at", "scheduled_at", "sequence", "token", "version"] as const;
+
+function isFunctionState(value: unknown): boolean {
+  return isRecord(value) && typeof value.name === "string" && Number.isSafeInteger(value.retry_count);
+}
+
+function phaseProblem(value: Record<string, unknown>, functions: number): string | undefined {
+  const { state } = value;
+  if (!STATE_NAMES.includes(state as StateName)) return "state is unknown";
+  const ended = state === "completed" || state === "failed" || state === "cancelled";
+  if (ended && !Number.isSafeInteger(value.finished_at)) return "finished_at is no time";
+  if (state === "failed" && !isRecord(value.error)) return "error is missing";
+  const sleeping = state === "waiting" && value.waiting_for === "backoff";
+  if (sleeping && !Number.isSafeInteger(value.due_at)) return "due_at is no time";
+  // Only a submission that was no valid job has no functions, and it has failed.
+  const inRange = (value.current_function as number) < functions || (functions === 0 && ended);
+  return inRange ? undefined : "current_function does not exist";
+}
+
 /** The function being run. */
 export function currentFunction(job: JobState): FunctionState {
   const fn = job.functions[job.current_function];
@@ -116,7 +155,7 @@ export function dueAt(job: LiveJob): number {
     case "scheduled":
       return job.scheduled_at;
     case "waiting":
-      return job.due_at;
+      return job.waiting_for === "backoff" ? job.due_at : 0;
     case "pending":
     case "running":
       return 0;

@@ -34,9 +34,11 @@ export interface JobView {
   scheduled_at: string;
   started_at?: string;
   finished_at?: string;
+  /** When it was last retried by hand. */
+  retried_at?: string;
   timeout_ms?: number;
   deadline_at?: string;
-  /** What a `waiting` job waits for, and when it is tried again at the latest. */
+  /** What a `waiting` job waits for, and when a backoff is over. */
   waiting_for?: WaitReason;
   due_at?: string;
   /** The result of the last function, when the job is `completed`. */
@@ -56,9 +58,11 @@ export function viewOf(state: JobState): JobView {
     created_at: iso(state.created_at),
     scheduled_at: iso(state.scheduled_at),
     ...(state.started_at !== undefined && { started_at: iso(state.started_at) }),
+    ...(state.retried_at !== undefined && { retried_at: iso(state.retried_at) }),
     ...(state.timeout_ms !== undefined && { timeout_ms: state.timeout_ms }),
     ...(state.deadline_at !== undefined && { deadline_at: iso(state.deadline_at) }),
-    ...(state.state === "waiting" && { waiting_for: state.waiting_for, due_at: iso(state.due_at) }),
+    ...(state.state === "waiting" && { waiting_for: state.waiting_for }),
+    ...("due_at" in state && { due_at: iso(state.due_at) }),
     ...(isEnded(state) && { finished_at: iso(state.finished_at) }),
     ...(state.state === "completed" && { result: toJsonValue(state.functions.at(-1)?.result ?? null, state.encoding) }),
     ...(state.state === "failed" && { error: state.error }),

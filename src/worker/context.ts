@@ -12,7 +12,10 @@ export interface Context<Args = unknown, Data = unknown> {
   readonly attempt: number;
   /** Results of the job's functions before this one, in order. */
   readonly results: readonly unknown[];
-  /** Fires when the attempt is given up: its timeout has passed, or the worker's grace period is over. */
+  /**
+   * Fires when the attempt is given up: its job was cancelled, its timeout has passed, it goes on elsewhere, or the
+   * worker's grace period is over.
+   */
   readonly signal: AbortSignal;
   /** When the attempt is given up, by this machine's clock; undefined if never. */
   readonly deadline: Date | undefined;

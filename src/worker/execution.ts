@@ -2,7 +2,7 @@
  * One attempt inside a worker: the handler's context, and the replies to the supervisor.
  *
  * E1  At most one final reply is sent, and no heartbeat after it.
- * E2  When the attempt is given up, its signal fires and its outcome is not sent: nobody waits for it.
+ * E2  When the attempt is given up, here or by its supervisor, its signal fires and its outcome is not sent.
  */
 import type { Msg } from "nats";
 import type { Logger } from "pino";
@@ -57,6 +57,11 @@ export class Execution implements Context {
     this.deadline = new Date(Date.now() + timeoutMs);
     const onTimeout = () => this.#giveUp(new Error(`the attempt took longer than ${timeoutMs} ms`));
     this.#timeout = setTimeout(onTimeout, Math.min(timeoutMs, 2 ** 31 - 1));
+  }
+
+  /** Names the attempt on the bus. */
+  get reply(): string {
+    return this.#message.reply ?? "";
   }
 
   get signal(): AbortSignal {
@@ -124,7 +129,13 @@ export class Execution implements Context {
     this.#giveUp(new Error("the worker is closing"));
   }
 
+  /** Nobody waits for its outcome any more. */
+  stop(): void {
+    this.#giveUp(new Error("the attempt was given up: its job was cancelled, has timed out, or goes on elsewhere"));
+  }
+
   #giveUp(reason: Error): void {
+    if (this.#ended) return;
     this.#end();
     this.#abort ??= new AbortController();
     this.#abort.abort(reason);

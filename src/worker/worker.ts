@@ -8,7 +8,8 @@
  * W2  It is back in the queue groups before the reply that makes room is sent: the supervisor that gets the reply can
  *     send the next invocation at once.
  * W3  Every attempt in execution sends a heartbeat each `heartbeatMs`.
- * W4  Closing loses nothing: what is in execution may end within the grace period, what does not is given back.
+ * W4  An attempt that nobody waits for any more is told to stop.
+ * W5  Closing loses nothing: what is in execution may end within the grace period, what does not is given back.
  */
 import { hostname } from "node:os";
 import type { Msg, Subscription } from "nats";
@@ -18,7 +19,7 @@ import { Bus, type BusOptions } from "../bus/connection.ts";
 import type { Invocation } from "../bus/invocation.ts";
 import { leave } from "../bus/leave.ts";
 import { Service, type ServiceEndpoint } from "../bus/service.ts";
-import { functionSubject, ROOM, WORKER_QUEUE } from "../bus/subjects.ts";
+import { functionSubject, ROOM, STOP, WORKER_QUEUE } from "../bus/subjects.ts";
 import { AsyncError, messageOf } from "../job/errors.ts";
 import { functionNameProblem } from "../job/names.ts";
 import { isRecord } from "../job/schema.ts";
@@ -72,7 +73,8 @@ interface Served {
 export class Worker {
   readonly #options: WorkerOptions;
   readonly #functions = new Map<string, Served>();
-  readonly #running = new Set<Execution>();
+  /** By the reply subject of the invocation, which names an attempt. */
+  readonly #running = new Map<string, Execution>();
   #phase: Phase = "new";
   #bus: Bus | undefined;
   #service: Service | undefined;
@@ -166,6 +168,7 @@ export class Worker {
     });
     this.#heartbeats = setInterval(() => this.#beat(), heartbeatMs);
     this.#stopReconnected = bus.onReconnected(() => this.#announce());
+    bus.nc.subscribe(STOP, { callback: (_, message) => this.#onStop(message.data) });
     this.#join();
     this.#announce();
     await bus.flush();
@@ -183,7 +186,7 @@ export class Worker {
     await this.#leave();
     if (!(await this.#whenIdle(graceMs))) {
       this.#log.warn({ attempts: this.#running.size }, "the grace period is over; giving back what still runs");
-      for (const execution of this.#running) execution.giveBack();
+      for (const execution of this.#running.values()) execution.giveBack();
     }
     this.#phase = "closed";
     clearInterval(this.#heartbeats);
@@ -237,7 +240,7 @@ export class Worker {
   async #execute(name: string, { handler, endpoint }: Served, execution: Execution): Promise<void> {
     const about = { fn: name, jobId: execution.jobId, attempt: execution.attempt };
     this.#log.debug(about, "executing");
-    this.#running.add(execution);
+    this.#running.set(execution.reply, execution);
     if (this.#running.size >= this.#concurrency) this.#settleAtEndOfTurn();
     const failed = await execution.run(handler, () => this.#ended(execution));
     const error = failed && messageOf(failed.error);
@@ -248,7 +251,7 @@ export class Worker {
 
   /** Called before the reply goes out (W2). */
   #ended(execution: Execution): void {
-    this.#running.delete(execution);
+    this.#running.delete(execution.reply);
     clearTimeout(this.#leaving);
     this.#leaving = undefined;
     if (this.#phase === "serving" && this.#subscriptions.length === 0) {
@@ -301,7 +304,17 @@ export class Worker {
 
   #beat(): void {
     if (!this.#bus?.connected) return;
-    for (const execution of this.#running) execution.sendHeartbeat();
+    for (const execution of this.#running.values()) execution.sendHeartbeat();
+  }
+
+  /** W4. Anyone may publish on the subject, but nobody knows the reply subjects of others. */
+  #onStop(data: Uint8Array): void {
+    try {
+      const body: unknown = JSON.parse(Buffer.from(data).toString());
+      if (isRecord(body) && typeof body.reply === "string") this.#running.get(body.reply)?.stop();
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error;
+    }
   }
 
   /** Whether nothing runs any more, at the latest after `graceMs`. */

@@ -260,14 +260,12 @@ function collectWakes(on: Bus): { wakes: { subject: string; number: number }[]; 
   return { wakes, stop: () => puller.stop() };
 }
 
-test("[T1] a timer fires into the wake subject; a new one replaces the old; a cancelled one never fires", async () => {
+test("[T1] a timer fires into the wake subject; a new one replaces the old", async () => {
   const timers = new Timers(bus);
   const { wakes, stop } = collectWakes(bus);
   await timers.schedule("fires", Date.now() + 300, 1);
   await timers.schedule("replaced", Date.now() + 300, 1);
   await timers.schedule("replaced", Date.now() + 900, 2);
-  await timers.schedule("cancelled", Date.now() + 300, 1);
-  await timers.cancel("cancelled");
   await eventually("both have fired", () => wakes.length >= 2);
   await delay(600);
   assert.equal(wakes, [

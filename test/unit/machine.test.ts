@@ -2,7 +2,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { createFailedJob, createJob, LOST_LIMIT, placeSleep, reduce, type Transition } from "../../src/job/machine.ts";
 import { parseSubmission } from "../../src/job/schema.ts";
-import type { Failure, JobState } from "../../src/job/state.ts";
+import { type Failure, isEnded, type JobState, type LiveJob } from "../../src/job/state.ts";
 import {
   attemptOf,
   BOOM,
@@ -217,7 +217,7 @@ test("the start of a second attempt keeps the first start times", () => {
 test("a failure with executions left waits for the backoff (M6)", () => {
   const { state, effects } = reduce(retryingJob(), failedWith(retryingJob()), NOW + 10);
   assert.is(state.state === "waiting" && state.waiting_for, "backoff");
-  assert.is(state.state === "waiting" && state.due_at, NOW + 1_010);
+  assert.is("due_at" in state && state.due_at, NOW + 1_010);
   assert.is(state.attempt, 2);
   assert.equal(state.functions[0], { name: "a", retry_options: FIXED(3), retry_count: 1, failures: 1, error: BOOM });
   assert.equal(effects, [
@@ -257,7 +257,7 @@ test("retry_options without a retry_limit mean one execution", () => {
 
 test("retry_after_ms overrides the backoff", () => {
   const { state, effects } = reduce(retryingJob(), failedWith(retryingJob(), { retryAfterMs: 77 }), NOW);
-  assert.is(state.state === "waiting" && state.due_at, NOW + 77);
+  assert.is("due_at" in state && state.due_at, NOW + 77);
   assert.equal(steps(effects), [{ type: "sleep", until: NOW + 77 }]);
 });
 
@@ -342,21 +342,74 @@ test("an attempt that is lost when the deadline has passed is not run again", ()
 
 // --- no room
 
-test("a job without room waits for a worker, counts no attempt and asks again (M6)", () => {
+test("a job without room waits for a worker under its next token, and counts no attempt (M6)", () => {
   const job = newJob(submissionOf("a"));
-  const { state, effects } = reduce(job, { type: "no_room", ...attemptOf(job), retryAt: NOW + 60_000 }, NOW);
+  const { state, effects } = reduce(job, { type: "no_room", ...attemptOf(job) }, NOW);
   assert.is(state.state === "waiting" && state.waiting_for, "worker");
-  assert.is(state.state === "waiting" && state.due_at, NOW + 60_000);
+  assert.is(state.token, job.token + 1);
   assert.is(state.attempt, 1);
   assert.is(state.functions[0]?.retry_count, 0);
   assert.equal(told(effects), ["waiting"]);
-  assert.equal(steps(effects), [{ type: "sleep", until: NOW + 60_000 }]);
+  assert.equal(steps(effects), [{ type: "enqueue", token: job.token + 1 }]);
 });
 
-test("a job without room waits no longer than its deadline", () => {
-  const job = newJob({ ...submissionOf("a"), timeout_ms: 100 });
-  const { effects } = reduce(job, { type: "no_room", ...attemptOf(job), retryAt: NOW + 60_000 }, NOW);
-  assert.equal(steps(effects), [{ type: "sleep", until: NOW + 100 }]);
+test("a job that waited for a worker is invoked when it is taken over (M6)", () => {
+  const job = newJob(submissionOf("a"));
+  const { state } = reduce(job, { type: "no_room", ...attemptOf(job) }, NOW);
+  assert.equal(steps(reduce(state, { type: "resumed" }, NOW + 1).effects), [{ type: "invoke" }]);
+});
+
+// --- by hand
+
+test("a live job can be cancelled in any state, and what was live of it has no effect any more (M1, M2)", () => {
+  const job = newJob(submissionOf("a"));
+  const waiting = reduce(retryingJob(), failedWith(retryingJob()), NOW).state as LiveJob;
+  const started = reduce(job, { type: "started", ...attemptOf(job) }, NOW).state as LiveJob;
+  for (const live of [job, waiting, started]) {
+    const { state, effects } = reduce(live, { type: "cancelled" }, NOW + 5);
+    assert.is(state.state, "cancelled");
+    assert.is(isEnded(state) && state.finished_at, NOW + 5);
+    assert.not.ok("due_at" in state);
+    assert.equal(told(effects), ["cancelled"]);
+    assert.equal(steps(effects), [{ type: "settle" }]);
+    assert.is(reduce(state, { type: "succeeded", ...attemptOf(live), result: 1 }, NOW + 6).state, state);
+  }
+});
+
+test("a failed job that is retried goes on at the function that failed, with all its executions and the next token", () => {
+  const job = newJob({ ...submissionOf("a", "b"), timeout_ms: 1_000 });
+  const second = reduce(job, { type: "succeeded", ...attemptOf(job), result: "kept" }, NOW).state as LiveJob;
+  const failed = reduce(second, failedWith(second), NOW).state;
+  assert.is(failed.state, "failed");
+  const { state, effects } = reduce(deepFreeze(failed), { type: "retried" }, NOW + 5_000);
+  assert.is(state.state, "pending");
+  assert.is(state.current_function, 1);
+  assert.is(state.attempt, 2);
+  assert.is(state.token, failed.token + 1);
+  assert.is(state.deadline_at, NOW + 6_000);
+  assert.is(state.functions[0]?.result, "kept");
+  assert.equal(state.functions[1], { name: "b", retry_count: 1 });
+  assert.not.ok("error" in state || "finished_at" in state);
+  assert.equal(told(effects), ["retried"]);
+  const again = reduce(state, { type: "succeeded", index: 1, attempt: 2, result: "late" }, NOW + 5_001).state;
+  assert.is(again.state, "completed");
+  assert.is(again.functions[1]?.retry_count, 2);
+});
+
+test("a retry can bring other data and other args for the function that is run next", () => {
+  const job = newJob({ name: "test", data: 1, functions: [{ name: "a", args: 1 }] });
+  const cancelled = reduce(job, { type: "cancelled" }, NOW).state;
+  const { state } = reduce(cancelled, { type: "retried", data: { new: true }, args: null }, NOW);
+  assert.equal(state.data, { new: true });
+  assert.is(state.functions[0]?.args, null);
+  assert.is(state.attempt, 1, "nothing had begun");
+});
+
+test("neither a completed job, nor a live one, nor one that never was valid can be retried (M1)", () => {
+  const job = newJob(submissionOf("a"));
+  const completed = reduce(job, { type: "succeeded", ...attemptOf(job), result: 1 }, NOW).state;
+  const invalid = createFailedJob(BOOM, "", ORIGIN, NOW).state;
+  for (const state of [job, completed, invalid]) assert.is(reduce(state, { type: "retried" }, NOW).state, state);
 });
 
 // --- due, resumed, expired
@@ -377,7 +430,7 @@ test("a scheduled job that is due is invoked", () => {
 test("a job that is resumed before its attempt was recorded as begun keeps the attempt's number", () => {
   const job = newJob(submissionOf("a"));
   const { state, effects } = reduce(job, { type: "resumed" }, NOW + 1);
-  assert.is(state, job);
+  assert.equal(state, job);
   assert.equal(effects, [{ type: "invoke" }]);
 });
 
@@ -394,7 +447,8 @@ test("an orphaned attempt whose start is recorded is followed by one with a new 
 test("a job that is resumed while it waits goes on waiting for the same attempt", () => {
   const { state } = reduce(retryingJob(), failedWith(retryingJob()), NOW);
   const resumed = reduce(state, { type: "resumed" }, NOW + 10);
-  assert.is(resumed.state, state);
+  assert.is.not(resumed.state, state, "it is committed all the same: that is the fence (M7)");
+  assert.equal(resumed.state, state);
   assert.equal(resumed.effects, [{ type: "sleep", until: NOW + 1_000 }]);
 });
 
@@ -437,7 +491,7 @@ test("outcomes of another attempt or another function change nothing (M2)", () =
       { type: "succeeded", result: 2, ...ref },
       { type: "failed", error: BOOM, retryable: false, random: 0, ...ref },
       { type: "lost", ...ref },
-      { type: "no_room", retryAt: NOW + 1, ...ref },
+      { type: "no_room", ...ref },
     ] as const) {
       const { state, effects } = reduce(job, outcome, NOW);
       assert.is(state, job);
@@ -459,7 +513,7 @@ for (const make of [completed, failed, cancelled]) {
       { type: "succeeded", result: 2, ...ref },
       { type: "failed", error: BOOM, retryable: true, random: 0, ...ref },
       { type: "lost", ...ref },
-      { type: "no_room", retryAt: NOW + 1, ...ref },
+      { type: "no_room", ...ref },
       { type: "due" },
       { type: "expired" },
     ] as const) {

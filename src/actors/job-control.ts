@@ -1,0 +1,193 @@
+/**
+ * What people do to jobs by hand: cancel, retry. Any supervisor can do it to any job, its own or another's, because it is
+ * a compare-and-set of the state like any other; the actor that has the job hears of it, or finds out when it writes.
+ *
+ * K1  A cancelled job is settled (its end recorded, its token released) by whoever holds its token. What is done here
+ *     besides is to be quick: it may all be lost.
+ * K2  A retry makes the job's next token before the state that needs it: a timer that gives the commit time. If that
+ *     comes too late, whoever gets the wake uses the token up (V5 of the supervisor), and the commit fails.
+ */
+import type { Bus } from "../bus/connection.ts";
+import type { EventLog } from "../bus/event-log.ts";
+import type { JobList } from "../bus/job-list.ts";
+import type { JobStore } from "../bus/job-store.ts";
+import { changedSubject, submitSubject } from "../bus/subjects.ts";
+import type { Tokens } from "../bus/tokens.ts";
+import { JOBS } from "../bus/topology.ts";
+import { AsyncError, isAsyncError } from "../job/errors.ts";
+import { endEvent } from "../job/events.ts";
+import { canRetry, type Event, type RetryPatch, reduce } from "../job/machine.ts";
+import { requireJobId, sequenceOf } from "../job/names.ts";
+import { type EndedJob, isEnded, type JobState, withoutPayloads } from "../job/state.ts";
+import type { Lifecycle } from "./lifecycle.ts";
+import { pause } from "./retrying.ts";
+import { readSubmission } from "./submission.ts";
+
+export interface JobControlContext {
+  bus: Bus;
+  store: JobStore;
+  tokens: Tokens;
+  eventLog: EventLog;
+  list: JobList;
+  lifecycle: Lifecycle;
+  writer: string;
+}
+
+/** The requester has given up by then. */
+const TRIES = 5;
+/** For the commit of a retry; the wake comes at once when it is through. */
+const COMMIT_TIME_MS = 5_000;
+/** A second retry within this time is taken for a repetition of the first. */
+const REPETITION_MS = 5_000;
+
+/** What to do with a job as it is found; a refusal is thrown. */
+type Decision = "change" | "leave";
+
+interface Found {
+  state: JobState;
+  /** 0 if only the submission is there. */
+  revision: number;
+}
+
+export class JobControl {
+  readonly #context: JobControlContext;
+
+  constructor(context: JobControlContext) {
+    this.#context = context;
+  }
+
+  /**
+   * The job as it is stored, or as it will be when a supervisor has room for its submission.
+   *
+   * @throws AsyncError `invalid_job_id`, `job_not_found`, `corrupt_state`, or what the bus throws
+   */
+  async find(jobId: string): Promise<Found> {
+    requireJobId(jobId);
+    // It may be claimed between the two looks, so there is a third one.
+    const found = (await this.#stored(jobId)) ?? (await this.#submitted(jobId)) ?? (await this.#stored(jobId));
+    if (found) return found;
+    throw new AsyncError("job_not_found", `there is no job ${jobId}, or it ended so long ago that it was removed`);
+  }
+
+  /**
+   * Ends a job now. One that is cancelled already stays so; what runs of it is told to stop.
+   *
+   * @throws AsyncError `job_ended`, what {@link find} throws, or `bus_timeout` if it is not known whether it is cancelled
+   */
+  async cancel(jobId: string): Promise<JobState> {
+    const { bus, lifecycle, eventLog } = this.#context;
+    const change = await this.#change(jobId, { type: "cancelled" }, (found) => {
+      if (found.state === "cancelled") return "leave";
+      if (isEnded(found)) throw new AsyncError("job_ended", `job ${jobId} has ended: it is ${found.state}`);
+      return "change";
+    });
+    if (!change.changed || change.state.state !== "cancelled") return change.state;
+    bus.nc.publish(changedSubject(jobId));
+    const event = endEvent(change.state);
+    lifecycle.emit("job", event);
+    try {
+      await eventLog.record(event);
+      if (change.before === 0) await this.#dropSubmission(change.state.sequence);
+    } catch (error) {
+      if (!isAsyncError(error)) throw error; // K1
+      lifecycle.emit("trouble", { what: "a cancelled job is left to be settled by its owner", jobId, error });
+    }
+    return change.state;
+  }
+
+  /**
+   * Lets a failed or cancelled job go on at the function it had reached, with all its executions to be had again.
+   *
+   * @throws AsyncError `job_not_ended`, `job_ended` (it is completed, or was no valid job), `payload_too_large`, what
+   * {@link find} throws, or `bus_timeout` if it is not known whether it is retried
+   */
+  async retry(jobId: string, patch: RetryPatch): Promise<JobState> {
+    const { tokens, lifecycle } = this.#context;
+    const change = await this.#change(jobId, { type: "retried", ...patch }, async (found): Promise<Decision> => {
+      if (!isEnded(found)) {
+        // The same request again: its first answer was lost.
+        if (Date.now() - (found.retried_at ?? 0) < REPETITION_MS) return "leave";
+        throw new AsyncError("job_not_ended", `job ${jobId} is ${found.state}; cancel it first`);
+      }
+      if (!canRetry(found)) throw cannotRetry(found);
+      await tokens.timers.schedule(jobId, Date.now() + COMMIT_TIME_MS, found.token + 1); // K2
+      return "change";
+    });
+    if (!change.changed) return change.state;
+    try {
+      await tokens.timers.hurry(jobId, change.state.token);
+    } catch (error) {
+      if (!isAsyncError(error)) throw error;
+      lifecycle.emit("trouble", { what: "a retried job waits for its timer", jobId, error });
+    }
+    return change.state;
+  }
+
+  /** Commits what the machine makes of the event, if `decide` agrees with what is stored. */
+  async #change(
+    jobId: string,
+    event: Event,
+    decide: (state: JobState) => Decision | Promise<Decision>,
+  ): Promise<{ state: JobState; changed: boolean; before: number }> {
+    const { store, bus, writer, lifecycle } = this.#context;
+    for (let tries = 0; tries < TRIES; tries++) {
+      const { state, revision } = await this.find(jobId);
+      // The answer to an earlier try may have been lost.
+      if (tries > 0 && state.writer === writer && stateFollows(event, state))
+        return { state, changed: true, before: revision };
+      if ((await decide(state)) === "leave") return { state, changed: false, before: revision };
+      const next = reduce(state, event, Date.now());
+      let stamped: JobState = { ...next.state, version: state.version + 1, writer };
+      let outcome = await store.commit(stamped, revision);
+      if (outcome.type === "refused" && isEnded(stamped)) {
+        // Its end makes it a few bytes longer, and it must be possible to end any job.
+        stamped = withoutPayloads(stamped);
+        outcome = await store.commit(stamped, revision);
+      }
+      if (outcome.type === "refused") throw outcome.cause;
+      if (outcome.type === "stored") {
+        for (const effect of next.effects) {
+          if (effect.type === "tell" && !isEnded(stamped)) lifecycle.emit("job", effect.event);
+        }
+        return { state: stamped, changed: true, before: revision };
+      }
+      if (outcome.type === "unknown") await pause(bus, tries);
+    }
+    throw new AsyncError("bus_timeout", `job ${jobId} could not be changed in time: look what became of it, try again`);
+  }
+
+  async #stored(jobId: string): Promise<Found | undefined> {
+    const stored = await this.#context.store.get(jobId);
+    if (stored?.problem !== undefined) {
+      throw new AsyncError(
+        "corrupt_state",
+        `what is stored of job ${jobId} is none of ours: ${stored.problem}; \`async doctor\` says more`,
+      );
+    }
+    return stored?.state && { state: stored.state, revision: stored.revision };
+  }
+
+  async #submitted(jobId: string): Promise<Found | undefined> {
+    const sequence = sequenceOf(jobId);
+    const submission = await this.#context.list.submission(sequence ?? submitSubject(jobId));
+    const read = submission && readSubmission(submission);
+    if (read?.type !== "job" || read.jobId !== jobId) return undefined;
+    return { state: read.first(Date.now()).state, revision: 0 };
+  }
+
+  /** The submission of a job that was cancelled before anybody took it. */
+  async #dropSubmission(sequence: number): Promise<void> {
+    const query = JSON.stringify({ seq: sequence, no_erase: true });
+    await this.#context.bus.mux.request(`$JS.API.STREAM.MSG.DELETE.${JOBS}`, query, 2_000);
+  }
+}
+
+/** Whether a state that we have written is what the event makes. */
+function stateFollows(event: Event, state: JobState): boolean {
+  return event.type === "cancelled" ? state.state === "cancelled" : !isEnded(state);
+}
+
+function cannotRetry(state: EndedJob): AsyncError {
+  const why = state.state === "completed" ? "it is completed" : "it never was a valid job; submit it anew";
+  return new AsyncError("job_ended", `job ${state.job_id} cannot be retried: ${why}`);
+}

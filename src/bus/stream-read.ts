@@ -1,0 +1,102 @@
+/**
+ * Reads messages of streams directly (`$JS.API.DIRECT.GET`), without a consumer. Where there are replicas any of them
+ * may answer, and it may lag behind: what is decided on such a read must be checked when it is written.
+ */
+import type { Msg } from "nats";
+import { AsyncError, isAsyncError } from "../job/errors.ts";
+import type { Bus } from "./connection.ts";
+
+export interface StoredMessage {
+  subject: string;
+  sequence: number;
+  data: Uint8Array;
+  /** When the server stored it, ms since 1970. */
+  storedAt: number;
+}
+
+export interface StoredBatch {
+  messages: StoredMessage[];
+  /** How many more there are after these. */
+  pending: number;
+}
+
+const TIMEOUT_MS = 2_000;
+const NOT_FOUND = 404;
+const END_OF_BATCH = 204;
+
+/** The newest message on a subject. @throws AsyncError of the bus */
+export async function readLast(
+  bus: Bus,
+  stream: string,
+  subject: string,
+  timeoutMs = TIMEOUT_MS,
+): Promise<StoredMessage | undefined> {
+  return messageFrom(stream, await ask(bus, stream, `.${subject}`, "", timeoutMs));
+}
+
+/** The message with a sequence. @throws AsyncError of the bus */
+export async function readAt(bus: Bus, stream: string, sequence: number): Promise<StoredMessage | undefined> {
+  return messageFrom(stream, await ask(bus, stream, "", JSON.stringify({ seq: sequence }), TIMEOUT_MS));
+}
+
+/** At most `batch` messages from sequence `from` on whose subjects fit `filter`. @throws AsyncError of the bus */
+export function readBatch(
+  bus: Bus,
+  stream: string,
+  { filter, from, batch }: { filter: string; from: number; batch: number },
+): Promise<StoredBatch> {
+  const query = JSON.stringify({ seq: Math.max(1, from), batch, next_by_subj: filter });
+  return new Promise((resolve, reject) => {
+    const messages: StoredMessage[] = [];
+    let pending = 0;
+    const onReply = (message: Msg) => {
+      const code = message.headers?.code ?? 0;
+      if (code === NOT_FOUND || code === END_OF_BATCH) {
+        resolve({ messages, pending });
+        return true;
+      }
+      if (code !== 0) {
+        reject(unreadable(stream, `${code} ${message.headers?.description ?? ""}`));
+        return true;
+      }
+      messages.push(storedFrom(message));
+      pending = Number(message.headers?.get("Nats-Num-Pending") || 0);
+      return false;
+    };
+    const onTimeout = () => reject(new AsyncError("bus_timeout", `stream ${stream} did not answer in time`));
+    try {
+      bus.mux.open(`$JS.API.DIRECT.GET.${stream}`, query, TIMEOUT_MS, { onReply, onTimeout });
+    } catch (error) {
+      reject(error);
+    }
+  });
+}
+
+async function ask(bus: Bus, stream: string, suffix: string, query: string, timeoutMs: number): Promise<Msg> {
+  try {
+    return await bus.mux.request(`$JS.API.DIRECT.GET.${stream}${suffix}`, query, timeoutMs);
+  } catch (error) {
+    if (!isAsyncError(error, "no_responders")) throw error;
+    throw unreadable(stream, "no leader, or not made yet", error);
+  }
+}
+
+function messageFrom(stream: string, message: Msg): StoredMessage | undefined {
+  const code = message.headers?.code ?? 0;
+  if (code === NOT_FOUND) return undefined;
+  if (code !== 0) throw unreadable(stream, `${code} ${message.headers?.description ?? ""}`);
+  return storedFrom(message);
+}
+
+function storedFrom({ headers, data }: Msg): StoredMessage {
+  return {
+    subject: headers?.get("Nats-Subject") ?? "",
+    sequence: Number(headers?.get("Nats-Sequence")),
+    data,
+    storedAt: Date.parse(headers?.get("Nats-Time-Stamp") ?? ""),
+  };
+}
+
+function unreadable(stream: string, why: string, cause?: unknown): AsyncError {
+  return new AsyncError("jetstream_unavailable", `stream ${stream} cannot be read right now: ${why}`, { cause });
+}

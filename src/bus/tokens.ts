@@ -1,0 +1,58 @@
+/**
+ * The durable tokens of jobs that are not in memory: what a live state says, as messages. Number 0 is the submission,
+ * which exists already; any other is a timer or a place in a backlog, which turn into a wake.
+ */
+import { currentFunction, dueAt, type JobState, type LiveJob } from "../job/state.ts";
+import { Backlog } from "./backlog.ts";
+import type { Bus } from "./connection.ts";
+import { readAt, readLast } from "./stream-read.ts";
+import { timerSubject, waitSubject, wakeSubject } from "./subjects.ts";
+import { Timers, timerNumberOf } from "./timers.ts";
+import { JOBS, TIMERS } from "./topology.ts";
+
+export class Tokens {
+  readonly backlog: Backlog;
+  readonly timers: Timers;
+  readonly #bus: Bus;
+
+  constructor(bus: Bus) {
+    this.#bus = bus;
+    this.backlog = new Backlog(bus);
+    this.timers = new Timers(bus);
+  }
+
+  /**
+   * Makes the token of a job that leaves memory, or has left it. Repeating it within two minutes changes nothing.
+   *
+   * @throws AsyncError of the bus: the outcome is unknown, repeat it
+   */
+  async place(job: LiveJob): Promise<void> {
+    const { job_id: id, token, deadline_at: deadline } = job;
+    if (job.state !== "waiting" || job.waiting_for !== "worker") {
+      const due = dueAt(job);
+      await this.timers.schedule(id, Math.min(due, deadline ?? due), token);
+      return;
+    }
+    // Whichever turns into a wake first takes the job along; the other one finds it gone on, or past its deadline.
+    if (deadline !== undefined) await this.timers.schedule(id, deadline, token);
+    await this.backlog.put(currentFunction(job).name, id, token);
+  }
+
+  /** Whether the token that the state names is there, waiting or in the hands of a supervisor. @throws AsyncError of the bus */
+  async exists(job: LiveJob): Promise<boolean> {
+    const { job_id: id, token, sequence } = job;
+    if (token === 0) return (await readAt(this.#bus, JOBS, sequence)) !== undefined;
+    // In the order in which one turns into the other, so that it is not missed while it does.
+    const subjects = [waitSubject(currentFunction(job).name, id), timerSubject(id), wakeSubject(id)];
+    for (const subject of subjects) {
+      const message = await readLast(this.#bus, TIMERS, subject);
+      if (message && timerNumberOf(message.data) >= token) return true;
+    }
+    return false;
+  }
+}
+
+/** A state that is the same but for its token, which is the next one. */
+export function withNextToken<S extends JobState>(state: S): S {
+  return { ...state, token: state.token + 1 };
+}
