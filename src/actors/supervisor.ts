@@ -34,8 +34,8 @@ import {
 } from "../bus/topology.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import { isEndEvent, type RejectedEvent } from "../job/events.ts";
-import { createFailedJob, placeSleep, reduce, type Transition } from "../job/machine.ts";
-import { currentFunction, type EndedJob, type Failure, isEnded, type JobState } from "../job/state.ts";
+import { placeSleep, reduce, type Transition } from "../job/machine.ts";
+import { currentFunction, type EndedJob, isEnded, type JobState } from "../job/state.ts";
 import { BacklogFeeder } from "./backlog-feeder.ts";
 import { Dispatcher, type DispatcherOptions } from "./dispatcher.ts";
 import { type ActorContext, JobActor } from "./job-actor.ts";
@@ -45,6 +45,7 @@ import { createLifecycle, type Lifecycle } from "./lifecycle.ts";
 import { RequestApi } from "./request-api.ts";
 import { pause, untilDone } from "./retrying.ts";
 import { jobIdOfWake, oversizedJob, readSubmission } from "./submission.ts";
+import { corruptJob, sweep } from "./sweep.ts";
 
 export interface SupervisorOptions extends DispatcherOptions {
   topology?: TopologyOptions;
@@ -54,10 +55,16 @@ export interface SupervisorOptions extends DispatcherOptions {
   parkAfterMs?: number;
   /** How long an ended job is kept. Default 7 days. */
   retentionMs?: number;
+  /** How often it looks for jobs that nothing would ever bring back, besides soon after its start. Default 30 min. */
+  sweepMs?: number;
 }
 
 /** How often it is looked whether memory is full. */
 const RELIEVE_MS = 500;
+/** Soon after the start, when what was left behind by others has been delivered. */
+const FIRST_SWEEP_MS = 5_000;
+/** Between two pages of a sweep: so it takes a few percent of a core at most while it lasts. */
+const SWEEP_PAUSE_MS = 100;
 
 /** A message that stands for a job: a submission, which can make it (`first`), or the wake of a parked one. */
 interface Arrival {
@@ -87,6 +94,8 @@ export class Supervisor {
   readonly #timers: NodeJS.Timeout[];
   readonly #stops: (() => void)[];
   readonly #ackWaitMs: number;
+  readonly #sweepMs: number;
+  #nextSweep: NodeJS.Timeout | undefined;
   #extendedAt = performance.now();
   #stopped = false;
 
@@ -94,6 +103,7 @@ export class Supervisor {
     this.#bus = bus;
     this.topology = topology;
     this.#ackWaitMs = topology.ackWaitMs;
+    this.#sweepMs = options.sweepMs ?? 30 * 60_000;
     this.#maxLiveJobs = options.maxLiveJobs ?? 10_000;
     const retention = options.retentionMs === undefined ? {} : { retentionMs: options.retentionMs };
     this.store = new JobStore(bus, { replicas: topology.replicas, ...retention });
@@ -147,6 +157,7 @@ export class Supervisor {
       }, RELIEVE_MS),
     ];
     void this.#feeder.look();
+    this.#planSweep(FIRST_SWEEP_MS);
   }
 
   /**
@@ -183,6 +194,7 @@ export class Supervisor {
     } while (this.liveJobs > 0 && performance.now() < end);
     for (const actor of [...this.#actors.values()]) actor.handOver();
     for (const timer of this.#timers) clearInterval(timer);
+    clearTimeout(this.#nextSweep);
     for (const stop of this.#stops) stop();
     this.#feeder.close();
     this.#dispatcher.close();
@@ -272,7 +284,7 @@ export class Supervisor {
       if (mayExist) {
         const stored = await this.#read(jobId);
         if (stored?.problem !== undefined) {
-          if (await this.#replaceCorrupt(stored, arrival)) return;
+          if (await this.#replaceCorrupt(stored.revision, stored.problem, arrival)) return;
           continue;
         }
         if (stored?.state) {
@@ -349,21 +361,11 @@ export class Supervisor {
   }
 
   /** A job whose state cannot be read has failed. Returns false if the store has changed meanwhile. */
-  async #replaceCorrupt(
-    { revision, problem }: StoredJob,
-    { jobId, lease, delivery, first }: Arrival,
-  ): Promise<boolean> {
-    const now = Date.now();
-    const { name, encoding, created_at, sequence } = first?.(now).state ?? {
-      name: "",
-      encoding: "json",
-      created_at: now,
-      sequence: delivery.sequence,
-    };
-    const message = `what was stored of the job is none of ours: ${problem}`;
-    const error: Failure = { code: "corrupt_state", name: "CorruptState", message };
-    const { state, effects } = createFailedJob(error, name, { jobId, encoding, createdAt: created_at, sequence }, now);
-    const stamped: JobState = { ...state, token: lease.number, version: 1, writer: this.id };
+  async #replaceCorrupt(revision: number, problem: string, arrival: Arrival): Promise<boolean> {
+    const { jobId, lease, delivery, first } = arrival;
+    const { state, effects } = corruptJob(jobId, problem, Date.now());
+    const sequence = first ? delivery.sequence : 0;
+    const stamped: JobState = { ...state, sequence, token: lease.number, version: 1, writer: this.id };
     const outcome = await this.store.commit(stamped, revision);
     if (outcome.type !== "stored") {
       if (outcome.type !== "conflict") await pause(this.#bus, 0);
@@ -423,6 +425,24 @@ export class Supervisor {
     if (!this.#bus.connected) return;
     if (deafMs > this.#ackWaitMs / 2) this.#verifyAll();
     for (const actor of this.#actors.values()) actor.lease.extend();
+  }
+
+  /** At a random time around the given one, so that supervisors started together do not look together. */
+  #planSweep(aroundMs: number): void {
+    this.#nextSweep = setTimeout(() => void this.#sweep(), aroundMs * (0.5 + Math.random()));
+  }
+
+  async #sweep(): Promise<void> {
+    try {
+      const stopped = () => this.#stopped;
+      const skip = (jobId: string) => this.#actors.has(jobId) || this.#claiming.has(jobId);
+      const { stranded } = await sweep(this.#context, { fix: true, pauseMs: SWEEP_PAUSE_MS, skip, stopped });
+      for (const { jobId, problem } of stranded) this.#trouble(`a job was stranded: ${problem}`, undefined, jobId);
+    } catch (error) {
+      if (!isAsyncError(error)) throw error;
+      this.#trouble("cannot look for stranded jobs", error);
+    }
+    if (!this.#stopped) this.#planSweep(this.#sweepMs);
   }
 
   /** V6 */

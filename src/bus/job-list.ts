@@ -10,7 +10,7 @@ import { readAt, readBatch, readLast, type StoredMessage } from "./stream-read.t
 import { JOBS, KV_JOBS, KV_PREFIX, SUPERVISOR_CONSUMER } from "./topology.ts";
 
 /** A submission that waits in stream JOBS. */
-export type Waiting = StoredMessage;
+export type Waiting = Omit<StoredMessage, "expires">;
 
 /** `sequence` is that in the stream of the page. */
 export type Listed = { sequence: number } & (

@@ -12,6 +12,8 @@ export interface StoredMessage {
   data: Uint8Array;
   /** When the server stored it, ms since 1970. */
   storedAt: number;
+  /** It has a time to live. */
+  expires: boolean;
 }
 
 export interface StoredBatch {
@@ -94,6 +96,7 @@ function storedFrom({ headers, data }: Msg): StoredMessage {
     sequence: Number(headers?.get("Nats-Sequence")),
     data,
     storedAt: Date.parse(headers?.get("Nats-Time-Stamp") ?? ""),
+    expires: headers?.has("Nats-TTL") ?? false,
   };
 }
 

@@ -12,6 +12,7 @@ import {
   RetentionPolicy,
   StorageType,
   type StreamConfig,
+  type StreamInfo,
 } from "@nats-io/jetstream";
 import { AsyncError, messageOf } from "../job/errors.ts";
 import type { Bus } from "./connection.ts";
@@ -59,7 +60,7 @@ export async function ensureTopology(bus: Bus, options: TopologyOptions = {}): P
   }
   const ackWaitMs = options.ackWaitMs ?? 10_000;
   const jobs = await ensureConsumer(manager, JOBS, consumerConfig(ackWaitMs));
-  await ensureConsumer(manager, TIMERS, { ...consumerConfig(ackWaitMs), filter_subject: `${WAKE_PREFIX}.*` });
+  await ensureConsumer(manager, TIMERS, { ...consumerConfig(ackWaitMs), filter_subject: WAKES });
   return { replicas: actualReplicas, ackWaitMs: (jobs.ack_wait ?? ackWaitMs * NANOS_PER_MS) / NANOS_PER_MS };
 }
 
@@ -114,6 +115,10 @@ function streamConfigs(num_replicas: number, options: TopologyOptions): WantedSt
     },
   ];
 }
+
+const WAKES = `${WAKE_PREFIX}.*`;
+/** The streams that have a consumer, and what it gets; "" is everything. */
+const CONSUMER_FILTERS: Record<string, string> = { [JOBS]: "", [TIMERS]: WAKES };
 
 function consumerConfig(ackWaitMs: number): Partial<ConsumerConfig> {
   return {
@@ -179,13 +184,55 @@ function compare<T extends object>(
   wanted: Partial<T>,
   actual: T,
 ): void {
-  const differences = keys
-    .filter((key) => !(EMPTY.has(wanted[key]) && EMPTY.has(actual[key])))
-    .filter((key) => JSON.stringify(wanted[key]) !== JSON.stringify(actual[key]))
-    .map((key) => `${key} is ${JSON.stringify(actual[key])} and must be ${JSON.stringify(wanted[key])}`);
+  const differences = differencesOf(keys, wanted, actual);
   if (differences.length === 0) return;
   const next = "mend it with the `nats` CLI, or use another account or server";
   throw new AsyncError("topology_mismatch", `${what} exists but differs: ${differences.join("; ")}; ${next}`);
+}
+
+function differencesOf<T extends object>(keys: readonly (keyof T & string)[], wanted: Partial<T>, actual: T): string[] {
+  return keys
+    .filter((key) => !(EMPTY.has(wanted[key]) && EMPTY.has(actual[key])))
+    .filter((key) => JSON.stringify(wanted[key]) !== JSON.stringify(actual[key]))
+    .map((key) => `${key} is ${JSON.stringify(actual[key])} and must be ${JSON.stringify(wanted[key])}`);
+}
+
+/** A stream as it is found, and what is wrong with it and its consumer. */
+export interface StreamReport {
+  name: string;
+  /** Undefined if it is missing. */
+  info: StreamInfo | undefined;
+  problems: string[];
+}
+
+/** Looks at every stream and consumer and changes nothing. @throws AsyncError `jetstream_unavailable` */
+export async function inspectTopology(bus: Bus): Promise<StreamReport[]> {
+  const manager = await openManager(bus);
+  const reports: StreamReport[] = [];
+  for (const wanted of streamConfigs(1, {})) {
+    const info = await found(manager.streams.info(wanted.name));
+    const problems = info ? differencesOf(STREAM_ESSENTIALS, wanted, info.config) : ["it is missing"];
+    const filter = CONSUMER_FILTERS[wanted.name];
+    if (info && filter !== undefined) problems.push(...(await consumerProblems(manager, wanted.name, filter)));
+    if (info?.cluster && !info.cluster.leader) problems.push("it has no leader");
+    for (const peer of info?.cluster?.replicas ?? []) {
+      if (peer.offline) problems.push(`its copy on ${peer.name} is offline`);
+    }
+    reports.push({ name: wanted.name, info, problems });
+  }
+  return reports;
+}
+
+async function consumerProblems(manager: JetStreamManager, stream: string, filter: string): Promise<string[]> {
+  const info = await found(manager.consumers.info(stream, SUPERVISOR_CONSUMER));
+  if (!info) return [`its consumer ${SUPERVISOR_CONSUMER} is missing`];
+  const wanted: Partial<ConsumerConfig> = { ...consumerConfig(0), ...(filter && { filter_subject: filter }) };
+  const problems = differencesOf(CONSUMER_ESSENTIALS, wanted, info.config).map((one) => `its consumer's ${one}`);
+  if (info.paused) problems.push("its consumer is paused");
+  if (info.num_ack_pending >= (info.config.max_ack_pending ?? Number.POSITIVE_INFINITY)) {
+    problems.push("its consumer has no room for more un-acked messages");
+  }
+  return problems;
 }
 
 export async function openManager(bus: Bus): Promise<JetStreamManager> {

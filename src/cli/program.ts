@@ -4,6 +4,7 @@ import { STATE_NAMES, type StateName } from "../job/state.ts";
 import { VERSION } from "../version.ts";
 import { MAX_CONCURRENCY } from "../worker/worker.ts";
 import { dev } from "./dev.ts";
+import { doctor } from "./doctor.ts";
 import { cancel, get, list, retry, submit, workers } from "./jobs.ts";
 import { runServer } from "./server.ts";
 import { runWorker } from "./worker.ts";
@@ -65,6 +66,12 @@ export function createProgram(): Command {
     .option("--limit <n>", "most jobs to show", integer(1, MAX_LIST_LIMIT), DEFAULT_LIST_LIMIT)
     .addOption(jsonOption())
     .action(list);
+
+  command("doctor", "checks the server, the streams, and that every live job is going to go on; exits with 1 if not")
+    .addOption(natsOption())
+    .option("--fix", "brings stranded jobs back")
+    .addOption(jsonOption())
+    .action(doctor);
 
   command("workers", "lists the workers that are running")
     .addOption(natsOption())

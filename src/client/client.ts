@@ -16,7 +16,7 @@ import { AsyncError, type ErrorCode, InvalidInputError, isAsyncError } from "../
 import { isEndEvent, type JobEvent } from "../job/events.ts";
 import { createJob, type RetryPatch } from "../job/machine.ts";
 import { chosenJobIdProblem, requireJobId } from "../job/names.ts";
-import { toPlain } from "../job/plain.ts";
+import { toJsonValue, toPlain } from "../job/plain.ts";
 import { parseSubmission, type Submission } from "../job/schema.ts";
 import type { StateName } from "../job/state.ts";
 import { type JobView, viewOf } from "../job/view.ts";
@@ -124,7 +124,8 @@ export class Client {
    */
   async retry(jobId: string, patch: RetryPatch = {}): Promise<JobView> {
     requireJobId(jobId);
-    return (await this.#ask(retrySubject(jobId), patch)) as JobView;
+    // Requests are JSON, also where the patch came in another encoding.
+    return (await this.#ask(retrySubject(jobId), toJsonValue(patch, "msgpack"))) as JobView;
   }
 
   /**

@@ -49,6 +49,8 @@ export async function startBridge({ client, host = "127.0.0.1", port = 8000, log
   const app: FastifyInstance = Fastify({
     bodyLimit,
     forceCloseConnections: "idle",
+    // What fails before there is a route, such as a path that cannot be decoded.
+    frameworkErrors: (error, _request, reply) => void sendError(error, reply, log),
     ...(log && { loggerInstance: log as FastifyBaseLogger, disableRequestLogging: true }),
   });
   parseBodies(app);
@@ -150,13 +152,15 @@ function reportErrors(app: FastifyInstance): void {
     const message = `there is no route ${request.method} ${request.url.split("?")[0]}; see the README for those there are`;
     return reply.code(404).send({ error: { code: "no_route", message } });
   });
-  app.setErrorHandler((error: FastifyError, _request, reply) => {
-    const { status, code } = statusOf(error);
-    if (status === 503) unavailable(reply);
-    if (status === 500) app.log.error({ err: error }, "unexpected failure");
-    const reasons = error instanceof InvalidInputError ? { reasons: error.reasons } : {};
-    const message =
-      status === 500 && !isAsyncError(error) ? "unexpected failure; see the log of the bridge" : error.message;
-    return reply.code(status).send({ error: { code, message, ...reasons } });
-  });
+  app.setErrorHandler((error: FastifyError, _request, reply) => sendError(error, reply, app.log));
+}
+
+function sendError(error: FastifyError, reply: FastifyReply, log: FastifyBaseLogger | undefined): FastifyReply {
+  const { status, code } = statusOf(error);
+  if (status === 503) unavailable(reply);
+  if (status === 500) log?.error({ err: error }, "unexpected failure");
+  const reasons = error instanceof InvalidInputError ? { reasons: error.reasons } : {};
+  const message =
+    status === 500 && !isAsyncError(error) ? "unexpected failure; see the log of the bridge" : error.message;
+  return reply.code(status).send({ error: { code, message, ...reasons } });
 }

@@ -1,0 +1,109 @@
+import { randomBytes } from "node:crypto";
+import { type SweepReport, sweep } from "../actors/sweep.ts";
+import { Bus } from "../bus/connection.ts";
+import { EventLog } from "../bus/event-log.ts";
+import { JobStore } from "../bus/job-store.ts";
+import { discoverServices, type ServiceInfo } from "../bus/service.ts";
+import { functionSubject } from "../bus/subjects.ts";
+import { Tokens } from "../bus/tokens.ts";
+import { inspectTopology, KV_JOBS, type StreamReport } from "../bus/topology.ts";
+import { durabilityOf } from "../http/readiness.ts";
+import { EXIT } from "./exit.ts";
+
+export interface DoctorOptions {
+  nats: string;
+  fix?: true;
+  json?: true;
+}
+
+/** One thing that was looked at. */
+interface Check {
+  ok: boolean;
+  what: string;
+  /** What to do about it. */
+  next?: string;
+}
+
+/** `async doctor`: is everything there, and is every live job going to go on? */
+export async function doctor({ nats, fix, json }: DoctorOptions): Promise<void> {
+  // That the server can be reached, is new enough and has JetStream is checked by connecting.
+  const bus = await Bus.open({ url: nats, name: "async-doctor" });
+  try {
+    const checks = await examine(bus, fix ?? false);
+    const text = json ? JSON.stringify({ checks }, null, 2) : checks.map(lineOf).join("\n");
+    process.stdout.write(`${text}\n`);
+    if (checks.some(({ ok }) => !ok)) process.exitCode = EXIT.failed;
+  } finally {
+    await bus.close();
+  }
+}
+
+async function examine(bus: Bus, fix: boolean): Promise<Check[]> {
+  const reports = await inspectTopology(bus);
+  const states = reports.find(({ name }) => name === KV_JOBS)?.info;
+  const checks: Check[] = [
+    { ok: true, what: `NATS ${bus.nc.info?.version} at ${bus.url}, with JetStream` },
+    ...reports.flatMap(checksOfStream),
+  ];
+  if (!states) return checks; // without the bucket there are no jobs to look at
+  const replicas = states.config.num_replicas;
+  checks.push({ ok: true, what: `durability ${durabilityOf(replicas)}` });
+  const services = await discoverServices(bus);
+  const tokens = new Tokens(bus);
+  const store = new JobStore(bus, { replicas });
+  const writer = `doctor-${randomBytes(6).toString("hex")}`;
+  const report = await sweep({ bus, store, tokens, eventLog: new EventLog(bus), writer }, { fix });
+  checks.push(checkOfSupervisors(services, report), ...checksOfJobs(report));
+  checks.push(...checksOfFunctions(await tokens.backlog.functions(), services));
+  return checks;
+}
+
+/** Beyond this a stream is close to refusing what is written to it. */
+const ALMOST_FULL = 0.9;
+
+function checksOfStream({ name, info, problems }: StreamReport): Check[] {
+  const checks = problems.map((problem): Check => {
+    const next = info ? "mend it with the `nats` CLI" : "start a supervisor: it makes what is missing";
+    return { ok: false, what: `stream ${name}: ${problem}`, next };
+  });
+  if (!info) return checks;
+  const { max_bytes, discard } = info.config;
+  const { bytes, messages } = info.state;
+  if (discard === "new" && max_bytes > 0 && bytes > max_bytes * ALMOST_FULL) {
+    const what = `stream ${name} is ${Math.round((100 * bytes) / max_bytes)} % full; beyond that it refuses`;
+    checks.push({ ok: false, what, next: "add workers, or raise its max_bytes" });
+  }
+  if (checks.length === 0) checks.push({ ok: true, what: `stream ${name}: ${messages} messages, ${bytes} bytes` });
+  return checks;
+}
+
+function checkOfSupervisors(services: ServiceInfo[], { live }: SweepReport): Check {
+  const count = services.filter(({ name }) => name === "async").length;
+  if (count > 0) return { ok: true, what: `${count} supervisor(s)` };
+  const waiting = Object.values(live).reduce((sum, one) => sum + one, 0);
+  return { ok: waiting === 0, what: `no supervisor; ${waiting} live job(s)`, next: "start one with `async server`" };
+}
+
+function checksOfJobs({ live, stranded }: SweepReport): Check[] {
+  const states = Object.entries(live).map(([state, count]) => `${count} ${state}`);
+  const checks: Check[] = [{ ok: true, what: `live jobs: ${states.join(", ") || "none"}` }];
+  for (const { jobId, problem, fixed } of stranded) {
+    if (fixed) checks.push({ ok: true, what: `job ${jobId}: ${problem}; mended` });
+    else checks.push({ ok: false, what: `job ${jobId}: ${problem}`, next: "mend it with `async doctor --fix`" });
+  }
+  return checks;
+}
+
+function checksOfFunctions(waitedFor: string[], services: ServiceInfo[]): Check[] {
+  const served = new Set(services.flatMap(({ endpoints }) => endpoints.map(({ subject }) => subject)));
+  return waitedFor.map((name): Check => {
+    if (served.has(functionSubject(name)))
+      return { ok: true, what: `jobs wait for function ${name}: its workers are full` };
+    const next = "start a worker for it, or cancel them; a service that does not answer $SRV.INFO is not seen here";
+    return { ok: false, what: `jobs wait for function ${name}, which no worker serves`, next };
+  });
+}
+
+function lineOf({ ok, what, next }: Check): string {
+  return `${ok ? "ok      " : "PROBLEM "} ${what}${next === undefined || ok ? "" : `\n         ${next}`}`;
+}

@@ -1,0 +1,119 @@
+/** `async doctor`, and the same look that a supervisor takes now and then. */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { Supervisor } from "../../src/actors/supervisor.ts";
+import { readLast } from "../../src/bus/stream-read.ts";
+import { createJob } from "../../src/job/machine.ts";
+import type { JobState } from "../../src/job/state.ts";
+import { startCli } from "../support/process.ts";
+import { System } from "../support/system.ts";
+import { eventually } from "../support/waiting.ts";
+
+const test = suite("doctor");
+let system: System;
+
+test.before(async () => {
+  system = await System.start({ parkAfterMs: 200 });
+});
+test.after(async () => {
+  await system.close();
+});
+
+interface Answer {
+  code: number | null;
+  checks: { ok: boolean; what: string; next?: string }[];
+}
+
+async function doctor(...options: string[]): Promise<Answer> {
+  const cli = await startCli(["doctor", "--json", "--nats", system.url, ...options]);
+  const code = await cli.exit();
+  return { code, checks: JSON.parse(cli.output().slice(cli.output().indexOf("{"))).checks };
+}
+
+const problems = ({ checks }: Answer) => checks.filter(({ ok }) => !ok).map(({ what }) => what);
+
+/** A live job that nothing would ever bring back: its submission is not there. */
+async function strand(jobId: string): Promise<void> {
+  const submission = { name: "stranded", functions: [{ name: "found-again" }] };
+  const origin = { jobId, encoding: "json", createdAt: Date.now(), sequence: 1_000_000 } as const;
+  const state: JobState = { ...createJob(submission, origin, Date.now()).state, version: 1, writer: "nobody" };
+  assert.is((await system.supervisor.store.commit(state, 0)).type, "stored");
+}
+
+test("a healthy system has no problems", async () => {
+  await system.worker((w) => w.func("found-again", () => "found"));
+  await system.client.submit({ name: "fine", functions: [{ name: "found-again" }] }, { jobId: "fine" });
+  await system.client.wait("fine");
+  const scheduled_at = new Date(Date.now() + 3_600_000).toISOString();
+  await system.client.submit({ name: "later", functions: [{ name: "found-again" }], scheduled_at }, { jobId: "later" });
+  await eventually("it is parked", () => system.supervisor.liveJobs === 0);
+  const answer = await doctor();
+  assert.equal(problems(answer), []);
+  assert.is(answer.code, 0);
+  assert.ok(answer.checks.some(({ what }) => what === "live jobs: 1 scheduled"));
+  assert.ok(answer.checks.some(({ what }) => what === "1 supervisor(s)"));
+});
+
+test("a supervisor brings stranded jobs back and replaces states that cannot be read, by itself", async () => {
+  await strand("stranded-1");
+  system.bus.nc.publish("$KV.jobs.corrupt-1", "no state at all");
+  const supervisor = await Supervisor.start(system.bus, { sweepMs: 1_000 });
+  const job = await system.client.wait("stranded-1", { timeoutMs: 30_000 });
+  assert.is(job.result, "found");
+  await eventually(
+    "the other one has failed",
+    async () => {
+      const view = await system.client.get("corrupt-1").catch(() => undefined);
+      return view?.error?.code === "corrupt_state";
+    },
+    20_000,
+  );
+  await supervisor.close();
+});
+
+test("a lost timer, a lost submission and a corrupt state are told, and mended with --fix", async () => {
+  const purge = await system.bus.mux.request("$JS.API.STREAM.PURGE.TIMERS", "", 2_000);
+  assert.ok(purge.json<{ success: boolean }>().success);
+  await strand("stranded-2");
+  system.bus.nc.publish("$KV.jobs.corrupt-2", Buffer.from([0x81, 0xa1, 0x61, 0x01]));
+  assert.is(
+    await eventually("it is there", () => system.client.get("corrupt-2").catch((e) => e.code)),
+    "corrupt_state",
+  );
+  // A job must have been left alone for a while before it is called stranded.
+  const told = await eventually(
+    "all three are told",
+    async () => {
+      const answer = await doctor();
+      return problems(answer).length === 3 ? answer : undefined;
+    },
+    40_000,
+  );
+  assert.is(told.code, 1);
+  assert.match(problems(told).join("\n"), "job later: it is scheduled, but its token (number 1) is gone");
+  assert.match(problems(told).join("\n"), "job stranded-2: it is pending, but its token (number 0) is gone");
+  assert.match(problems(told).join("\n"), "job corrupt-2: what is stored of it cannot be read");
+  const fixed = await doctor("--fix");
+  assert.is(fixed.code, 0);
+  assert.is(fixed.checks.filter(({ what }) => what.endsWith("; mended")).length, 3);
+  assert.is((await system.client.wait("stranded-2", { timeoutMs: 10_000 })).result, "found");
+  assert.is((await system.client.get("corrupt-2")).error?.code, "corrupt_state");
+  assert.ok(await readLast(system.bus, "EVENTS", "job.event.corrupt-2.failed"), "its end is recorded");
+  assert.ok(await readLast(system.bus, "TIMERS", "job.timer.later"), "the timer is there again");
+  assert.equal(problems(await doctor()), []);
+});
+
+test("a missing consumer, a missing stream and missing supervisors are told", async () => {
+  await system.supervisor.close();
+  const { bus } = system;
+  await bus.mux.request("$JS.API.CONSUMER.DELETE.TIMERS.supervisor", "", 2_000);
+  await bus.mux.request("$JS.API.STREAM.DELETE.EVENTS", "", 2_000);
+  const answer = await doctor();
+  assert.is(answer.code, 1);
+  const told = problems(answer).join("\n");
+  assert.match(told, "stream TIMERS: its consumer supervisor is missing");
+  assert.match(told, "stream EVENTS: it is missing");
+  assert.match(told, "no supervisor; 1 live job(s)");
+});
+
+test.run();
