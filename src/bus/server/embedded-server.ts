@@ -139,6 +139,9 @@ function configuration(
 ): string {
   return `# Written at each start by the embedded server; changes are lost.
 listen: "127.0.0.1:${port === 0 ? -1 : port}"
+# A client that hangs is dropped after some 6 s.
+ping_interval: 2s
+ping_max: 2
 jetstream {
   store_dir: ${JSON.stringify(folder)}
   sync_interval: ${SYNC_INTERVAL[profile]}
