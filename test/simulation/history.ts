@@ -1,0 +1,418 @@
+/**
+ * One history: supervisors, workers, a client and jobs under a seed, with faults for a while and none after that. The code
+ * is the real one, from `Supervisor` down to the mux; only nats-server, the network and time are models.
+ */
+import type { NatsConnection, NodeConnectionOptions } from "nats";
+import { pino } from "pino";
+import { Supervisor } from "../../src/actors/supervisor.ts";
+import { Bus } from "../../src/bus/connection.ts";
+import { Client } from "../../src/client/client.ts";
+import { isAsyncError } from "../../src/job/errors.ts";
+import { isEnded } from "../../src/job/state.ts";
+import type { Context } from "../../src/worker/context.ts";
+import { FatalError } from "../../src/worker/errors.ts";
+import { Worker } from "../../src/worker/worker.ts";
+import { Invariants, Violation } from "./invariants.ts";
+import { JetStream, RELIABLE } from "./jetstream.ts";
+import { type Connection, Network, NO_FAULTS } from "./network.ts";
+import { SimProcess, World } from "./world.ts";
+
+export interface Report {
+  seed: number;
+  jobs: number;
+  executions: number;
+  events: number;
+  /** Virtual. */
+  ms: number;
+  /** How often each kind of fault struck. */
+  faults: Record<string, number>;
+  failure?: Error;
+  /** What happened, in order; only the end of it unless all was asked for. */
+  trace: string[];
+}
+
+const silent = pino({ level: "silent" });
+const ACK_WAIT_MS = 1_500;
+const HEARTBEAT_MS = 200;
+/** No job takes longer once the faults have stopped. */
+const LIMIT_MS = 180_000;
+const TRACE_TAIL = 60;
+
+/** Runs the history of a seed. Never rejects: what goes wrong is the report's `failure`. */
+export async function runHistory(seed: number, { fullTrace = false } = {}): Promise<Report> {
+  const history = new History(seed, fullTrace);
+  return history.run();
+}
+
+class History {
+  readonly #seed: number;
+  readonly #world: World;
+  readonly #network: Network;
+  readonly #jetStream: JetStream;
+  readonly #invariants: Invariants;
+  readonly #trace: string[] = [];
+  readonly #fullTrace: boolean;
+  readonly #writers = new Map<string, string>();
+  readonly #supervisors: SimProcess[] = [];
+  readonly #workers: SimProcess[] = [];
+  readonly #submitted: string[] = [];
+  #processes = 0;
+  #executions = 0;
+  #openRequests = 0;
+  #faultsUntil = 0;
+  #failure: Error | undefined;
+
+  constructor(seed: number, fullTrace: boolean) {
+    this.#seed = seed;
+    this.#fullTrace = fullTrace;
+    this.#world = new World(seed);
+    this.#network = new Network(this.#world);
+    this.#invariants = new Invariants(
+      (line) => this.#note(line),
+      (process) => this.#writers.get(process),
+    );
+    const checked = {
+      onStored: this.#guarded(this.#invariants.onStored.bind(this.#invariants)),
+      onRemoved: this.#guarded(this.#invariants.onRemoved.bind(this.#invariants)),
+      onDelivered: this.#guarded(this.#invariants.onDelivered.bind(this.#invariants)),
+    };
+    this.#jetStream = new JetStream(this.#network, checked, ACK_WAIT_MS);
+    this.#invariants.watch(this.#jetStream);
+    this.#network.onPacket = this.#guarded(this.#invariants.onPacket.bind(this.#invariants));
+  }
+
+  async run(): Promise<Report> {
+    const world = this.#world;
+    const restore = world.install();
+    const onFault = (error: unknown) => this.#fail(error);
+    process.on("unhandledRejection", onFault);
+    process.on("uncaughtException", onFault);
+    try {
+      this.#begin();
+      await world.run(LIMIT_MS, () => this.#failure !== undefined || this.#quiet());
+      if (!this.#failure) this.#guarded(() => this.#invariants.finish(this.#faultsUntil === 0))();
+    } catch (error) {
+      this.#fail(error);
+    } finally {
+      restore();
+      process.off("unhandledRejection", onFault);
+      process.off("uncaughtException", onFault);
+    }
+    return {
+      seed: this.#seed,
+      jobs: this.#invariants.jobs.size,
+      executions: this.#executions,
+      events: world.events,
+      ms: world.now,
+      faults: this.#network.struck,
+      trace: this.#trace,
+      ...(this.#failure && { failure: this.#failure }),
+    };
+  }
+
+  #begin(): void {
+    const { random } = this.#world;
+    for (let i = 0; i < 2; i++) this.#startSupervisor();
+    for (let i = 0; i < 2; i++) this.#startWorker();
+    this.#startClient();
+    // One history in eight has no faults at all: there the limits are exact.
+    if (!random.chance(1 / 8)) this.#planFaults(random.between(2_000, 6_000));
+  }
+
+  // --- processes
+
+  #process(kind: string): SimProcess {
+    const { random } = this.#world;
+    this.#processes += 1;
+    const process = new SimProcess(`${kind}-${this.#processes}`);
+    if (random.chance(0.3)) process.skewMs = random.int(-3_000, 3_000);
+    return process;
+  }
+
+  #connector(process: SimProcess): (options: NodeConnectionOptions) => Promise<NatsConnection> {
+    return async () => this.#network.connect(process) as unknown as NatsConnection;
+  }
+
+  #startSupervisor(): void {
+    const { random } = this.#world;
+    const process = this.#process("supervisor");
+    this.#supervisors.push(process);
+    const options = {
+      heartbeatMs: HEARTBEAT_MS,
+      parkAfterMs: random.pick([100, 400, 10_000]),
+      roomWaitMs: random.pick([300, 30_000]),
+      relieveAfterMs: 200,
+      maxLiveJobs: random.pick([3, 10, 10_000]),
+      recordStartMs: 100,
+    };
+    this.#launch(process, async () => {
+      const bus = await Bus.open({ name: process.name, connect: this.#connector(process) });
+      const supervisor = Supervisor.on(bus, { replicas: 1, ackWaitMs: ACK_WAIT_MS }, options);
+      this.#writers.set(process.name, supervisor.id);
+      supervisor.lifecycle.on("trouble", ({ what, jobId, error }) => {
+        this.#note(`${process.name}: ${what} ${jobId ?? ""} ${error ?? ""}`);
+        if (!isAsyncError(error) && error instanceof Error) this.#fail(error);
+      });
+    });
+  }
+
+  #startWorker(): void {
+    const { random } = this.#world;
+    const process = this.#process("worker");
+    this.#workers.push(process);
+    const worker = new Worker({
+      name: process.name,
+      log: silent,
+      concurrency: random.int(1, 3),
+      heartbeatMs: HEARTBEAT_MS,
+      bus: { connect: this.#connector(process) },
+    });
+    // Nobody serves `rare` for the first seconds.
+    for (const [name, behave] of Object.entries(BEHAVIOURS)) {
+      if (name === "rare" && this.#world.now < 1_500) continue;
+      worker.func(name, async (context) => {
+        const { jobId, attempt, idempotencyKey } = context;
+        const index = Number(idempotencyKey.split("/")[1]);
+        this.#executions += 1;
+        const execution = { jobId, index, attempt, number: this.#executions };
+        this.#guarded(() => this.#invariants.begun(execution, name))();
+        await behave(context, this.#world);
+        return execution;
+      });
+    }
+    this.#launch(process, async () => void (await worker.start()));
+  }
+
+  #launch(process: SimProcess, start: () => Promise<void>): void {
+    this.#note(`${process.name} starts`);
+    this.#world.after(0, () => void start().catch((error) => this.#fail(error)), process);
+  }
+
+  #crash(process: SimProcess): void {
+    this.#note(`${process.name} is killed`);
+    this.#world.kill(process);
+    for (const connection of this.#network.connections) if (connection.process === process) connection.drop();
+  }
+
+  // --- jobs
+
+  #startClient(): void {
+    const { random } = this.#world;
+    const process = this.#process("client");
+    this.#launch(process, async () => {
+      const client = new Client(await Bus.open({ name: process.name, connect: this.#connector(process) }));
+      const count = random.int(2, 5);
+      for (let i = 0; i < count; i++) this.#planJob(client, process, `j${i}`);
+      // Workers of the function that nobody has served yet.
+      this.#world.after(2_000, () => this.#startWorker(), undefined);
+    });
+  }
+
+  #planJob(client: Client, process: SimProcess, jobId: string): void {
+    const world = this.#world;
+    const { random } = world;
+    this.#submitted.push(jobId);
+    const job = this.#randomJob();
+    const encoding = random.pick(["json", "msgpack"] as const);
+    const submit = () =>
+      this.#request(`submit ${jobId}`, async () => {
+        await client.submit(job, { jobId, encoding, timeoutMs: 60_000 });
+        this.#invariants.acknowledged.add(jobId);
+      });
+    const at = random.between(10, 2_000);
+    world.after(at, submit, process);
+    while (random.chance(0.25)) world.after(at + random.between(0, 4_000), submit, process);
+    if (random.chance(0.2)) {
+      world.after(
+        at + random.between(0, 3_000),
+        () => this.#request(`cancel ${jobId}`, () => client.cancel(jobId)),
+        process,
+      );
+    }
+    if (random.chance(0.25)) {
+      const again = () =>
+        this.#request(`retry ${jobId}`, () => client.retry(jobId, random.chance(0.5) ? { data: "new" } : {}));
+      world.after(at + random.between(500, 6_000), again, process);
+    }
+  }
+
+  #randomJob() {
+    const { random } = this.#world;
+    const functions = Array.from({ length: random.int(1, 3) }, () => ({
+      name: random.pick(Object.keys(BEHAVIOURS)),
+      ...(random.chance(0.7) && {
+        retry_options: {
+          retry_limit: random.int(1, 4),
+          backoff: { type: "fixed" as const, delay_ms: random.pick([0, 20, 300, 1_200]), jitter: random.float() },
+        },
+      }),
+      // What hangs ends by its timeout.
+      timeout_ms: random.int(200, 3_000),
+    }));
+    return {
+      name: "simulated",
+      data: random.int(0, 9),
+      functions,
+      ...(random.chance(0.15) && { timeout_ms: random.int(500, 8_000) }),
+      ...(random.chance(0.15) && {
+        scheduled_at: new Date(this.#world.wallClock + random.int(-1_000, 3_000)).toISOString(),
+      }),
+    };
+  }
+
+  /** A request of the client: it may fail, as NATS or the supervisors may be away, or because it comes too late. */
+  #request(what: string, ask: () => Promise<unknown>): void {
+    this.#note(what);
+    this.#openRequests += 1;
+    ask()
+      .then(() => this.#note(`${what}: done`))
+      .catch((error) => {
+        if (!isAsyncError(error)) this.#fail(error);
+        this.#note(`${what}: ${error}`);
+      })
+      .finally(() => {
+        this.#openRequests -= 1;
+      });
+  }
+
+  // --- faults
+
+  #planFaults(untilMs: number): void {
+    const world = this.#world;
+    const { random } = world;
+    this.#faultsUntil = untilMs;
+    const some = (most: number) => (random.chance(0.4) ? random.float() * most : 0);
+    this.#network.faults = { drop: some(0.05), repeat: some(0.1), reorder: some(0.1), delay: some(0.05) };
+    this.#jetStream.faults = { lostAck: some(0.15), refuse: some(0.1), redeliver: some(0.2) };
+    const kinds = FAULTS.filter(() => random.chance(0.5));
+    for (let at = random.between(50, 800); kinds.length > 0 && at < untilMs; at += random.between(100, 1_500)) {
+      const kind = random.pick(kinds);
+      world.after(at, () => this.#strike(kind), undefined);
+    }
+    world.after(untilMs, () => this.#endFaults(), undefined);
+  }
+
+  #strike(kind: (typeof FAULTS)[number]): void {
+    const world = this.#world;
+    const { random } = world;
+    this.#network.strikes(kind, 1);
+    const crew = random.chance(0.6) ? this.#supervisors : this.#workers;
+    const victim = random.pick(crew);
+    switch (kind) {
+      case "kill":
+        if (victim.state === "dead") return;
+        this.#crash(victim);
+        world.after(random.between(50, 1_000), () => this.#replace(victim), undefined);
+        break;
+      case "pause":
+        this.#note(`${victim.name} is paused`);
+        world.pause(victim);
+        world.after(random.between(50, 4_000), () => this.#continue(victim), undefined);
+        break;
+      case "cut":
+        this.#note(`${victim.name} is cut off`);
+        this.#cut((connection) => connection.process === victim, random.between(20, 4_000));
+        break;
+      case "server":
+        this.#note("the server is killed");
+        this.#jetStream.forgetPulls();
+        this.#cut(() => true, random.between(20, 1_500));
+        break;
+      case "leader":
+        this.#note("no leader");
+        this.#jetStream.away = true;
+        this.#jetStream.forgetPulls();
+        world.after(random.between(20, 1_500), () => this.#elect(), undefined);
+        break;
+    }
+  }
+
+  #cut(which: (connection: Connection) => boolean, ms: number): void {
+    const cut = [...this.#network.connections].filter(which);
+    for (const connection of cut) connection.drop();
+    this.#world.after(
+      ms,
+      () => {
+        for (const connection of cut) connection.restore();
+      },
+      undefined,
+    );
+  }
+
+  #replace(victim: SimProcess): void {
+    for (const crew of [this.#supervisors, this.#workers]) {
+      const index = crew.indexOf(victim);
+      if (index >= 0) crew.splice(index, 1);
+    }
+    if (victim.name.startsWith("supervisor")) this.#startSupervisor();
+    else this.#startWorker();
+  }
+
+  #continue(victim: SimProcess): void {
+    this.#note(`${victim.name} goes on`);
+    this.#world.resume(victim);
+  }
+
+  #elect(): void {
+    this.#note("a leader");
+    this.#jetStream.away = false;
+  }
+
+  #endFaults(): void {
+    this.#note("faults stop");
+    this.#network.faults = NO_FAULTS;
+    this.#jetStream.faults = RELIABLE;
+  }
+
+  // --- the end
+
+  /** All jobs have ended, and nothing is left of them but their states. */
+  #quiet(): boolean {
+    const { jobs, acknowledged } = this.#invariants;
+    if (this.#world.now < Math.max(6_500, this.#faultsUntil) || this.#openRequests > 0) return false;
+    if (acknowledged.size < this.#submitted.length) return false;
+    if (this.#jetStream.stream("JOBS").messages.size + this.#jetStream.stream("TIMERS").messages.size > 0) return false;
+    for (const { state, ends, endEvents } of jobs.values()) if (!isEnded(state) || ends !== endEvents) return false;
+    return true;
+  }
+
+  /** A check that ends the history when it fails, but not the code that happened to be running. */
+  #guarded<A extends unknown[]>(check: (...args: A) => void): (...args: A) => void {
+    return (...args) => {
+      try {
+        check(...args);
+      } catch (error) {
+        this.#fail(error);
+      }
+    };
+  }
+
+  #fail(error: unknown): void {
+    const failure = error instanceof Error ? error : new Violation("thrown", String(error));
+    this.#note(`FAILED ${failure.message}`);
+    this.#failure ??= failure;
+  }
+
+  #note(line: string): void {
+    this.#trace.push(`${this.#world.now.toFixed(1).padStart(9)} ${line}`);
+    if (!this.#fullTrace && this.#trace.length > 2 * TRACE_TAIL) this.#trace.splice(0, TRACE_TAIL);
+  }
+}
+
+const FAULTS = ["kill", "pause", "cut", "server", "leader"] as const;
+
+const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+const BEHAVIOURS: Record<string, (context: Context, world: World) => Promise<unknown>> = {
+  quick: async () => {},
+  slow: (_, { random }) => wait(random.between(20, 1_200)),
+  flaky: async (_, { random }) => {
+    await wait(random.between(0, 50));
+    if (random.chance(0.5)) throw new Error("flaky");
+  },
+  fatal: async (_, { random }) => {
+    if (random.chance(0.3)) throw new FatalError("fatal");
+  },
+  hangs: async (_, { random }) => (random.chance(0.3) ? wait(1_000_000) : wait(10)),
+  rare: async () => {},
+};

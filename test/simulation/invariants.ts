@@ -1,0 +1,203 @@
+/**
+ * What must be true at every step of every history, whatever fails. The names are those of ARCHITECTURE.md.
+ *
+ * S1  A job ends once: an ended state never changes but by a retry, and EVENTS has one end event per end.
+ * S2  No function begins before the end of its predecessor is committed.
+ * S3  Executions never exceed the limit, but for what was lost or taken over.
+ * S4  No effect of a stale attempt or actor: a result belongs to the live attempt, and once another supervisor has begun an
+ *     attempt, the one before commits nothing.
+ * S5  A live job always has a token; a submission goes only when a state, or a rejection, is stored.
+ * S6  All jobs end once faults stop, and none that was acknowledged is lost.
+ */
+import { decode } from "../../src/bus/codec.ts";
+import { functionSubject } from "../../src/bus/subjects.ts";
+import { isEnded, type JobState, stateProblem } from "../../src/job/state.ts";
+import type { JetStream, Observer, Stored } from "./jetstream.ts";
+import type { Connection, Packet } from "./network.ts";
+
+export class Violation extends Error {
+  constructor(invariant: string, message: string) {
+    super(`${invariant}: ${message}`);
+    this.name = "Violation";
+  }
+}
+
+/** What a handler returns: which execution it was. */
+export interface Execution {
+  jobId: string;
+  index: number;
+  attempt: number;
+  number: number;
+}
+
+interface Seen {
+  state: JobState;
+  /** How often it has ended, and been retried by hand. */
+  ends: number;
+  retries: number;
+  /** Commits by which a supervisor took it over. */
+  takeovers: number;
+  endEvents: number;
+  /** The supervisor that published the newest invocation. */
+  invoker: string | undefined;
+}
+
+const END_EVENTS = new Set(["completed", "failed", "cancelled"]);
+
+export class Invariants implements Observer {
+  readonly jobs = new Map<string, Seen>();
+  readonly executions = new Map<string, Execution>();
+  /** Executions per job and function. */
+  readonly #counts = new Map<string, number>();
+  readonly acknowledged = new Set<string>();
+  readonly #log: (line: string) => void;
+  /** The writer of a process, as it signs states. */
+  readonly #writerOf: (process: string) => string | undefined;
+  #jetStream: JetStream | undefined;
+
+  constructor(log: (line: string) => void, writerOf: (process: string) => string | undefined) {
+    this.#log = log;
+    this.#writerOf = writerOf;
+  }
+
+  watch(jetStream: JetStream): void {
+    this.#jetStream = jetStream;
+  }
+
+  onStored(stream: string, message: Stored): void {
+    if (stream === "KV_jobs") this.#onState(message);
+    else if (stream === "EVENTS") this.#onEvent(message);
+    else this.#log(`${stream} + ${message.subject} #${message.sequence}`);
+  }
+
+  onRemoved(stream: string, message: Stored): void {
+    if (stream !== "JOBS" && stream !== "TIMERS") return;
+    this.#log(`${stream} - ${message.subject} #${message.sequence}`);
+    const jobId = message.subject.split(".").at(-1) ?? "";
+    const seen = this.jobs.get(jobId);
+    if (stream === "JOBS" && !seen) throw new Violation("S5", `the submission of ${jobId} went, but there is no state`);
+    if (seen) this.#requireToken(jobId, seen.state, `after ${message.subject} went`);
+  }
+
+  onDelivered(stream: string, message: Stored, to: string): void {
+    this.#log(`${stream} > ${message.subject} #${message.sequence} to ${to}`);
+  }
+
+  /** Everything that reaches the server. */
+  onPacket(packet: Packet, from: Connection): void {
+    if (!packet.subject.startsWith("fn.")) return;
+    const { job_id, index, attempt } = decode(packet.data) as { job_id: string; index: number; attempt: number };
+    const seen = this.jobs.get(job_id);
+    if (!seen) throw new Violation("S2", `an invocation of ${job_id}, which is not stored`);
+    this.#log(`invoke ${job_id} ${index} attempt ${attempt} by ${from.process.name}`);
+    // A claim of the same writer makes it the invoker; so does one that has not been fenced off, which is S4's to find.
+    seen.invoker = this.#writerOf(from.process.name);
+  }
+
+  begun(execution: Execution, functionName: string): void {
+    const { jobId, index } = execution;
+    this.#log(`begin ${jobId} ${index} attempt ${execution.attempt} (${functionSubject(functionName)})`);
+    const state = this.jobs.get(jobId)?.state;
+    if (!state || state.current_function < index) {
+      throw new Violation("S2", `function ${index} of ${jobId} has begun, stored is ${state?.current_function}`);
+    }
+    const key = `${jobId}/${index}`;
+    this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
+    this.executions.set(`${jobId}#${execution.number}`, execution);
+  }
+
+  /** When faults have stopped and everything is quiet. */
+  finish(faultless: boolean): void {
+    for (const jobId of this.acknowledged) {
+      if (!this.jobs.has(jobId)) throw new Violation("S6", `the acknowledged job ${jobId} is lost`);
+    }
+    for (const [jobId, seen] of this.jobs) {
+      if (!isEnded(seen.state)) throw new Violation("S6", `job ${jobId} is still ${seen.state.state}`);
+      if (seen.endEvents !== seen.ends) {
+        throw new Violation("S1", `job ${jobId} has ended ${seen.ends} times, with ${seen.endEvents} events`);
+      }
+      for (const [index, fn] of seen.state.functions.entries()) {
+        const most =
+          (fn.retry_options?.retry_limit ?? 1) * (1 + seen.retries) +
+          (faultless ? 0 : seen.takeovers + 5 * (1 + seen.retries));
+        const count = this.#counts.get(`${jobId}/${index}`) ?? 0;
+        if (count > most)
+          throw new Violation("S3", `function ${index} of ${jobId} was executed ${count} times of ${most}`);
+      }
+    }
+  }
+
+  #onState(message: Stored): void {
+    const state = decode(message.data, "msgpack") as JobState;
+    const problem = stateProblem(state);
+    if (problem !== undefined) throw new Violation("S1", `a state that is none was stored: ${problem}`);
+    const jobId = state.job_id;
+    const before = this.jobs.get(jobId);
+    this.#log(
+      `state ${jobId} ${state.state} fn ${state.current_function} attempt ${state.attempt} token ${state.token} v${state.version} by ${state.writer}`,
+    );
+    const seen = before ?? { state, ends: 0, retries: 0, takeovers: 0, endEvents: 0, invoker: undefined };
+    if (before) this.#compare(seen, before.state, state);
+    if (isEnded(state) && (!before || !isEnded(before.state))) seen.ends += 1;
+    if (before && state.writer !== before.state.writer) {
+      seen.takeovers += 1;
+      seen.invoker = undefined; // whoever invokes next is the owner
+    }
+    seen.state = state;
+    this.jobs.set(jobId, seen);
+    this.#requireToken(jobId, state, "when its state was stored");
+  }
+
+  #compare(seen: Seen, before: JobState, after: JobState): void {
+    const { job_id: jobId } = after;
+    if (isEnded(before)) {
+      if (!isEnded(after)) {
+        if (after.token !== before.token + 1) throw new Violation("S1", `job ${jobId} lives again without a new token`);
+        seen.retries += 1;
+        return;
+      }
+      if (after.state !== before.state || after.finished_at !== before.finished_at) {
+        throw new Violation("S1", `job ${jobId} ended as ${before.state} and again as ${after.state}`);
+      }
+      return;
+    }
+    if (after.writer === before.writer && seen.invoker !== undefined && seen.invoker !== after.writer) {
+      throw new Violation("S4", `${after.writer} has committed ${jobId} after ${seen.invoker} had begun an attempt`);
+    }
+    for (const [index, fn] of after.functions.entries()) {
+      const earlier = before.functions[index];
+      if (!("result" in fn) || (earlier && "result" in earlier)) continue;
+      const result = fn.result as { number?: number } | null;
+      const execution = this.executions.get(`${jobId}#${result?.number}`);
+      if (!execution || execution.index !== before.current_function || execution.attempt !== before.attempt) {
+        throw new Violation(
+          "S4",
+          `the result of ${jobId} ${index} is of attempt ${execution?.attempt}, live was ${before.attempt}`,
+        );
+      }
+    }
+  }
+
+  #onEvent(message: Stored): void {
+    const [, , jobId = "", type = ""] = message.subject.split(".");
+    if (!END_EVENTS.has(type)) return;
+    this.#log(`event ${jobId} ${type}`);
+    const seen = this.jobs.get(jobId);
+    if (!seen) throw new Violation("S1", `the end of ${jobId} was told, which is not stored`);
+    seen.endEvents += 1;
+    if (seen.endEvents > seen.ends) throw new Violation("S1", `the end of ${jobId} was told twice`);
+  }
+
+  /** S5. Any message that leads to the job will do: an older token is the cause to make the newer one. */
+  #requireToken(jobId: string, state: JobState, when: string): void {
+    if (isEnded(state)) return;
+    const jetStream = this.#jetStream;
+    if (!jetStream || jetStream.stream("JOBS").messages.has(state.sequence)) return;
+    const timers = jetStream.stream("TIMERS");
+    if (timers.newest.has(`job.timer.${jobId}`) || timers.newest.has(`job.wake.${jobId}`)) return;
+    for (const { subject } of timers.messages.values()) {
+      if (subject.startsWith("job.wait.") && subject.endsWith(`.${jobId}`)) return;
+    }
+    throw new Violation("S5", `live job ${jobId} has no token ${when}`);
+  }
+}

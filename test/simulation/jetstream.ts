@@ -1,0 +1,368 @@
+/**
+ * A model of JetStream as far as our code uses it: four streams, compare-and-set, duplicates, schedules, two work-queue
+ * consumers, direct reads. It survives crashes of the server; pulls and messages on their way do not.
+ *
+ * J1  An expected last sequence is checked against the newest message of the subject.
+ * J2  A delivered message that is neither acked nor extended within `ackWaitMs` is delivered again.
+ * J3  A schedule fires once, up to 250 ms late, and is replaced by the removal of itself and its message on the target.
+ */
+import { headers as createHeaders, type MsgHdrs } from "nats";
+import { type Connection, type Network, type Packet, status } from "./network.ts";
+import { matcher } from "./subjects.ts";
+
+export interface Stored {
+  sequence: number;
+  subject: string;
+  data: Uint8Array;
+  headers: MsgHdrs | undefined;
+  storedAt: number;
+}
+
+/** What the invariants look at. */
+export interface Observer {
+  onStored(stream: string, message: Stored): void;
+  onRemoved(stream: string, message: Stored): void;
+  onDelivered(stream: string, message: Stored, to: string): void;
+}
+
+/** How JetStream fails, as probabilities; `away` is having no leader. */
+export interface JetStreamFaults {
+  lostAck: number;
+  refuse: number;
+  redeliver: number;
+}
+
+export const RELIABLE: JetStreamFaults = { lostAck: 0, refuse: 0, redeliver: 0 };
+
+const DUPLICATE_WINDOW_MS = 120_000;
+const SUBJECTS: Record<string, string[]> = {
+  JOBS: ["job.submit", "job.submit.>"],
+  KV_jobs: ["$KV.jobs.>"],
+  TIMERS: ["job.timer.*", "job.wake.*", "job.wait.>"],
+  EVENTS: ["job.event.>"],
+};
+
+class Stream {
+  readonly name: string;
+  readonly messages = new Map<number, Stored>();
+  readonly newest = new Map<string, number>();
+  readonly seen = new Map<string, { sequence: number; at: number }>();
+  lastSequence = 0;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  last(subject: string): Stored | undefined {
+    return this.messages.get(this.newest.get(subject) ?? 0);
+  }
+}
+
+interface Pending {
+  message: Stored;
+  deliveries: number;
+  expiresAt: number;
+}
+
+interface Pull {
+  reply: string;
+  left: number;
+  expiresAt: number;
+  /** The connection that asked; gone with it. */
+  from: Connection;
+}
+
+class Consumer {
+  readonly stream: Stream;
+  readonly fits: (subject: string) => boolean;
+  /** Waiting to be delivered, for the first time or again. */
+  readonly ready: Stored[] = [];
+  readonly pending = new Map<number, Pending>();
+  readonly deliveries = new Map<number, number>();
+  pulls: Pull[] = [];
+  delivered = 0;
+
+  constructor(stream: Stream, filter: string) {
+    this.stream = stream;
+    this.fits = matcher(filter);
+  }
+}
+
+export class JetStream {
+  faults: JetStreamFaults = RELIABLE;
+  /** No leader: nothing is answered or delivered. */
+  away = false;
+  readonly streams = new Map(Object.keys(SUBJECTS).map((name) => [name, new Stream(name)]));
+  readonly #network: Network;
+  readonly #observer: Observer;
+  readonly #ackWaitMs: number;
+  readonly #consumers: Map<string, Consumer>;
+  readonly #routes = Object.entries(SUBJECTS).flatMap(([name, patterns]) =>
+    patterns.map((pattern) => ({ stream: this.stream(name), fits: matcher(pattern) })),
+  );
+
+  constructor(network: Network, observer: Observer, ackWaitMs: number) {
+    this.#network = network;
+    this.#observer = observer;
+    this.#ackWaitMs = ackWaitMs;
+    this.#consumers = new Map([
+      ["JOBS", new Consumer(this.stream("JOBS"), ">")],
+      ["TIMERS", new Consumer(this.stream("TIMERS"), "job.wake.*")],
+    ]);
+    network.taker = (packet, from) => this.#take(packet, from);
+  }
+
+  stream(name: string): Stream {
+    const stream = this.streams.get(name);
+    if (!stream) throw new Error(`the model has no stream ${name}`);
+    return stream;
+  }
+
+  /** The server has been killed: what was asked of it is forgotten. */
+  forgetPulls(): void {
+    for (const consumer of this.#consumers.values()) consumer.pulls = [];
+  }
+
+  #take(packet: Packet, from: Connection): boolean {
+    if (packet.subject.startsWith("$JS.ACK.")) {
+      this.#ack(packet);
+      return true;
+    }
+    if (packet.subject.startsWith("$JS.API.")) {
+      if (this.away) return false;
+      this.#request(packet, from);
+      return true;
+    }
+    const route = this.#routes.find(({ fits }) => fits(packet.subject));
+    if (!route) return false;
+    if (this.away || this.#network.strikes("refuse", this.faults.refuse)) return false;
+    this.#publish(route.stream, packet);
+    return true;
+  }
+
+  #answer(packet: Packet, body: unknown): void {
+    if (packet.reply === undefined) return;
+    const data = body instanceof Uint8Array ? body : Buffer.from(JSON.stringify(body));
+    this.#network.route({ subject: packet.reply, data, reply: undefined, headers: undefined });
+  }
+
+  #publish(stream: Stream, packet: Packet): void {
+    const { headers, subject, data } = packet;
+    const expected = headers?.get("Nats-Expected-Last-Subject-Sequence");
+    const newest = stream.last(subject)?.sequence ?? 0;
+    const id = headers?.get("Nats-Msg-Id") || undefined;
+    const before = id === undefined ? undefined : stream.seen.get(id);
+    if (before && this.#network.world.now - before.at < DUPLICATE_WINDOW_MS) {
+      this.#answer(packet, { stream: stream.name, seq: before.sequence, duplicate: true });
+      return;
+    }
+    if (expected && Number(expected) !== newest) {
+      const description = `wrong last sequence: ${newest}`;
+      this.#answer(packet, { error: { code: 400, err_code: 10071, description } });
+      return;
+    }
+    const message = this.#store(stream, subject, data, headers);
+    if (id !== undefined) stream.seen.set(id, { sequence: message.sequence, at: this.#network.world.now });
+    if (this.#network.strikes("lostAck", this.faults.lostAck)) return;
+    this.#answer(packet, { stream: stream.name, seq: message.sequence });
+  }
+
+  #store(stream: Stream, subject: string, data: Uint8Array, headers: MsgHdrs | undefined): Stored {
+    const { world } = this.#network;
+    const old = stream.last(subject);
+    const message: Stored = { sequence: ++stream.lastSequence, subject, data, headers, storedAt: world.wallClock };
+    stream.messages.set(message.sequence, message);
+    stream.newest.set(subject, message.sequence);
+    this.#observer.onStored(stream.name, message);
+    const schedule = headers?.get("Nats-Schedule");
+    // One value per key, one schedule per subject: the newer replaces the older.
+    if (old && (stream.name === "KV_jobs" || schedule)) this.#remove(stream, old);
+    if (schedule) this.#plan(stream, message, Date.parse(schedule.slice("@at ".length)));
+    const consumer = this.#consumers.get(stream.name);
+    if (consumer?.fits(subject)) {
+      consumer.ready.push(message);
+      this.#deliver(consumer);
+    }
+    return message;
+  }
+
+  /** J3 */
+  #plan(stream: Stream, message: Stored, at: number): void {
+    const { world } = this.#network;
+    const target = message.headers?.get("Nats-Schedule-Target") ?? "";
+    const wait = Math.max(0, at - world.as(undefined, () => world.wallClock)) + world.random.between(5, 250);
+    const fire = () => {
+      if (!stream.messages.has(message.sequence)) return;
+      if (this.away) {
+        world.after(100, fire, undefined);
+        return;
+      }
+      this.#store(stream, target, message.data, undefined);
+      this.#remove(stream, message);
+    };
+    world.after(wait, fire, undefined);
+  }
+
+  #remove(stream: Stream, message: Stored): void {
+    if (!stream.messages.delete(message.sequence)) return;
+    if (stream.newest.get(message.subject) === message.sequence) stream.newest.delete(message.subject);
+    this.#consumers.get(stream.name)?.pending.delete(message.sequence);
+    this.#observer.onRemoved(stream.name, message);
+  }
+
+  // --- consumers
+
+  #ack(packet: Packet): void {
+    const [, , stream = "", , , sequence] = packet.subject.split(".");
+    const consumer = this.#consumers.get(stream);
+    const pending = consumer?.pending.get(Number(sequence));
+    if (!consumer || !pending || this.away) return;
+    const body = Buffer.from(packet.data).toString();
+    if (body === "+WPI") pending.expiresAt = this.#network.world.now + this.#ackWaitMs;
+    else if (body === "-NAK") this.#again(consumer, pending);
+    else this.#remove(consumer.stream, pending.message);
+  }
+
+  #again(consumer: Consumer, pending: Pending): void {
+    consumer.pending.delete(pending.message.sequence);
+    if (!consumer.stream.messages.has(pending.message.sequence)) return;
+    consumer.ready.unshift(pending.message);
+    this.#deliver(consumer);
+  }
+
+  #deliver(consumer: Consumer): void {
+    const { world } = this.#network;
+    if (this.away) return;
+    consumer.pulls = consumer.pulls.filter(({ left, from, expiresAt }) => left > 0 && from.up && expiresAt > world.now);
+    while (consumer.pulls.length > 0 && consumer.ready.length > 0) {
+      const message = consumer.ready.shift() as Stored;
+      if (!consumer.stream.messages.has(message.sequence)) continue;
+      const pull = consumer.pulls[0] as Pull;
+      pull.left -= 1;
+      if (pull.left === 0) consumer.pulls.shift();
+      this.#hand(consumer, message, pull);
+    }
+  }
+
+  #hand(consumer: Consumer, message: Stored, pull: Pull): void {
+    const { world } = this.#network;
+    const deliveries = (consumer.deliveries.get(message.sequence) ?? 0) + 1;
+    consumer.deliveries.set(message.sequence, deliveries);
+    consumer.delivered = Math.max(consumer.delivered, message.sequence);
+    const pending: Pending = { message, deliveries, expiresAt: world.now + this.#ackWaitMs };
+    consumer.pending.set(message.sequence, pending);
+    this.#watch(consumer, pending);
+    const nanos = message.storedAt * 1_000_000;
+    const reply = `$JS.ACK.${consumer.stream.name}.supervisor.${deliveries}.${message.sequence}.1.${nanos}.0`;
+    this.#observer.onDelivered(consumer.stream.name, message, pull.from.process.name);
+    const { subject, data, headers } = message;
+    this.#network.route({ subject: pull.reply, data, reply, headers }, { subject, data, reply, headers });
+    // A second delivery while the first is being worked at, as after a lost ack or an early timeout.
+    if (this.#network.strikes("redeliver", this.faults.redeliver)) pending.expiresAt = world.now + 5;
+  }
+
+  /** J2 */
+  #watch(consumer: Consumer, pending: Pending): void {
+    const { world } = this.#network;
+    const look = () => {
+      if (consumer.pending.get(pending.message.sequence) !== pending) return;
+      if (world.now >= pending.expiresAt && !this.away) this.#again(consumer, pending);
+      else world.after(Math.max(20, pending.expiresAt - world.now), look, undefined);
+    };
+    world.after(0, () => world.after(Math.max(1, pending.expiresAt - world.now), look, undefined), undefined);
+  }
+
+  // --- the API
+
+  #request(packet: Packet, from: Connection): void {
+    const rest = packet.subject.slice("$JS.API.".length);
+    const body = Buffer.from(packet.data).toString();
+    const query = body === "" ? {} : JSON.parse(body);
+    if (rest.startsWith("CONSUMER.MSG.NEXT.")) this.#pull(rest.split(".")[3] ?? "", query, packet, from);
+    else if (rest.startsWith("DIRECT.GET.")) this.#get(rest.slice("DIRECT.GET.".length), query, packet);
+    else if (rest.startsWith("STREAM.MSG.DELETE.")) this.#delete(rest.split(".")[3] ?? "", query.seq, packet);
+    else if (rest.startsWith("STREAM.INFO.")) this.#list(rest.split(".")[2] ?? "", query.subjects_filter, packet);
+    else throw new Error(`the model does not know ${packet.subject}`);
+  }
+
+  #pull(
+    name: string,
+    { batch, expires, idle_heartbeat }: { batch: number; expires: number; idle_heartbeat: number },
+    packet: Packet,
+    from: Connection,
+  ): void {
+    const { world } = this.#network;
+    const consumer = this.#consumers.get(name);
+    if (!consumer || packet.reply === undefined) return;
+    const { reply } = packet;
+    const pull: Pull = { reply, left: batch, expiresAt: world.now + expires / 1e6, from };
+    consumer.pulls.push(pull);
+    const tell = (headers: MsgHdrs) =>
+      this.#network.route({ subject: reply, data: new Uint8Array(), reply: undefined, headers });
+    const beat = () => {
+      if (!consumer.pulls.includes(pull) || this.away) return;
+      if (world.now >= pull.expiresAt) {
+        consumer.pulls = consumer.pulls.filter((one) => one !== pull);
+        tell(status(408, "Request Timeout", { "Nats-Pending-Messages": String(pull.left) }));
+        return;
+      }
+      tell(status(100, "Idle Heartbeat"));
+      world.after(Math.min(idle_heartbeat / 1e6, pull.expiresAt - world.now), beat, undefined);
+    };
+    world.after(idle_heartbeat / 1e6, beat, undefined);
+    this.#deliver(consumer);
+  }
+
+  #get(where: string, query: { seq?: number; next_by_subj?: string; batch?: number }, packet: Packet): void {
+    const dot = where.indexOf(".");
+    const stream = this.stream(dot === -1 ? where : where.slice(0, dot));
+    if (dot !== -1) this.#show(packet, stream.last(where.slice(dot + 1)), 0);
+    else if (query.next_by_subj === undefined) this.#show(packet, stream.messages.get(query.seq ?? 0), 0);
+    else {
+      const fits = matcher(query.next_by_subj);
+      const found = [...stream.messages.values()].filter(
+        (one) => one.sequence >= (query.seq ?? 1) && fits(one.subject),
+      );
+      const page = found.slice(0, query.batch ?? 1);
+      if (page.length === 0) this.#show(packet, undefined, 0);
+      for (const [index, message] of page.entries()) this.#show(packet, message, found.length - index - 1);
+      if (page.length > 0) this.#status(packet, 204, "EOB");
+    }
+  }
+
+  #show(packet: Packet, message: Stored | undefined, pending: number): void {
+    if (packet.reply === undefined) return;
+    if (!message) {
+      this.#status(packet, 404, "Message Not Found");
+      return;
+    }
+    const headers = createHeaders();
+    headers.set("Nats-Subject", message.subject);
+    headers.set("Nats-Sequence", String(message.sequence));
+    headers.set("Nats-Time-Stamp", new Date(message.storedAt).toISOString());
+    headers.set("Nats-Num-Pending", String(pending));
+    const ttl = message.headers?.get("Nats-TTL");
+    if (ttl) headers.set("Nats-TTL", ttl);
+    this.#network.route({ subject: packet.reply, data: message.data, reply: undefined, headers });
+  }
+
+  #status(packet: Packet, code: number, description: string): void {
+    if (packet.reply === undefined) return;
+    const headers = status(code, description);
+    this.#network.route({ subject: packet.reply, data: new Uint8Array(), reply: undefined, headers });
+  }
+
+  #delete(name: string, sequence: number, packet: Packet): void {
+    const stream = this.stream(name);
+    const message = stream.messages.get(sequence);
+    if (message) this.#remove(stream, message);
+    this.#answer(packet, { success: message !== undefined });
+  }
+
+  #list(name: string, filter: string, packet: Packet): void {
+    const fits = matcher(filter);
+    const subjects: Record<string, number> = {};
+    for (const { subject } of this.stream(name).messages.values()) if (fits(subject)) subjects[subject] = 1;
+    this.#answer(packet, { state: { subjects } });
+  }
+}

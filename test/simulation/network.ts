@@ -1,0 +1,309 @@
+/**
+ * The core of a NATS server and the links to it: subscriptions, queue groups, requests, and what networks do to messages.
+ *
+ * N1  A link keeps the order of its messages, unless the fault `reorder` strikes.
+ * N2  What is on its way when a connection breaks is lost; what is published without a connection never leaves.
+ * N3  A request that nobody and no stream takes is answered 503.
+ */
+import { headers as createHeaders, type Msg, type MsgHdrs } from "nats";
+import { matcher } from "./subjects.ts";
+import type { SimProcess, World } from "./world.ts";
+
+export interface Packet {
+  subject: string;
+  data: Uint8Array;
+  reply: string | undefined;
+  headers: MsgHdrs | undefined;
+}
+
+/** What the network does to messages, as probabilities. */
+export interface LinkFaults {
+  drop: number;
+  repeat: number;
+  reorder: number;
+  delay: number;
+}
+
+export const NO_FAULTS: LinkFaults = { drop: 0, repeat: 0, reorder: 0, delay: 0 };
+export const MAX_PAYLOAD = 1024 ** 2;
+
+interface Subscription {
+  fits: (subject: string) => boolean;
+  pattern: string;
+  queue: string | undefined;
+  connection: Connection;
+  deliver: (packet: Packet) => void;
+  closed: boolean;
+}
+
+/** What takes published messages besides subscribers: JetStream. Returns true if it has answered, or will. */
+export type Taker = (packet: Packet, from: Connection) => boolean;
+
+export class Network {
+  readonly world: World;
+  faults: LinkFaults = NO_FAULTS;
+  /** How often each fault has struck. */
+  readonly struck: Record<string, number> = {};
+  /** Told of everything that reaches the server. */
+  onPacket: ((packet: Packet, from: Connection) => void) | undefined;
+  taker: Taker = () => false;
+  readonly connections = new Set<Connection>();
+  readonly #exact = new Map<string, Subscription[]>();
+  readonly #wild: Subscription[] = [];
+
+  constructor(world: World) {
+    this.world = world;
+  }
+
+  connect(process: SimProcess): Connection {
+    const connection = new Connection(this, process);
+    this.connections.add(connection);
+    return connection;
+  }
+
+  /** A message has reached the server. */
+  receive(packet: Packet, from: Connection): void {
+    this.onPacket?.(packet, from);
+    const delivered = this.route(packet);
+    const taken = this.taker(packet, from);
+    if (delivered || taken || packet.reply === undefined) return;
+    this.route({
+      subject: packet.reply,
+      data: new Uint8Array(),
+      reply: undefined,
+      headers: status(503, "No Responders"),
+    });
+  }
+
+  /** Delivers to subscribers only. Returns whether there was one. */
+  route(packet: Packet, shown = packet): boolean {
+    const fitting = [
+      ...(this.#exact.get(packet.subject) ?? []),
+      ...this.#wild.filter((one) => one.fits(packet.subject)),
+    ].filter((one) => one.connection.up);
+    const groups = new Map<string, Subscription[]>();
+    for (const one of fitting) {
+      if (one.queue === undefined) one.connection.send(() => one.deliver(shown));
+      else groups.set(one.queue, [...(groups.get(one.queue) ?? []), one]);
+    }
+    for (const members of groups.values()) {
+      const member = this.world.random.pick(members);
+      member.connection.send(() => member.deliver(shown));
+    }
+    return fitting.length > 0;
+  }
+
+  add(subscription: Subscription): void {
+    const { pattern } = subscription;
+    if (/[*>]/.test(pattern)) this.#wild.push(subscription);
+    else this.#exact.set(pattern, [...(this.#exact.get(pattern) ?? []), subscription]);
+  }
+
+  remove(subscription: Subscription): void {
+    const index = this.#wild.indexOf(subscription);
+    if (index >= 0) this.#wild.splice(index, 1);
+    const { pattern } = subscription;
+    this.#exact.set(
+      pattern,
+      (this.#exact.get(pattern) ?? []).filter((one) => one !== subscription),
+    );
+  }
+
+  /** Whether a fault strikes; counted. */
+  strikes(fault: string, probability: number): boolean {
+    if (probability === 0 || !this.world.random.chance(probability)) return false;
+    this.struck[fault] = (this.struck[fault] ?? 0) + 1;
+    return true;
+  }
+}
+
+type Status = { type: "disconnect" | "reconnect" };
+
+/** The part of a `NatsConnection` that our code uses. */
+export class Connection {
+  readonly info = { version: "2.15.1", jetstream: true, headers: true, max_payload: MAX_PAYLOAD };
+  readonly process: SimProcess;
+  /** What the server knows: a connection that is down gets nothing. */
+  up = true;
+  readonly #network: Network;
+  readonly #subscriptions = new Set<Subscription>();
+  #closed = false;
+  /** Counts connections made; what was sent over an older one is lost. */
+  #epoch = 0;
+  #lastOut = 0;
+  #lastIn = 0;
+  #statuses: Status[] = [];
+  #wakeStatus: (() => void) | undefined;
+
+  constructor(network: Network, process: SimProcess) {
+    this.#network = network;
+    this.process = process;
+  }
+
+  publish(
+    subject: string,
+    payload: Uint8Array | string = "",
+    { reply, headers }: { reply?: string; headers?: MsgHdrs } = {},
+  ): void {
+    const data = typeof payload === "string" ? Buffer.from(payload) : payload;
+    if (data.length > MAX_PAYLOAD) throw new Error("'payload' max_payload size exceeded");
+    this.#toServer(() => this.#network.receive({ subject, data, reply, headers }, this));
+  }
+
+  subscribe(pattern: string, options: { queue?: string; callback: (error: null, message: Msg) => void }) {
+    const subscription: Subscription = {
+      fits: matcher(pattern),
+      pattern,
+      queue: options.queue,
+      connection: this,
+      closed: false,
+      deliver: (packet) => {
+        if (!subscription.closed) options.callback(null, new Message(packet, this) as unknown as Msg);
+      },
+    };
+    this.#subscriptions.add(subscription);
+    this.#toServer(() => this.#network.add(subscription), "kept");
+    const end = () => {
+      this.#subscriptions.delete(subscription);
+      this.#toServer(() => this.#network.remove(subscription), "kept");
+    };
+    return {
+      unsubscribe: () => {
+        subscription.closed = true;
+        end();
+      },
+      drain: async () => {
+        end();
+        await this.flush();
+        subscription.closed = true;
+      },
+    };
+  }
+
+  flush(): Promise<void> {
+    if (!this.up) return Promise.reject(new Error("connection disconnected"));
+    return new Promise((resolve) => this.#toServer(() => this.send(resolve, "kept"), "kept"));
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.drop();
+    this.#network.connections.delete(this);
+    this.#wakeStatus?.();
+  }
+
+  getServer(): string {
+    return "simulated";
+  }
+
+  async *status(): AsyncGenerator<Status> {
+    for (;;) {
+      for (const status of this.#statuses.splice(0)) yield status;
+      if (this.#closed) return;
+      await new Promise<void>((resolve) => {
+        this.#wakeStatus = resolve;
+      });
+    }
+  }
+
+  /** Breaks the connection; the server notices at once, the client a little later. */
+  drop(): void {
+    if (!this.up) return;
+    this.up = false;
+    this.#epoch += 1;
+    for (const subscription of this.#subscriptions) this.#network.remove(subscription);
+    this.#tell("disconnect");
+  }
+
+  /** Makes it again, with all its subscriptions. */
+  restore(): void {
+    if (this.up || this.#closed || this.process.state === "dead") return;
+    this.up = true;
+    for (const subscription of this.#subscriptions) this.#network.add(subscription);
+    this.#tell("reconnect");
+  }
+
+  /** From the server to the client. `kept` is what the fault injection leaves alone: it is no message. */
+  send(arrive: () => void, kept?: "kept"): void {
+    if (!this.up) return;
+    const times = kept ? 1 : this.#fate("in");
+    for (let i = 0; i < times; i++) {
+      this.#lastIn = this.#travel(this.#lastIn, kept, arrive, this.process);
+    }
+  }
+
+  #toServer(arrive: () => void, kept?: "kept"): void {
+    if (!this.up || this.#closed) return;
+    if (!kept && this.#fate("out") === 0) return;
+    this.#lastOut = this.#travel(this.#lastOut, kept, arrive, NOBODY);
+  }
+
+  /** How many copies arrive. Clients do not repeat what they send; servers may deliver twice. */
+  #fate(direction: "in" | "out"): number {
+    const { faults } = this.#network;
+    if (this.#network.strikes("drop", faults.drop)) return 0;
+    return direction === "in" && this.#network.strikes("repeat", faults.repeat) ? 2 : 1;
+  }
+
+  #travel(last: number, kept: "kept" | undefined, arrive: () => void, owner: SimProcess | undefined): number {
+    const { world, faults } = this.#network;
+    let latency = 0.1 + world.random.float() * world.random.float() * 3;
+    if (!kept && this.#network.strikes("delay", faults.delay)) latency += world.random.between(10, 800);
+    const outOfOrder = !kept && this.#network.strikes("reorder", faults.reorder);
+    const at = outOfOrder ? world.now + latency + world.random.between(0, 30) : Math.max(last, world.now + latency);
+    const epoch = this.#epoch;
+    world.after(at - world.now, () => epoch === this.#epoch && arrive(), owner);
+    return outOfOrder ? last : at;
+  }
+
+  #tell(type: Status["type"]): void {
+    this.#network.world.after(
+      1,
+      () => {
+        this.#statuses.push({ type });
+        this.#wakeStatus?.();
+      },
+      this.process,
+    );
+  }
+}
+
+/** The network belongs to no process: what was sent arrives even if its sender has died. */
+const NOBODY = undefined;
+
+/** A message as a client sees it. */
+class Message {
+  readonly subject: string;
+  readonly data: Uint8Array;
+  readonly reply: string | undefined;
+  readonly headers: MsgHdrs | undefined;
+  readonly #connection: Connection;
+
+  constructor(packet: Packet, connection: Connection) {
+    this.subject = packet.subject;
+    this.data = packet.data;
+    this.reply = packet.reply;
+    this.headers = packet.headers;
+    this.#connection = connection;
+  }
+
+  respond(data: Uint8Array | string = "", options: { headers?: MsgHdrs } = {}): boolean {
+    if (this.reply === undefined) return false;
+    this.#connection.publish(this.reply, data, options);
+    return true;
+  }
+
+  string(): string {
+    return Buffer.from(this.data).toString();
+  }
+
+  json<T>(): T {
+    return JSON.parse(this.string());
+  }
+}
+
+export function status(code: number, description: string, pairs: Record<string, string> = {}): MsgHdrs {
+  const result = createHeaders(code, description);
+  for (const key in pairs) result.set(key, pairs[key] as string);
+  return result;
+}
