@@ -6,6 +6,8 @@
  *     besides is to be quick: it may all be lost.
  * K2  A retry makes the job's next token before the state that needs it: a timer that gives the commit time. If that
  *     comes too late, whoever gets the wake uses the token up (V5 of the supervisor), and the commit fails.
+ * K3  The end that a retry undoes is recorded before: its actor may not have come to it yet.
+ * K4  Each change is signed with a name of its own: an actor of the same supervisor must not take it for its own write.
  */
 import type { Bus } from "../bus/connection.ts";
 import type { EventLog } from "../bus/event-log.ts";
@@ -51,6 +53,7 @@ interface Found {
 
 export class JobControl {
   readonly #context: JobControlContext;
+  #changes = 0;
 
   constructor(context: JobControlContext) {
     this.#context = context;
@@ -102,7 +105,7 @@ export class JobControl {
    * {@link find} throws, or `bus_timeout` if it is not known whether it is retried
    */
   async retry(jobId: string, patch: RetryPatch): Promise<JobState> {
-    const { tokens, lifecycle } = this.#context;
+    const { tokens, lifecycle, eventLog } = this.#context;
     const change = await this.#change(jobId, { type: "retried", ...patch }, async (found): Promise<Decision> => {
       if (!isEnded(found)) {
         // The same request again: its first answer was lost.
@@ -110,6 +113,7 @@ export class JobControl {
         throw new AsyncError("job_not_ended", `job ${jobId} is ${found.state}; cancel it first`);
       }
       if (!canRetry(found)) throw cannotRetry(found);
+      await eventLog.record(endEvent(found)); // K3
       await tokens.timers.schedule(jobId, Date.now() + COMMIT_TIME_MS, found.token + 1); // K2
       return "change";
     });
@@ -129,7 +133,9 @@ export class JobControl {
     event: Event,
     decide: (state: JobState) => Decision | Promise<Decision>,
   ): Promise<{ state: JobState; changed: boolean; before: number }> {
-    const { store, bus, writer, lifecycle } = this.#context;
+    const { store, bus, lifecycle } = this.#context;
+    this.#changes += 1;
+    const writer = `${this.#context.writer}/${this.#changes}`; // K4
     for (let tries = 0; tries < TRIES; tries++) {
       const { state, revision } = await this.find(jobId);
       // The answer to an earlier try may have been lost.

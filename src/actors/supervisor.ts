@@ -436,7 +436,10 @@ export class Supervisor {
     try {
       const stopped = () => this.#stopped;
       const skip = (jobId: string) => this.#actors.has(jobId) || this.#claiming.has(jobId);
-      const { stranded } = await sweep(this.#context, { fix: true, pauseMs: SWEEP_PAUSE_MS, skip, stopped });
+      const { stranded } = await sweep(
+        { ...this.#context, writer: `${this.id}/sweep` },
+        { fix: true, pauseMs: SWEEP_PAUSE_MS, skip, stopped },
+      );
       for (const { jobId, problem } of stranded) this.#trouble(`a job was stranded: ${problem}`, undefined, jobId);
     } catch (error) {
       if (!isAsyncError(error)) throw error;

@@ -25,7 +25,7 @@ export interface SweepContext {
   store: JobStore;
   tokens: Tokens;
   eventLog: EventLog;
-  /** Signs what is mended. */
+  /** Signs what is mended; no actor's. */
   writer: string;
 }
 
