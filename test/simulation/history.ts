@@ -15,7 +15,7 @@ import { Worker } from "../../src/worker/worker.ts";
 import { Invariants, Violation } from "./invariants.ts";
 import { JetStream, RELIABLE } from "./jetstream.ts";
 import { type Connection, Network, NO_FAULTS } from "./network.ts";
-import { SimProcess, World } from "./world.ts";
+import { NOBODY, SimProcess, World } from "./world.ts";
 
 export interface Report {
   seed: number;
@@ -204,7 +204,7 @@ class History {
       const count = random.int(2, 5);
       for (let i = 0; i < count; i++) this.#planJob(client, process, `j${i}`);
       // Workers of the function that nobody has served yet.
-      this.#world.after(2_000, () => this.#startWorker(), undefined);
+      this.#world.after(2_000, () => this.#startWorker(), NOBODY);
     });
   }
 
@@ -287,9 +287,9 @@ class History {
     const kinds = FAULTS.filter(() => random.chance(0.5));
     for (let at = random.between(50, 800); kinds.length > 0 && at < untilMs; at += random.between(100, 1_500)) {
       const kind = random.pick(kinds);
-      world.after(at, () => this.#strike(kind), undefined);
+      world.after(at, () => this.#strike(kind), NOBODY);
     }
-    world.after(untilMs, () => this.#endFaults(), undefined);
+    world.after(untilMs, () => this.#endFaults(), NOBODY);
   }
 
   #strike(kind: (typeof FAULTS)[number]): void {
@@ -302,12 +302,12 @@ class History {
       case "kill":
         if (victim.state === "dead") return;
         this.#crash(victim);
-        world.after(random.between(50, 1_000), () => this.#replace(victim), undefined);
+        world.after(random.between(50, 1_000), () => this.#replace(victim), NOBODY);
         break;
       case "pause":
         this.#note(`${victim.name} is paused`);
         world.pause(victim);
-        world.after(random.between(50, 4_000), () => this.#continue(victim), undefined);
+        world.after(random.between(50, 4_000), () => this.#continue(victim), NOBODY);
         break;
       case "cut":
         this.#note(`${victim.name} is cut off`);
@@ -322,7 +322,7 @@ class History {
         this.#note("no leader");
         this.#jetStream.away = true;
         this.#jetStream.forgetPulls();
-        world.after(random.between(20, 1_500), () => this.#elect(), undefined);
+        world.after(random.between(20, 1_500), () => this.#elect(), NOBODY);
         break;
     }
   }
@@ -335,7 +335,7 @@ class History {
       () => {
         for (const connection of cut) connection.restore();
       },
-      undefined,
+      NOBODY,
     );
   }
 

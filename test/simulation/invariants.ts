@@ -50,6 +50,8 @@ export class Invariants implements Observer {
   /** Executions per job and function. */
   readonly #counts = new Map<string, number>();
   readonly acknowledged = new Set<string>();
+  /** To whom a token of the job was delivered last. */
+  readonly #holders = new Map<string, string>();
   readonly #log: (line: string) => void;
   /** The writer of a process, as it signs states. */
   readonly #writerOf: (process: string) => string | undefined;
@@ -81,6 +83,7 @@ export class Invariants implements Observer {
 
   onDelivered(stream: string, message: Stored, to: string): void {
     this.#log(`${stream} > ${message.subject} #${message.sequence} to ${to}`);
+    this.#holders.set(message.subject.split(".").at(-1) ?? "", to);
   }
 
   /** Everything that reaches the server. */
@@ -90,8 +93,8 @@ export class Invariants implements Observer {
     const seen = this.jobs.get(job_id);
     if (!seen) throw new Violation("S2", `an invocation of ${job_id}, which is not stored`);
     this.#log(`invoke ${job_id} ${index} attempt ${attempt} by ${from.process.name}`);
-    // A claim of the same writer makes it the invoker; so does one that has not been fenced off, which is S4's to find.
-    seen.invoker = this.#writerOf(from.process.name);
+    // One that does not know yet that the job goes on elsewhere may begin an attempt too: it is not the owner for that.
+    if (this.#holders.get(job_id) === from.process.name) seen.invoker = this.#writerOf(from.process.name);
   }
 
   begun(execution: Execution, functionName: string): void {

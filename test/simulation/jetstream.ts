@@ -9,6 +9,7 @@
 import { headers as createHeaders, type MsgHdrs } from "nats";
 import { type Connection, type Network, type Packet, status } from "./network.ts";
 import { matcher } from "./subjects.ts";
+import { NOBODY } from "./world.ts";
 
 export interface Stored {
   sequence: number;
@@ -190,17 +191,17 @@ export class JetStream {
   #plan(stream: Stream, message: Stored, at: number): void {
     const { world } = this.#network;
     const target = message.headers?.get("Nats-Schedule-Target") ?? "";
-    const wait = Math.max(0, at - world.as(undefined, () => world.wallClock)) + world.random.between(5, 250);
+    const wait = Math.max(0, at - world.as(NOBODY, () => world.wallClock)) + world.random.between(5, 250);
     const fire = () => {
       if (!stream.messages.has(message.sequence)) return;
       if (this.away) {
-        world.after(100, fire, undefined);
+        world.after(100, fire, NOBODY);
         return;
       }
       this.#store(stream, target, message.data, undefined);
       this.#remove(stream, message);
     };
-    world.after(wait, fire, undefined);
+    world.after(wait, fire, NOBODY);
   }
 
   #remove(stream: Stream, message: Stored): void {
@@ -267,9 +268,9 @@ export class JetStream {
     const look = () => {
       if (consumer.pending.get(pending.message.sequence) !== pending) return;
       if (world.now >= pending.expiresAt && !this.away) this.#again(consumer, pending);
-      else world.after(Math.max(20, pending.expiresAt - world.now), look, undefined);
+      else world.after(Math.max(20, pending.expiresAt - world.now), look, NOBODY);
     };
-    world.after(0, () => world.after(Math.max(1, pending.expiresAt - world.now), look, undefined), undefined);
+    world.after(0, () => world.after(Math.max(1, pending.expiresAt - world.now), look, NOBODY), NOBODY);
   }
 
   // --- the API
@@ -307,9 +308,9 @@ export class JetStream {
         return;
       }
       tell(status(100, "Idle Heartbeat"));
-      world.after(Math.min(idle_heartbeat / 1e6, pull.expiresAt - world.now), beat, undefined);
+      world.after(Math.min(idle_heartbeat / 1e6, pull.expiresAt - world.now), beat, NOBODY);
     };
-    world.after(idle_heartbeat / 1e6, beat, undefined);
+    world.after(idle_heartbeat / 1e6, beat, NOBODY);
     this.#deliver(consumer);
   }
 

@@ -7,7 +7,7 @@
  */
 import { headers as createHeaders, type Msg, type MsgHdrs } from "nats";
 import { matcher } from "./subjects.ts";
-import type { SimProcess, World } from "./world.ts";
+import { NOBODY, type SimProcess, type World } from "./world.ts";
 
 export interface Packet {
   subject: string;
@@ -245,7 +245,7 @@ export class Connection {
     return direction === "in" && this.#network.strikes("repeat", faults.repeat) ? 2 : 1;
   }
 
-  #travel(last: number, kept: "kept" | undefined, arrive: () => void, owner: SimProcess | undefined): number {
+  #travel(last: number, kept: "kept" | undefined, arrive: () => void, owner: SimProcess | null): number {
     const { world, faults } = this.#network;
     let latency = 0.1 + world.random.float() * world.random.float() * 3;
     if (!kept && this.#network.strikes("delay", faults.delay)) latency += world.random.between(10, 800);
@@ -267,9 +267,6 @@ export class Connection {
     );
   }
 }
-
-/** The network belongs to no process: what was sent arrives even if its sender has died. */
-const NOBODY = undefined;
 
 /** A message as a client sees it. */
 class Message {

@@ -26,10 +26,13 @@ export class SimProcess {
   }
 }
 
+/** Owns what belongs to no process: the network, the server, and those who break them. */
+export const NOBODY = null;
+
 interface Planned {
   at: number;
   order: number;
-  owner: SimProcess | undefined;
+  owner: SimProcess | null;
   run: (() => void) | undefined;
 }
 
@@ -62,7 +65,7 @@ export class World {
   /** Virtual ms since the begin. */
   now = 0;
   /** Whose code is running. */
-  current: SimProcess | undefined;
+  current: SimProcess | null = NOBODY;
   events = 0;
   readonly #heap: Planned[] = [];
   #order = 0;
@@ -84,7 +87,7 @@ export class World {
   }
 
   /** Does something now, as part of a process. */
-  as<T>(process: SimProcess | undefined, run: () => T): T {
+  as<T>(process: SimProcess | null, run: () => T): T {
     const before = this.current;
     this.current = process;
     try {
@@ -129,7 +132,7 @@ export class World {
       this.events += 1;
       run();
       await new Promise<void>(settle); // T1
-      this.current = undefined;
+      this.current = NOBODY;
       if (done()) return;
     }
   }
