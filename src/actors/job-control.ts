@@ -106,8 +106,9 @@ export class JobControl {
    */
   async retry(jobId: string, patch: RetryPatch): Promise<JobState> {
     const { tokens, lifecycle, eventLog } = this.#context;
-    const change = await this.#change(jobId, { type: "retried", ...patch }, async (found): Promise<Decision> => {
-      if (!isEnded(found)) {
+    const change = await this.#change(jobId, { type: "retried", ...patch }, async (found, revision): Promise<Decision> => {
+      // One whose submission is not taken yet may look ended, as its deadline has passed; but it has not.
+      if (!isEnded(found) || revision === 0) {
         // The same request again: its first answer was lost.
         if (Date.now() - (found.retried_at ?? 0) < REPETITION_MS) return "leave";
         throw new AsyncError("job_not_ended", `job ${jobId} is ${found.state}; cancel it first`);
@@ -131,7 +132,7 @@ export class JobControl {
   async #change(
     jobId: string,
     event: Event,
-    decide: (state: JobState) => Decision | Promise<Decision>,
+    decide: (state: JobState, revision: number) => Decision | Promise<Decision>,
   ): Promise<{ state: JobState; changed: boolean; before: number }> {
     const { store, bus, lifecycle } = this.#context;
     this.#changes += 1;
@@ -141,7 +142,7 @@ export class JobControl {
       // The answer to an earlier try may have been lost.
       if (tries > 0 && state.writer === writer && stateFollows(event, state))
         return { state, changed: true, before: revision };
-      if ((await decide(state)) === "leave") return { state, changed: false, before: revision };
+      if ((await decide(state, revision)) === "leave") return { state, changed: false, before: revision };
       const next = reduce(state, event, Date.now());
       let stamped: JobState = { ...next.state, version: state.version + 1, writer };
       let outcome = await store.commit(stamped, revision);

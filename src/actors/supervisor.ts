@@ -433,6 +433,7 @@ export class Supervisor {
   }
 
   async #sweep(): Promise<void> {
+    void this.#feeder.look();
     try {
       const stopped = () => this.#stopped;
       const skip = (jobId: string) => this.#actors.has(jobId) || this.#claiming.has(jobId);

@@ -53,12 +53,21 @@ export function readBatch(
     let pending = 0;
     const onReply = (message: Msg) => {
       const code = message.headers?.code ?? 0;
-      if (code === NOT_FOUND || code === END_OF_BATCH) {
+      if (code === NOT_FOUND && messages.length === 0) {
         resolve({ messages, pending });
         return true;
       }
-      if (code !== 0) {
+      if (code !== 0 && code !== END_OF_BATCH) {
         reject(unreadable(stream, `${code} ${message.headers?.description ?? ""}`));
+        return true;
+      }
+      // Each message names the one before it in the answer.
+      if (Number(message.headers?.get("Nats-Last-Sequence")) !== (messages.at(-1)?.sequence ?? 0)) {
+        reject(unreadable(stream, "a part of the answer got lost"));
+        return true;
+      }
+      if (code === END_OF_BATCH) {
+        resolve({ messages, pending });
         return true;
       }
       messages.push(storedFrom(message));

@@ -403,6 +403,9 @@ const FAULTS = ["kill", "pause", "cut", "server", "leader"] as const;
 
 const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
+const untilAborted = (signal: AbortSignal) =>
+  new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+
 const BEHAVIOURS: Record<string, (context: Context, world: World) => Promise<unknown>> = {
   quick: async () => {},
   slow: (_, { random }) => wait(random.between(20, 1_200)),
@@ -413,6 +416,6 @@ const BEHAVIOURS: Record<string, (context: Context, world: World) => Promise<unk
   fatal: async (_, { random }) => {
     if (random.chance(0.3)) throw new FatalError("fatal");
   },
-  hangs: async (_, { random }) => (random.chance(0.3) ? wait(1_000_000) : wait(10)),
+  hangs: ({ signal }, { random }) => (random.chance(0.3) ? untilAborted(signal) : wait(10)),
   rare: async () => {},
 };

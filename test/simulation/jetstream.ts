@@ -326,12 +326,15 @@ export class JetStream {
       );
       const page = found.slice(0, query.batch ?? 1);
       if (page.length === 0) this.#show(packet, undefined, 0);
-      for (const [index, message] of page.entries()) this.#show(packet, message, found.length - index - 1);
-      if (page.length > 0) this.#status(packet, 204, "EOB");
+      for (const [index, message] of page.entries()) {
+        this.#show(packet, message, found.length - index - 1, page[index - 1]?.sequence);
+      }
+      const last = page.at(-1)?.sequence;
+      if (last !== undefined) this.#status(packet, 204, "EOB", { "Nats-Last-Sequence": String(last) });
     }
   }
 
-  #show(packet: Packet, message: Stored | undefined, pending: number): void {
+  #show(packet: Packet, message: Stored | undefined, pending: number, before = 0): void {
     if (packet.reply === undefined) return;
     if (!message) {
       this.#status(packet, 404, "Message Not Found");
@@ -342,14 +345,15 @@ export class JetStream {
     headers.set("Nats-Sequence", String(message.sequence));
     headers.set("Nats-Time-Stamp", new Date(message.storedAt).toISOString());
     headers.set("Nats-Num-Pending", String(pending));
+    headers.set("Nats-Last-Sequence", String(before));
     const ttl = message.headers?.get("Nats-TTL");
     if (ttl) headers.set("Nats-TTL", ttl);
     this.#network.route({ subject: packet.reply, data: message.data, reply: undefined, headers });
   }
 
-  #status(packet: Packet, code: number, description: string): void {
+  #status(packet: Packet, code: number, description: string, pairs: Record<string, string> = {}): void {
     if (packet.reply === undefined) return;
-    const headers = status(code, description);
+    const headers = status(code, description, pairs);
     this.#network.route({ subject: packet.reply, data: new Uint8Array(), reply: undefined, headers });
   }
 
