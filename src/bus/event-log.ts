@@ -32,7 +32,7 @@ export class EventLog {
 
   /**
    * Stores the event of an end, or that of a rejection. Once, however often and however late it is repeated: a subject
-   * tells one kind of end of one job, so whether the newest event on it is this one can be asked.
+   * tells one kind of end of one job, so whether the newest event on it is of this run, or a later one, can be asked.
    *
    * @throws AsyncError of the bus: the outcome is unknown, repeat it
    */
@@ -41,7 +41,7 @@ export class EventLog {
     if (await this.#recordAfter(subject, event, 0)) return;
     // A job that was retried by hand may end in the same way again.
     const last = await readLast(this.#bus, EVENTS, subject);
-    if (last && sameEvent(last.data, event)) return;
+    if (last && runOf(parseEvent(last.data)) >= runOf(event)) return;
     if (await this.#recordAfter(subject, event, last?.sequence ?? 0)) return;
     throw new AsyncError("jetstream_unavailable", `someone else writes on ${subject} at the same time; repeat it`);
   }
@@ -60,9 +60,10 @@ export class EventLog {
   }
 }
 
-function sameEvent(stored: Uint8Array, event: JobEvent | RejectedEvent): boolean {
-  const body = parseEvent(stored);
-  return body?.job_id === event.job_id && body.type === event.type && body.at === event.at;
+/** 0 for what is no event of ours. */
+function runOf(event: JobEvent | RejectedEvent | undefined): number {
+  if (event === undefined) return 0;
+  return "run" in event && typeof event.run === "number" ? event.run : 1;
 }
 
 /** The event in a message of `job.event.>`; undefined if it is none of ours, since anyone may be allowed to publish. */

@@ -23,9 +23,14 @@ export type JobEventBody =
   /** Someone wants the job, which had failed or was cancelled, to go on at this function. */
   | { type: "retried"; function: string; index: number }
   /** `result_omitted` where the result is too large for an event; it is in the job. */
-  | { type: "completed"; result: unknown; result_omitted?: true }
-  | { type: "failed"; error: Failure; function: string; index: number }
-  | { type: "cancelled" };
+  | ({ type: "completed"; result: unknown; result_omitted?: true } & End)
+  | ({ type: "failed"; error: Failure; function: string; index: number } & End)
+  | ({ type: "cancelled" } & End);
+
+/** Which run of the job has ended: 1, and one more for each retry by hand. */
+interface End {
+  run: number;
+}
 
 export interface AttemptRef {
   function: string;
@@ -57,17 +62,18 @@ export function eventOf(state: JobState, at: number, body: JobEventBody): JobEve
 /** The event of a job's end. It depends on the state alone: told again after a crash it is the same. */
 export function endEvent(state: EndedJob): JobEvent {
   const at = state.finished_at;
+  const run = (state.retries ?? 0) + 1;
   switch (state.state) {
     case "completed": {
       const result = toJsonValue(currentFunction(state).result ?? null, state.encoding);
-      return eventOf(state, at, { type: "completed", result });
+      return eventOf(state, at, { type: "completed", run, result });
     }
     case "failed": {
       const { current_function: index, error } = state;
-      return eventOf(state, at, { type: "failed", error, function: state.functions[index]?.name ?? "", index });
+      return eventOf(state, at, { type: "failed", run, error, function: state.functions[index]?.name ?? "", index });
     }
     case "cancelled":
-      return eventOf(state, at, { type: "cancelled" });
+      return eventOf(state, at, { type: "cancelled", run });
     default:
       return unreachable(state);
   }

@@ -183,6 +183,7 @@ function retried(state: EndedJob, patch: RetryPatch, now: number): Transition {
     token: state.token + 1,
     attempt: nextAttempt(state),
     retried_at: now,
+    retries: (state.retries ?? 0) + 1,
     ...(state.timeout_ms !== undefined && { deadline_at: now + state.timeout_ms }),
     ...(patch.data !== undefined && { data: patch.data }),
   };

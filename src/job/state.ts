@@ -56,8 +56,9 @@ interface JobFields {
   created_at: number;
   scheduled_at: number;
   started_at?: number;
-  /** When it was last retried by hand. */
+  /** When it was last retried by hand, and how often. Absent is never. */
   retried_at?: number;
+  retries?: number;
   timeout_ms?: number;
   deadline_at?: number;
   /** Sequence of the submission in stream JOBS: tells its redelivery from another submission with the same id. */

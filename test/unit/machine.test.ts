@@ -117,6 +117,7 @@ test("a submission that is no valid job is recorded as a failed job without func
         job_id: "job-1",
         job_name: "broken",
         at: "2026-11-23T21:00:00.005Z",
+        run: 1,
         error,
         function: "",
         index: 0,

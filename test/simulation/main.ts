@@ -1,0 +1,119 @@
+/**
+ * Random histories of the whole system, see `history.ts`.
+ *
+ *   npm run simulate -- --seeds 100000 [--from 1]     many, on all cores; ends with 1 at the first that fails
+ *   npm run simulate -- --seed 4711                   one, with everything that happened
+ */
+import { fork } from "node:child_process";
+import { once } from "node:events";
+import { availableParallelism } from "node:os";
+import { parseArgs } from "node:util";
+import { runHistory } from "./history.ts";
+
+interface Totals {
+  seeds: number;
+  jobs: number;
+  executions: number;
+  events: number;
+  virtualMs: number;
+  faults: Record<string, number>;
+  failed: { seed: number; message: string }[];
+}
+
+const { values } = parseArgs({
+  options: {
+    seeds: { type: "string", default: "20000" },
+    from: { type: "string", default: "1" },
+    seed: { type: "string" },
+    lanes: { type: "string", default: String(Math.min(2, availableParallelism())) },
+  },
+});
+/** More would be the same fault again. */
+const MAX_FAILED = 5;
+
+if (process.send) process.send(await runLane(Number(values.from), Number(values.seeds)));
+else if (values.seed !== undefined) process.exitCode = await replay(Number(values.seed));
+else process.exitCode = await runAll(Number(values.from), Number(values.seeds), Number(values.lanes));
+
+/** Seeds one after the other. */
+async function runLane(from: number, count: number): Promise<Totals> {
+  const totals = nothing();
+  for (let seed = from; seed < from + count && totals.failed.length < MAX_FAILED; seed++) {
+    const report = await runHistory(seed);
+    add(totals, {
+      seeds: 1,
+      jobs: report.jobs,
+      executions: report.executions,
+      events: report.events,
+      virtualMs: report.ms,
+      faults: report.faults,
+      failed: report.failure ? [{ seed, message: report.failure.message }] : [],
+    });
+  }
+  return totals;
+}
+
+async function runAll(from: number, seeds: number, lanes: number): Promise<number> {
+  const begun = performance.now();
+  const totals = nothing();
+  const share = Math.ceil(seeds / lanes);
+  await Promise.all(
+    Array.from({ length: lanes }, async (_, lane) => {
+      const count = Math.min(share, seeds - lane * share);
+      if (count > 0) add(totals, await startLane(from + lane * share, count));
+    }),
+  );
+  const seconds = (performance.now() - begun) / 1_000;
+  const number = (value: number) => Math.round(value).toLocaleString("en");
+  const faults = Object.entries(totals.faults).sort(([a], [b]) => a.localeCompare(b));
+  process.stdout.write(
+    [
+      `seeds       ${number(totals.seeds)} (from ${from}), ${(totals.seeds / seconds).toFixed(0)}/s`,
+      `jobs        ${number(totals.jobs)}`,
+      `executions  ${number(totals.executions)}`,
+      `events      ${number(totals.events)}`,
+      `simulated   ${number(totals.virtualMs / 3_600_000)} hours`,
+      `faults      ${faults.map(([kind, count]) => `${kind} ${number(count)}`).join(", ")}`,
+      `failed      ${totals.failed.length}`,
+      ...totals.failed.flatMap(({ seed, message }) => [
+        `  seed ${seed}: ${message}`,
+        `    npm run simulate -- --seed ${seed}`,
+      ]),
+      "",
+    ].join("\n"),
+  );
+  return totals.failed.length === 0 && totals.seeds === seeds ? 0 : 1;
+}
+
+/** A part of the seeds, in a process of its own. */
+async function startLane(from: number, count: number): Promise<Totals> {
+  const child = fork(import.meta.filename, ["--from", String(from), "--seeds", String(count)]);
+  const [totals] = (await Promise.race([
+    once(child, "message"),
+    once(child, "exit").then(([code]) => Promise.reject(new Error(`a lane has gone with exit code ${code}`))),
+  ])) as [Totals];
+  child.disconnect();
+  return totals;
+}
+
+async function replay(seed: number): Promise<number> {
+  const report = await runHistory(seed, { fullTrace: true });
+  process.stdout.write(`${report.trace.join("\n")}\n`);
+  const verdict = report.failure ? (report.failure.stack ?? report.failure.message) : "every invariant held";
+  process.stdout.write(`seed ${seed}: ${verdict}\n`);
+  return report.failure ? 1 : 0;
+}
+
+function nothing(): Totals {
+  return { seeds: 0, jobs: 0, executions: 0, events: 0, virtualMs: 0, faults: {}, failed: [] };
+}
+
+function add(totals: Totals, more: Totals): void {
+  totals.seeds += more.seeds;
+  totals.jobs += more.jobs;
+  totals.executions += more.executions;
+  totals.events += more.events;
+  totals.virtualMs += more.virtualMs;
+  for (const [kind, count] of Object.entries(more.faults)) totals.faults[kind] = (totals.faults[kind] ?? 0) + count;
+  totals.failed.push(...more.failed);
+}
