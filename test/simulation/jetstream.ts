@@ -54,6 +54,12 @@ class Stream {
     this.name = name;
   }
 
+  /** The newest message of the subject has gone. */
+  forget(subject: string): void {
+    this.newest.delete(subject);
+    for (const one of this.messages.values()) if (one.subject === subject) this.newest.set(subject, one.sequence);
+  }
+
   last(subject: string): Stored | undefined {
     return this.messages.get(this.newest.get(subject) ?? 0);
   }
@@ -206,7 +212,7 @@ export class JetStream {
 
   #remove(stream: Stream, message: Stored): void {
     if (!stream.messages.delete(message.sequence)) return;
-    if (stream.newest.get(message.subject) === message.sequence) stream.newest.delete(message.subject);
+    if (stream.newest.get(message.subject) === message.sequence) stream.forget(message.subject);
     this.#consumers.get(stream.name)?.pending.delete(message.sequence);
     this.#observer.onRemoved(stream.name, message);
   }
