@@ -106,18 +106,22 @@ export class JobControl {
    */
   async retry(jobId: string, patch: RetryPatch): Promise<JobState> {
     const { tokens, lifecycle, eventLog } = this.#context;
-    const change = await this.#change(jobId, { type: "retried", ...patch }, async (found, revision): Promise<Decision> => {
-      // One whose submission is not taken yet may look ended, as its deadline has passed; but it has not.
-      if (!isEnded(found) || revision === 0) {
-        // The same request again: its first answer was lost.
-        if (Date.now() - (found.retried_at ?? 0) < REPETITION_MS) return "leave";
-        throw new AsyncError("job_not_ended", `job ${jobId} is ${found.state}; cancel it first`);
-      }
-      if (!canRetry(found)) throw cannotRetry(found);
-      await eventLog.record(endEvent(found)); // K3
-      await tokens.timers.schedule(jobId, Date.now() + COMMIT_TIME_MS, found.token + 1); // K2
-      return "change";
-    });
+    const change = await this.#change(
+      jobId,
+      { type: "retried", ...patch },
+      async (found, revision): Promise<Decision> => {
+        // One whose submission is not taken yet may look ended, as its deadline has passed; but it has not.
+        if (!isEnded(found) || revision === 0) {
+          // The same request again: its first answer was lost.
+          if (Date.now() - (found.retried_at ?? 0) < REPETITION_MS) return "leave";
+          throw new AsyncError("job_not_ended", `job ${jobId} is ${found.state}; cancel it first`);
+        }
+        if (!canRetry(found)) throw cannotRetry(found);
+        await eventLog.record(endEvent(found)); // K3
+        await tokens.timers.schedule(jobId, Date.now() + COMMIT_TIME_MS, found.token + 1); // K2
+        return "change";
+      },
+    );
     if (!change.changed) return change.state;
     try {
       await tokens.timers.hurry(jobId, change.state.token);

@@ -11,7 +11,8 @@
  *     so a crash between the commit, the token and the acknowledgement of a parking loses nothing.
  * V5  A token newer than the state's was made for a retry by hand that has not been committed. It is used up (the state
  *     takes its number, so that the late commit fails) before it goes.
- * V6  After it may have been deaf (a pause, a lost connection) it looks what has become of its jobs.
+ * V6  After it may have been deaf (a pause, a lost connection, a lease that ran out) it looks what has become of its
+ *     jobs.
  */
 import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
@@ -262,7 +263,10 @@ export class Supervisor {
   /** A message for a job that is live here. */
   #meet(actor: JobActor, arrival: Arrival): void {
     const { lease, delivery } = arrival;
-    if (actor.lease.adopt(delivery)) return;
+    if (actor.lease.adopt(delivery)) {
+      actor.verify(); // V6: the lease had run out, and someone else may have had it meanwhile
+      return;
+    }
     // The timer of a job that is just being parked has fired already: it begins anew when that is through.
     if (lease.number > actor.lease.number) actor.whenGone(() => this.#enter(arrival));
     else this.#drop(arrival);

@@ -50,8 +50,8 @@ export class Invariants implements Observer {
   /** Executions per job and function. */
   readonly #counts = new Map<string, number>();
   readonly acknowledged = new Set<string>();
-  /** To whom a token of the job was delivered last, and whether its claim has been committed; gone once overtaken. */
-  readonly #holders = new Map<string, { process: string; committed: boolean }>();
+  /** The process that has claimed the job last. */
+  readonly #owners = new Map<string, string>();
   readonly #log: (line: string) => void;
   /** The writer of a process, as it signs states. */
   readonly #writerOf: (process: string) => string | undefined;
@@ -83,11 +83,12 @@ export class Invariants implements Observer {
 
   onDelivered(stream: string, message: Stored, to: string): void {
     this.#log(`${stream} > ${message.subject} #${message.sequence} to ${to}`);
-    const jobId = message.subject.split(".").at(-1) ?? "";
-    const known = this.jobs.get(jobId)?.state;
-    // A repetition of the submission is no token of the job.
-    if (stream === "JOBS" && known && known.sequence !== message.sequence) return;
-    this.#holders.set(jobId, { process: to, committed: false });
+  }
+
+  /** A supervisor has read the job, to be its owner from now on. */
+  claimed(jobId: string, process: string): void {
+    this.#log(`${process} claims ${jobId}`);
+    this.#owners.set(jobId, process);
   }
 
   /** Everything that reaches the server. */
@@ -98,7 +99,7 @@ export class Invariants implements Observer {
     if (!seen) throw new Violation("S2", `an invocation of ${job_id}, which is not stored`);
     this.#log(`invoke ${job_id} ${index} attempt ${attempt} by ${from.process.name}`);
     // One that does not know yet that the job goes on elsewhere may begin an attempt too: it is not the owner for that.
-    if (this.#holders.get(job_id)?.process === from.process.name) seen.invoker = this.#writerOf(from.process.name);
+    if (this.#owners.get(job_id) === from.process.name) seen.invoker = this.#writerOf(from.process.name);
   }
 
   begun(execution: Execution, functionName: string): void {
@@ -150,9 +151,6 @@ export class Invariants implements Observer {
       seen.takeovers += 1;
       seen.invoker = undefined; // whoever invokes next is the owner
     }
-    const holder = this.#holders.get(jobId);
-    if (holder && this.#writerOf(holder.process) === state.writer) holder.committed = true;
-    else if (holder?.committed) this.#holders.delete(jobId);
     seen.state = state;
     this.jobs.set(jobId, seen);
     this.#requireToken(jobId, state, "when its state was stored");
