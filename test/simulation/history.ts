@@ -149,7 +149,7 @@ class History {
       const bus = await Bus.open({ name: process.name, connect: this.#connector(process) });
       const supervisor = Supervisor.on(bus, { replicas: 1, ackWaitMs: ACK_WAIT_MS }, options);
       this.#writers.set(process.name, supervisor.id);
-      supervisor.lifecycle.on("claimed", (jobId) => this.#invariants.claimed(jobId, process.name));
+      supervisor.lifecycle.on("claimed", (jobId, how) => this.#invariants.claimed(jobId, process.name, how));
       supervisor.lifecycle.on("trouble", ({ what, jobId, error }) => {
         this.#note(`${process.name}: ${what} ${jobId ?? ""} ${error ?? ""}`);
         if (!isAsyncError(error) && error instanceof Error) this.#fail(error);

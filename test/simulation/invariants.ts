@@ -86,8 +86,10 @@ export class Invariants implements Observer {
   }
 
   /** A supervisor has read the job, to be its owner from now on. */
-  claimed(jobId: string, process: string): void {
-    this.#log(`${process} claims ${jobId}`);
+  claimed(jobId: string, process: string, how: "new" | "resumed"): void {
+    this.#log(`${process} claims ${jobId} (${how})`);
+    // It has made the job, but before it heard of that another one has taken it over.
+    if (how === "new" && this.jobs.get(jobId)?.state.writer !== this.#writerOf(process)) return;
     this.#owners.set(jobId, process);
   }
 
