@@ -3,6 +3,8 @@ import type { Failure, LiveJob } from "../job/state.ts";
 
 /** What becomes of an attempt. At most one of `onSucceeded`, `onFailed`, `onLost` and `onNoRoom` is called, once. */
 export interface AttemptListener {
+  /** Asked right before it is sent: whether its job is still ours for sure. If not, it is dropped, without an outcome. */
+  mayBegin(): boolean;
   /** It has been executing for a while. */
   onStarted(): void;
   onProgress(progress: unknown): void;

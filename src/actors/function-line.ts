@@ -150,8 +150,8 @@ export class FunctionLine {
     for (let left = most; left > 0 && !this.#blocked && this.inFlight.size < this.#limit; left--) {
       const attempt = this.#waiting.shift();
       if (!attempt) return;
-      if (attempt.cancelled) left += 1;
-      else this.#send(attempt);
+      if (attempt.listener?.mayBegin()) this.#send(attempt);
+      else left += 1;
     }
   }
 

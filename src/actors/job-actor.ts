@@ -7,7 +7,9 @@
  * A3  It writes only on the revision it has read or written last. If that fails, someone else has written: a job that
  *     has ended (it was cancelled) is settled, any other one has another owner, and the actor stops without a trace.
  *     Its own write whose answer was lost is recognised by `writer` and `version`.
- * A4  Its lease ends only when the next token (a durable timer) or the end of the job is stored.
+ * A4  It begins nothing on a lease that may have run out: it looks first whether the job is still its own. So what was
+ *     committed elsewhere while this process was paused or cut off does not run again.
+ * A5  Its lease ends only when the next token (a durable timer) or the end of the job is stored.
  */
 import type { Bus } from "../bus/connection.ts";
 import type { EventLog } from "../bus/event-log.ts";
@@ -78,6 +80,8 @@ export class JobActor {
   #draining = false;
   /** Someone else may have written the job. */
   #inDoubt = false;
+  /** An attempt was not sent because of that. */
+  #heldBack = false;
   #gone = false;
 
   /** `state` is stored as `revision`. */
@@ -227,10 +231,15 @@ export class JobActor {
   /** Compares the job with what is stored, for as long as it takes. */
   async #look(): Promise<void> {
     this.#inDoubt = false;
-    await this.#insist("cannot read the job again", async () => {
+    const look = async () => {
       const stored = await this.#context.store.get(this.jobId);
       if (stored?.revision !== this.#revision) this.#superseded(stored);
-    });
+      else this.lease.extend();
+    };
+    await this.#insist("cannot read the job again", look);
+    if (!this.#heldBack || this.#gone) return;
+    this.#heldBack = false;
+    this.#invoke();
   }
 
   /** Someone else has written the job. */
@@ -299,6 +308,12 @@ export class JobActor {
     const ref = { index: job.current_function, attempt: job.attempt };
     const name = job.functions[job.current_function]?.name ?? "";
     return {
+      mayBegin: () => {
+        if (this.lease.valid) return true;
+        this.#heldBack = true;
+        this.verify();
+        return false;
+      },
       onStarted: () => this.#post({ type: "started", ...ref }),
       onProgress: (progress) => {
         const value = toJsonValue(progress, job.encoding);

@@ -7,10 +7,24 @@ import type { Delivery } from "../bus/delivery.ts";
 export class Lease {
   readonly number: number;
   #delivery: Delivery;
+  readonly #ackWaitMs: number;
+  #extendedAt = performance.now();
 
-  constructor(number: number, delivery: Delivery) {
+  /** `ackWaitMs` is how long it lasts without being extended. */
+  constructor(number: number, delivery: Delivery, ackWaitMs: number) {
     this.number = number;
     this.#delivery = delivery;
+    this.#ackWaitMs = ackWaitMs;
+  }
+
+  /** Nobody else can have it: nothing is begun on one of which that cannot be said. */
+  get valid(): boolean {
+    return performance.now() - this.#extendedAt < this.#ackWaitMs;
+  }
+
+  /** It cannot be told whether the server has heard of the last extensions. */
+  doubt(): void {
+    this.#extendedAt = Number.NEGATIVE_INFINITY;
   }
 
   /** The same message, delivered again: the newest delivery is the one whose acknowledgement subject is kept. */
@@ -21,6 +35,7 @@ export class Lease {
   }
 
   extend(): void {
+    this.#extendedAt = performance.now();
     this.#delivery.working();
   }
 

@@ -90,14 +90,13 @@ export class Supervisor {
   readonly #api: RequestApi;
   readonly #actors = new Map<string, JobActor>();
   /** Jobs whose first read or write is under way. */
-  readonly #claiming = new Map<string, Promise<void>>();
+  readonly #claiming = new Map<string, { lease: Lease; done: Promise<void> }>();
   readonly #pullers: Puller[];
   readonly #timers: NodeJS.Timeout[];
   readonly #stops: (() => void)[];
   readonly #ackWaitMs: number;
   readonly #sweepMs: number;
   #nextSweep: NodeJS.Timeout | undefined;
-  #extendedAt = performance.now();
   #stopped = false;
 
   private constructor(bus: Bus, topology: Topology, options: SupervisorOptions) {
@@ -109,6 +108,8 @@ export class Supervisor {
     const retention = options.retentionMs === undefined ? {} : { retentionMs: options.retentionMs };
     this.store = new JobStore(bus, { replicas: topology.replicas, ...retention });
     this.#tokens = new Tokens(bus);
+    // Before the dispatcher hears of it, and sends what waits.
+    const stopReconnected = bus.onReconnected(() => this.#doubtAll());
     this.#dispatcher = new Dispatcher(bus, this.lifecycle, { onHungry: (name) => this.#feeder.feed(name) }, options);
     this.#feeder = new BacklogFeeder({
       bus,
@@ -150,7 +151,7 @@ export class Supervisor {
     const changed = bus.nc.subscribe(`${CHANGED_PREFIX}.*`, {
       callback: (_, message) => this.#actors.get(afterPrefix(message.subject, CHANGED_PREFIX) ?? "")?.verify(),
     });
-    this.#stops = [() => changed.unsubscribe(), bus.onReconnected(() => this.#verifyAll())];
+    this.#stops = [() => changed.unsubscribe(), stopReconnected];
     this.#timers = [
       setInterval(() => this.#extendLeases(), topology.ackWaitMs / 4),
       setInterval(() => {
@@ -224,13 +225,14 @@ export class Supervisor {
   #onSubmission(delivery: Delivery): void {
     const read = readSubmission(delivery);
     if (read.type === "rejected") void this.#reject(delivery, read.jobId, read.reason);
-    else this.#enter({ jobId: read.jobId, lease: new Lease(0, delivery), delivery, first: read.first });
+    else
+      this.#enter({ jobId: read.jobId, lease: new Lease(0, delivery, this.#ackWaitMs), delivery, first: read.first });
   }
 
   #onWake(delivery: Delivery): void {
     try {
       const jobId = jobIdOfWake(delivery, WAKE_PREFIX);
-      this.#enter({ jobId, lease: new Lease(timerNumberOf(delivery.data), delivery), delivery });
+      this.#enter({ jobId, lease: new Lease(timerNumberOf(delivery.data), delivery, this.#ackWaitMs), delivery });
     } catch (error) {
       // Only supervisors may publish here, so this is a stranger's message: it stands for no job.
       this.#trouble(`dropped a message on ${delivery.subject}`, error);
@@ -248,23 +250,25 @@ export class Supervisor {
     }
     const before = this.#claiming.get(jobId);
     if (before) {
-      void before.then(() => this.#enter(arrival));
+      void before.done.then(() => this.#enter(arrival));
       return;
     }
-    const claiming = this.#claim(arrival)
+    const done = this.#claim(arrival)
       .catch((error) => this.#trouble("cannot claim", error, jobId))
       .then(() => {
         this.#claiming.delete(jobId);
         this.#refill();
       });
-    this.#claiming.set(jobId, claiming);
+    this.#claiming.set(jobId, { lease: arrival.lease, done });
   }
 
   /** A message for a job that is live here. */
   #meet(actor: JobActor, arrival: Arrival): void {
     const { lease, delivery } = arrival;
     if (actor.lease.adopt(delivery)) {
-      actor.verify(); // V6: the lease had run out, and someone else may have had it meanwhile
+      // V6: it had run out, and someone else may have had it meanwhile.
+      actor.lease.doubt();
+      actor.verify();
       return;
     }
     // The timer of a job that is just being parked has fired already: it begins anew when that is through.
@@ -341,9 +345,7 @@ export class Supervisor {
     }
     if (isEnded(state) && lease.number > state.token) return this.#useUp(state, revision, arrival);
     if (!isEnded(state) && lease.number < state.token) {
-      const restore = async () => {
-        if (!(await this.#tokens.exists(state))) await this.#tokens.place(state);
-      };
+      const restore = () => this.#tokens.restore(state);
       if (await this.#insist("cannot set the timer again", jobId, restore)) delivery.ack(); // V4
       return true;
     }
@@ -423,12 +425,13 @@ export class Supervisor {
   }
 
   #extendLeases(): void {
-    const now = performance.now();
-    const deafMs = now - this.#extendedAt;
-    this.#extendedAt = now;
     if (!this.#bus.connected) return;
-    if (deafMs > this.#ackWaitMs / 2) this.#verifyAll();
-    for (const actor of this.#actors.values()) actor.lease.extend();
+    // One that has run out is not made valid again by extending it: its job may have gone on elsewhere.
+    for (const { lease } of this.#claiming.values()) if (lease.valid) lease.extend();
+    for (const actor of this.#actors.values()) {
+      if (actor.lease.valid) actor.lease.extend();
+      else actor.verify();
+    }
   }
 
   /** At a random time around the given one, so that supervisors started together do not look together. */
@@ -454,8 +457,12 @@ export class Supervisor {
   }
 
   /** V6 */
-  #verifyAll(): void {
-    for (const actor of this.#actors.values()) actor.verify();
+  #doubtAll(): void {
+    for (const { lease } of this.#claiming.values()) lease.doubt();
+    for (const actor of this.#actors.values()) {
+      actor.lease.doubt();
+      actor.verify();
+    }
   }
 
   #refill(): void {

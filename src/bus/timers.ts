@@ -2,14 +2,17 @@
  * Durable timers: one per job, kept by the server (ADR-51 message schedules), fired into `job.wake.<id>` up to 250 ms
  * late, also after a restart of the server.
  *
- * T1  A job has at most one timer; a new one replaces the old.
- * T2  A timer has a number, which the wake carries. Scheduling the same number again within the stream's duplicate
- *     window (two minutes) changes nothing, even if it has fired: so it is safe to repeat after a crash.
+ * T1  A job has at most one timer, the one with the highest number: setting an older one changes nothing.
+ * T2  The wake carries the number. Scheduling the same number again within the stream's duplicate window (two minutes)
+ *     changes nothing, even if it has fired: so it is safe to repeat after a crash.
  */
 import { AsyncError } from "../job/errors.ts";
 import type { Bus } from "./connection.ts";
+import { isWrongSequence } from "./mux.ts";
 import { headersOf } from "./raw-headers.ts";
+import { readLast } from "./stream-read.ts";
 import { timerSubject, wakeSubject } from "./subjects.ts";
+import { TIMERS } from "./topology.ts";
 
 export class Timers {
   readonly #bus: Bus;
@@ -24,21 +27,53 @@ export class Timers {
    * @throws AsyncError of the bus: the outcome is unknown, repeat it
    */
   async schedule(jobId: string, at: number, number: number): Promise<void> {
-    await this.#set(jobId, at, number, `${jobId}:${number}`);
+    await this.#set(jobId, at, number, { "Nats-Msg-Id": `${jobId}:${number}` });
   }
 
-  /** Fires a timer that is set at once. @throws AsyncError of the bus */
+  /** The same for one that was set before and is known to be gone. @throws AsyncError of the bus */
+  async restore(jobId: string, at: number, number: number): Promise<void> {
+    await this.#set(jobId, at, number, {});
+  }
+
+  /** Fires timer `number` at once, also if it is set for later. @throws AsyncError of the bus */
   async hurry(jobId: string, number: number): Promise<void> {
-    await this.#set(jobId, Date.now(), number, `${jobId}:${number}:now`);
+    await this.#set(jobId, Date.now(), number, {}, "replace");
   }
 
-  async #set(jobId: string, at: number, number: number, messageId: string): Promise<void> {
-    const headers = headersOf({
+  /** T1 */
+  async #set(
+    jobId: string,
+    at: number,
+    number: number,
+    id: Record<string, string>,
+    same: "keep" | "replace" = "keep",
+  ): Promise<void> {
+    const headers = {
       "Nats-Schedule": `@at ${new Date(at).toISOString()}`,
       "Nats-Schedule-Target": wakeSubject(jobId),
-      "Nats-Msg-Id": messageId,
-    });
-    await this.#bus.mux.publish(timerSubject(jobId), String(number), headers);
+      ...id,
+    };
+    if (await this.#setAfter(jobId, number, headers, 0)) return;
+    const other = await readLast(this.#bus, TIMERS, timerSubject(jobId));
+    const set = other ? timerNumberOf(other.data) : 0;
+    if (set > number || (set === number && same === "keep")) return;
+    if (await this.#setAfter(jobId, number, headers, other?.sequence ?? 0)) return;
+    throw new AsyncError(
+      "jetstream_unavailable",
+      `someone else sets the timer of ${jobId} at the same time; repeat it`,
+    );
+  }
+
+  /** Returns false if the timer that is set is not the message with that sequence (0: none). */
+  async #setAfter(jobId: string, number: number, pairs: Record<string, string>, sequence: number): Promise<boolean> {
+    const headers = headersOf({ ...pairs, "Nats-Expected-Last-Subject-Sequence": String(sequence) });
+    try {
+      await this.#bus.mux.publish(timerSubject(jobId), String(number), headers);
+      return true;
+    } catch (error) {
+      if (isWrongSequence(error)) return false;
+      throw error;
+    }
   }
 }
 

@@ -28,14 +28,23 @@ export class Tokens {
    */
   async place(job: LiveJob): Promise<void> {
     const { job_id: id, token, deadline_at: deadline } = job;
-    if (job.state !== "waiting" || job.waiting_for !== "worker") {
-      const due = dueAt(job);
-      await this.timers.schedule(id, Math.min(due, deadline ?? due), token);
+    if (!waitsForWorker(job)) {
+      await this.timers.schedule(id, wakeAt(job), token);
       return;
     }
     // Whichever turns into a wake first takes the job along; the other one finds it gone on, or past its deadline.
     if (deadline !== undefined) await this.timers.schedule(id, deadline, token);
     await this.backlog.put(currentFunction(job).name, id, token);
+  }
+
+  /**
+   * Makes the token of a job if it is not there: it may have been placed before, and got lost. A job that waited for a
+   * worker is woken at once.
+   *
+   * @throws AsyncError of the bus: the outcome is unknown, repeat it
+   */
+  async restore(job: LiveJob): Promise<void> {
+    if (!(await this.exists(job))) await this.timers.restore(job.job_id, wakeAt(job), job.token);
   }
 
   /** Whether the token that the state names is there, waiting or in the hands of a supervisor. @throws AsyncError of the bus */
@@ -50,6 +59,16 @@ export class Tokens {
     }
     return false;
   }
+}
+
+function waitsForWorker(job: LiveJob): boolean {
+  return job.state === "waiting" && job.waiting_for === "worker";
+}
+
+/** When a job is to be woken: when it is due, or past its deadline. */
+function wakeAt(job: LiveJob): number {
+  const due = dueAt(job);
+  return Math.min(due, job.deadline_at ?? due);
 }
 
 /** A state that is the same but for its token, which is the next one. */

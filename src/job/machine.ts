@@ -31,6 +31,7 @@ import {
 
 /** How often workers may disappear in the middle of one function before the job fails. */
 export const LOST_LIMIT = 5;
+const LOST_DELAY_MS = 5_000;
 
 /** Names the attempt that an outcome belongs to. */
 export interface Attempt {
@@ -268,7 +269,12 @@ function lost(state: LiveJob, now: number): Transition {
     message: `the worker went silent in attempt ${state.attempt} (${count} of at most ${LOST_LIMIT} times)`,
   };
   const counted = withFunction(state, { ...fn, retry_count: state.attempt, lost: count, error });
-  return count >= LOST_LIMIT ? fail(counted, error, now) : retry(counted, error, now, now);
+  return count >= LOST_LIMIT ? fail(counted, error, now) : retry(counted, error, now + lostDelayMs(count), now);
+}
+
+/** At once, but the third time not: a hung worker swallows attempts until the server drops it, and must not end the job. */
+function lostDelayMs(count: number): number {
+  return count <= 2 ? 0 : (count - 2) * LOST_DELAY_MS;
 }
 
 /** The next attempt, at `dueAt`. At once if that is now. */

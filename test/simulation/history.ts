@@ -68,6 +68,7 @@ class History {
     this.#world = new World(seed);
     this.#network = new Network(this.#world);
     this.#invariants = new Invariants(
+      () => this.#world.now,
       (line) => this.#note(line),
       (process) => this.#writers.get(process),
     );

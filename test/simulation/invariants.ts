@@ -2,7 +2,7 @@
  * What must be true at every step of every history, whatever fails. The names are those of ARCHITECTURE.md.
  *
  * S1  A job ends once: an ended state never changes but by a retry, and EVENTS has one end event per end.
- * S2  No function begins before the end of its predecessor is committed.
+ * S2  No function begins before the end of its predecessor is committed, nor is it invoked again after its own.
  * S3  Executions never exceed the limit, but for what was lost or taken over.
  * S4  No effect of a stale attempt or actor: a result belongs to the live attempt, and once another supervisor has begun an
  *     attempt, the one before commits nothing.
@@ -40,7 +40,12 @@ interface Seen {
   endEvents: number;
   /** The supervisor that published the newest invocation. */
   invoker: string | undefined;
+  /** When the end of each function was committed, in virtual ms. */
+  committedAt: Map<number, number>;
 }
+
+/** How long an invocation may have been on its way, and a lease have run out because its extensions were lost. */
+const STALE_MS = 2_000;
 
 const END_EVENTS = new Set(["completed", "failed", "cancelled"]);
 
@@ -52,12 +57,14 @@ export class Invariants implements Observer {
   readonly acknowledged = new Set<string>();
   /** The process that has claimed the job last. */
   readonly #owners = new Map<string, string>();
+  readonly #now: () => number;
   readonly #log: (line: string) => void;
   /** The writer of a process, as it signs states. */
   readonly #writerOf: (process: string) => string | undefined;
   #jetStream: JetStream | undefined;
 
-  constructor(log: (line: string) => void, writerOf: (process: string) => string | undefined) {
+  constructor(now: () => number, log: (line: string) => void, writerOf: (process: string) => string | undefined) {
+    this.#now = now;
     this.#log = log;
     this.#writerOf = writerOf;
   }
@@ -100,6 +107,13 @@ export class Invariants implements Observer {
     const seen = this.jobs.get(job_id);
     if (!seen) throw new Violation("S2", `an invocation of ${job_id}, which is not stored`);
     this.#log(`invoke ${job_id} ${index} attempt ${attempt} by ${from.process.name}`);
+    const since = seen.committedAt.get(index);
+    if (since !== undefined && this.#now() - since > STALE_MS) {
+      throw new Violation(
+        "S2",
+        `function ${index} of ${job_id} is invoked again ${this.#now() - since} ms after its end`,
+      );
+    }
     // One that does not know yet that the job goes on elsewhere may begin an attempt too: it is not the owner for that.
     if (this.#owners.get(job_id) === from.process.name) seen.invoker = this.#writerOf(from.process.name);
   }
@@ -146,13 +160,22 @@ export class Invariants implements Observer {
     this.#log(
       `state ${jobId} ${state.state} fn ${state.current_function} attempt ${state.attempt} token ${state.token} v${state.version} by ${state.writer}`,
     );
-    const seen = before ?? { state, ends: 0, retries: 0, takeovers: 0, endEvents: 0, invoker: undefined };
+    const seen = before ?? {
+      state,
+      ends: 0,
+      retries: 0,
+      takeovers: 0,
+      endEvents: 0,
+      invoker: undefined,
+      committedAt: new Map(),
+    };
     if (before) this.#compare(seen, before.state, state);
     if (isEnded(state) && (!before || !isEnded(before.state))) seen.ends += 1;
     if (before && state.writer !== before.state.writer) {
       seen.takeovers += 1;
       seen.invoker = undefined; // whoever invokes next is the owner
     }
+    this.#noteEnds(seen, state);
     seen.state = state;
     this.jobs.set(jobId, seen);
     this.#requireToken(jobId, state, "when its state was stored");
@@ -185,6 +208,14 @@ export class Invariants implements Observer {
           `the result of ${jobId} ${index} is of attempt ${execution?.attempt}, live was ${before.attempt}`,
         );
       }
+    }
+  }
+
+  #noteEnds({ committedAt }: Seen, state: JobState): void {
+    const open = isEnded(state) ? state.functions.length : state.current_function;
+    for (let index = 0; index < state.functions.length; index++) {
+      if (index >= open) committedAt.delete(index);
+      else if (!committedAt.has(index)) committedAt.set(index, this.#now());
     }
   }
 

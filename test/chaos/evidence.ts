@@ -1,0 +1,194 @@
+/** Gathers what there is to judge a run by: from the streams over the bus, from the records and logs of the processes. */
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import type { Bus } from "../../src/bus/connection.ts";
+import { storedJob } from "../../src/bus/job-store.ts";
+import { readBatch, type StoredBatch, type StoredMessage } from "../../src/bus/stream-read.ts";
+import { EVENT_PREFIX } from "../../src/bus/subjects.ts";
+import { EVENTS, KV_JOBS, KV_PREFIX } from "../../src/bus/topology.ts";
+import { AsyncError, isAsyncError } from "../../src/job/errors.ts";
+import type { JobEvent } from "../../src/job/events.ts";
+import type { JobState } from "../../src/job/state.ts";
+import type { ExecutionLine, ExecutionOutcome } from "./execution-log.ts";
+
+/** One execution of one step, as its worker wrote it down. Times are ms since 1970. */
+export interface Execution {
+  job: string;
+  index: number;
+  attempt: number;
+  process: string;
+  begun: number;
+  /** Absent if its worker died before. */
+  ended?: number;
+  outcome?: ExecutionOutcome;
+}
+
+/** A supervisor became or ceased to be the owner of a job, as it logged it. */
+export interface OwnerChange {
+  job: string;
+  process: string;
+  at: number;
+  /** E.g. `claimed resumed`, `released superseded`. */
+  what: string;
+}
+
+/** An event in stream EVENTS. */
+export interface StoredEvent {
+  job: string;
+  type: string;
+  storedAt: number;
+  event: JobEvent;
+}
+
+const BATCH = 500;
+const RETRY_MS = 200;
+const READ_LIMIT_MS = 30_000;
+
+/** The states of jobs, read from the stream beneath the bucket as it grows. */
+export class StateReader {
+  /** By job id. */
+  readonly states = new Map<string, JobState>();
+  /** What is stored and is no state, by job id. */
+  readonly problems = new Map<string, string>();
+  readonly #bus: Bus;
+  #next = 1;
+
+  constructor(bus: Bus) {
+    this.#bus = bus;
+  }
+
+  /** Reads what was written since. @throws AsyncError of the bus */
+  async readOn(): Promise<void> {
+    this.#next = await readFrom(this.#bus, KV_JOBS, `${KV_PREFIX}.>`, this.#next, (message) => {
+      const id = message.subject.slice(KV_PREFIX.length + 1);
+      const { state, problem } = storedJob(message.sequence, message.data);
+      if (state) this.states.set(id, state);
+      if (problem !== undefined) this.problems.set(id, problem);
+    });
+  }
+}
+
+/** Everything in stream EVENTS, by job id, in order. */
+export async function readEvents(bus: Bus): Promise<Map<string, StoredEvent[]>> {
+  const events = new Map<string, StoredEvent[]>();
+  await readFrom(bus, EVENTS, `${EVENT_PREFIX}.>`, 1, ({ subject, storedAt, data }) => {
+    const [, , job = "", type = ""] = subject.split(".");
+    const event = JSON.parse(Buffer.from(data).toString()) as JobEvent;
+    add(events, job, { job, type, storedAt, event });
+  });
+  return events;
+}
+
+/**
+ * Reads a stream from sequence `from` to what is its end when this begins. Any copy may answer, and it may lag behind:
+ * it is asked again until it has got that far.
+ *
+ * @returns where to go on
+ */
+async function readFrom(
+  bus: Bus,
+  stream: string,
+  filter: string,
+  from: number,
+  onMessage: (message: StoredMessage) => void,
+): Promise<number> {
+  const end = await lastSequence(bus, stream);
+  let next = from;
+  for (const limit = performance.now() + READ_LIMIT_MS; next <= end; ) {
+    const { messages, pending } = await readPatiently(bus, stream, filter, next, limit);
+    for (const message of messages) onMessage(message);
+    next = (messages.at(-1)?.sequence ?? next - 1) + 1;
+    if (pending > 0 || next > end) continue;
+    if (performance.now() > limit) throw new Error(`stream ${stream} ends at ${next - 1}, not at ${end}`);
+    await delay(RETRY_MS);
+  }
+  return next;
+}
+
+async function readPatiently(
+  bus: Bus,
+  stream: string,
+  filter: string,
+  from: number,
+  limit: number,
+): Promise<StoredBatch> {
+  for (;;) {
+    try {
+      return await readBatch(bus, stream, { filter, from, batch: BATCH });
+    } catch (error) {
+      if (!isAsyncError(error) || performance.now() > limit) throw error;
+      await delay(RETRY_MS);
+    }
+  }
+}
+
+interface StreamInfoReply {
+  state?: { last_seq: number; messages: number };
+}
+
+async function streamState(bus: Bus, stream: string): Promise<{ last_seq: number; messages: number }> {
+  const reply = (await bus.mux.request(`$JS.API.STREAM.INFO.${stream}`, "", 2_000)).json<StreamInfoReply>();
+  if (!reply.state) throw new AsyncError("jetstream_unavailable", `stream ${stream} cannot be asked right now`);
+  return reply.state;
+}
+
+const lastSequence = async (bus: Bus, stream: string) => (await streamState(bus, stream)).last_seq;
+
+export const countMessages = async (bus: Bus, stream: string) => (await streamState(bus, stream)).messages;
+
+/** The executions in the records of the workers, by job id, in the order of their beginnings. */
+export async function readExecutions(folder: string): Promise<Map<string, Execution[]>> {
+  const executions = new Map<string, Execution[]>();
+  for (const { process, lines } of await readLines(folder, ".executions")) {
+    // A worker may execute the same attempt twice, even at once: then the older one ends first.
+    const running = new Map<string, Execution[]>();
+    for (const line of lines) {
+      const { at, job, index, attempt, outcome } = JSON.parse(line) as ExecutionLine;
+      const key = `${job}/${index}/${attempt}`;
+      if (outcome === undefined) {
+        const execution = { job, index, attempt, process, begun: at };
+        add(executions, job, execution);
+        add(running, key, execution);
+      } else Object.assign(running.get(key)?.shift() ?? {}, { ended: at, outcome });
+    }
+  }
+  for (const list of executions.values()) list.sort((a, b) => a.begun - b.begun);
+  return executions;
+}
+
+/** Who owned which job, from the logs of the supervisors, by job id, in order. */
+export async function readOwnerChanges(folder: string): Promise<Map<string, OwnerChange[]>> {
+  const changes = new Map<string, OwnerChange[]>();
+  for (const { process, lines } of await readLines(folder, ".log", "supervisor-")) {
+    for (const line of lines) {
+      if (!line.endsWith('"claimed"}') && !line.endsWith('"released"}')) continue;
+      const { jobId: job, time: at, how, why, msg } = JSON.parse(line) as Record<string, string>;
+      if (job === undefined) continue;
+      add(changes, job, { job, process, at: Number(at), what: `${msg} ${how ?? why}` });
+    }
+  }
+  for (const list of changes.values()) list.sort((a, b) => a.at - b.at);
+  return changes;
+}
+
+async function readLines(
+  folder: string,
+  ending: string,
+  beginning = "",
+): Promise<{ process: string; lines: string[] }[]> {
+  const names = (await readdir(folder)).filter((name) => name.startsWith(beginning) && name.endsWith(ending));
+  return Promise.all(
+    names.map(async (name) => {
+      const text = await readFile(join(folder, name), "utf8");
+      // The last line of a killed process may be torn.
+      return { process: name.slice(0, -ending.length), lines: text.split("\n").slice(0, -1) };
+    }),
+  );
+}
+
+function add<T>(map: Map<string, T[]>, key: string, value: T): void {
+  const list = map.get(key);
+  if (list) list.push(value);
+  else map.set(key, [value]);
+}

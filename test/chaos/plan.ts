@@ -1,0 +1,165 @@
+/**
+ * Which jobs are submitted, and how each of them must end: both follow from the seed. A step fails by its own args and
+ * the number of its attempt alone, so whatever dies meanwhile, the end is known.
+ */
+import type { Encoding } from "../../src/job/encoding.ts";
+import type { Backoff, FunctionSpec, Submission } from "../../src/job/schema.ts";
+import { Random } from "./random.ts";
+
+/** The functions of a job, by index. */
+export const STEP_NAMES = ["first", "second", "third"] as const;
+
+/** What a worker is told to do in an attempt of a step. */
+export interface StepArgs {
+  /** How long it takes. */
+  ms: number;
+  /** Makes the result of this step another one than that of every other. */
+  salt: number;
+  /** The first so many attempts throw. */
+  failures: number;
+  /** What they throw ends the job. */
+  fatal: boolean;
+}
+
+/** More attempts than there will ever be. */
+const ALWAYS = 1_000_000;
+
+export function resultOf({ salt }: StepArgs, previous: number): number {
+  return (previous * 31 + salt) % 1_000_003;
+}
+
+export interface Step {
+  args: StepArgs;
+  retryLimit: number;
+  backoff?: Backoff;
+}
+
+export interface JobPlan {
+  id: string;
+  name: string;
+  steps: Step[];
+  encoding: Encoding;
+  /** Its start lies this far ahead when it is submitted; 0 is "now". */
+  startAfterMs: number;
+  /** It is submitted once more, so long after the acknowledgement. */
+  repeatAfterMs: number | undefined;
+  expected: Expected;
+}
+
+export type Expected =
+  | { state: "completed"; results: number[] }
+  /** At step `index`, after exactly so many attempts of it have thrown. */
+  | { state: "failed"; index: number; failures: number; results: number[] };
+
+type Kind = "single" | "chain" | "flaky" | "failing" | "fatal" | "later" | "parked";
+
+/** Of a hundred jobs. */
+const SHARES: Record<Kind, number> = { single: 34, chain: 28, flaky: 20, failing: 8, fatal: 2, later: 5, parked: 3 };
+const REPEATED = 0.1;
+
+/** Longer than the supervisors' `parkAfterMs`. Only early jobs wait for so long, so that the run need not. */
+const PARKED_MS = { minimum: 10_500, maximum: 12_000 };
+
+export function planJobs(seed: number, count: number): JobPlan[] {
+  const random = new Random(seed);
+  return Array.from({ length: count }, (_, number) => planJob(random, `s${seed}-${number}`, number < count / 2));
+}
+
+function planJob(random: Random, id: string, early: boolean): JobPlan {
+  const drawn = drawKind(random);
+  const kind = drawn === "parked" && !early ? "later" : drawn;
+  const steps = planSteps(random, kind);
+  let startAfterMs = 0;
+  if (kind === "later") startAfterMs = random.integer(500, 5_000);
+  if (kind === "parked" && random.chance(0.5)) startAfterMs = random.integer(PARKED_MS.minimum, PARKED_MS.maximum);
+  else if (kind === "parked") failOnceWithLongBackoff(random, steps);
+  return {
+    id,
+    name: kind,
+    steps,
+    encoding: random.chance(0.2) ? "msgpack" : "json",
+    startAfterMs,
+    repeatAfterMs: random.chance(REPEATED) ? random.integer(0, 4_000) : undefined,
+    expected: expectedEnd(steps),
+  };
+}
+
+function drawKind(random: Random): Kind {
+  let left = random.next() * 100;
+  for (const [kind, share] of Object.entries(SHARES) as [Kind, number][]) {
+    left -= share;
+    if (left < 0) return kind;
+  }
+  return "single";
+}
+
+function planSteps(random: Random, kind: Kind): Step[] {
+  const count = kind === "single" || kind === "fatal" ? 1 : kind === "chain" ? 3 : random.integer(1, 3);
+  const steps = Array.from({ length: count }, () => steadyStep(random));
+  const index = random.integer(0, count - 1);
+  const special = steps[index] as Step;
+  if (kind === "flaky") {
+    special.args.failures = random.integer(1, 3);
+    special.retryLimit = special.args.failures + random.integer(1, 2);
+    special.backoff = shortBackoff(random);
+  }
+  if (kind === "failing" || kind === "fatal") {
+    special.args.failures = ALWAYS;
+    special.args.fatal = kind === "fatal";
+    special.retryLimit = random.integer(1, 3);
+    special.backoff = shortBackoff(random);
+  }
+  return steps;
+}
+
+/** Succeeds at its first attempt; where it may be run once only, what is lost with a process must not count. */
+function steadyStep(random: Random): Step {
+  const ms = random.chance(0.8) ? random.integer(10, 80) : random.integer(80, 300);
+  return {
+    args: { ms, salt: random.integer(1, 1_000_000), failures: 0, fatal: false },
+    retryLimit: random.chance(0.7) ? 1 : 3,
+  };
+}
+
+function shortBackoff(random: Random): Backoff {
+  const long = random.chance(0.1);
+  return {
+    type: random.pick(["fixed", "exponential"]),
+    delay_ms: long ? random.integer(1_000, 2_500) : random.integer(20, 400),
+    jitter: random.pick([0, 0.5, 1]),
+  };
+}
+
+function failOnceWithLongBackoff(random: Random, steps: Step[]): void {
+  const step = steps[0] as Step;
+  step.args.failures = 1;
+  step.retryLimit = 2;
+  step.backoff = { type: "fixed", delay_ms: random.integer(PARKED_MS.minimum, PARKED_MS.maximum), jitter: 0 };
+}
+
+function expectedEnd(steps: Step[]): Expected {
+  const results: number[] = [];
+  for (const [index, { args, retryLimit }] of steps.entries()) {
+    if (args.failures >= retryLimit) {
+      return { state: "failed", index, failures: args.fatal ? 1 : retryLimit, results };
+    }
+    results.push(resultOf(args, results.at(-1) ?? 0));
+  }
+  return { state: "completed", results };
+}
+
+/** `now` in ms since 1970. */
+export function submissionOf(plan: JobPlan, now: number): Submission {
+  const functions = plan.steps.map(
+    ({ args, retryLimit, backoff }, index): FunctionSpec => ({
+      name: STEP_NAMES[index] ?? "",
+      args,
+      retry_options: { retry_limit: retryLimit, ...(backoff && { backoff }) },
+    }),
+  );
+  return {
+    name: plan.name,
+    functions,
+    ...(plan.startAfterMs > 0 && { scheduled_at: new Date(now + plan.startAfterMs).toISOString() }),
+  };
+}

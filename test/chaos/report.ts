@@ -1,0 +1,139 @@
+/** A run as people read it: the table, and the history of jobs that something is wrong with. */
+import { stripVTControlCharacters } from "node:util";
+import type { JobEvent } from "../../src/job/events.ts";
+import type { Fault } from "./faults.ts";
+import { type Evidence, FINDINGS, type Finding, type FindingKind, overlaps, type Verdict } from "./verdict.ts";
+
+export interface RunOptions {
+  seed: number;
+  jobs: number;
+  nodes: number;
+  supervisors: number;
+  workers: number;
+  /** How long jobs are submitted and faults happen. */
+  seconds: number;
+  /** No pause is longer. */
+  maxPauseMs: number;
+}
+
+export interface RunFigures extends RunOptions {
+  /** From the first submission to the last end. */
+  totalSeconds: number;
+  unknown: ReadonlyMap<string, string>;
+  repeated: number;
+}
+
+/** Of each kind of finding so many jobs are told in full. */
+const MAX_HISTORIES = 3;
+const MAX_IDS = 20;
+/** Faults so long before a job's submission, and so long after its end, are part of its history. */
+const AROUND_MS = 10_000;
+
+/** How to run the same jobs and faults again. */
+export function commandOf({ seed, jobs, nodes, supervisors, workers, seconds, maxPauseMs }: RunOptions): string {
+  const fleet = `--nodes ${nodes} --supervisors ${supervisors} --workers ${workers}`;
+  return `npm run chaos -- --seed ${seed} --jobs ${jobs} ${fleet} --seconds ${seconds} --max-pause-ms ${maxPauseMs}`;
+}
+
+export function table(figures: RunFigures, evidence: Evidence, verdict: Verdict): string {
+  const { seed, nodes, supervisors, workers, seconds, totalSeconds, unknown, repeated } = figures;
+  const found = (...kinds: FindingKind[]) => verdict.findings.filter(({ kind }) => kinds.includes(kind)).length;
+  const stored = [...unknown.keys()].filter((id) => evidence.states.has(id)).length;
+  const ended = verdict.completed + verdict.failed + verdict.givenUp;
+  const rows: [string, string | number][] = [
+    ["seed", seed],
+    ["fleet", `${nodes} node(s), ${supervisors} supervisors, ${workers} workers`],
+    ["duration", `${seconds} s of faults, ${totalSeconds.toFixed(1)} s to the last end`],
+    ["acknowledged", evidence.acknowledged.size],
+    ["unknown outcomes", `${unknown.size} (${stored} of them stored)`],
+    ["submitted twice", repeated],
+    ["completed", verdict.completed],
+    ["failed as planned", verdict.failed],
+    ["given up", `${verdict.givenUp} (five lost attempts of one step)`],
+    ["lost, not ended", found("lost", "unfinished")],
+    ["ended wrongly", found("wrong", "unfounded", "too early")],
+    ["ended twice", found("ended twice")],
+    ["end not told", found("end not told")],
+    ["executions", `${verdict.executions}, ${verdict.accepted} of them counted`],
+    ["wasted by faults", verdict.wasted],
+    ["unexplained", found("unexplained")],
+    ["begun again", found("begun again")],
+    ["lost attempts", verdict.lostAttempts],
+    ["faults", faultCounts(evidence.faults)],
+    ["rate", `${(ended / totalSeconds).toFixed(1)} jobs/s`],
+  ];
+  return rows.map(([name, value]) => `${name.padEnd(18)} ${value}\n`).join("");
+}
+
+function faultCounts(faults: Fault[]): string {
+  const counts = new Map<string, number>();
+  for (const { role, kind } of faults) counts.set(`${role} ${kind}`, (counts.get(`${role} ${kind}`) ?? 0) + 1);
+  const listed = [...counts].sort().map(([what, count]) => `${count} ${what}`);
+  return `${faults.length}: ${listed.join(", ")}`;
+}
+
+/** What is wrong, with the histories of the first jobs of each kind of finding. */
+export function explain(findings: Finding[], evidence: Evidence): string {
+  const told = new Set<string>();
+  const parts: string[] = [];
+  for (const kind of Object.keys(FINDINGS) as FindingKind[]) {
+    const ofKind = findings.filter((finding) => finding.kind === kind);
+    if (ofKind.length === 0) continue;
+    const ids = [...new Set(ofKind.map(({ job }) => job))];
+    const rest = ids.length > MAX_IDS ? `, and ${ids.length - MAX_IDS} more` : "";
+    parts.push(`\n${kind} (${FINDINGS[kind]}): ${ids.slice(0, MAX_IDS).join(" ")}${rest}\n`);
+    for (const { job, details } of ofKind.slice(0, MAX_HISTORIES)) {
+      parts.push(`\n  ${job}: ${details}\n`);
+      if (!told.has(job)) parts.push(history(job, evidence));
+      told.add(job);
+    }
+  }
+  return parts.join("");
+}
+
+interface Moment {
+  at: number;
+  what: string;
+}
+
+/** What is known of a job, in the order in which it happened. */
+function history(job: string, evidence: Evidence): string {
+  const plan = evidence.plans.find(({ id }) => id === job);
+  const moments = momentsOf(job, evidence);
+  const from = (moments[0]?.at ?? 0) - AROUND_MS;
+  const to = (moments.at(-1)?.at ?? 0) + AROUND_MS;
+  for (const fault of evidence.faults.filter((one) => overlaps(one, from, to))) {
+    moments.push({ at: fault.from, what: `fault      ${fault.kind} ${fault.process}` });
+    if (fault.to !== undefined) moments.push({ at: fault.to, what: `fault over ${fault.kind} ${fault.process}` });
+  }
+  moments.sort((a, b) => a.at - b.at);
+  const lines = [
+    `plan: ${JSON.stringify(plan)}`,
+    `state: ${JSON.stringify(evidence.states.get(job), (key, value) => (key === "stack" ? undefined : value))}`,
+    ...moments.map(({ at, what }) => `${new Date(at).toISOString().slice(11, 23)} ${at}  ${what}`),
+  ];
+  return lines.map((line) => `    ${stripVTControlCharacters(line)}\n`).join("");
+}
+
+function momentsOf(job: string, evidence: Evidence): Moment[] {
+  const moments: Moment[] = [];
+  const acknowledgedAt = evidence.acknowledged.get(job);
+  if (acknowledgedAt !== undefined) moments.push({ at: acknowledgedAt, what: "acknowledged" });
+  for (const { at, process, what } of evidence.owners.get(job) ?? []) {
+    moments.push({ at, what: `owner      ${process} ${what}` });
+  }
+  for (const { storedAt, event } of evidence.events.get(job) ?? []) {
+    moments.push({ at: storedAt, what: `event      ${eventText(event)}` });
+  }
+  for (const { process, index, attempt, begun, ended, outcome } of evidence.executions.get(job) ?? []) {
+    const step = `step ${index} attempt ${attempt} in ${process}`;
+    moments.push({ at: begun, what: `execution  ${step} begun` });
+    if (ended !== undefined) moments.push({ at: ended, what: `execution  ${step} ${outcome}` });
+  }
+  return moments.sort((a, b) => a.at - b.at);
+}
+
+function eventText(event: JobEvent): string {
+  const { job_id: _id, job_name: _name, at: _at, type, ...details } = event;
+  return `${type} ${JSON.stringify(details, (key, value) => (key === "stack" ? undefined : value))}`;
+}
