@@ -7,7 +7,7 @@
  * A3  It writes only on the revision it has read or written last. If that fails, someone else has written: a job that
  *     has ended (it was cancelled) is settled, any other one has another owner, and the actor stops without a trace.
  *     Its own write whose answer was lost is recognised by `writer` and `version`.
- * A4  It begins nothing on a lease that may have run out: it looks first whether the job is still its own. So what was
+ * A4  It begins nothing on a lease that may have run out, until its message is delivered to it again. So what was
  *     committed elsewhere while this process was paused or cut off does not run again.
  * A5  Its lease ends only when the next token (a durable timer) or the end of the job is stored.
  */
@@ -80,7 +80,6 @@ export class JobActor {
   #draining = false;
   /** Someone else may have written the job. */
   #inDoubt = false;
-  /** An attempt was not sent because of that. */
   #heldBack = false;
   #gone = false;
 
@@ -130,6 +129,16 @@ export class JobActor {
   verify(): void {
     this.#inDoubt = true;
     this.#wake();
+  }
+
+  /** An attempt was not sent, because the lease had run out: `verify` sends it if that has changed. */
+  get heldBack(): boolean {
+    return this.#heldBack;
+  }
+
+  /** Its lease ran out, and its message has not come again. */
+  abandon(): void {
+    this.#leave("superseded");
   }
 
   #post(event: Event): void {
@@ -231,13 +240,11 @@ export class JobActor {
   /** Compares the job with what is stored, for as long as it takes. */
   async #look(): Promise<void> {
     this.#inDoubt = false;
-    const look = async () => {
+    await this.#insist("cannot read the job again", async () => {
       const stored = await this.#context.store.get(this.jobId);
       if (stored?.revision !== this.#revision) this.#superseded(stored);
-      else this.lease.extend();
-    };
-    await this.#insist("cannot read the job again", look);
-    if (!this.#heldBack || this.#gone) return;
+    });
+    if (!this.#heldBack || this.#gone || !this.lease.valid) return;
     this.#heldBack = false;
     this.#invoke();
   }
@@ -309,10 +316,8 @@ export class JobActor {
     const name = job.functions[job.current_function]?.name ?? "";
     return {
       mayBegin: () => {
-        if (this.lease.valid) return true;
-        this.#heldBack = true;
-        this.verify();
-        return false;
+        this.#heldBack = !this.lease.valid;
+        return this.lease.valid;
       },
       onStarted: () => this.#post({ type: "started", ...ref }),
       onProgress: (progress) => {

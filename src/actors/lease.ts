@@ -1,4 +1,5 @@
 import type { Delivery } from "../bus/delivery.ts";
+import type { Mux } from "../bus/mux.ts";
 
 /**
  * The durable token of a live job, held by one actor: an un-acked submission (number 0) or an un-acked wake of timer
@@ -17,26 +18,37 @@ export class Lease {
     this.#ackWaitMs = ackWaitMs;
   }
 
-  /** Nobody else can have it: nothing is begun on one of which that cannot be said. */
+  /**
+   * Nobody else can have it: nothing is begun on one of which that cannot be said. One that has run out is not extended
+   * any more, as that would extend the lease of whoever got the message next; but the message may be delivered again.
+   */
   get valid(): boolean {
     return performance.now() - this.#extendedAt < this.#ackWaitMs;
   }
 
-  /** It cannot be told whether the server has heard of the last extensions. */
-  doubt(): void {
-    this.#extendedAt = Number.NEGATIVE_INFINITY;
+  /** It ran out so long ago that another supervisor will have it. */
+  get lost(): boolean {
+    return performance.now() - this.#extendedAt > 3 * this.#ackWaitMs;
   }
 
   /** The same message, delivered again: the newest delivery is the one whose acknowledgement subject is kept. */
   adopt(delivery: Delivery): boolean {
     const same = delivery.stream === this.#delivery.stream && delivery.sequence === this.#delivery.sequence;
-    if (same) this.#delivery = delivery;
-    return same;
+    if (!same) return false;
+    this.#delivery = delivery;
+    this.#extendedAt = performance.now();
+    return true;
   }
 
-  extend(): void {
-    this.#extendedAt = performance.now();
-    this.#delivery.working();
+  /**
+   * Extends it, as far as the server confirms: while it has no leader, what is sent to it is lost.
+   *
+   * @throws AsyncError of the bus: it may be extended or not
+   */
+  async extend(mux: Mux): Promise<void> {
+    const at = performance.now();
+    await this.#delivery.working(mux, this.#ackWaitMs / 2);
+    this.#extendedAt = Math.max(this.#extendedAt, at);
   }
 
   /** Ends the token. Only after the next token or the end of the job is stored. */

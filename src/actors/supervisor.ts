@@ -108,8 +108,6 @@ export class Supervisor {
     const retention = options.retentionMs === undefined ? {} : { retentionMs: options.retentionMs };
     this.store = new JobStore(bus, { replicas: topology.replicas, ...retention });
     this.#tokens = new Tokens(bus);
-    // Before the dispatcher hears of it, and sends what waits.
-    const stopReconnected = bus.onReconnected(() => this.#doubtAll());
     this.#dispatcher = new Dispatcher(bus, this.lifecycle, { onHungry: (name) => this.#feeder.feed(name) }, options);
     this.#feeder = new BacklogFeeder({
       bus,
@@ -151,7 +149,7 @@ export class Supervisor {
     const changed = bus.nc.subscribe(`${CHANGED_PREFIX}.*`, {
       callback: (_, message) => this.#actors.get(afterPrefix(message.subject, CHANGED_PREFIX) ?? "")?.verify(),
     });
-    this.#stops = [() => changed.unsubscribe(), stopReconnected];
+    this.#stops = [() => changed.unsubscribe(), bus.onReconnected(() => this.#verifyAll())];
     this.#timers = [
       setInterval(() => this.#extendLeases(), topology.ackWaitMs / 4),
       setInterval(() => {
@@ -266,9 +264,7 @@ export class Supervisor {
   #meet(actor: JobActor, arrival: Arrival): void {
     const { lease, delivery } = arrival;
     if (actor.lease.adopt(delivery)) {
-      // V6: it had run out, and someone else may have had it meanwhile.
-      actor.lease.doubt();
-      actor.verify();
+      actor.verify(); // V6: it had run out, and someone else may have had it meanwhile
       return;
     }
     // The timer of a job that is just being parked has fired already: it begins anew when that is through.
@@ -424,12 +420,22 @@ export class Supervisor {
     );
   }
 
+  /** If it fails it is tried again with the next round; what is not extended ceases to be valid. */
+  async #extend(lease: Lease): Promise<void> {
+    try {
+      await lease.extend(this.#bus.mux);
+    } catch (error) {
+      if (!isAsyncError(error)) throw error;
+    }
+  }
+
   #extendLeases(): void {
     if (!this.#bus.connected) return;
     // One that has run out is not made valid again by extending it: its job may have gone on elsewhere.
-    for (const { lease } of this.#claiming.values()) if (lease.valid) lease.extend();
+    for (const { lease } of this.#claiming.values()) if (lease.valid) void this.#extend(lease);
     for (const actor of this.#actors.values()) {
-      if (actor.lease.valid) actor.lease.extend();
+      if (actor.lease.valid && !actor.heldBack) void this.#extend(actor.lease);
+      else if (actor.lease.lost) actor.abandon();
       else actor.verify();
     }
   }
@@ -457,12 +463,8 @@ export class Supervisor {
   }
 
   /** V6 */
-  #doubtAll(): void {
-    for (const { lease } of this.#claiming.values()) lease.doubt();
-    for (const actor of this.#actors.values()) {
-      actor.lease.doubt();
-      actor.verify();
-    }
+  #verifyAll(): void {
+    for (const actor of this.#actors.values()) actor.verify();
   }
 
   #refill(): void {

@@ -1,6 +1,7 @@
 /** A message of a consumer that waits for its acknowledgement. While it is un-acked, it is a lease. */
 import type { Msg, NatsConnection } from "nats";
 import { AsyncError } from "../job/errors.ts";
+import type { Mux } from "./mux.ts";
 
 export class Delivery {
   readonly subject: string;
@@ -39,9 +40,13 @@ export class Delivery {
     this.#connection.publish(this.#reply);
   }
 
-  /** Extends the lease by the consumer's `ack_wait`. */
-  working(): void {
-    this.#connection.publish(this.#reply, "+WPI");
+  /**
+   * Extends the lease by the consumer's `ack_wait`.
+   *
+   * @throws AsyncError of the bus: it may be extended or not
+   */
+  async working(mux: Mux, timeoutMs: number): Promise<void> {
+    await mux.request(this.#reply, "+WPI", timeoutMs);
   }
 
   /** Gives the message back, to be delivered again at once. */

@@ -138,11 +138,15 @@ test("an execution too many is unexplained, unless a fault hit its worker, its s
   assert.equal(findingsIn({ executions, faults: excusesOfOthers }), ["unexplained"]);
 });
 
-test("a step begun after its commit is found, unless its invocation was held up by a pause of its worker", () => {
+test("a step begun after its commit is found, unless a fault held up its invocation or hit its supervisor", () => {
   const executions = [THREW, RETURNED, execution(1, 9_000, "threw")];
-  const killed = fault("supervisor", "pause", "supervisor-1.1", 60, 8_990);
-  assert.equal(findingsIn({ executions, faults: [killed] }), ["begun again"]);
-  assert.equal(findingsIn({ executions, faults: [fault("worker", "pause", "worker-1.1", 60, 8_990)] }), []);
+  const elsewhere = fault("supervisor", "pause", "supervisor-2.1", 60, 8_990);
+  assert.equal(findingsIn({ executions, faults: [elsewhere] }), ["begun again"]);
+  const excuses = [
+    fault("worker", "pause", "worker-1.1", 60, 8_990),
+    fault("supervisor", "pause", "supervisor-1.1", 60, 8_990),
+  ];
+  for (const excuse of excuses) assert.equal(findingsIn({ executions, faults: [excuse] }), []);
 });
 
 test("a job that begins before its time is found", () => {

@@ -32,7 +32,7 @@ export const FINDINGS = {
   "end not told": "no end event, or another one than the state says",
   unfounded: "an outcome without an execution that had it",
   unexplained: "an execution neither counted nor hit by a fault",
-  "begun again": "a committed step begun again",
+  "begun again": "a committed step begun again, and no fault around",
   "too early": "begun before its start time",
 } as const;
 
@@ -196,7 +196,7 @@ class JobJudge {
 
     const committedAt = this.#committedAt(index);
     for (const execution of executions) {
-      if (execution.begun > committedAt && !this.#wasHeldUp(execution, committedAt)) {
+      if (execution.begun > committedAt && !this.#wasHeldUp(execution, committedAt) && !this.#wasHit(execution)) {
         this.#find("begun again", `step ${index}: at ${execution.begun}, committed by ${committedAt}`);
       }
     }

@@ -132,7 +132,9 @@ export class JetStream {
 
   #take(packet: Packet, from: Connection): boolean {
     if (packet.subject.startsWith("$JS.ACK.")) {
+      if (this.away) return false;
       this.#ack(packet);
+      this.#answer(packet, new Uint8Array());
       return true;
     }
     if (packet.subject.startsWith("$JS.API.")) {
@@ -223,7 +225,7 @@ export class JetStream {
     const [, , stream = "", , , sequence] = packet.subject.split(".");
     const consumer = this.#consumers.get(stream);
     const pending = consumer?.pending.get(Number(sequence));
-    if (!consumer || !pending || this.away) return;
+    if (!consumer || !pending) return;
     const body = Buffer.from(packet.data).toString();
     if (body === "+WPI") pending.expiresAt = this.#network.world.now + this.#ackWaitMs;
     else if (body === "-NAK") this.#again(consumer, pending);

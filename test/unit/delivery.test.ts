@@ -3,6 +3,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { jobIdOfWake } from "../../src/actors/submission.ts";
 import { Delivery } from "../../src/bus/delivery.ts";
+import type { Mux } from "../../src/bus/mux.ts";
 import { isAsyncError } from "../../src/job/errors.ts";
 import { NOW } from "./support.ts";
 
@@ -36,13 +37,15 @@ for (const [form, reply] of [
     assert.is(delivery.storedAt, NOW);
   });
 
-  test(`acknowledgements go to the subject of the ${form} form`, () => {
+  test(`acknowledgements go to the subject of the ${form} form`, async () => {
     const { delivery, published } = deliver(reply);
-    delivery.working();
+    const asked: unknown[] = [];
+    const request = async (subject: string, body: string) => void asked.push([subject, body]);
+    await delivery.working({ request } as unknown as Mux, 1_000);
+    assert.equal(asked, [[reply, "+WPI"]]);
     delivery.nak();
     delivery.ack();
     assert.equal(published, [
-      [reply, "+WPI"],
       [reply, "-NAK"],
       [reply, undefined],
     ]);
