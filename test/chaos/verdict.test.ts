@@ -141,7 +141,7 @@ test("an execution too many is unexplained, unless a fault hit its worker, its s
 test("a step begun after its commit is found, unless a fault held up its invocation or hit its supervisor", () => {
   const executions = [THREW, RETURNED, execution(1, 9_000, "threw")];
   const elsewhere = fault("supervisor", "pause", "supervisor-2.1", 60, 8_990);
-  assert.equal(findingsIn({ executions, faults: [elsewhere] }), ["begun again"]);
+  assert.equal(findingsIn({ executions, faults: [elsewhere] }), ["unexplained", "begun again"]);
   const excuses = [
     fault("worker", "pause", "worker-1.1", 60, 8_990),
     fault("supervisor", "pause", "supervisor-1.1", 60, 8_990),
