@@ -121,7 +121,8 @@ export class JobActor {
   /** Gives the job to another supervisor now. An attempt in flight will be run again there. */
   handOver(): void {
     if (this.#gone) return;
-    if (!isEnded(this.#state)) this.lease.handOver();
+    // One that has run out may be another supervisor's by now, whom this would take it from.
+    if (!isEnded(this.#state) && this.lease.valid) this.lease.handOver();
     this.#leave("handed_over");
   }
 

@@ -1,6 +1,9 @@
 import type { Delivery } from "../bus/delivery.ts";
 import type { Mux } from "../bus/mux.ts";
 
+/** A lease is extended three times while it lasts: so this is three times as long. */
+const MOST_MISSED_ROUNDS = 9;
+
 /**
  * The durable token of a live job, held by one actor: an un-acked submission (number 0) or an un-acked wake of timer
  * `number`. While it is held it is extended; when its holder dies, the server gives it to another supervisor.
@@ -10,6 +13,7 @@ export class Lease {
   #delivery: Delivery;
   readonly #ackWaitMs: number;
   #extendedAt = performance.now();
+  #missedRounds = 0;
 
   /** `ackWaitMs` is how long it lasts without being extended. */
   constructor(number: number, delivery: Delivery, ackWaitMs: number) {
@@ -26,9 +30,10 @@ export class Lease {
     return performance.now() - this.#extendedAt < this.#ackWaitMs;
   }
 
-  /** It ran out so long ago that another supervisor will have it. */
-  get lost(): boolean {
-    return performance.now() - this.#extendedAt > 3 * this.#ackWaitMs;
+  /** Counts the rounds since it ran out. Returns whether its message should have come again by now, if it ever will. */
+  missRound(): boolean {
+    this.#missedRounds += 1;
+    return this.#missedRounds > MOST_MISSED_ROUNDS;
   }
 
   /** The same message, delivered again: the newest delivery is the one whose acknowledgement subject is kept. */
@@ -37,6 +42,7 @@ export class Lease {
     if (!same) return false;
     this.#delivery = delivery;
     this.#extendedAt = performance.now();
+    this.#missedRounds = 0;
     return true;
   }
 
@@ -49,6 +55,7 @@ export class Lease {
     const at = performance.now();
     await this.#delivery.working(mux, this.#ackWaitMs / 2);
     this.#extendedAt = Math.max(this.#extendedAt, at);
+    this.#missedRounds = 0;
   }
 
   /** Ends the token. Only after the next token or the end of the job is stored. */

@@ -50,7 +50,10 @@ import { corruptJob, sweep } from "./sweep.ts";
 
 export interface SupervisorOptions extends DispatcherOptions {
   topology?: TopologyOptions;
-  /** Jobs in memory at a time. Default 10,000. */
+  /**
+   * Jobs in memory at a time; what is beyond waits in the streams. More cost memory, extensions of leases, and time to be
+   * taken over when this process dies; fewer are too few where many long attempts run at once. Default 2,000.
+   */
   maxLiveJobs?: number;
   /** A wait (backoff, start time) longer than this is spent outside of memory. Default 10 s. */
   parkAfterMs?: number;
@@ -59,6 +62,8 @@ export interface SupervisorOptions extends DispatcherOptions {
   /** How often it looks for jobs that nothing would ever bring back, besides soon after its start. Default 30 min. */
   sweepMs?: number;
 }
+
+export const DEFAULT_MAX_LIVE_JOBS = 2_000;
 
 /** How often it is looked whether memory is full. */
 const RELIEVE_MS = 500;
@@ -95,6 +100,7 @@ export class Supervisor {
   readonly #timers: NodeJS.Timeout[];
   readonly #stops: (() => void)[];
   readonly #ackWaitMs: number;
+  #uncertainUntil = 0;
   readonly #sweepMs: number;
   #nextSweep: NodeJS.Timeout | undefined;
   #stopped = false;
@@ -104,7 +110,7 @@ export class Supervisor {
     this.topology = topology;
     this.#ackWaitMs = topology.ackWaitMs;
     this.#sweepMs = options.sweepMs ?? 30 * 60_000;
-    this.#maxLiveJobs = options.maxLiveJobs ?? 10_000;
+    this.#maxLiveJobs = options.maxLiveJobs ?? DEFAULT_MAX_LIVE_JOBS;
     const retention = options.retentionMs === undefined ? {} : { retentionMs: options.retentionMs };
     this.store = new JobStore(bus, { replicas: topology.replicas, ...retention });
     this.#tokens = new Tokens(bus);
@@ -149,9 +155,9 @@ export class Supervisor {
     const changed = bus.nc.subscribe(`${CHANGED_PREFIX}.*`, {
       callback: (_, message) => this.#actors.get(afterPrefix(message.subject, CHANGED_PREFIX) ?? "")?.verify(),
     });
-    this.#stops = [() => changed.unsubscribe(), bus.onReconnected(() => this.#verifyAll())];
+    this.#stops = [() => changed.unsubscribe(), bus.onReconnected(() => this.#onReconnected())];
     this.#timers = [
-      setInterval(() => this.#extendLeases(), topology.ackWaitMs / 4),
+      setInterval(() => this.#extendLeases(), topology.ackWaitMs / 3),
       setInterval(() => {
         if (this.#room() === 0) this.#dispatcher.relieve(this.#maxLiveJobs);
       }, RELIEVE_MS),
@@ -426,17 +432,28 @@ export class Supervisor {
       await lease.extend(this.#bus.mux);
     } catch (error) {
       if (!isAsyncError(error)) throw error;
+      this.#becomeUncertain();
     }
+  }
+
+  /**
+   * The server was away, or is: it may give jobs of ours to others, earlier than we know of, and confirms extensions to
+   * who has lost a message. So for two leases the states are read again with each round (V6).
+   */
+  #becomeUncertain(): void {
+    this.#uncertainUntil = performance.now() + 2 * this.#ackWaitMs;
   }
 
   #extendLeases(): void {
     if (!this.#bus.connected) return;
+    const uncertain = performance.now() < this.#uncertainUntil;
     // One that has run out is not made valid again by extending it: its job may have gone on elsewhere.
     for (const { lease } of this.#claiming.values()) if (lease.valid) void this.#extend(lease);
     for (const actor of this.#actors.values()) {
+      if (uncertain) actor.verify();
       if (actor.lease.valid && !actor.heldBack) void this.#extend(actor.lease);
-      else if (actor.lease.lost) actor.abandon();
-      else actor.verify();
+      else if (actor.lease.valid || !actor.lease.missRound()) actor.verify();
+      else actor.abandon();
     }
   }
 
@@ -463,7 +480,8 @@ export class Supervisor {
   }
 
   /** V6 */
-  #verifyAll(): void {
+  #onReconnected(): void {
+    this.#becomeUncertain();
     for (const actor of this.#actors.values()) actor.verify();
   }
 

@@ -125,7 +125,7 @@ async function mend(context: SweepContext, message: StoredMessage): Promise<bool
 async function reissue({ store, tokens, writer }: SweepContext, state: LiveJob, revision: number): Promise<boolean> {
   const next: LiveJob = { ...withNextToken(state), version: state.version + 1, writer };
   if ((await store.commit(next, revision)).type !== "stored") return false;
-  await tokens.place(next);
+  await tokens.restore(next); // a timer, also for one that waits for a worker: nobody may know of its backlog
   return true;
 }
 

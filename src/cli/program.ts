@@ -1,4 +1,5 @@
 import { Command, InvalidArgumentError, Option } from "commander";
+import { DEFAULT_MAX_LIVE_JOBS } from "../actors/supervisor.ts";
 import { DEFAULT_LIST_LIMIT, MAX_LIST_LIMIT } from "../client/client.ts";
 import { STATE_NAMES, type StateName } from "../job/state.ts";
 import { VERSION } from "../version.ts";
@@ -30,6 +31,7 @@ export function createProgram(): Command {
     .addOption(natsOption())
     .addOption(httpOption())
     .option("--no-http", "without the HTTP bridge")
+    .option("--max-live-jobs <n>", "jobs in memory at a time", integer(1, 1_000_000), DEFAULT_MAX_LIVE_JOBS)
     .action(runServer);
 
   command("worker <modules...>", "serves the functions of modules (.js or .ts) whose default export is a Worker")

@@ -12,16 +12,17 @@ export interface ServerOptions {
   nats: string;
   /** False for `--no-http`. */
   http: Address | false;
+  maxLiveJobs: number;
 }
 
 /** `async server`: until a signal comes. */
-export async function runServer({ nats, http }: ServerOptions): Promise<void> {
+export async function runServer({ nats, http, maxLiveJobs }: ServerOptions): Promise<void> {
   const log = createLog("async-server");
   const shutdown = new Shutdown();
   try {
     const bus = await Bus.open({ url: nats, name: "async-server" });
     shutdown.add(() => bus.close());
-    const supervisor = await Supervisor.start(bus);
+    const supervisor = await Supervisor.start(bus, { maxLiveJobs });
     shutdown.add(() => supervisor.close());
     logLifecycle(supervisor.lifecycle, log);
     const durability = durabilityOf(supervisor.topology.replicas);

@@ -39,7 +39,7 @@ export interface ChaosReport {
   folder: string | undefined;
 }
 
-const CONCURRENCY = 10;
+const CONCURRENCY = 30;
 /** After the faults: without any job coming to its end for so long, the others never will. */
 const STALL_LIMIT_MS = 120_000;
 /** After the last end: until every token is gone. */

@@ -25,7 +25,7 @@ export interface FleetOptions {
 }
 
 /** Of the supervisors: shorter than the longer pauses, so that their jobs are taken over meanwhile. */
-export const LEASE_MS = 3_000;
+export const LEASE_MS = 6_000;
 const CLUSTER_START_LIMIT_MS = 30_000;
 const STREAMS = [JOBS, KV_JOBS, TIMERS, EVENTS];
 /** A node that is not up to date by then counts as back all the same. */

@@ -97,7 +97,7 @@ export class Member implements Target {
     this.#starts += 1;
     this.#ending = "starting";
     const log = openSync(this.#logFile, "a");
-    const child = spawn(process.execPath, ["--import", "tsx", "src/cli/main.ts", ...this.#options.args], {
+    const child = spawn(process.execPath, ["dist/cli/main.js", ...this.#options.args], {
       // With a channel, so that it notices when we are gone.
       stdio: ["ignore", "ignore", log, "ipc"],
       env: {

@@ -3,9 +3,10 @@ import type { NatsConnection } from "nats";
 import { Bus } from "../../src/bus/connection.ts";
 import { ensureTopology } from "../../src/bus/topology.ts";
 import { startTestServer, testBus } from "../support/nats.ts";
-import { ACK_WAIT_MS, Probe, type Scenario } from "./contract.ts";
+import { ACK_WAIT_MS, type Scenario } from "./contract.ts";
 import { JetStream, type Observer } from "./jetstream.ts";
 import { Network } from "./network.ts";
+import { Probe } from "./probe.ts";
 import { SimProcess, World } from "./world.ts";
 
 /** Longer than any scenario takes. */

@@ -1,115 +1,26 @@
 /**
- * What our code relies on in a NATS server, as questions that are asked of the model and of a real server alike. A model
+ * What our code relies on in a NATS server, as questions that are asked of the model and of a real server alike: a model
  * that answers otherwise proves nothing.
  *
- * Q1  A scenario tells only what has to be the same: no sequences, no times but as "in time" or "too early".
- * Q2  A scenario finds the work-queue streams empty, and uses names of its own elsewhere.
+ * Q1  A scenario tells only what has to be the same: no sequences, and of times whether something was early or in time.
+ * Q2  It finds the work-queue streams empty, and uses names of its own elsewhere.
+ * Q3  `expected` is what a real server says. Where the model is known to say something else, `model` says what: a gap,
+ *     to be closed, after which `model` goes.
  */
-import { randomUUID } from "node:crypto";
-import type { Msg, MsgHdrs, NatsConnection } from "nats";
 import { expectSequence, headersOf } from "../../src/bus/raw-headers.ts";
+import { delivered, deliveries, described, outcome, type Probe, SOON_MS, type Stored, sleep } from "./probe.ts";
 
 export interface Scenario {
   name: string;
   /** What the server does, line by line. */
   tell: (probe: Probe) => Promise<string[]>;
-  /** What it has to do. */
   expected: string[];
+  /** Q3 */
+  model?: string[];
 }
 
 /** `ack_wait` of the consumers. */
 export const ACK_WAIT_MS = 1_000;
-
-const NANOS_PER_MS = 1_000_000;
-const EXPIRES_MS = 4_000;
-const IDLE_HEARTBEAT_MS = 500;
-/** An answer is there by then. */
-const SOON_MS = 60;
-
-export const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
-
-/** Asks a server through connections of its own. */
-export class Probe {
-  readonly nc: NatsConnection;
-  readonly #connect: () => Promise<NatsConnection>;
-
-  constructor(nc: NatsConnection, connect: () => Promise<NatsConnection>) {
-    this.nc = nc;
-    this.#connect = connect;
-  }
-
-  /** Another client. */
-  async another(): Promise<Probe> {
-    return new Probe(await this.#connect(), this.#connect);
-  }
-
-  /** Sends a request. Returns the list that its replies are put into as they come. */
-  send(subject: string, body: string | Uint8Array = "", headers?: MsgHdrs): Msg[] {
-    const inbox = `contract.inbox.${randomUUID()}`;
-    const replies = this.listen(inbox);
-    this.nc.publish(subject, body, headers ? { reply: inbox, headers } : { reply: inbox });
-    return replies;
-  }
-
-  listen(subject: string, queue?: string): Msg[] {
-    const heard: Msg[] = [];
-    const callback = (_: unknown, message: Msg) => void heard.push(message);
-    this.nc.subscribe(subject, queue === undefined ? { callback } : { callback, queue });
-    return heard;
-  }
-
-  async ask(subject: string, body: string | Uint8Array = "", headers?: MsgHdrs): Promise<Msg[]> {
-    const replies = this.send(subject, body, headers);
-    await sleep(SOON_MS);
-    return replies;
-  }
-
-  /** Publishes into a stream: the answer. */
-  async store(subject: string, body: string, headers?: MsgHdrs): Promise<Stored> {
-    const [reply] = await this.ask(subject, body, headers);
-    return reply && reply.data.length > 0 ? reply.json<Stored>() : {};
-  }
-
-  pull(stream: string, batch: number, expiresMs = EXPIRES_MS): Msg[] {
-    const idle_heartbeat = IDLE_HEARTBEAT_MS * NANOS_PER_MS;
-    const query = { batch, expires: expiresMs * NANOS_PER_MS, idle_heartbeat };
-    return this.send(`$JS.API.CONSUMER.MSG.NEXT.${stream}.supervisor`, JSON.stringify(query));
-  }
-
-  async read(stream: string, subject: string): Promise<string> {
-    const [reply] = await this.ask(`$JS.API.DIRECT.GET.${stream}.${subject}`);
-    return described(reply);
-  }
-
-  async readAt(stream: string, sequence = 0): Promise<string> {
-    const [reply] = await this.ask(`$JS.API.DIRECT.GET.${stream}`, JSON.stringify({ seq: sequence }));
-    return described(reply);
-  }
-}
-
-interface Stored {
-  seq?: number;
-  duplicate?: boolean;
-  error?: { code: number; err_code: number; description: string };
-}
-
-function described(message: Msg | undefined): string {
-  if (!message) return "nothing";
-  const code = message.headers?.code ?? 0;
-  return code === 0 ? message.string() : String(code);
-}
-
-/** What came of a consumer, without heartbeats: `<body> <number of the delivery>`. */
-function deliveries(messages: Msg[]): string {
-  const real = messages.filter(({ headers }) => (headers?.code ?? 0) === 0);
-  return real.map((message) => `${message.string()} ${message.reply?.split(".").at(-5)}`).join(", ") || "nothing";
-}
-
-function outcome({ seq, duplicate, error }: Stored): string {
-  if (error) return `${error.code} ${error.err_code}`;
-  if (duplicate) return "duplicate";
-  return seq === undefined ? "nothing" : "stored";
-}
 
 const schedule = (target: string, inMs: number, id?: string) =>
   headersOf({
@@ -139,7 +50,7 @@ export const SCENARIOS: Scenario[] = [
     expected: ["stored", "400 10071", "stored", "tells the newest: true", "three", "404", "three", "404"],
   },
   {
-    name: "the same message id is stored once, whatever else is asked with it",
+    name: "the same message id is stored once; an expected revision is looked at before that",
     tell: async (probe) => {
       const subject = "job.wait.contract.dup";
       const id = (value: string) => headersOf({ "Nats-Msg-Id": value });
@@ -155,7 +66,8 @@ export const SCENARIOS: Scenario[] = [
         await probe.read("TIMERS", subject),
       ];
     },
-    expected: ["stored", "duplicate", "duplicate", "stored", "the first one's sequence: true", "1", "3"],
+    expected: ["stored", "duplicate", "400 10071", "stored", "the first one's sequence: true", "1", "3"],
+    model: ["stored", "duplicate", "duplicate", "stored", "the first one's sequence: true", "1", "3"],
   },
   {
     name: "a schedule turns into a message on its target, in time",
@@ -232,6 +144,39 @@ export const SCENARIOS: Scenario[] = [
     expected: ["job 1", "job 1, job 2"],
   },
   {
+    name: "an extension is confirmed, also to one who has the message no more: that proves a connection, not a lease",
+    tell: async (probe) => {
+      const other = await probe.another();
+      await probe.store("job.submit.contract-confirm", "job");
+      const mine = probe.pull("JOBS", 1);
+      await sleep(SOON_MS);
+      const extend = async () => (await probe.ask(mine[0]?.reply ?? "", "+WPI")).map(described);
+      const held = await extend();
+      const theirs = other.pull("JOBS", 1);
+      await sleep(1.4 * ACK_WAIT_MS);
+      const overtaken = await extend();
+      theirs[0]?.respond();
+      await sleep(SOON_MS);
+      const gone = await extend();
+      return [deliveries(theirs), ...[held, overtaken, gone].map((answers) => `${answers.length} "${answers}"`)];
+    },
+    expected: ["job 2", '1 ""', '1 ""', '1 ""'],
+  },
+  {
+    name: "an extension that comes too late is confirmed, but the message is delivered to whoever asks next",
+    tell: async (probe) => {
+      const other = await probe.another();
+      await probe.store("job.submit.contract-tardy", "job");
+      const mine = probe.pull("JOBS", 1);
+      await sleep(1.4 * ACK_WAIT_MS);
+      const answers = await probe.ask(mine[0]?.reply ?? "", "+WPI");
+      const theirs = other.pull("JOBS", 1);
+      await sleep(SOON_MS);
+      return [`${answers.length} "${answers.map(described)}"`, deliveries(theirs)];
+    },
+    expected: ['1 ""', "job 2"],
+  },
+  {
     name: "what is given back is delivered at once, before what is new",
     tell: async (probe) => {
       await probe.store("job.submit.contract-nak", "first");
@@ -274,6 +219,7 @@ export const SCENARIOS: Scenario[] = [
       return [deliveries(pulled), await probe.readAt("JOBS", seq)];
     },
     expected: ["job 1", "404"],
+    model: ["job 1", "job"],
   },
   {
     name: "an ack removes what was given back and waits for somebody to ask for it",
@@ -288,6 +234,7 @@ export const SCENARIOS: Scenario[] = [
       return [deliveries(pulled), await probe.readAt("JOBS", seq)];
     },
     expected: ["job 1", "404"],
+    model: ["job 1", "job"],
   },
   {
     name: "those who ask take turns",
@@ -296,10 +243,10 @@ export const SCENARIOS: Scenario[] = [
       const [mine, theirs] = [probe.pull("JOBS", 4), other.pull("JOBS", 4)];
       await sleep(SOON_MS);
       for (const name of ["a", "b", "c", "d"]) await probe.store(`job.submit.contract-turn-${name}`, name);
-      const count = (messages: Msg[]) => messages.filter(({ headers }) => (headers?.code ?? 0) === 0).length;
-      return [`${count(mine)} and ${count(theirs)}`];
+      return [`${delivered(mine).length} and ${delivered(theirs).length}`];
     },
     expected: ["2 and 2"],
+    model: ["4 and 0"],
   },
   {
     name: "a message that is deleted while somebody has it is not delivered again",

@@ -130,7 +130,7 @@ export class World {
         try {
           for (let i = 0; i < EVENTS_PER_TURN; i++) {
             if (this.#next(until) && !done()) continue;
-            resolve();
+            realSetImmediate(resolve); // rejections that nobody handles are told before
             return;
           }
           realSetImmediate(some);
