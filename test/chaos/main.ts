@@ -12,7 +12,7 @@ import { commandOf } from "./report.ts";
 
 const DEFAULTS = {
   seed: Math.floor(Math.random() * 100_000),
-  jobs: 10_000,
+  jobs: 11_000,
   nodes: 1,
   supervisors: 3,
   workers: 4,
