@@ -3,7 +3,7 @@
  *
  * Every execution of a step must be accounted for: either its outcome is in the state of the job, or a fault hit it, and
  * so one of its worker, of a supervisor that owned the job, or of NATS, near its time, or another supervisor took the job
- * over by the next lease. A fault elsewhere is no excuse.
+ * over within a lease of it. A fault elsewhere is no excuse.
  */
 import { isEndEvent } from "../../src/job/events.ts";
 import { LOST_LIMIT } from "../../src/job/machine.ts";
@@ -228,8 +228,9 @@ class JobJudge {
   #wasHit(execution: Execution): boolean {
     const from = execution.begun - TRANSIT_MS;
     const to = (execution.ended ?? execution.begun) + TRANSIT_MS;
-    // On a machine that is overloaded a lease may run out without a fault: that a job was taken over is on record.
-    const takenOver = this.#takeovers.some((at) => at >= from && at <= to + LEASE_MS);
+    // On a machine that is overloaded a lease may run out without a fault: that a job was taken over is on record, and
+    // it takes a while until the owner before hears of it.
+    const takenOver = this.#takeovers.some((at) => at >= from - LEASE_MS && at <= to + LEASE_MS);
     return (
       takenOver ||
       this.#faults.some((fault) => {
