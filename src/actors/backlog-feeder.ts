@@ -6,11 +6,11 @@
  * F2  A function that nothing of is in memory is tried with one job, so that a worker that announces nothing is found.
  */
 import type { Backlog } from "../bus/backlog.ts";
+import { readJsonObject } from "../bus/codec.ts";
 import type { Bus } from "../bus/connection.ts";
 import { QUEUED } from "../bus/subjects.ts";
 import { isAsyncError } from "../job/errors.ts";
 import { functionNameProblem } from "../job/names.ts";
-import { isRecord } from "../job/schema.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 
 const TRY_MS = 1_000;
@@ -93,14 +93,9 @@ export class BacklogFeeder {
     else if (known === undefined && this.#known.size < MAX_KNOWN) this.#known.set(name, "idle");
   }
 
-  /** Anyone may publish on the subject; a name that is none, or that no job waits for, does no harm. */
+  /** A name that is none is ignored, one that no job waits for does no harm. */
   #onQueued(data: Uint8Array): void {
-    try {
-      const body: unknown = JSON.parse(Buffer.from(data).toString());
-      if (!isRecord(body) || typeof body.function !== "string") return;
-      if (functionNameProblem(body.function) === undefined) this.#note(body.function);
-    } catch (error) {
-      if (!(error instanceof SyntaxError)) throw error;
-    }
+    const name = readJsonObject(data)?.function;
+    if (typeof name === "string" && functionNameProblem(name) === undefined) this.#note(name);
   }
 }

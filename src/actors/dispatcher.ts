@@ -9,11 +9,11 @@
  * P4  At most `limit` invocations of a function are in flight (see `FunctionLine`).
  */
 import type { Msg } from "nats";
+import { readJsonObject } from "../bus/codec.ts";
 import type { Bus } from "../bus/connection.ts";
 import { STATUS_HEADER } from "../bus/invocation.ts";
 import { discoverServices } from "../bus/service.ts";
 import { afterPrefix, FUNCTION_PREFIX, ROOM, STOP } from "../bus/subjects.ts";
-import { isRecord } from "../job/schema.ts";
 import { currentFunction, type Failure, type LiveJob } from "../job/state.ts";
 import { Attempt, type AttemptListener } from "./attempt.ts";
 import { FunctionLine } from "./function-line.ts";
@@ -226,15 +226,11 @@ interface Room {
   slots: number;
 }
 
-/** Anyone may publish on the subject; what is no announcement is ignored, because nothing depends on one. */
+/** What is no announcement is ignored. */
 function parseRoom(data: Uint8Array): Room | undefined {
-  try {
-    const room: unknown = JSON.parse(Buffer.from(data).toString());
-    if (!isRecord(room) || !Array.isArray(room.functions)) return undefined;
-    const functions = room.functions.filter((name) => typeof name === "string").slice(0, 1_000);
-    const slots = typeof room.slots === "number" && room.slots > 0 ? Math.min(room.slots, 100_000) : 1;
-    return { functions, slots };
-  } catch {
-    return undefined;
-  }
+  const room = readJsonObject(data);
+  if (!Array.isArray(room?.functions)) return undefined;
+  const functions = room.functions.filter((name) => typeof name === "string").slice(0, 1_000);
+  const slots = typeof room.slots === "number" && room.slots > 0 ? Math.min(room.slots, 100_000) : 1;
+  return { functions, slots };
 }

@@ -13,6 +13,7 @@ import type { Bus } from "../bus/connection.ts";
 import type { EventLog } from "../bus/event-log.ts";
 import type { JobList } from "../bus/job-list.ts";
 import type { JobStore } from "../bus/job-store.ts";
+import { deleteMessage } from "../bus/stream-read.ts";
 import { changedSubject, submitSubject } from "../bus/subjects.ts";
 import type { Tokens } from "../bus/tokens.ts";
 import { JOBS } from "../bus/topology.ts";
@@ -90,7 +91,8 @@ export class JobControl {
     lifecycle.emit("job", event);
     try {
       await eventLog.record(event);
-      if (change.before === 0) await this.#dropSubmission(change.state.sequence);
+      // Cancelled before anybody took it: its submission takes up no room any more.
+      if (change.before === 0) await deleteMessage(bus, JOBS, change.state.sequence);
     } catch (error) {
       if (!isAsyncError(error)) throw error; // K1
       lifecycle.emit("trouble", { what: "a cancelled job is left to be settled by its owner", jobId, error });
@@ -184,12 +186,6 @@ export class JobControl {
     const read = submission && readSubmission(submission);
     if (read?.type !== "job" || read.jobId !== jobId) return undefined;
     return { state: read.first(Date.now()).state, revision: 0 };
-  }
-
-  /** The submission of a job that was cancelled before anybody took it. */
-  async #dropSubmission(sequence: number): Promise<void> {
-    const query = JSON.stringify({ seq: sequence, no_erase: true });
-    await this.#context.bus.mux.request(`$JS.API.STREAM.MSG.DELETE.${JOBS}`, query, 2_000);
   }
 }
 

@@ -359,11 +359,7 @@ export class Supervisor {
   /** V5. Returns false if the store has changed meanwhile. */
   async #useUp(state: EndedJob, revision: number, { lease, delivery }: Arrival): Promise<boolean> {
     const used: EndedJob = { ...state, token: lease.number, version: state.version + 1, writer: this.id };
-    const outcome = await this.store.commit(used, revision);
-    if (outcome.type !== "stored") {
-      if (outcome.type !== "conflict") await pause(this.#bus, 0);
-      return false;
-    }
+    if ((await this.#commitOnce(used, revision)) === undefined) return false;
     delivery.ack();
     return true;
   }
@@ -374,13 +370,18 @@ export class Supervisor {
     const { state, effects } = corruptJob(jobId, problem, Date.now());
     const sequence = first ? delivery.sequence : 0;
     const stamped: JobState = { ...state, sequence, token: lease.number, version: 1, writer: this.id };
-    const outcome = await this.store.commit(stamped, revision);
-    if (outcome.type !== "stored") {
-      if (outcome.type !== "conflict") await pause(this.#bus, 0);
-      return false;
-    }
-    this.#host(lease, stamped, outcome.revision).begin(effects);
+    const stored = await this.#commitOnce(stamped, revision);
+    if (stored === undefined) return false;
+    this.#host(lease, stamped, stored).begin(effects);
     return true;
+  }
+
+  /** The new revision; undefined if it is not known to be stored: the caller reads again. */
+  async #commitOnce(state: JobState, revision: number): Promise<number | undefined> {
+    const outcome = await this.store.commit(state, revision);
+    if (outcome.type === "stored") return outcome.revision;
+    if (outcome.type !== "conflict") await pause(this.#bus, 0);
+    return undefined;
   }
 
   #host(lease: Lease, state: JobState, revision: number): JobActor {

@@ -14,7 +14,7 @@ import type { EventLog } from "../bus/event-log.ts";
 import { type JobStore, storedJob } from "../bus/job-store.ts";
 import { readBatch, type StoredMessage } from "../bus/stream-read.ts";
 import { afterPrefix } from "../bus/subjects.ts";
-import { type Tokens, withNextToken } from "../bus/tokens.ts";
+import type { Tokens } from "../bus/tokens.ts";
 import { KV_JOBS, KV_PREFIX } from "../bus/topology.ts";
 import { isEndEvent } from "../job/events.ts";
 import { createFailedJob, type Transition } from "../job/machine.ts";
@@ -58,6 +58,9 @@ export interface Stranded {
 const PAGE = 500;
 const SECOND_LOOK_MS = 500;
 
+/** A stored state that may be stranded, as it was read. */
+type Suspect = { jobId: string; revision: number } & ({ job: LiveJob } | { problem: string });
+
 /** @throws AsyncError of the bus */
 export async function sweep(context: SweepContext, options: SweepOptions): Promise<SweepReport> {
   const { settledMs = 5_000, pauseMs = 0, skip = () => false, stopped = () => false } = options;
@@ -65,18 +68,17 @@ export async function sweep(context: SweepContext, options: SweepOptions): Promi
   let from = 1;
   while (!stopped()) {
     const page = await readBatch(context.bus, KV_JOBS, { filter: `${KV_PREFIX}.>`, from, batch: PAGE });
-    const suspects: StoredMessage[] = [];
+    const suspects: Suspect[] = [];
     for (const message of page.messages) {
       from = message.sequence + 1;
-      if (message.expires || message.data.length === 0 || skip(jobIdOf(message))) continue; // W3
-      const { state } = storedJob(message.sequence, message.data);
-      if (state && isEnded(state)) continue;
-      if (state) report.live[state.state] = (report.live[state.state] ?? 0) + 1;
-      if (Date.now() - message.storedAt >= settledMs) suspects.push(message);
+      const suspect = suspectIn(message);
+      if (!suspect || skip(suspect.jobId)) continue;
+      if ("job" in suspect) report.live[suspect.job.state] = (report.live[suspect.job.state] ?? 0) + 1;
+      if (Date.now() - message.storedAt >= settledMs) suspects.push(suspect);
     }
     for (const found of await check(context, suspects)) {
       const fixed = options.fix && (await mend(context, found));
-      report.stranded.push({ jobId: jobIdOf(found), problem: problemOf(found), fixed });
+      report.stranded.push({ jobId: found.jobId, problem: describe(found), fixed });
     }
     if (page.messages.length === 0 || page.pending === 0) break;
     await delay(pauseMs);
@@ -84,46 +86,46 @@ export async function sweep(context: SweepContext, options: SweepOptions): Promi
   return report;
 }
 
+/** W3: undefined for what has ended or was deleted. */
+function suspectIn({ subject, sequence, data, expires }: StoredMessage): Suspect | undefined {
+  if (expires || data.length === 0) return undefined;
+  const found = { jobId: afterPrefix(subject, KV_PREFIX) ?? "", revision: sequence };
+  const { state, problem } = storedJob(sequence, data);
+  if (problem !== undefined) return { ...found, problem };
+  return state && !isEnded(state) ? { ...found, job: state } : undefined;
+}
+
 /** W1: those of the suspects that are stranded. */
-async function check(context: SweepContext, suspects: StoredMessage[]): Promise<StoredMessage[]> {
+async function check(context: SweepContext, suspects: Suspect[]): Promise<Suspect[]> {
   const first = await withoutToken(context, suspects);
   if (first.length === 0) return [];
   await delay(SECOND_LOOK_MS);
   const unchanged = [];
-  for (const message of first) {
-    const now = await context.store.get(jobIdOf(message));
-    if (now?.revision === message.sequence) unchanged.push(message);
+  for (const suspect of first) {
+    const now = await context.store.get(suspect.jobId);
+    if (now?.revision === suspect.revision) unchanged.push(suspect);
   }
   return withoutToken(context, unchanged);
 }
 
-async function withoutToken({ tokens }: SweepContext, messages: StoredMessage[]): Promise<StoredMessage[]> {
-  const exists = await Promise.all(
-    messages.map(({ sequence, data }) => {
-      const { state } = storedJob(sequence, data);
-      return state && !isEnded(state) ? tokens.exists(state) : false;
-    }),
-  );
-  return messages.filter((_, index) => !exists[index]);
+async function withoutToken({ tokens }: SweepContext, suspects: Suspect[]): Promise<Suspect[]> {
+  const exists = await Promise.all(suspects.map((one) => "job" in one && tokens.exists(one.job)));
+  return suspects.filter((_, index) => !exists[index]);
 }
 
-function problemOf({ sequence, data }: StoredMessage): string {
-  const { state, problem } = storedJob(sequence, data);
-  if (problem !== undefined) return `what is stored of it cannot be read: ${problem}`;
-  return `it is ${state?.state}, but its token (number ${state?.token}) is gone`;
+function describe(found: Suspect): string {
+  if ("problem" in found) return `what is stored of it cannot be read: ${found.problem}`;
+  return `it is ${found.job.state}, but its token (number ${found.job.token}) is gone`;
 }
 
 /** W2. Returns false if someone else was at it meanwhile, or the outcome is not known: the next sweep will see. */
-async function mend(context: SweepContext, message: StoredMessage): Promise<boolean> {
-  const { sequence, data } = message;
-  const { state, problem } = storedJob(sequence, data);
-  if (problem !== undefined) return replace(context, message, problem);
-  return state !== undefined && !isEnded(state) && reissue(context, state, sequence);
+function mend(context: SweepContext, found: Suspect): Promise<boolean> {
+  return "job" in found ? reissue(context, found.job, found.revision) : replace(context, found, found.problem);
 }
 
 /** The next token, as if the job had just been parked. */
 async function reissue({ store, tokens, writer }: SweepContext, state: LiveJob, revision: number): Promise<boolean> {
-  const next: LiveJob = { ...withNextToken(state), version: state.version + 1, writer };
+  const next: LiveJob = { ...state, token: state.token + 1, version: state.version + 1, writer };
   if ((await store.commit(next, revision)).type !== "stored") return false;
   await tokens.restore(next); // a timer, also for one that waits for a worker: nobody may know of its backlog
   return true;
@@ -131,11 +133,11 @@ async function reissue({ store, tokens, writer }: SweepContext, state: LiveJob, 
 
 async function replace(
   { store, eventLog, writer }: SweepContext,
-  message: StoredMessage,
+  { jobId, revision }: Suspect,
   problem: string,
 ): Promise<boolean> {
-  const { state, effects } = corruptJob(jobIdOf(message), problem, Date.now());
-  const outcome = await store.commit({ ...state, version: 1, writer }, message.sequence);
+  const { state, effects } = corruptJob(jobId, problem, Date.now());
+  const outcome = await store.commit({ ...state, version: 1, writer }, revision);
   if (outcome.type !== "stored") return false;
   for (const effect of effects) {
     if (effect.type === "tell" && isEndEvent(effect.event)) await eventLog.record(effect.event);
@@ -148,8 +150,4 @@ export function corruptJob(jobId: string, problem: string, now: number): Transit
   const message = `what was stored of the job could not be read: ${problem}`;
   const error = { code: "corrupt_state", name: "CorruptState", message } as const;
   return createFailedJob(error, "", { jobId, encoding: "json", createdAt: now, sequence: 0 }, now);
-}
-
-function jobIdOf({ subject }: StoredMessage): string {
-  return afterPrefix(subject, KV_PREFIX) ?? "";
 }

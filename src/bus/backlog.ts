@@ -10,7 +10,7 @@ import { isAsyncError } from "../job/errors.ts";
 import type { Bus } from "./connection.ts";
 import { isWrongSequence } from "./mux.ts";
 import { expectSequence, headersOf } from "./raw-headers.ts";
-import { readBatch, readLast, type StoredMessage } from "./stream-read.ts";
+import { deleteMessage, readBatch, readLast, type StoredMessage } from "./stream-read.ts";
 import { afterPrefix, QUEUED, WAIT_PREFIX, waitSubject, wakeSubject } from "./subjects.ts";
 import { timerNumberOf } from "./timers.ts";
 import { TIMERS } from "./topology.ts";
@@ -80,9 +80,8 @@ export class Backlog {
       const other = await readLast(this.#bus, TIMERS, wake);
       if (!other || timerNumberOf(other.data) < timerNumberOf(data)) return false;
     }
-    const query = JSON.stringify({ seq: sequence, no_erase: true });
     try {
-      await this.#bus.mux.request(`$JS.API.STREAM.MSG.DELETE.${TIMERS}`, query, TIMEOUT_MS);
+      await deleteMessage(this.#bus, TIMERS, sequence);
     } catch (error) {
       // Called once more when the function is next: then it is an older token than that of its job, or its wake is there.
       if (!isAsyncError(error)) throw error;

@@ -5,6 +5,7 @@
 import { Packr, Unpackr } from "msgpackr";
 import type { Encoding } from "../job/encoding.ts";
 import { AsyncError, messageOf } from "../job/errors.ts";
+import { isRecord } from "../job/schema.ts";
 
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true });
@@ -58,6 +59,17 @@ function fits(value: unknown, depth: number): boolean {
   if (depth === 0) return false;
   for (const one of Array.isArray(value) ? value : Object.values(value)) if (!fits(one, depth - 1)) return false;
   return true;
+}
+
+/** The JSON object in a message that anyone may have sent and nothing depends on; undefined if it is none. */
+export function readJsonObject(bytes: Uint8Array): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(Buffer.from(bytes).toString());
+    return isRecord(value) ? value : undefined;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    return undefined;
+  }
 }
 
 /**

@@ -7,7 +7,7 @@
 import type { Msg } from "nats";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import { type JobEvent, type RejectedEvent, withoutResult } from "../job/events.ts";
-import { isRecord } from "../job/schema.ts";
+import { readJsonObject } from "./codec.ts";
 import type { Bus } from "./connection.ts";
 import { isWrongSequence } from "./mux.ts";
 import { expectSequence } from "./raw-headers.ts";
@@ -72,10 +72,6 @@ export function readEvent(message: Msg): JobEvent | RejectedEvent | undefined {
 }
 
 function parseEvent(data: Uint8Array): JobEvent | RejectedEvent | undefined {
-  try {
-    const body: unknown = JSON.parse(Buffer.from(data).toString());
-    return isRecord(body) && typeof body.type === "string" ? (body as unknown as JobEvent | RejectedEvent) : undefined;
-  } catch {
-    return undefined;
-  }
+  const body = readJsonObject(data);
+  return typeof body?.type === "string" ? (body as unknown as JobEvent | RejectedEvent) : undefined;
 }

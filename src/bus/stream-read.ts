@@ -1,6 +1,6 @@
 /**
- * Reads messages of streams directly (`$JS.API.DIRECT.GET`), without a consumer. Where there are replicas any of them
- * may answer, and it may lag behind: what is decided on such a read must be checked when it is written.
+ * Reads messages of streams directly (`$JS.API.DIRECT.GET`), without a consumer, and removes single ones. Where there
+ * are replicas any of them may answer, and it may lag behind: what is decided on such a read must be checked when it is written.
  */
 import type { Msg } from "nats";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
@@ -39,6 +39,16 @@ export async function readLast(
 /** The message with a sequence. @throws AsyncError of the bus */
 export async function readAt(bus: Bus, stream: string, sequence: number): Promise<StoredMessage | undefined> {
   return messageFrom(stream, await ask(bus, stream, "", JSON.stringify({ seq: sequence }), TIMEOUT_MS));
+}
+
+/**
+ * Removes a message; one that is gone already changes nothing.
+ *
+ * @throws AsyncError of the bus: it may be removed or not
+ */
+export async function deleteMessage(bus: Bus, stream: string, sequence: number): Promise<void> {
+  const query = JSON.stringify({ seq: sequence, no_erase: true });
+  await bus.mux.request(`$JS.API.STREAM.MSG.DELETE.${stream}`, query, TIMEOUT_MS);
 }
 
 /** At most `batch` messages from sequence `from` on whose subjects fit `filter`. @throws AsyncError of the bus */

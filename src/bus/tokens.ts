@@ -2,7 +2,7 @@
  * The durable tokens of jobs that are not in memory: what a live state says, as messages. Number 0 is the submission,
  * which exists already; any other is a timer or a place in a backlog, which turn into a wake.
  */
-import { currentFunction, dueAt, type JobState, type LiveJob } from "../job/state.ts";
+import { currentFunction, dueAt, type LiveJob } from "../job/state.ts";
 import { Backlog } from "./backlog.ts";
 import type { Bus } from "./connection.ts";
 import { readAt, readLast } from "./stream-read.ts";
@@ -69,9 +69,4 @@ function waitsForWorker(job: LiveJob): boolean {
 function wakeAt(job: LiveJob): number {
   const due = dueAt(job);
   return Math.min(due, job.deadline_at ?? due);
-}
-
-/** A state that is the same but for its token, which is the next one. */
-export function withNextToken<S extends JobState>(state: S): S {
-  return { ...state, token: state.token + 1 };
 }

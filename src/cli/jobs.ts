@@ -26,9 +26,7 @@ export async function submit(file: string, { nats, json, id, wait }: SubmitComma
   const input = decode(bytes, encoding);
   await withClient(nats, async (client) => {
     const submitted = await client.submit(input, { encoding, ...(id !== undefined && { jobId: id }) });
-    const job = wait ? await client.wait(submitted.job_id) : submitted;
-    printJob(job, json);
-    if (wait && job.state !== "completed") process.exitCode = EXIT.failed;
+    await show(client, submitted, { json, wait });
   });
 }
 
@@ -55,10 +53,7 @@ export async function retry(id: string, { nats, json, data, args, wait }: RetryC
     ...(args !== undefined && { args: parseJson("--args", args) }),
   };
   await withClient(nats, async (client) => {
-    const retried = await client.retry(id, patch);
-    const job = wait ? await client.wait(id) : retried;
-    printJob(job, json);
-    if (wait && job.state !== "completed") process.exitCode = EXIT.failed;
+    await show(client, await client.retry(id, patch), { json, wait });
   });
 }
 
@@ -109,6 +104,17 @@ async function read(file: string): Promise<Uint8Array> {
     const why = messageOf(cause);
     throw new AsyncError("invalid_option", `cannot read the job: ${why}`, { cause });
   }
+}
+
+/** Shows a job that has been set going: as it is, or with `wait` as it ends. */
+async function show(
+  client: Client,
+  begun: JobView,
+  { json, wait }: { json: true | undefined; wait: true | undefined },
+): Promise<void> {
+  const job = wait ? await client.wait(begun.job_id) : begun;
+  printJob(job, json);
+  if (wait && job.state !== "completed") process.exitCode = EXIT.failed;
 }
 
 function printJob(job: JobView, json: true | undefined): void {

@@ -14,7 +14,7 @@
 import { hostname } from "node:os";
 import type { Msg, Subscription } from "nats";
 import { type Logger, pino } from "pino";
-import { decode, encodingOf } from "../bus/codec.ts";
+import { decode, encodingOf, readJsonObject } from "../bus/codec.ts";
 import { Bus, type BusOptions } from "../bus/connection.ts";
 import type { Invocation } from "../bus/invocation.ts";
 import { leave } from "../bus/leave.ts";
@@ -309,12 +309,8 @@ export class Worker {
 
   /** W4. Anyone may publish on the subject, but nobody knows the reply subjects of others. */
   #onStop(data: Uint8Array): void {
-    try {
-      const body: unknown = JSON.parse(Buffer.from(data).toString());
-      if (isRecord(body) && typeof body.reply === "string") this.#running.get(body.reply)?.stop();
-    } catch (error) {
-      if (!(error instanceof SyntaxError)) throw error;
-    }
+    const reply = readJsonObject(data)?.reply;
+    if (typeof reply === "string") this.#running.get(reply)?.stop();
   }
 
   /** Whether nothing runs any more, at the latest after `graceMs`. */

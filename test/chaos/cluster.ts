@@ -3,11 +3,11 @@
  *
  * Closing it, also after a start that failed, ends every process.
  */
-import { createServer } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { Bus } from "../../src/bus/connection.ts";
 import { EVENTS, ensureTopology, inspectTopology, JOBS, KV_JOBS, TIMERS } from "../../src/bus/topology.ts";
 import { isAsyncError } from "../../src/job/errors.ts";
+import { freePort } from "../support/nats.ts";
 import { eventually } from "../support/waiting.ts";
 import { Member } from "./member.ts";
 import { Node } from "./node.ts";
@@ -151,12 +151,4 @@ async function clusterConfigs(nodes: number): Promise<string[]> {
     (port, index) =>
       `server_name: n${index + 1}\ncluster { name: chaos, listen: "127.0.0.1:${port}", routes: [${routes}] }`,
   );
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, "127.0.0.1", resolve));
-  const { port } = probe.address() as { port: number };
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
 }

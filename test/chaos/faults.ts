@@ -10,6 +10,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import { JOBS, KV_JOBS } from "../../src/bus/topology.ts";
+import { Background } from "./background.ts";
 import type { Fleet } from "./cluster.ts";
 import type { Random } from "./random.ts";
 import type { Role, Target } from "./target.ts";
@@ -63,11 +64,10 @@ export class Faults {
   readonly #fleet: Fleet;
   readonly #random: Random;
   readonly #maxPauseMs: number;
-  readonly #underWay = new Set<Promise<void>>();
+  readonly #background = new Background();
   readonly #pauses = new Set<Pause>();
   readonly #healing = new AbortController();
   #deck: { role: Role; kind: FaultKind }[] = [];
-  #failure: { error: unknown } | undefined;
 
   /** No pause is longer than `maxPauseMs`, nor shorter than a second. */
   constructor(fleet: Fleet, random: Random, maxPauseMs: number) {
@@ -81,9 +81,9 @@ export class Faults {
     const end = performance.now() + durationMs;
     for (let planned = this.#plan(); performance.now() + planned.afterMs < end; planned = this.#plan()) {
       await delay(planned.afterMs, undefined, { signal });
-      if (this.#failure) throw this.#failure.error;
+      this.#background.throwIfFailed();
       const target = await this.#choose(planned);
-      if (target) this.#track(this.#inflict(target, planned));
+      if (target) this.#background.track(this.#inflict(target, planned));
     }
   }
 
@@ -91,8 +91,7 @@ export class Faults {
   async heal(): Promise<void> {
     this.#healing.abort();
     for (const pause of this.#pauses) pause.end();
-    await Promise.all(this.#underWay);
-    if (this.#failure) throw this.#failure.error;
+    await this.#background.settle();
   }
 
   /** Always draws as many numbers, so that what comes later does not depend on what has happened. */
@@ -146,15 +145,6 @@ export class Faults {
 
   async #unlessHealing(ms: number): Promise<void> {
     await delay(ms, undefined, { signal: this.#healing.signal }).catch(() => {}); // ended before its time
-  }
-
-  #track(work: Promise<void>): void {
-    const tracked = work
-      .catch((error) => {
-        this.#failure ??= { error };
-      })
-      .then(() => void this.#underWay.delete(tracked));
-    this.#underWay.add(tracked);
   }
 }
 

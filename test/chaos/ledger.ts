@@ -7,6 +7,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Client } from "../../src/client/client.ts";
 import { isAsyncError } from "../../src/job/errors.ts";
+import { Background } from "./background.ts";
 import { type JobPlan, submissionOf } from "./plan.ts";
 
 /** How long the client tries under the same id; shorter than the longer outages, so that some outcomes stay unknown. */
@@ -21,8 +22,7 @@ export class Ledger {
   /** Jobs that were submitted twice. */
   repeated = 0;
   readonly #client: Client;
-  readonly #underWay = new Set<Promise<void>>();
-  #failure: { error: unknown } | undefined;
+  readonly #background = new Background();
 
   constructor(client: Client) {
     this.#client = client;
@@ -33,22 +33,12 @@ export class Ledger {
     const begun = performance.now();
     for (let next = 0; next < plans.length; ) {
       const due = Math.ceil(((performance.now() - begun) / durationMs) * plans.length);
-      for (const plan of plans.slice(next, due)) this.#track(this.#submit(plan, signal));
+      for (const plan of plans.slice(next, due)) this.#background.track(this.#submit(plan, signal));
       next = Math.max(next, due);
       await delay(TICK_MS, undefined, { signal });
-      if (this.#failure) throw this.#failure.error;
+      this.#background.throwIfFailed();
     }
-    while (this.#underWay.size > 0) await Promise.all(this.#underWay);
-    if (this.#failure) throw this.#failure.error;
-  }
-
-  #track(work: Promise<void>): void {
-    const tracked = work
-      .catch((error) => {
-        this.#failure ??= { error };
-      })
-      .then(() => void this.#underWay.delete(tracked));
-    this.#underWay.add(tracked);
+    await this.#background.settle();
   }
 
   async #submit(plan: JobPlan, signal: AbortSignal): Promise<void> {

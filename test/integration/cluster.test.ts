@@ -1,5 +1,4 @@
 /** Three servers, three copies of everything. */
-import { createServer } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { jetstreamManager } from "@nats-io/jetstream";
 import { suite } from "uvu";
@@ -10,7 +9,7 @@ import type { EmbeddedServer } from "../../src/bus/server/embedded-server.ts";
 import { KV_JOBS } from "../../src/bus/topology.ts";
 import { Client } from "../../src/client/client.ts";
 import { Worker } from "../../src/worker/worker.ts";
-import { startTestServer } from "../support/nats.ts";
+import { freePort, startTestServer } from "../support/nats.ts";
 import { silent } from "../support/system.ts";
 import { eventually } from "../support/waiting.ts";
 
@@ -20,14 +19,6 @@ let bus: Bus;
 let supervisor: Supervisor;
 let worker: Worker;
 let client: Client;
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, "127.0.0.1", resolve));
-  const { port } = probe.address() as { port: number };
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
-}
 
 test.before(async () => {
   const ports = [await freePort(), await freePort(), await freePort()];
