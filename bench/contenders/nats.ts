@@ -1,0 +1,93 @@
+/** What all contenders on NATS have in common: a server, a client, and how the end of a load is noticed and checked. */
+import { setTimeout as delay } from "node:timers/promises";
+import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
+import { Bus } from "../../src/bus/connection.ts";
+import { startEmbeddedServer } from "../../src/bus/server/embedded-server.ts";
+import { readBatch, type StoredMessage } from "../../src/bus/stream-read.ts";
+import { WrongResults } from "../contender.ts";
+import type { ProcessHandle } from "../process.ts";
+
+export interface NatsServer {
+  readonly url: string;
+  /** Empty for a server that is not ours. */
+  readonly processes: ProcessHandle[];
+  close(): Promise<void>;
+}
+
+/** The one at `url`, or one of our own in the default durability profile. */
+export async function useServer(url: string | undefined): Promise<NatsServer> {
+  if (url !== undefined) return { url, processes: [], close: async () => {} };
+  const server = await startEmbeddedServer();
+  return { url: server.url, processes: [{ role: "server", pid: server.pid }], close: () => server.close() };
+}
+
+const POLL_MS = 20;
+/** Longer without any job ending means that something is wrong. */
+const STALL_MS = 60_000;
+const PAGE = 1_000;
+
+export class Observer {
+  readonly bus: Bus;
+  readonly #manager: JetStreamManager;
+
+  private constructor(bus: Bus, manager: JetStreamManager) {
+    this.bus = bus;
+    this.#manager = manager;
+  }
+
+  static async on(url: string): Promise<Observer> {
+    const bus = await Bus.open({ url, name: "bench" });
+    return new Observer(bus, await jetstreamManager(bus.nc));
+  }
+
+  /** How many messages a stream holds. */
+  async count(stream: string): Promise<number> {
+    return (await this.#manager.streams.info(stream)).state.messages;
+  }
+
+  /** The newest sequence of a stream. */
+  async lastSequence(stream: string): Promise<number> {
+    return (await this.#manager.streams.info(stream)).state.last_seq;
+  }
+
+  async bytes(streams: string[]): Promise<number> {
+    const infos = await Promise.all(streams.map((stream) => this.#manager.streams.info(stream)));
+    return infos.reduce((sum, { state }) => sum + state.bytes, 0);
+  }
+
+  /** Until the stream of submissions is empty: the jobs have ended, and the ends are stored. */
+  async untilEmpty(stream: string): Promise<void> {
+    let left = Number.POSITIVE_INFINITY;
+    for (let stalledSince = performance.now(); ; await delay(POLL_MS)) {
+      const now = await this.count(stream);
+      if (now === 0) return;
+      if (now !== left) stalledSince = performance.now();
+      left = now;
+      if (performance.now() - stalledSince > STALL_MS) throw new WrongResults(`${left} jobs do not end`);
+    }
+  }
+
+  /** All messages of a stream from a sequence on. */
+  async *messages(stream: string, filter: string, from: number): AsyncGenerator<StoredMessage> {
+    for (let next = from; ; ) {
+      const { messages, pending } = await readBatch(this.bus, stream, { filter, from: next, batch: PAGE });
+      yield* messages;
+      const last = messages.at(-1);
+      if (!last || pending === 0) return;
+      next = last.sequence + 1;
+    }
+  }
+
+  close(): Promise<void> {
+    return this.bus.close();
+  }
+}
+
+/** Calls `task` for 0 … count-1, at most `inFlight` at a time. */
+export async function pooled(count: number, inFlight: number, task: (index: number) => Promise<void>): Promise<void> {
+  let next = 0;
+  const lane = async () => {
+    for (let index = next++; index < count; index = next++) await task(index);
+  };
+  await Promise.all(Array.from({ length: Math.min(inFlight, count) }, lane));
+}

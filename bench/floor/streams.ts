@@ -1,0 +1,41 @@
+/** The streams of the floor: the same as those of the real thing, under other names, on the same server. */
+import { AckPolicy, DiscardPolicy, jetstreamManager, RetentionPolicy, StorageType } from "@nats-io/jetstream";
+import type { NatsConnection } from "nats";
+
+export const FLOOR_JOBS = "FLOOR_JOBS";
+export const FLOOR_STATE = "KV_floor";
+export const FLOOR_SUBMIT = "floor.submit";
+export const FLOOR_KEYS = "$KV.floor";
+export const FLOOR_FUNCTION = "floor.fn.add";
+export const FLOOR_CONSUMER = "floor";
+
+export async function makeFloorStreams(connection: NatsConnection): Promise<void> {
+  const manager = await jetstreamManager(connection);
+  await manager.streams.add({
+    name: FLOOR_JOBS,
+    subjects: [`${FLOOR_SUBMIT}.>`],
+    storage: StorageType.File,
+    retention: RetentionPolicy.Workqueue,
+    discard: DiscardPolicy.New,
+    allow_direct: true,
+  });
+  await manager.streams.add({
+    name: FLOOR_STATE,
+    subjects: [`${FLOOR_KEYS}.>`],
+    storage: StorageType.File,
+    retention: RetentionPolicy.Limits,
+    discard: DiscardPolicy.New,
+    max_msgs_per_subject: 1,
+    allow_direct: true,
+    allow_msg_ttl: true,
+    allow_rollup_hdrs: true,
+    deny_delete: true,
+  });
+  await manager.consumers.add(FLOOR_JOBS, {
+    durable_name: FLOOR_CONSUMER,
+    ack_policy: AckPolicy.Explicit,
+    ack_wait: 30_000_000_000,
+    max_deliver: -1,
+    max_ack_pending: 1_000_000,
+  });
+}

@@ -1,0 +1,15 @@
+/** The least that a worker must do. */
+import { connect } from "nats";
+import { FLOOR_FUNCTION } from "./streams.ts";
+
+const nc = await connect({ servers: process.env.NATS_URL ?? "", noAsyncTraces: true });
+nc.subscribe(FLOOR_FUNCTION, {
+  queue: "fn",
+  callback: (_, message) => {
+    const { args } = message.json<{ args: [number, number] }>();
+    message.respond(JSON.stringify(args[0] + args[1]));
+  },
+});
+await nc.flush();
+process.stdout.write("the floor's worker is serving\n");
+process.once("SIGTERM", () => void nc.close());

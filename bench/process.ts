@@ -1,0 +1,104 @@
+/** The processes of a run: started, metered, ended by whoever started them. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFile } from "node:fs/promises";
+import { createInterface } from "node:readline";
+import { stopChild } from "../src/cli/child.ts";
+
+export type Role = "client" | "bridge" | "supervisor" | "worker" | "server";
+
+export interface ProcessHandle {
+  readonly role: Role;
+  readonly pid: number;
+}
+
+export interface StartedProcess extends ProcessHandle {
+  readonly child: ChildProcess;
+  /** Ends it in an orderly way. */
+  stop(): Promise<void>;
+}
+
+export interface StartOptions {
+  role: Role;
+  /** Arguments of node. */
+  args: string[];
+  env?: NodeJS.ProcessEnv;
+  /** It is up when it writes a line with this to standard output or standard error. */
+  ready: string;
+  cwd?: string;
+}
+
+const START_LIMIT_MS = 30_000;
+const LINES_KEPT = 40;
+
+/** @throws Error with what it wrote, if it ends or stays silent instead of becoming ready */
+export async function startNode({ role, args, env, ready, cwd }: StartOptions): Promise<StartedProcess> {
+  const profile = process.env.BENCH_CPU_PROFILES;
+  const profiling = profile
+    ? ["--cpu-prof", `--cpu-prof-dir=${profile}`, `--cpu-prof-name=${role}-${Date.now()}.cpuprofile`]
+    : [];
+  const child = spawn(process.execPath, [...profiling, ...args], {
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "pipe", "pipe", "ipc"],
+    ...(cwd !== undefined && { cwd }),
+  });
+  await untilReady(child, ready, `${role} (node ${args.join(" ")})`);
+  return { role, pid: child.pid as number, child, stop: () => stopChild(child) };
+}
+
+async function untilReady(child: ChildProcess, ready: string, what: string): Promise<void> {
+  const lines: string[] = [];
+  const isUp = new Promise<void>((resolve, reject) => {
+    const fail = (why: string) => reject(new Error(`${what} ${why}:\n${lines.slice(-LINES_KEPT).join("\n")}`));
+    const limit = setTimeout(() => fail(`is not ready after ${START_LIMIT_MS} ms`), START_LIMIT_MS);
+    for (const stream of [child.stdout, child.stderr]) {
+      if (!stream) throw new TypeError("the output of a child is piped");
+      createInterface({ input: stream }).on("line", (line) => {
+        if (lines.length < LINES_KEPT) lines.push(line);
+        if (!line.includes(ready)) return;
+        clearTimeout(limit);
+        resolve();
+      });
+    }
+    child.once("exit", (code) => {
+      clearTimeout(limit);
+      fail(`has gone with exit code ${code}`);
+    });
+  });
+  try {
+    await isUp;
+  } catch (error) {
+    child.kill("SIGKILL");
+    if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
+    throw error;
+  }
+}
+
+export interface Usage {
+  /** CPU time since the process started, in µs. */
+  cpuUs: number;
+  /** Most memory it has had resident. */
+  peakBytes: number;
+}
+
+const US_PER_TICK = 10_000; // USER_HZ is 100 on every Linux that node runs on
+
+/** What a process has used so far, from /proc; undefined where there is none (macOS) or the process is gone. */
+export async function usageOf(pid: number): Promise<Usage | undefined> {
+  try {
+    const [stat, status] = await Promise.all([
+      readFile(`/proc/${pid}/stat`, "utf8"),
+      readFile(`/proc/${pid}/status`, "utf8"),
+    ]);
+    // The name of the program is in brackets and may hold anything; the fields that count come after it.
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    const ticks = Number(fields[11]) + Number(fields[12]);
+    const peakKb = Number(/^VmHWM:\s+(\d+)/m.exec(status)?.[1] ?? 0);
+    return { cpuUs: ticks * US_PER_TICK, peakBytes: peakKb * 1024 };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT" || (error as NodeJS.ErrnoException).code === "ESRCH") {
+      return undefined;
+    }
+    throw error;
+  }
+}
