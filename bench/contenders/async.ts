@@ -14,11 +14,10 @@ import {
   WrongResults,
 } from "../contender.ts";
 import { type StartedProcess, startNode } from "../process.ts";
-import { type NatsServer, Observer, pooled } from "./nats.ts";
+import { type NatsServer, Observer } from "./nats.ts";
 
 const COMMAND = "dist/cli/main.js";
 export const FUNCTION = "bench.add";
-const IN_FLIGHT = 1_000;
 
 export function asyncSystem(server: NatsServer): Contender {
   return { name: "async", start: (setup) => start(server, setup) };
@@ -75,11 +74,20 @@ async function runLoad(observer: Observer, client: Client, load: Load): Promise<
   return { submittedMs, doneMs, check };
 }
 
-function submitAll(client: Client, { jobs, functions, payloadBytes }: Load): Promise<void> {
+/** In portions, as a program does that reads its jobs from somewhere. */
+const PORTION = 5_000;
+
+async function submitAll(client: Client, { jobs, functions, payloadBytes }: Load): Promise<void> {
   const data = payloadOf(payloadBytes);
-  return pooled(jobs, IN_FLIGHT, async (number) => {
-    await client.submit({ name: `bench-${number}`, functions: functionsOf(FUNCTION, number, functions), data });
-  });
+  for (let first = 0; first < jobs; first += PORTION) {
+    const inputs = Array.from({ length: Math.min(PORTION, jobs - first) }, (_, index) => ({
+      name: `bench-${first + index}`,
+      functions: functionsOf(FUNCTION, first + index, functions),
+      data,
+    }));
+    const failed = (await client.submitMany(inputs)).find(({ error }) => error);
+    if (failed) throw failed.error;
+  }
 }
 
 /** Every job has ended as it should have, with the right result of each function. */

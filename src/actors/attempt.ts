@@ -1,23 +1,35 @@
-import type { Ticket } from "../bus/mux.ts";
+import type { Msg } from "nats";
+import type { Ticket, Waiter } from "../bus/mux.ts";
 import type { Failure, LiveJob } from "../job/state.ts";
 
-/** What becomes of an attempt. At most one of `onSucceeded`, `onFailed`, `onLost` and `onNoRoom` is called, once. */
+/**
+ * What becomes of an attempt. At most one of `onSucceeded`, `onFailed`, `onLost` and `onNoRoom` is called, once. `job` is
+ * the state that the attempt was dispatched with, and so names it.
+ */
 export interface AttemptListener {
   /** Asked right before it is sent: whether its job is still ours for sure. If not, it is dropped, without an outcome. */
   mayBegin(): boolean;
   /** It has been executing for a while. */
-  onStarted(): void;
-  onProgress(progress: unknown): void;
-  onSucceeded(result: unknown): void;
-  onFailed(error: Failure, retryable: boolean, retryAfterMs: number | undefined): void;
+  onStarted(job: LiveJob): void;
+  onProgress(job: LiveJob, progress: unknown): void;
+  onSucceeded(job: LiveJob, result: unknown): void;
+  onFailed(job: LiveJob, error: Failure, retryable: boolean, retryAfterMs: number | undefined): void;
   /** Its worker went silent. */
-  onLost(): void;
+  onLost(job: LiveJob): void;
   /** It was never begun: there has been no worker for the function for too long. */
-  onNoRoom(): void;
+  onNoRoom(job: LiveJob): void;
+}
+
+/** The line that an attempt was sent from. */
+export interface AttemptLine {
+  /** Returns true when this was the last reply to be waited for. */
+  onReply(attempt: Attempt, message: Msg): boolean;
+  /** It was given up while it was in flight; `reply` is the reply subject of its invocation. */
+  onAbandoned(attempt: Attempt, reply: string): void;
 }
 
 /** One attempt from its dispatch to its outcome. Times are monotonic ms. */
-export class Attempt {
+export class Attempt implements Waiter {
   readonly job: LiveJob;
   listener: AttemptListener | undefined;
   started = false;
@@ -29,10 +41,7 @@ export class Attempt {
   refusals = 0;
   readonly enqueuedAt = performance.now();
   #ticket: Ticket | undefined;
-  /** How to leave the line; set by the line it is in. */
-  leave: (() => void) | undefined;
-  /** Told the reply subject of an invocation whose outcome is not waited for any more. */
-  onAbandoned: ((reply: string) => void) | undefined;
+  #line: AttemptLine | undefined;
 
   constructor(job: LiveJob, listener: AttemptListener) {
     this.job = job;
@@ -49,21 +58,29 @@ export class Attempt {
   }
 
   /** It is on its way; `ticket` is the open request. */
-  sent(ticket: Ticket, timeoutMs: number | undefined): void {
+  sent(line: AttemptLine, ticket: Ticket, timeoutMs: number | undefined): void {
+    this.#line = line;
     this.#ticket = ticket;
     this.timeoutMs = timeoutMs;
     this.sentAt = this.heardAt = performance.now();
   }
 
+  onReply(message: Msg): boolean {
+    return this.#line?.onReply(this, message) ?? true;
+  }
+
+  onTimeout(): void {
+    // It has none on the bus: the dispatcher looks after its time.
+  }
+
   start(): void {
     this.started = true;
-    this.listener?.onStarted();
+    this.listener?.onStarted(this.job);
   }
 
   /** Nobody waits for its outcome any more; replies that still come are dropped. */
   cancel(): void {
     this.listener = undefined;
-    this.leave?.();
     this.abandon();
   }
 
@@ -71,7 +88,7 @@ export class Attempt {
   abandon(): void {
     const ticket = this.#ticket;
     this.close();
-    if (ticket) this.onAbandoned?.(ticket.reply);
+    if (ticket) this.#line?.onAbandoned(this, ticket.reply);
   }
 
   close(): void {

@@ -41,6 +41,8 @@ export interface DispatcherObserver {
 }
 
 const WATCH_MS = 100;
+/** A start that is recorded is a commit more: where attempts take long because too much is going on, it must not add to it. */
+const MAX_STARTS_PER_WATCH = 100;
 /** Function names come from users: the memory of who sends heartbeats is limited. */
 const MAX_KNOWN_FUNCTIONS = 10_000;
 
@@ -55,6 +57,8 @@ export class Dispatcher {
   readonly #stops: (() => void)[];
   readonly #observer: DispatcherObserver;
   #lastWatch = performance.now();
+  /** How many attempts this watch has found to be started. */
+  #starts = 0;
   #discovery: Promise<void> | undefined;
 
   constructor(bus: Bus, lifecycle: Lifecycle, observer: DispatcherObserver, options: DispatcherOptions = {}) {
@@ -193,6 +197,7 @@ export class Dispatcher {
       this.#forgive();
       return;
     }
+    this.#starts = 0;
     for (const [name, line] of this.#lines) {
       this.#watchLine(name, line, now);
       if (line.idle) this.#lines.delete(name);
@@ -204,12 +209,15 @@ export class Dispatcher {
     const heartbeats = this.#heartbeating.has(name);
     for (const attempt of line.inFlight) {
       const age = now - attempt.sentAt;
-      if (!attempt.started && age >= recordStartMs) attempt.start();
+      if (!attempt.started && age >= recordStartMs && this.#starts < MAX_STARTS_PER_WATCH) {
+        this.#starts += 1;
+        attempt.start();
+      }
       const timeoutMs = attempt.timeoutMs ?? (heartbeats ? undefined : silentTimeoutMs);
       if (timeoutMs !== undefined && age >= timeoutMs) {
-        line.end(attempt, (listener) => listener.onFailed(timeoutFailure(timeoutMs), true, undefined));
+        line.end(attempt, (listener, job) => listener.onFailed(job, timeoutFailure(timeoutMs), true, undefined));
       } else if (heartbeats && now - attempt.heardAt >= 3 * heartbeatMs) {
-        line.end(attempt, (listener) => listener.onLost());
+        line.end(attempt, (listener, job) => listener.onLost(job));
       }
     }
     line.releaseWaiting(now, roomWaitMs);

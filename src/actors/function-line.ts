@@ -11,7 +11,8 @@ import type { Bus } from "../bus/connection.ts";
 import { attemptTimeoutMs, encodeInvocation, readReply } from "../bus/invocation.ts";
 import { functionSubject } from "../bus/subjects.ts";
 import { type AsyncError, isAsyncError } from "../job/errors.ts";
-import type { Attempt, AttemptListener } from "./attempt.ts";
+import type { LiveJob } from "../job/state.ts";
+import type { Attempt, AttemptLine, AttemptListener } from "./attempt.ts";
 import { Queue } from "./queue.ts";
 
 const FIRST_LIMIT = 32;
@@ -33,7 +34,7 @@ export interface LineObserver {
   onTrouble(error: AsyncError): void;
 }
 
-export class FunctionLine {
+export class FunctionLine implements AttemptLine {
   readonly inFlight = new Set<Attempt>();
   readonly #bus: Bus;
   readonly #subject: string;
@@ -125,15 +126,20 @@ export class FunctionLine {
     for (const attempt of this.#waiting.cut(share)) sendAway(attempt);
   }
 
-  /** Gives up on an attempt in flight and tells its listener the outcome. */
-  end(attempt: Attempt, tell: (listener: AttemptListener) => void): void {
+  /** Ends an attempt in flight, and gives it up if its reply has not come; tells its listener the outcome. */
+  end(attempt: Attempt, tell: (listener: AttemptListener, job: LiveJob) => void): void {
     if (!this.inFlight.delete(attempt)) return;
-    const { listener } = attempt;
+    const { listener, job } = attempt;
     attempt.listener = undefined;
     attempt.abandon();
-    if (listener) tell(listener);
+    if (listener) tell(listener, job);
     this.#pump();
     if (this.#waiting.size === 0) this.#observer.onHungry();
+  }
+
+  onAbandoned(attempt: Attempt, reply: string): void {
+    this.#observer.onAbandoned(attempt, reply);
+    if (this.inFlight.delete(attempt)) this.#pump();
   }
 
   close(): void {
@@ -158,14 +164,9 @@ export class FunctionLine {
   #send(attempt: Attempt): void {
     const now = Date.now();
     const timeoutMs = attemptTimeoutMs(attempt.job, now);
-    const waiter = { onReply: (message: Msg) => this.#onReply(attempt, message), onTimeout: () => {} };
     try {
-      const body = encodeInvocation(attempt.job, now);
-      attempt.sent(this.#bus.mux.open(this.#subject, body, undefined, waiter), timeoutMs);
-      attempt.onAbandoned = (reply) => this.#observer.onAbandoned(attempt, reply);
-      attempt.leave = () => {
-        if (this.inFlight.delete(attempt)) this.#pump();
-      };
+      const body = encodeInvocation(attempt.job, now, timeoutMs);
+      attempt.sent(this, this.#bus.mux.open(this.#subject, body, undefined, attempt), timeoutMs);
       this.inFlight.add(attempt);
       this.#troubled = false;
     } catch (error) {
@@ -177,9 +178,9 @@ export class FunctionLine {
     if (!isAsyncError(error)) throw error;
     if (error.code === "payload_too_large") {
       const message = `the invocation does not fit into a message: ${error.message}`;
-      const { listener } = attempt;
+      const { listener, job } = attempt;
       attempt.listener = undefined;
-      listener?.onFailed({ code: "payload_too_large", name: "PayloadTooLarge", message }, false, undefined);
+      listener?.onFailed(job, { code: "payload_too_large", name: "PayloadTooLarge", message }, false, undefined);
       return;
     }
     this.#waiting.giveBack(attempt);
@@ -188,14 +189,13 @@ export class FunctionLine {
     this.#troubled = true;
   }
 
-  /** Returns true when this was the last reply to be waited for. */
-  #onReply(attempt: Attempt, message: Msg): boolean {
+  onReply(attempt: Attempt, message: Msg): boolean {
     const reply = readReply(message, attempt.job.encoding);
     switch (reply.type) {
       case "heartbeat":
         attempt.heardAt = performance.now();
         this.#observer.onHeartbeat();
-        if (reply.progress !== undefined) attempt.listener?.onProgress(reply.progress);
+        if (reply.progress !== undefined) attempt.listener?.onProgress(attempt.job, reply.progress);
         return false;
       case "no_room":
         this.#refused(attempt, reply.anyWorker);
@@ -203,12 +203,12 @@ export class FunctionLine {
       case "result":
         attempt.close();
         this.#accepted();
-        this.end(attempt, (listener) => listener.onSucceeded(reply.result));
+        this.end(attempt, (listener, job) => listener.onSucceeded(job, reply.result));
         return true;
       case "error":
         attempt.close();
         this.#accepted();
-        this.end(attempt, (listener) => listener.onFailed(reply.error, reply.retryable, reply.retryAfterMs));
+        this.end(attempt, (listener, job) => listener.onFailed(job, reply.error, reply.retryable, reply.retryAfterMs));
         return true;
     }
   }
@@ -230,7 +230,6 @@ export class FunctionLine {
   #refused(attempt: Attempt, anyWorker: boolean): void {
     this.inFlight.delete(attempt);
     attempt.close();
-    attempt.leave = undefined;
     if (!attempt.cancelled) this.#waiting.giveBack(attempt);
     attempt.refusals += 1;
     // A worker that refuses has left the queue group, so the next one may well have room.
@@ -252,5 +251,5 @@ function sendAway(attempt: Attempt | undefined): void {
   const listener = attempt?.listener;
   if (!attempt || !listener) return;
   attempt.listener = undefined;
-  listener.onNoRoom();
+  listener.onNoRoom(attempt.job);
 }

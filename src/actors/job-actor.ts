@@ -3,17 +3,20 @@
  * state, then does what the machine says. It decides nothing itself.
  *
  * A1  One event after the other; what happens while a commit is in flight waits and is then committed together.
- * A2  Commit before effect: nothing is invoked, scheduled, told or released before the state that says so is stored.
+ * A2  Commit before effect: nothing is invoked, scheduled, told or released before the state that says so is stored. The
+ *     first state of a job that nobody else can have submitted is stored as its submission.
  * A3  It writes only on the revision it has read or written last. If that fails, someone else has written: a job that
  *     has ended (it was cancelled) is settled, any other one has another owner, and the actor stops without a trace.
  *     Its own write whose answer was lost is recognised by `writer` and `version`.
  * A4  It begins nothing on a lease that may have run out, until its message is delivered to it again. So what was
  *     committed elsewhere while this process was paused or cut off does not run again.
  * A5  Its lease ends only when the next token (a durable timer) or the end of the job is stored.
+ *
+ * What every job goes through is done in callbacks (see `mux.ts`); what is rare is awaited.
  */
 import type { Bus } from "../bus/connection.ts";
 import type { EventLog } from "../bus/event-log.ts";
-import type { JobStore, StoredJob } from "../bus/job-store.ts";
+import type { CommitOutcome, JobStore, StoredJob } from "../bus/job-store.ts";
 import type { Tokens } from "../bus/tokens.ts";
 import { isAsyncError } from "../job/errors.ts";
 import { eventOf, isEndEvent, type JobEvent } from "../job/events.ts";
@@ -56,23 +59,20 @@ function timerMs(at: number): number {
   return Math.min(MAX_TIMER_MS, Math.max(0, at - Date.now()));
 }
 
-function keepTold(effects: Effect[]): void {
-  effects.splice(0, effects.length, ...effects.filter((effect) => effect.type === "tell"));
-}
-
 function failedBySize(state: JobState): boolean {
   return state.state === "failed" && state.error.code === "payload_too_large";
 }
 
-export class JobActor {
+export class JobActor implements AttemptListener {
   readonly jobId: string;
   readonly lease: Lease;
   readonly #context: ActorContext;
   readonly #goneListeners: (() => void)[] = [];
-  /** The state as committed, and its revision. */
+  /** The state as committed, and its revision: 0 while only the submission is stored. */
   #state: JobState;
   #revision: number;
   #mailbox: Event[] = [];
+  /** An event is being dealt with: what comes now has to wait. */
   #busy = false;
   #attempt: Attempt | undefined;
   #sleep: NodeJS.Timeout | undefined;
@@ -83,7 +83,7 @@ export class JobActor {
   #heldBack = false;
   #gone = false;
 
-  /** `state` is stored as `revision`. */
+  /** `state` is stored as `revision`; 0 if it is what the submission says. */
   constructor(context: ActorContext, lease: Lease, state: JobState, revision: number) {
     this.#context = context;
     this.jobId = state.job_id;
@@ -106,7 +106,7 @@ export class JobActor {
   /** Goes on with the effects of the transition that made the job. */
   begin(effects: Effect[]): void {
     this.#busy = true;
-    void this.#work(effects);
+    this.#goOn(effects);
   }
 
   /**
@@ -129,7 +129,7 @@ export class JobActor {
   /** Looks whether someone else has written the job: after a nudge, or when we may have been deaf for a while. */
   verify(): void {
     this.#inDoubt = true;
-    this.#wake();
+    this.#turn();
   }
 
   /** An attempt was not sent, because the lease had run out: `verify` sends it if that has changed. */
@@ -142,63 +142,143 @@ export class JobActor {
     this.#leave("superseded");
   }
 
+  // --- what becomes of the attempt
+
+  mayBegin(): boolean {
+    this.#heldBack = !this.lease.valid;
+    return !this.#heldBack;
+  }
+
+  onStarted({ current_function: index, attempt }: LiveJob): void {
+    this.#post({ type: "started", index, attempt });
+  }
+
+  onProgress(job: LiveJob, progress: unknown): void {
+    const { current_function: index, attempt } = job;
+    const value = toJsonValue(progress, job.encoding);
+    const about = { function: currentFunction(job).name, index, attempt };
+    this.#context.lifecycle.emit("job", eventOf(job, Date.now(), { type: "progress", ...about, progress: value }));
+  }
+
+  onSucceeded({ current_function: index, attempt }: LiveJob, result: unknown): void {
+    this.#post({ type: "succeeded", index, attempt, result });
+  }
+
+  onFailed(
+    { current_function: index, attempt }: LiveJob,
+    error: Failure,
+    retryable: boolean,
+    retryAfterMs: number | undefined,
+  ): void {
+    const after = retryAfterMs === undefined ? {} : { retryAfterMs };
+    this.#post({ type: "failed", index, attempt, error, retryable, ...after, random: Math.random() });
+  }
+
+  onLost({ current_function: index, attempt }: LiveJob): void {
+    this.#post({ type: "lost", index, attempt });
+  }
+
+  onNoRoom({ current_function: index, attempt }: LiveJob): void {
+    this.#post({ type: "no_room", index, attempt });
+  }
+
+  // --- one event after the other (A1)
+
   #post(event: Event): void {
     this.#mailbox.push(event);
-    this.#wake();
+    this.#turn();
   }
 
-  #wake(): void {
-    if (this.#busy || this.#gone) return;
-    this.#busy = true;
-    void this.#work();
-  }
-
-  async #work(first: Effect[] = []): Promise<void> {
+  /** Deals with what has come, until that takes more than this turn. */
+  #turn(): void {
     try {
-      await this.#perform(first);
-      while ((this.#mailbox.length > 0 || this.#inDoubt) && !this.#gone) {
-        if (this.#inDoubt) await this.#look();
+      while (!this.#busy && !this.#gone && (this.#inDoubt || this.#mailbox.length > 0)) {
+        this.#busy = true;
+        if (this.#inDoubt) {
+          this.#await(this.#look(), () => this.#goOn([]));
+          return;
+        }
         const events = this.#mailbox;
         this.#mailbox = [];
         const { state, effects } = this.#reduceAll(events);
-        if (state === this.#state || (await this.#commit(state))) await this.#perform(effects);
+        if (state === this.#state) this.#perform(effects);
+        else this.#commit(state, effects);
       }
-      this.#busy = false;
     } catch (error) {
-      // What can fail is handled where it fails, so this is a fault of ours. It must not take other jobs along: this
-      // one is left alone, and its lease, no longer extended, brings it to a fresh actor.
-      this.#trouble("unexpected failure", error);
-      this.#leave("handed_over");
+      this.#fault(error);
     }
+  }
+
+  /** Does what is left of the effects, then goes on with what has come meanwhile. */
+  #goOn(effects: Effect[], from = 0): void {
+    try {
+      this.#perform(effects, from);
+    } catch (error) {
+      this.#fault(error);
+      return;
+    }
+    this.#turn();
+  }
+
+  #await<T>(work: Promise<T>, then: (result: T) => void): void {
+    work.then(then).catch((error) => this.#fault(error));
+  }
+
+  /**
+   * What can fail is handled where it fails, so this is a fault of ours. It must not take other jobs along: this one is
+   * left alone, and its lease, no longer extended, brings it to a fresh actor.
+   */
+  #fault(error: unknown): void {
+    this.#trouble("unexpected failure", error);
+    this.#leave("handed_over");
   }
 
   #reduceAll(events: Event[]): Transition {
     const now = Date.now();
     let state = this.#state;
-    const effects: Effect[] = [];
+    let effects: Effect[] = [];
     for (const event of events) {
       const next = reduce(state, event, now);
       // What was to be done next has been overtaken by the end.
-      if (isEnded(next.state) && next.state !== state) keepTold(effects);
+      if (isEnded(next.state) && next.state !== state) effects = effects.filter((effect) => effect.type === "tell");
       state = next.state;
-      effects.push(...next.effects);
+      effects = effects.length === 0 ? next.effects : [...effects, ...next.effects];
     }
     return placeSleep({ state, effects }, now, this.#context.parkAfterMs);
   }
 
-  /** Stores the state (A3). Returns false if its effects are not to be done. */
-  async #commit(state: JobState): Promise<boolean> {
-    const { store, bus, writer } = this.#context;
-    let next: JobState = { ...state, version: this.#state.version + 1, writer };
-    for (let failures = 0; !this.#gone; failures++) {
-      const outcome = await store.commit(next, this.#revision);
+  // --- commits (A2, A3)
+
+  /** Stores the state, which must be a new object, and then does its effects. */
+  #commit(next: JobState, effects: Effect[]): void {
+    next.version = this.#state.version + 1;
+    next.writer = this.#context.writer;
+    this.#context.store.put(next, this.#revision, (outcome) => {
+      if (outcome.type === "stored") {
+        this.#committed(next, outcome.revision);
+        this.#goOn(effects);
+      } else this.#await(this.#sortOut(next, outcome), (stored) => this.#goOn(stored ? effects : []));
+    });
+  }
+
+  #committed(state: JobState, revision: number): void {
+    this.#state = state;
+    this.#revision = revision;
+  }
+
+  /** After a commit that is not known to be stored. Returns false if its effects are not to be done. */
+  async #sortOut(state: JobState, first: CommitOutcome): Promise<boolean> {
+    const { store, bus } = this.#context;
+    let next = state;
+    for (let failures = 0, outcome = first; !this.#gone; failures++) {
+      if (failures > 0) outcome = await store.commit(next, this.#revision);
       switch (outcome.type) {
         case "stored":
           this.#committed(next, outcome.revision);
           return true;
         case "refused":
           if (!failedBySize(next)) {
-            this.#post(this.#tooLarge(outcome.cause.message));
+            this.#mailbox.push(this.#tooLarge(outcome.cause.message));
             return false;
           }
           next = withoutPayloads(next);
@@ -223,7 +303,7 @@ export class JobActor {
   async #compare(next: JobState, failures: number): Promise<"written" | "unchanged" | "superseded" | "unreadable"> {
     try {
       const stored = await this.#context.store.get(this.jobId);
-      if (stored?.revision === this.#revision) return "unchanged";
+      if (this.#isOurs(stored)) return "unchanged";
       if (stored?.state?.writer === next.writer && stored.state.version === next.version) {
         this.#committed(next, stored.revision);
         return "written";
@@ -238,12 +318,16 @@ export class JobActor {
     }
   }
 
+  #isOurs(stored: StoredJob | undefined): boolean {
+    return (stored?.revision ?? 0) === this.#revision;
+  }
+
   /** Compares the job with what is stored, for as long as it takes. */
   async #look(): Promise<void> {
     this.#inDoubt = false;
     await this.#insist("cannot read the job again", async () => {
       const stored = await this.#context.store.get(this.jobId);
-      if (stored?.revision !== this.#revision) this.#superseded(stored);
+      if (!this.#isOurs(stored)) this.#superseded(stored);
     });
     if (!this.#heldBack || this.#gone || !this.lease.valid) return;
     this.#heldBack = false;
@@ -262,11 +346,6 @@ export class JobActor {
     this.#mailbox = [{ type: "resumed" }];
   }
 
-  #committed(state: JobState, revision: number): void {
-    this.#state = state;
-    this.#revision = revision;
-  }
-
   /** The state does not fit into a message: the result that made it grow cannot be kept, so the attempt has failed. */
   #tooLarge(why: string): Event {
     const { current_function: index, attempt } = this.#state;
@@ -275,9 +354,12 @@ export class JobActor {
     return { type: "failed", index, attempt, error, retryable: false, random: 0 };
   }
 
-  async #perform(effects: Effect[]): Promise<void> {
-    for (const effect of effects) {
-      if (this.#gone) return;
+  // --- effects
+
+  /** Does the effects one after the other. Where one has to be waited for, what is left is done after it. */
+  #perform(effects: Effect[], from = 0): void {
+    for (let index = from; index < effects.length && !this.#gone; index++) {
+      const effect = effects[index] as Effect;
       switch (effect.type) {
         case "invoke":
           this.#invoke();
@@ -287,11 +369,13 @@ export class JobActor {
           break;
         case "park":
         case "enqueue":
-          await this.#park();
-          break;
+          this.#await(this.#park(), () => this.#goOn(effects, index + 1));
+          return;
         case "tell":
-          await this.#tell(effect.event);
-          break;
+          this.#tell(effect.event);
+          if (!isEndEvent(effect.event)) break;
+          this.#record(effect.event, () => this.#goOn(effects, index + 1));
+          return;
         case "settle":
           this.lease.release();
           this.#leave("ended");
@@ -300,6 +384,7 @@ export class JobActor {
           unreachable(effect);
       }
     }
+    this.#busy = false;
   }
 
   #invoke(): void {
@@ -309,31 +394,7 @@ export class JobActor {
       return;
     }
     this.#watchDeadline(this.#state);
-    this.#attempt = this.#context.dispatcher.dispatch(this.#state, this.#listen(this.#state));
-  }
-
-  #listen(job: LiveJob): AttemptListener {
-    const ref = { index: job.current_function, attempt: job.attempt };
-    const name = job.functions[job.current_function]?.name ?? "";
-    return {
-      mayBegin: () => {
-        this.#heldBack = !this.lease.valid;
-        return this.lease.valid;
-      },
-      onStarted: () => this.#post({ type: "started", ...ref }),
-      onProgress: (progress) => {
-        const value = toJsonValue(progress, job.encoding);
-        const event = eventOf(job, Date.now(), { type: "progress", function: name, ...ref, progress: value });
-        this.#context.lifecycle.emit("job", event);
-      },
-      onSucceeded: (result) => this.#post({ type: "succeeded", ...ref, result }),
-      onFailed: (error, retryable, retryAfterMs) => {
-        const after = retryAfterMs === undefined ? {} : { retryAfterMs };
-        this.#post({ type: "failed", ...ref, error, retryable, ...after, random: Math.random() });
-      },
-      onLost: () => this.#post({ type: "lost", ...ref }),
-      onNoRoom: () => this.#post({ type: "no_room", ...ref }),
-    };
+    this.#attempt = this.#context.dispatcher.dispatch(this.#state, this);
   }
 
   #sleepUntil(until: number): void {
@@ -364,12 +425,22 @@ export class JobActor {
     if (job.state === "waiting" && job.waiting_for === "worker") feeder.filled(currentFunction(job).name);
   }
 
-  /** The end of a job is recorded before its token goes; for all else, telling the listeners is enough. */
-  async #tell(event: JobEvent): Promise<void> {
+  #tell(event: JobEvent): void {
     // A change that someone else has made was told there.
     if (this.#state.writer === this.#context.writer) this.#context.lifecycle.emit("job", event);
-    if (!isEndEvent(event)) return;
-    await this.#insist("cannot record the end", () => this.#context.eventLog.record(event));
+  }
+
+  /** The end of a job is recorded before its token goes; for all else, telling the listeners is enough. */
+  #record(event: JobEvent, then: () => void): void {
+    const { eventLog } = this.#context;
+    eventLog.recordFirst(event, (recorded) => {
+      if (recorded) then();
+      else
+        this.#await(
+          this.#insist("cannot record the end", () => eventLog.record(event)),
+          then,
+        );
+    });
   }
 
   #insist(what: string, call: () => Promise<void>): Promise<boolean> {

@@ -2,10 +2,10 @@
 import { decode, encodingOf } from "../bus/codec.ts";
 import type { Delivery } from "../bus/delivery.ts";
 import type { Waiting } from "../bus/job-list.ts";
-import { afterPrefix, SUBMIT } from "../bus/subjects.ts";
+import { afterPrefix, REPEATED_HEADER, SUBMIT } from "../bus/subjects.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import { createFailedJob, createJob, type Origin, type Transition } from "../job/machine.ts";
-import { chosenJobIdProblem, jobIdOfSequence, jobIdProblem } from "../job/names.ts";
+import { chosenJobIdProblem, jobIdOfSequence, jobIdProblem, MADE_UP_PREFIX } from "../job/names.ts";
 import { isRecord, parseSubmission } from "../job/schema.ts";
 import type { Failure } from "../job/state.ts";
 
@@ -51,6 +51,22 @@ export function readSubmission({ data, sequence, storedAt, subject }: Waiting): 
     const failure: Failure = { code: "invalid_submission", name: error.name, message: error.message };
     return { type: "job", jobId: origin.jobId, first: (now) => createFailedJob(failure, nameOf(body), origin, now) };
   }
+}
+
+/**
+ * Whether nobody else can have submitted the id of this submission: then the submission is the job's first state, and
+ * nothing has to be looked up or stored before the job is begun.
+ */
+export function isOnly(delivery: Delivery, jobId: string): boolean {
+  const { subject, sequence, deliveries } = delivery;
+  if (deliveries > 1) return false;
+  if (subject === SUBMIT) return jobId === jobIdOfSequence(sequence);
+  return jobId.startsWith(MADE_UP_PREFIX) && !isRepeated(delivery);
+}
+
+/** Whether the same may have been submitted before, by who has not learned what became of it. */
+export function isRepeated({ headers }: Delivery): boolean {
+  return headers?.has(REPEATED_HEADER) ?? false;
 }
 
 /** The failed job that stands for a submission whose state would not fit into a message. */

@@ -13,6 +13,9 @@
  *     takes its number, so that the late commit fails) before it goes.
  * V6  After it may have been deaf (a pause, a lost connection, a lease that ran out) it looks what has become of its
  *     jobs.
+ * V7  A job that nobody else can have submitted (`isOnly`) is begun before anything is stored of it but its submission. It
+ *     is claimed by its first commit. Whoever gets the message next claims it before beginning anything, so that the
+ *     first commit of the one before fails; and a submission that repeats another one gives way to it.
  */
 import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
@@ -22,6 +25,7 @@ import { EventLog } from "../bus/event-log.ts";
 import { JobList } from "../bus/job-list.ts";
 import { JobStore, type StoredJob } from "../bus/job-store.ts";
 import { Puller } from "../bus/puller.ts";
+import { readBatch } from "../bus/stream-read.ts";
 import { afterPrefix, CHANGED_PREFIX, WAKE_PREFIX } from "../bus/subjects.ts";
 import { timerNumberOf } from "../bus/timers.ts";
 import { Tokens } from "../bus/tokens.ts";
@@ -45,7 +49,7 @@ import { Lease } from "./lease.ts";
 import { createLifecycle, type Lifecycle } from "./lifecycle.ts";
 import { RequestApi } from "./request-api.ts";
 import { pause, untilDone } from "./retrying.ts";
-import { jobIdOfWake, oversizedJob, readSubmission } from "./submission.ts";
+import { isOnly, isRepeated, jobIdOfWake, oversizedJob, readSubmission } from "./submission.ts";
 import { corruptJob, sweep } from "./sweep.ts";
 
 export interface SupervisorOptions extends DispatcherOptions {
@@ -228,9 +232,28 @@ export class Supervisor {
 
   #onSubmission(delivery: Delivery): void {
     const read = readSubmission(delivery);
-    if (read.type === "rejected") void this.#reject(delivery, read.jobId, read.reason);
-    else
-      this.#enter({ jobId: read.jobId, lease: new Lease(0, delivery, this.#ackWaitMs), delivery, first: read.first });
+    if (read.type === "rejected") {
+      void this.#reject(delivery, read.jobId, read.reason);
+      return;
+    }
+    const { jobId, first } = read;
+    const arrival: Arrival = { jobId, lease: new Lease(0, delivery, this.#ackWaitMs), delivery, first };
+    if (!isOnly(delivery, jobId) || !this.#begin(arrival, first)) this.#enter(arrival);
+  }
+
+  /**
+   * V7: begins a job that nobody else can have submitted, without storing what its submission says already. Returns
+   * false if more than that must be stored before anything is done.
+   */
+  #begin({ jobId, lease }: Arrival, first: (now: number) => Transition): boolean {
+    if (this.#actors.has(jobId) || this.#claiming.has(jobId)) return false;
+    const now = Date.now();
+    const { state, effects } = placeSleep(this.#unlessJammed(first(now), now), now, this.#context.parkAfterMs);
+    if (isEnded(state) || state.token !== lease.number) return false;
+    state.writer = this.id;
+    this.lifecycle.emit("claimed", jobId, "new");
+    this.#host(lease, state, 0).begin(effects);
+    return true;
   }
 
   #onWake(delivery: Delivery): void {
@@ -287,7 +310,7 @@ export class Supervisor {
   async #claim(arrival: Arrival): Promise<void> {
     const { jobId, lease, delivery, first } = arrival;
     // A first delivery is most likely a new job: then reading is a waste.
-    let mayExist = delivery.deliveries > 1 || !first;
+    let mayExist = delivery.deliveries > 1 || !first || isRepeated(delivery);
     let revision = 0;
     let tooLarge: string | undefined;
     for (let failures = 0; !this.#stopped; failures++) {
@@ -303,6 +326,10 @@ export class Supervisor {
         }
         if (!first) {
           this.#drop(arrival); // the job was deleted by hand, or its retention is over
+          return;
+        }
+        if (isRepeated(delivery) && (await this.#waitsBefore(delivery))) {
+          this.#drop(arrival);
           return;
         }
         revision = stored?.revision ?? 0;
@@ -404,11 +431,23 @@ export class Supervisor {
       delivery.ack();
   }
 
+  /** V7: whether the submission that this one repeats is still there. */
+  async #waitsBefore({ subject, sequence }: Delivery): Promise<boolean> {
+    const { messages } = await this.#patiently(() =>
+      readBatch(this.#bus, JOBS, { filter: subject, from: 1, batch: 1 }),
+    );
+    return (messages[0]?.sequence ?? sequence) < sequence;
+  }
+
+  #read(jobId: string): Promise<StoredJob | undefined> {
+    return this.#patiently(() => this.store.get(jobId), jobId);
+  }
+
   /** @throws AsyncError `closed` if the supervisor stops meanwhile */
-  async #read(jobId: string): Promise<StoredJob | undefined> {
+  async #patiently<T>(call: () => Promise<T>, jobId?: string): Promise<T> {
     for (let failures = 0; !this.#stopped; failures++) {
       try {
-        return await this.store.get(jobId);
+        return await call();
       } catch (error) {
         if (!isAsyncError(error)) throw error;
         if (failures === 0) this.#trouble("cannot read a job", error, jobId);

@@ -13,7 +13,10 @@ const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true });
 const int64AsType = "auto" as "number";
 const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType });
 
-/** `undefined` is encoded as null, as it is in an array. */
+/**
+ * `undefined` is encoded as null, as it is in an array. To be given to the client as bytes: what it does to text
+ * itself takes four times as long.
+ */
 export function encode(value: unknown, encoding: Encoding): Uint8Array {
   return encoding === "msgpack" ? packr.pack(value) : Buffer.from(JSON.stringify(value ?? null));
 }

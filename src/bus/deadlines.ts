@@ -1,90 +1,65 @@
 /**
- * Many deadlines, one timer. Deadlines are coarse: one is met up to two ticks late, never early.
+ * One timer for the deadlines of all open requests. Deadlines are coarse: one is met up to two ticks late, never early.
  *
- * D1  The timer runs only while there is something to wait for.
+ * Most requests are answered within milliseconds of a deadline that is seconds away, so what is kept per request is its
+ * time and nothing else: no timer, no list to be put into and taken out of. When the earliest time that was ever
+ * noted has come, those that are open then are looked through for what is due and for the next time to look.
+ *
+ * D1  The timer runs only while there may be something to wait for.
  * D2  Expiry runs after the sockets have been read, so that a process that was stopped or busy for a while sees the
  *     replies that arrived in the meantime before it gives up on them.
  */
-const TICK_MS = 50;
-
-export class Deadline {
-  /** Monotonic ms. Moved by `Deadlines.extend`. */
+export interface Expiring {
+  /** Monotonic ms; infinite for what does not expire. May be moved to a later time. */
   at: number;
-  /** Undefined when it has expired or was cancelled: what it referred to is free, though its place is still taken. */
-  expire: (() => void) | undefined;
-
-  constructor(at: number, expire: () => void) {
-    this.at = at;
-    this.expire = expire;
-  }
+  /** It is due. Called once if it takes what it is called on out of the open ones. */
+  expire(): void;
 }
 
+/** Looks are at least this far apart. */
+const TICK_MS = 50;
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
 export class Deadlines {
-  readonly #buckets = new Map<number, Deadline[]>();
+  readonly #open: () => Iterable<Expiring>;
+  #next = Number.POSITIVE_INFINITY;
   #timer: NodeJS.Timeout | undefined;
-  /** The oldest bucket that may hold anything. */
-  #next = 0;
+  #closed = false;
 
-  /** Calls `expire` once after `ms`, unless cancelled. */
-  add(ms: number, expire: () => void): Deadline {
-    const deadline = new Deadline(performance.now() + Math.max(0, ms), expire);
-    this.#place(deadline);
-    return deadline;
+  /** `open` returns what is open when it is called; what it returns may change while it is gone through, as in a Map. */
+  constructor(open: () => Iterable<Expiring>) {
+    this.#open = open;
   }
 
-  /** Moves a deadline to `ms` from now. Cheap: it is looked at again when its old time comes. Only ever later. */
-  extend(deadline: Deadline, ms: number): void {
-    deadline.at = Math.max(deadline.at, performance.now() + ms);
-  }
-
-  cancel(deadline: Deadline): void {
-    deadline.expire = undefined;
+  /** To be called for everything that is opened with a finite time. */
+  note(at: number): void {
+    if (at >= this.#next || this.#closed) return;
+    this.#next = at;
+    this.#plan();
   }
 
   close(): void {
-    clearInterval(this.#timer);
+    this.#closed = true;
+    clearTimeout(this.#timer);
+  }
+
+  #plan(): void {
+    clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#buckets.clear();
+    if (this.#next === Number.POSITIVE_INFINITY) return;
+    const ms = Math.min(MAX_TIMER_MS, Math.max(TICK_MS, this.#next - performance.now()));
+    this.#timer = setTimeout(() => setImmediate(() => this.#look()), ms);
+    this.#timer.unref();
   }
 
-  #place(deadline: Deadline): void {
-    const bucket = Math.ceil(deadline.at / TICK_MS);
-    const list = this.#buckets.get(bucket);
-    if (list) list.push(deadline);
-    else this.#buckets.set(bucket, [deadline]);
-    if (this.#timer === undefined) {
-      this.#next = Math.floor(performance.now() / TICK_MS);
-      this.#timer = setInterval(() => this.#tick(), TICK_MS);
-      this.#timer.unref();
+  #look(): void {
+    if (this.#closed) return;
+    const now = performance.now();
+    this.#next = Number.POSITIVE_INFINITY;
+    for (const one of this.#open()) {
+      if (one.at <= now) one.expire();
+      else if (one.at < this.#next) this.#next = one.at;
     }
-  }
-
-  #tick(): void {
-    const last = Math.floor(performance.now() / TICK_MS);
-    setImmediate(() => this.#expireThrough(last));
-  }
-
-  #expireThrough(last: number): void {
-    for (; this.#next <= last; this.#next++) {
-      const due = this.#buckets.get(this.#next);
-      if (!due) continue;
-      this.#buckets.delete(this.#next);
-      for (const deadline of due) this.#visit(deadline, last);
-    }
-    if (this.#buckets.size === 0) {
-      clearInterval(this.#timer);
-      this.#timer = undefined;
-    }
-  }
-
-  #visit(deadline: Deadline, last: number): void {
-    const { expire } = deadline;
-    if (!expire) return;
-    if (deadline.at > last * TICK_MS) {
-      this.#place(deadline);
-      return;
-    }
-    deadline.expire = undefined;
-    expire();
+    this.#plan();
   }
 }

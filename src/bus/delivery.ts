@@ -23,14 +23,12 @@ export class Delivery {
     this.headers = message.headers;
     this.#reply = message.reply ?? "";
     this.#connection = connection;
-    const tokens = this.#reply.split(".");
-    // $JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<time ns>.<pending>[.<random>]
-    const offset = tokens.length > 9 ? 6 : 4;
-    this.stream = tokens[offset - 2] ?? "";
-    this.deliveries = Number(tokens[offset]);
-    this.sequence = Number(tokens[offset + 1]);
-    this.storedAt = Math.floor(Number(tokens[offset + 3]) / 1_000_000);
-    if (tokens[1] !== "ACK" || !Number.isSafeInteger(this.sequence)) {
+    const offset = startOf(this.#reply, 9) === 0 ? 4 : 6;
+    this.stream = tokenOf(this.#reply, offset - 2);
+    this.deliveries = Number(tokenOf(this.#reply, offset));
+    this.sequence = Number(tokenOf(this.#reply, offset + 1));
+    this.storedAt = Math.floor(Number(tokenOf(this.#reply, offset + 3)) / 1_000_000);
+    if (!this.#reply.startsWith("$JS.ACK.") || !Number.isSafeInteger(this.sequence)) {
       throw new AsyncError("undecodable", `not an acknowledgement subject: ${this.#reply}`);
     }
   }
@@ -53,4 +51,23 @@ export class Delivery {
   nak(): void {
     this.#connection.publish(this.#reply, "-NAK");
   }
+}
+
+// $JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<time ns>.<pending>[.<random>]
+// To split it would make twice as many strings as there are to look at, for every job.
+
+/** Where token number `index` (from 0) of a subject begins; 0 if there are not that many. */
+function startOf(subject: string, index: number): number {
+  let start = 0;
+  for (let left = index; left > 0; left--) {
+    start = subject.indexOf(".", start) + 1;
+    if (start === 0) return 0;
+  }
+  return start;
+}
+
+function tokenOf(subject: string, index: number): string {
+  const start = startOf(subject, index);
+  const end = subject.indexOf(".", start);
+  return subject.slice(start, end < 0 ? undefined : end);
 }

@@ -7,13 +7,15 @@
 import type { Msg } from "nats";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import { type JobEvent, type RejectedEvent, withoutResult } from "../job/events.ts";
-import { readJsonObject } from "./codec.ts";
+import { encode, readJsonObject } from "./codec.ts";
 import type { Bus } from "./connection.ts";
 import { isWrongSequence } from "./mux.ts";
 import { expectSequence } from "./raw-headers.ts";
 import { readLast } from "./stream-read.ts";
 import { eventSubject } from "./subjects.ts";
 import { EVENTS } from "./topology.ts";
+
+const TIMEOUT_MS = 2_000;
 
 export class EventLog {
   readonly #bus: Bus;
@@ -24,7 +26,7 @@ export class EventLog {
 
   /** Dropped while disconnected, or when it does not fit into a message (a progress that fills one). */
   publish(event: JobEvent): void {
-    const body = Buffer.from(JSON.stringify(event));
+    const body = encode(event, "json");
     const { connected, nc } = this.#bus;
     if (!connected || body.length > (nc.info?.max_payload ?? Number.POSITIVE_INFINITY)) return;
     nc.publish(eventSubject(event.job_id, event.type), body);
@@ -46,10 +48,19 @@ export class EventLog {
     throw new AsyncError("jetstream_unavailable", `someone else writes on ${subject} at the same time; repeat it`);
   }
 
+  /**
+   * The same for the event of an end that has most likely not been recorded yet. Tells whether it is now, maybe before
+   * it returns; if not, repeat it with {@link record}.
+   */
+  recordFirst(event: JobEvent, done: (recorded: boolean) => void): void {
+    const subject = eventSubject(event.job_id, event.type);
+    this.#bus.mux.store(subject, encode(event, "json"), expectSequence(0), TIMEOUT_MS, (error) => done(!error));
+  }
+
   /** Returns false if the newest message of the subject is not the one with that sequence (0: there is none). */
   async #recordAfter(subject: string, event: JobEvent | RejectedEvent, sequence: number): Promise<boolean> {
     try {
-      await this.#bus.mux.publish(subject, JSON.stringify(event), expectSequence(sequence));
+      await this.#bus.mux.publish(subject, encode(event, "json"), expectSequence(sequence));
       return true;
     } catch (error) {
       if (isWrongSequence(error)) return false;

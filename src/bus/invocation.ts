@@ -40,9 +40,9 @@ export function attemptTimeoutMs(job: LiveJob, now: number): number | undefined 
   return timeout === Number.POSITIVE_INFINITY ? undefined : timeout;
 }
 
-export function encodeInvocation(job: LiveJob, now: number): Uint8Array {
+/** The body of an invocation that may take `timeoutMs` from `now`. */
+export function encodeInvocation(job: LiveJob, now: number, timeoutMs: number | undefined): Uint8Array {
   const fn = currentFunction(job);
-  const timeoutMs = attemptTimeoutMs(job, now);
   const body: Invocation = {
     job_id: job.job_id,
     job_name: job.name,

@@ -4,13 +4,13 @@
  * S1  A write succeeds only on the revision it was derived from; 0 is "the key does not exist".
  * S2  The caller can tell three outcomes apart: stored, conflict (someone else wrote), unknown (no answer came).
  */
-import type { Msg } from "nats";
+import type { Msg, MsgHdrs } from "nats";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import { isEnded, type JobState, stateProblem } from "../job/state.ts";
 import { decode, encode } from "./codec.ts";
 import type { Bus } from "./connection.ts";
 import { isWrongSequence, JetStreamError } from "./mux.ts";
-import { expectSequence } from "./raw-headers.ts";
+import { expectSequence, expectSequenceWithTtl } from "./raw-headers.ts";
 import { readLast } from "./stream-read.ts";
 import { KV_JOBS, KV_PREFIX } from "./topology.ts";
 
@@ -45,25 +45,33 @@ export class JobStore {
   readonly #replicas: number;
   readonly #ttl: string;
   readonly #timeoutMs: number;
+  /** Of a job that ends with its first commit, as most do that have one function. */
+  readonly #expectNoneAtEnd: MsgHdrs;
 
   constructor(bus: Bus, { replicas, retentionMs = 7 * 24 * 3_600_000, timeoutMs = 2_000 }: JobStoreOptions) {
     this.#bus = bus;
     this.#replicas = replicas;
     this.#ttl = `${Math.max(1, Math.round(retentionMs / 1000))}s`;
     this.#timeoutMs = timeoutMs;
+    this.#expectNoneAtEnd = expectSequenceWithTtl(0, this.#ttl);
   }
 
-  /** Stores `state` as the successor of `revision` (0: as a new job). */
-  async commit(state: JobState, revision: number): Promise<CommitOutcome> {
-    const headers = expectSequence(revision);
-    if (isEnded(state)) headers.set("Nats-TTL", this.#ttl);
-    try {
-      const subject = `${KV_PREFIX}.${state.job_id}`;
-      const ack = await this.#bus.mux.publish(subject, encode(state, "msgpack"), headers, this.#timeoutMs);
-      return { type: "stored", revision: ack.seq };
-    } catch (error) {
-      return outcomeOf(error);
-    }
+  /** Stores `state` as the successor of `revision` (0: as a new job). Tells the outcome once, maybe before it returns. */
+  put(state: JobState, revision: number, done: (outcome: CommitOutcome) => void): void {
+    const headers = isEnded(state) ? this.#expectAtEnd(revision) : expectSequence(revision);
+    const body = encode(state, "msgpack");
+    this.#bus.mux.store(`${KV_PREFIX}.${state.job_id}`, body, headers, this.#timeoutMs, (error, sequence) => {
+      done(error ? outcomeOf(error) : { type: "stored", revision: sequence });
+    });
+  }
+
+  #expectAtEnd(revision: number): MsgHdrs {
+    return revision === 0 ? this.#expectNoneAtEnd : expectSequenceWithTtl(revision, this.#ttl);
+  }
+
+  /** The same with a promise. */
+  commit(state: JobState, revision: number): Promise<CommitOutcome> {
+    return new Promise((resolve) => this.put(state, revision, resolve));
   }
 
   /**
@@ -126,15 +134,10 @@ export function storedJob(revision: number, data: Uint8Array): StoredJob {
   }
 }
 
-function outcomeOf(error: unknown): CommitOutcome {
-  if (error instanceof JetStreamError) {
-    if (isWrongSequence(error)) return { type: "conflict" };
-    if (error.errorCode === MESSAGE_TOO_LARGE) {
-      return { type: "refused", cause: new AsyncError("payload_too_large", error.message, { cause: error }) };
-    }
-    return { type: "unknown", cause: error };
+function outcomeOf(cause: AsyncError): CommitOutcome {
+  if (isWrongSequence(cause)) return { type: "conflict" };
+  if (cause instanceof JetStreamError && cause.errorCode === MESSAGE_TOO_LARGE) {
+    return { type: "refused", cause: new AsyncError("payload_too_large", cause.message, { cause }) };
   }
-  if (isAsyncError(error, "payload_too_large")) return { type: "refused", cause: error };
-  if (isAsyncError(error)) return { type: "unknown", cause: error };
-  throw error;
+  return { type: cause.code === "payload_too_large" ? "refused" : "unknown", cause };
 }

@@ -1,6 +1,8 @@
 /**
- * Requests and acknowledged publishes over one inbox: a map of waiters and one coarse timer. The client's own
+ * Requests and acknowledged publishes over one inbox: a map of open requests and one coarse timer. The client's own
  * `request()` builds a subscription entry, a timer, a promise race and an error per call and manages a quarter of this.
+ * What is on the path of every job takes a callback; promises are for the rest: a chain of them costs more than the
+ * message, and what is sent from it misses the write to the socket that the callbacks of a turn share.
  *
  * X1  A reply token is used for one message and cannot be guessed; what arrives on a token that is not waited for is
  *     dropped. So a late reply of an attempt that was given up has no effect.
@@ -8,10 +10,11 @@
  * X3  A timeout means "unknown", not "not done".
  * X4  At most `maxWaiters` are open; beyond it the caller gets `bus_overloaded`.
  */
-import { randomBytes, randomFillSync } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import type { Msg, MsgHdrs, NatsConnection, Payload, Subscription } from "nats";
-import { AsyncError, messageOf } from "../job/errors.ts";
-import { type Deadline, Deadlines } from "./deadlines.ts";
+import { AsyncError, isAsyncError, messageOf } from "../job/errors.ts";
+import { Deadlines, type Expiring } from "./deadlines.ts";
+import { RandomText } from "./random-text.ts";
 
 /** An open request that may get several replies. */
 export interface Waiter {
@@ -26,13 +29,6 @@ export interface Ticket {
   readonly reply: string;
   /** Stops waiting; neither callback is called any more. */
   cancel(): void;
-}
-
-/** JetStream's answer to a publish. */
-export interface PubAck {
-  stream: string;
-  seq: number;
-  duplicate?: boolean;
 }
 
 /** JetStream refused; `errorCode` is its own number (10071 is a wrong revision). */
@@ -54,10 +50,11 @@ export function isWrongSequence(error: unknown): boolean {
   return error instanceof JetStreamError && WRONG_SEQUENCE.has(error.errorCode);
 }
 
-interface Entry {
-  waiter: Waiter;
-  deadline: Deadline | undefined;
-}
+/** Told the sequence of what was stored, or why it is not known to be: exactly once. */
+export type OnStored = (error: AsyncError | undefined, sequence: number) => void;
+
+/** 48 bits. */
+const TOKEN_CHARACTERS = 8;
 
 export interface MuxOptions {
   inboxPrefix: string;
@@ -75,9 +72,10 @@ export class Mux {
   readonly inboxPrefix: string;
   readonly #prefix: string;
   readonly #subscription: Subscription;
-  readonly #entries = new Map<string, Entry>();
-  readonly #deadlines = new Deadlines();
-  readonly #tokens = new TokenSource();
+  readonly #open = new Map<string, OpenRequest>();
+  readonly #deadlines = new Deadlines(() => this.#open.values());
+  readonly #random = new RandomText(TOKEN_CHARACTERS);
+  #count = 0;
 
   constructor(connection: NatsConnection, options: MuxOptions) {
     this.#connection = connection;
@@ -92,7 +90,7 @@ export class Mux {
 
   /** How many requests are open. */
   get size(): number {
-    return this.#entries.size;
+    return this.#open.size;
   }
 
   /**
@@ -100,21 +98,30 @@ export class Mux {
    *
    * @throws AsyncError `not_connected`, `bus_overloaded` or `payload_too_large`; then nothing was sent
    */
-  open(subject: string, payload: Payload, timeoutMs: number | undefined, waiter: Waiter, headers?: MsgHdrs): Ticket {
+  open(
+    subject: string,
+    payload: Payload,
+    timeoutMs: number | undefined,
+    waiter: Waiter,
+    headers?: MsgHdrs,
+  ): OpenRequest {
     if (!this.#isConnected()) throw notConnected();
-    if (this.#entries.size >= this.#maxWaiters) {
+    if (this.#open.size >= this.#maxWaiters) {
       throw new AsyncError("bus_overloaded", `${this.#maxWaiters} requests are open; wait for some of them to end`);
     }
-    const token = this.#tokens.next();
+    // The number makes it unique, the rest of it unguessable.
+    this.#count += 1;
+    const token = this.#count.toString(36) + this.#random.next();
     const reply = this.#prefix + token;
-    this.#send(subject, payload, reply, headers);
-    const expire = () => {
-      this.#entries.delete(token);
-      waiter.onTimeout();
-    };
-    const deadline = timeoutMs === undefined ? undefined : this.#deadlines.add(timeoutMs, expire);
-    this.#entries.set(token, { waiter, deadline });
-    return { reply, cancel: () => this.#end(token, deadline) };
+    try {
+      this.#connection.publish(subject, payload, headers ? { reply, headers } : { reply });
+    } catch (cause) {
+      throw sendError(cause, subject, payload.length);
+    }
+    const request = new OpenRequest(this.#open, token, reply, waiter);
+    this.#open.set(token, request);
+    if (timeoutMs !== undefined) this.#expireIn(request, timeoutMs);
+    return request;
   }
 
   /**
@@ -141,54 +148,43 @@ export class Mux {
    * One request, all replies that come until `timeoutMs`, or until none has come for `quietMs` after the first.
    */
   requestMany(subject: string, payload: Payload, timeoutMs: number, quietMs: number): Promise<Msg[]> {
-    return new Promise((resolve, reject) => {
+    return new Promise((resolve) => {
       const replies: Msg[] = [];
-      let quiet: Deadline | undefined;
-      const finish = () => {
-        ticket?.cancel();
-        resolve(replies);
-      };
+      const end = performance.now() + timeoutMs;
       const onReply = (message: Msg) => {
         if (isNoResponders(message)) {
           resolve(replies);
           return true;
         }
         replies.push(message);
-        if (quiet) this.#deadlines.extend(quiet, quietMs);
-        else quiet = this.#deadlines.add(quietMs, finish);
+        this.#expireIn(request, Math.min(quietMs, end - performance.now()));
         return false;
       };
-      let ticket: Ticket | undefined;
-      try {
-        ticket = this.open(subject, payload, timeoutMs, { onReply, onTimeout: () => resolve(replies) });
-      } catch (error) {
-        reject(error);
-      }
+      const request = this.open(subject, payload, timeoutMs, { onReply, onTimeout: () => resolve(replies) });
     });
   }
 
   /**
-   * Publishes into a stream and waits for the acknowledgement.
-   *
-   * @throws JetStreamError if the stream refused; AsyncError `jetstream_unavailable` if there is no stream or no
-   * leader right now, `bus_timeout` if the outcome is unknown, or what {@link open} throws
+   * Publishes into a stream and waits for the acknowledgement. `done` may be called before this returns, if nothing
+   * could be sent. Its error is a JetStreamError if the stream refused; else an AsyncError: `jetstream_unavailable` if
+   * there is no stream or no leader right now, `bus_timeout` if the outcome is unknown, or what {@link open} throws.
    */
-  publish(subject: string, payload: Payload, headers?: MsgHdrs, timeoutMs = 2_000): Promise<PubAck> {
+  store(subject: string, payload: Payload, headers: MsgHdrs | undefined, timeoutMs: number, done: OnStored): void {
+    try {
+      this.open(subject, payload, timeoutMs, new StoreWaiter(subject, timeoutMs, done), headers);
+    } catch (error) {
+      if (!isAsyncError(error)) throw error;
+      done(error, 0);
+    }
+  }
+
+  /** The same with a promise of the sequence. @throws AsyncError as {@link store} tells */
+  publish(subject: string, payload: Payload, headers?: MsgHdrs, timeoutMs = 2_000): Promise<number> {
     return new Promise((resolve, reject) => {
-      const onReply = (message: Msg) => {
-        if (isNoResponders(message)) reject(jetStreamUnavailable(subject));
-        else settleAck(message, resolve, reject);
-        return true;
-      };
-      const onTimeout = () => {
-        reject(
-          new AsyncError(
-            "bus_timeout",
-            `no acknowledgement of ${subject} within ${timeoutMs} ms: it may be stored or not`,
-          ),
-        );
-      };
-      this.open(subject, payload, timeoutMs, { onReply, onTimeout }, headers);
+      this.store(subject, payload, headers, timeoutMs, (error, sequence) => {
+        if (error) reject(error);
+        else resolve(sequence);
+      });
     });
   }
 
@@ -196,50 +192,68 @@ export class Mux {
   close(): void {
     this.#subscription.unsubscribe();
     this.#deadlines.close();
-    const open = [...this.#entries.values()];
-    this.#entries.clear();
-    for (const { waiter } of open) waiter.onTimeout();
+    for (const request of [...this.#open.values()]) request.expire();
   }
 
-  #send(subject: string, payload: Payload, reply: string, headers: MsgHdrs | undefined): void {
-    try {
-      this.#connection.publish(subject, payload, headers ? { reply, headers } : { reply });
-    } catch (cause) {
-      throw sendError(cause, subject, payload.length);
-    }
+  #expireIn(request: OpenRequest, ms: number): void {
+    request.at = performance.now() + ms;
+    this.#deadlines.note(request.at);
   }
 
   #onMessage(message: Msg): void {
-    const token = message.subject.slice(this.#prefix.length);
-    const entry = this.#entries.get(token);
-    if (!entry) {
+    const request = this.#open.get(message.subject.slice(this.#prefix.length));
+    if (!request)
       this.onStray?.(message); // X1
-      return;
-    }
-    if (entry.waiter.onReply(message)) this.#end(token, entry.deadline);
-  }
-
-  #end(token: string, deadline: Deadline | undefined): void {
-    if (deadline) this.#deadlines.cancel(deadline);
-    this.#entries.delete(token);
+    else if (request.waiter.onReply(message)) request.cancel();
   }
 }
 
-/** Tokens `<counter>-<48 random bits>`, base 36. */
-class TokenSource {
-  readonly #pool = Buffer.alloc(6 * 512);
-  #used = this.#pool.length;
-  #count = 0;
+/** A request that may get replies. */
+class OpenRequest implements Ticket, Expiring {
+  readonly reply: string;
+  readonly waiter: Waiter;
+  at = Number.POSITIVE_INFINITY;
+  readonly #open: Map<string, OpenRequest>;
+  readonly #token: string;
 
-  next(): string {
-    if (this.#used === this.#pool.length) {
-      randomFillSync(this.#pool);
-      this.#used = 0;
-    }
-    const random = this.#pool.readUIntBE(this.#used, 6);
-    this.#used += 6;
-    this.#count += 1;
-    return `${this.#count.toString(36)}-${random.toString(36)}`;
+  constructor(open: Map<string, OpenRequest>, token: string, reply: string, waiter: Waiter) {
+    this.#open = open;
+    this.#token = token;
+    this.reply = reply;
+    this.waiter = waiter;
+  }
+
+  cancel(): void {
+    this.#open.delete(this.#token);
+  }
+
+  expire(): void {
+    this.cancel();
+    this.waiter.onTimeout();
+  }
+}
+
+/** Waits for JetStream's answer to a publish. */
+class StoreWaiter implements Waiter {
+  readonly #subject: string;
+  readonly #timeoutMs: number;
+  readonly #done: OnStored;
+
+  constructor(subject: string, timeoutMs: number, done: OnStored) {
+    this.#subject = subject;
+    this.#timeoutMs = timeoutMs;
+    this.#done = done;
+  }
+
+  onReply(message: Msg): boolean {
+    if (isNoResponders(message)) this.#done(jetStreamUnavailable(this.#subject), 0);
+    else settleAck(message, this.#done);
+    return true;
+  }
+
+  onTimeout(): void {
+    const what = `no acknowledgement of ${this.#subject} within ${this.#timeoutMs} ms: it may be stored or not`;
+    this.#done(new AsyncError("bus_timeout", what), 0);
   }
 }
 
@@ -271,23 +285,24 @@ function sendError(cause: unknown, subject: string, length: number): AsyncError 
 /** JetStream error codes that mean "the stream is full" (`discard: new`). */
 const STREAM_FULL = new Set([10047, 10077, 10122]);
 
-interface PubAckReply extends Partial<PubAck> {
+/** What JetStream answers to a publish. */
+interface PubAck {
+  seq?: number;
   error?: { code: number; err_code?: number; description?: string };
 }
 
-function settleAck(message: Msg, resolve: (ack: PubAck) => void, reject: (error: Error) => void): void {
-  let reply: PubAckReply;
+function settleAck(message: Msg, done: OnStored): void {
+  let ack: PubAck;
   try {
-    reply = message.json<PubAckReply>();
+    ack = message.json<PubAck>();
   } catch (cause) {
-    reject(
-      new AsyncError("bus_timeout", "the acknowledgement cannot be read: the message may be stored or not", { cause }),
-    );
+    const what = "the acknowledgement cannot be read: the message may be stored or not";
+    done(new AsyncError("bus_timeout", what, { cause }), 0);
     return;
   }
-  if (reply.error) {
-    const errorCode = reply.error.err_code ?? reply.error.code;
+  if (ack.error) {
+    const errorCode = ack.error.err_code ?? ack.error.code;
     const code = STREAM_FULL.has(errorCode) ? "jobs_full" : "jetstream_error";
-    reject(new JetStreamError(code, errorCode, reply.error.description ?? "error"));
-  } else resolve(reply as PubAck);
+    done(new JetStreamError(code, errorCode, ack.error.description ?? "error"), 0);
+  } else done(undefined, ack.seq ?? 0);
 }

@@ -1,5 +1,7 @@
 /** Every subject the system uses, in one place. Names must have been validated (`job/names.ts`) before they get here. */
 export const SUBMIT = "job.submit";
+/** A submission under an id that begins with `auto-` has this header, with any value, unless it is the first one. */
+export const REPEATED_HEADER = "Async-Repeated";
 export const EVENT_PREFIX = "job.event";
 export const TIMER_PREFIX = "job.timer";
 export const WAKE_PREFIX = "job.wake";

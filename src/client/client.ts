@@ -2,34 +2,34 @@
  * What programs use to submit and watch jobs; the bridge and the CLI are built on it. It speaks only subjects that any
  * NATS client can use: `job.submit`, the request API, `job.event`, `$SRV.INFO`.
  */
-import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Msg } from "nats";
 import { type ListReply, MAX_PAGE_LIMIT, type PageRequest } from "../actors/request-api.ts";
-import { encode } from "../bus/codec.ts";
 import { Bus, type BusOptions } from "../bus/connection.ts";
 import { readEvent } from "../bus/event-log.ts";
 import { ERROR_CODE_HEADER } from "../bus/invocation.ts";
+import { RandomText } from "../bus/random-text.ts";
 import { cancelSubject, eventSubject, getSubject, LIST, retrySubject, submitSubject } from "../bus/subjects.ts";
-import type { Encoding } from "../job/encoding.ts";
-import { AsyncError, type ErrorCode, InvalidInputError, isAsyncError } from "../job/errors.ts";
+import { AsyncError, type ErrorCode, isAsyncError } from "../job/errors.ts";
 import { isEndEvent, type JobEvent } from "../job/events.ts";
-import { createJob, type RetryPatch } from "../job/machine.ts";
-import { chosenJobIdProblem, requireJobId } from "../job/names.ts";
-import { toJsonValue, toPlain } from "../job/plain.ts";
-import { parseSubmission, type Submission } from "../job/schema.ts";
+import type { RetryPatch } from "../job/machine.ts";
+import { requireJobId } from "../job/names.ts";
+import { toJsonValue } from "../job/plain.ts";
 import type { StateName } from "../job/state.ts";
-import { type JobView, viewOf } from "../job/view.ts";
+import type { JobView } from "../job/view.ts";
+import {
+  ID_CHARACTERS,
+  type Prepared,
+  pendingView,
+  prepare,
+  prepareAt,
+  REPEATED,
+  type SubmitManyOptions,
+  type SubmitOptions,
+  type SubmitOutcome,
+  submitAll,
+} from "./submission.ts";
 import { listWorkers, type WorkerView } from "./workers.ts";
-
-export interface SubmitOptions {
-  /** Submitting the same id again is the same job, whenever it is repeated. Default: `job_id` of the job, else made up. */
-  jobId?: string;
-  /** How the job, and so its invocations, are encoded. Default `json`. */
-  encoding?: Encoding;
-  /** How long to try when NATS is away. Default 5,000 ms. */
-  timeoutMs?: number;
-}
 
 export interface ListRequest {
   /** Only jobs in this state. */
@@ -51,6 +51,9 @@ export interface WaitOptions {
 export const DEFAULT_LIST_LIMIT = 1_000;
 export const MAX_LIST_LIMIT = 10_000;
 const REQUEST_TIMEOUT_MS = 2_000;
+const SUBMIT_TIMEOUT_MS = 5_000;
+/** Enough to keep a server busy, and few enough not to delay what else is on the connection. */
+const SUBMISSIONS_IN_FLIGHT = 1_000;
 /** Events are notices and may be missed: while waiting, the state is read this often. */
 const POLL_MS = 2_000;
 /** What trying again may mend. */
@@ -64,6 +67,7 @@ const TRANSIENT = new Set<ErrorCode>([
 
 export class Client {
   readonly bus: Bus;
+  readonly #ids = new RandomText(ID_CHARACTERS);
 
   /** On a connection that the caller owns and closes. */
   constructor(bus: Bus) {
@@ -85,17 +89,21 @@ export class Client {
    * same id)
    */
   async submit(input: unknown, options: SubmitOptions = {}): Promise<JobView> {
-    const { encoding = "json", timeoutMs = 5_000 } = options;
-    const submission = parseSubmission(input);
-    const jobId = options.jobId ?? submission.job_id ?? randomUUID();
-    const problem = chosenJobIdProblem(jobId);
-    if (problem !== undefined) {
-      throw new InvalidInputError("invalid_submission", "not a valid job", [{ path: "/job_id", message: problem }]);
-    }
-    const { job_id: _, ...definition } = submission;
-    const body = encode(encoding === "msgpack" ? toPlain(definition) : definition, encoding);
-    await this.#patiently(timeoutMs, (leftMs) => this.bus.mux.publish(submitSubject(jobId), body, undefined, leftMs));
-    return pendingView(definition, jobId, encoding);
+    const submission = prepare(input, options, this.#ids);
+    await this.#send(submission, options.timeoutMs ?? SUBMIT_TIMEOUT_MS);
+    return pendingView(submission);
+  }
+
+  /**
+   * Submits many jobs, several times faster than one by one. Nothing is submitted if one of them is not valid.
+   *
+   * @returns for each, in their order, its id, or why it may not be stored: an AsyncError as {@link submit} throws it
+   * @throws InvalidInputError with the reasons of the first that is not valid; their paths begin with its index
+   */
+  async submitMany(inputs: readonly unknown[], options: SubmitManyOptions = {}): Promise<SubmitOutcome[]> {
+    const { timeoutMs = SUBMIT_TIMEOUT_MS, inFlight = SUBMISSIONS_IN_FLIGHT } = options;
+    const submissions = inputs.map((input, index) => prepareAt(index, input, options, this.#ids));
+    return submitAll(this.bus.mux, submissions, { inFlight, timeoutMs }, (one) => this.#send(one, timeoutMs));
   }
 
   /** @throws AsyncError `job_not_found`, `invalid_job_id`, or what the bus throws */
@@ -200,6 +208,16 @@ export class Client {
     await this.close();
   }
 
+  /** Tries until it is stored; from the second time on it says that it may be a repetition. */
+  async #send({ jobId, body, repeated }: Prepared, timeoutMs: number): Promise<void> {
+    let headers = repeated ? REPEATED : undefined;
+    await this.#patiently(timeoutMs, (leftMs) => {
+      const stored = this.bus.mux.publish(submitSubject(jobId), body, headers, leftMs);
+      headers = REPEATED;
+      return stored;
+    });
+  }
+
   /** The job, or undefined if that cannot be said right now. */
   async #look(jobId: string): Promise<JobView | undefined> {
     try {
@@ -244,11 +262,6 @@ export class Client {
       }
     }
   }
-}
-
-function pendingView(definition: Submission, jobId: string, encoding: Encoding): JobView {
-  const now = Date.now();
-  return viewOf(createJob(definition, { jobId, encoding, createdAt: now, sequence: 0 }, now).state);
 }
 
 async function sleepUnless(woken: Promise<void>, ms: number): Promise<void> {

@@ -8,13 +8,13 @@ import { currentFunction, type EndedJob, type Failure, type JobState, unreachabl
 export type JobEvent = { job_id: string; job_name: string; at: string } & JobEventBody;
 
 export type JobEventBody =
-  /** The submission became a job. */
+  /** The submission became a job whose start is ahead. One that begins at once is told of by what comes next. */
   | { type: "accepted"; scheduled_at: string }
   /** An attempt is being executed. Told only of attempts that last longer than the supervisor's `recordStartMs`. */
   | ({ type: "started" } & AttemptRef)
   /** A worker reported how far it is. Not stored with the job. */
   | ({ type: "progress"; progress: unknown } & AttemptRef)
-  /** A function returned. */
+  /** A function returned. Told only if `started` was. */
   | ({ type: "succeeded" } & AttemptRef)
   /** An attempt ended without a result and there will be another one, not before `due_at`. */
   | ({ type: "retrying"; error: Failure; due_at: string } & AttemptRef)

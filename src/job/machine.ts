@@ -10,6 +10,8 @@
  * M6  A live job that is left alone has something that makes it go on: an `invoke`, `sleep`, `park` or `enqueue` is
  *     always among the effects of a transition that ends an attempt or a wait.
  * M7  Taking a job over changes its state, if only its writer: the commit is the fence against the owner before.
+ * M8  What passes quickly is not told: `accepted` only if the start is ahead, `started` and `succeeded` only of attempts
+ *     whose start was worth recording. What comes next, at last the end of the job, tells it too.
  */
 import { backoffDelayMs } from "./backoff.ts";
 import type { Encoding } from "./encoding.ts";
@@ -22,10 +24,14 @@ import {
   type EndPhase,
   type Failure,
   type FunctionState,
+  inPhase,
   isEnded,
+  type JobFields,
   type JobState,
   type LiveJob,
   type LivePhase,
+  newFunction,
+  returned,
   unreachable,
 } from "./state.ts";
 
@@ -100,26 +106,25 @@ export function createJob(submission: Submission, origin: Origin, now: number): 
     fields.timeout_ms = submission.timeout_ms;
     fields.deadline_at = fields.scheduled_at + submission.timeout_ms;
   }
-  const job: LiveJob = { ...fields, state: fields.scheduled_at > now ? "scheduled" : "pending" };
+  if (fields.scheduled_at <= now) return goOn(inPhase(fields, { state: "pending" }), now);
+  const job = inPhase(fields, { state: "scheduled" });
   const first = goOn(job, now);
-  const accepted = tell(job, now, { type: "accepted", scheduled_at: iso(job.scheduled_at) });
-  return { state: first.state, effects: [accepted, ...first.effects] };
+  first.effects.unshift(tell(job, now, { type: "accepted", scheduled_at: iso(job.scheduled_at) }));
+  return first;
 }
 
 /** A submission that is no valid job, recorded as a failed one so that it is not lost in silence. */
 export function createFailedJob(error: Failure, name: string, origin: Origin, now: number): Transition {
   const fields = initialFields(origin, { name, functions: [] });
-  return fail({ ...fields, state: "pending" }, error, now);
+  return fail(inPhase(fields, { state: "pending" }), error, now);
 }
 
-type Fields = Omit<LiveJob, "state">;
-
-function initialFields(origin: Origin, submission: Submission): Fields {
+function initialFields(origin: Origin, submission: Submission): JobFields {
   return {
     job_id: origin.jobId,
     name: submission.name,
     data: submission.data ?? null,
-    functions: submission.functions.map((fn): FunctionState => ({ ...fn, retry_count: 0 })),
+    functions: submission.functions.map(newFunction),
     current_function: 0,
     attempt: 1,
     encoding: origin.encoding,
@@ -221,7 +226,7 @@ function atTime(state: LiveJob, due: number, now: number): Effect {
 function started(state: LiveJob, now: number): Transition {
   const fn = currentFunction(state);
   if (fn.retry_count === state.attempt) return { state, effects: [] };
-  const next = withFunction(enter(state, { state: "running" }), {
+  const next = withFunction(inPhase(state, { state: "running" }), {
     ...fn,
     retry_count: state.attempt,
     started_at: fn.started_at ?? now,
@@ -231,23 +236,28 @@ function started(state: LiveJob, now: number): Transition {
 }
 
 function succeeded(state: LiveJob, result: unknown, now: number): Transition {
-  const { error: _, ...fn } = currentFunction(state);
-  const done = withFunction(state, { ...fn, retry_count: state.attempt, result, finished_at: now });
-  const told = tell(done, now, { type: "succeeded", ...attemptRef(done) });
-  if (state.current_function === state.functions.length - 1) {
-    const ended = end(done, { state: "completed", finished_at: now });
-    return { state: ended.state, effects: [told, ...ended.effects] };
+  const { current_function: index, attempt } = state;
+  const functions = state.functions.with(index, returned(currentFunction(state), attempt, result, now));
+  const next = afterSuccess(state, functions, now);
+  // M8
+  if (currentFunction(state).retry_count === attempt) {
+    next.effects.unshift(tell(state, now, { type: "succeeded", ...attemptRef(state) }));
   }
-  if (pastDeadline(done, now)) {
-    const ended = expired(done, now);
-    return { state: ended.state, effects: [told, ...ended.effects] };
+  return next;
+}
+
+function afterSuccess(state: LiveJob, functions: FunctionState[], now: number): Transition {
+  if (state.current_function === functions.length - 1) {
+    const ended: EndedJob = inPhase(state, { state: "completed", finished_at: now });
+    ended.functions = functions;
+    return { state: ended, effects: endEffects(ended) };
   }
-  const next: LiveJob = {
-    ...enter(done, { state: "running" }),
-    current_function: state.current_function + 1,
-    attempt: 1,
-  };
-  return { state: next, effects: [told, { type: "invoke" }] };
+  const next = inPhase(state, { state: "running" });
+  next.functions = functions;
+  if (pastDeadline(state, now)) return expired(next, now);
+  next.current_function += 1;
+  next.attempt = 1;
+  return { state: next, effects: [{ type: "invoke" }] };
 }
 
 function failed(state: LiveJob, event: Extract<Event, { type: "failed" }>, now: number): Transition {
@@ -282,13 +292,13 @@ function retry(state: LiveJob, error: Failure, due: number, now: number): Transi
   if (pastDeadline(state, now)) return expired(state, now);
   const told = tell(state, now, { type: "retrying", ...attemptRef(state), error, due_at: iso(due) });
   const phase: LivePhase = due > now ? { state: "waiting", waiting_for: "backoff", due_at: due } : { state: "running" };
-  const next: LiveJob = { ...enter(state, phase), attempt: state.attempt + 1 };
+  const next: LiveJob = { ...inPhase(state, phase), attempt: state.attempt + 1 };
   return { state: next, effects: [told, atTime(next, due, now)] };
 }
 
 function noRoom(state: LiveJob, now: number): Transition {
   const token = state.token + 1;
-  const next: LiveJob = { ...enter(state, { state: "waiting", waiting_for: "worker" }), token };
+  const next: LiveJob = { ...inPhase(state, { state: "waiting", waiting_for: "worker" }), token };
   const { function: name, index } = attemptRef(next);
   const told = tell(next, now, { type: "waiting", waiting_for: "worker", function: name, index });
   return { state: next, effects: [told, { type: "enqueue", token }] };
@@ -308,23 +318,13 @@ function fail(state: LiveJob, error: Failure, now: number): Transition {
 }
 
 function end(state: LiveJob, phase: EndPhase): Transition<EndedJob> {
-  const ended: EndedJob = enter(state, phase);
+  const ended: EndedJob = inPhase(state, phase);
   return { state: ended, effects: endEffects(ended) };
 }
 
 /** What the end of a job causes. It may be caused again after a crash, so it depends on the state alone. */
 function endEffects(state: EndedJob): Effect[] {
   return [{ type: "tell", event: endEvent(state) }, { type: "settle" }];
-}
-
-/** The job in another phase: the fields of the old one do not linger. */
-function enter<P extends LivePhase | EndPhase>(state: LiveJob, phase: P): Fields & P {
-  if (state.state === "waiting") {
-    const { state: _state, waiting_for: _waitingFor, due_at: _dueAt, ...fields } = { due_at: undefined, ...state };
-    return { ...fields, ...phase };
-  }
-  const { state: _state, ...fields } = state;
-  return { ...fields, ...phase };
 }
 
 function withFunction(state: LiveJob, fn: FunctionState): LiveJob {

@@ -17,7 +17,15 @@ const jobId = new RegExp(JOB_ID_PATTERN);
 /** Ids made from a stream sequence; a user cannot choose one, so the two can never meet. */
 const sequenceId = /^seq-(0|[1-9][0-9]{0,15})$/;
 
-const functionName = /^[!-~]+$/;
+const printable = /^[!-~]+$/;
+/** Tokens of printable ASCII but `*` and `>`, with dots between them, and no `$` in front. */
+const functionName = /^(?!\$)[!-)+\-/-=?-~]+(?:\.[!-)+\-/-=?-~]+)*$/;
+
+/**
+ * Begins the ids that clients make up for who chooses none. Such an id promises that it is submitted once, or that each
+ * further time says so (`REPEATED_HEADER`): so its job need not be looked for before it is begun.
+ */
+export const MADE_UP_PREFIX = "auto-";
 
 /** Why `id` cannot be a job id, or undefined if it can. */
 export function jobIdProblem(id: string): string | undefined {
@@ -41,13 +49,13 @@ export function chosenJobIdProblem(id: string): string | undefined {
 
 /** Why `name` cannot be a function name, or undefined if it can. Dots are allowed, empty tokens are not. */
 export function functionNameProblem(name: string): string | undefined {
+  if (name.length <= MAX_FUNCTION_NAME_LENGTH && functionName.test(name)) return undefined;
   if (name.length === 0) return "must not be empty";
   if (name.length > MAX_FUNCTION_NAME_LENGTH) return `must have at most ${MAX_FUNCTION_NAME_LENGTH} characters`;
-  if (!functionName.test(name)) return "must consist of printable ASCII characters without spaces";
+  if (!printable.test(name)) return "must consist of printable ASCII characters without spaces";
   if (name.includes("*") || name.includes(">")) return "must not contain the wildcards '*' and '>'";
   if (name.startsWith("$")) return "must not begin with '$'";
-  if (name.split(".").includes("")) return "must not begin or end with '.' or contain '..'";
-  return undefined;
+  return "must not begin or end with '.' or contain '..'";
 }
 
 /** The id of a job that was submitted without one, from its sequence in stream JOBS. */

@@ -50,8 +50,8 @@ const published =
 
 const routes: Record<string, Route> = {
   "a publish of JSON to job.submit": async (job) => {
-    const ack = await system.bus.mux.publish("job.submit", JSON.stringify(job));
-    return `seq-${ack.seq}`;
+    const sequence = await system.bus.mux.publish("job.submit", JSON.stringify(job));
+    return `seq-${sequence}`;
   },
   "a publish of JSON to job.submit.<id>": published("json"),
   "a publish of MessagePack to job.submit.<id>": published("msgpack"),
@@ -348,8 +348,8 @@ const invalid: Record<string, string | Uint8Array> = {
 };
 for (const [what, body] of Object.entries(invalid)) {
   test(`${what} is recorded as a failed job with the reason`, async () => {
-    const ack = await system.bus.mux.publish("job.submit", body);
-    const job = await system.client.wait(`seq-${ack.seq}`, { timeoutMs: 5_000 });
+    const sequence = await system.bus.mux.publish("job.submit", body);
+    const job = await system.client.wait(`seq-${sequence}`, { timeoutMs: 5_000 });
     assert.is(job.state, "failed");
     assert.is(job.error?.code, "invalid_submission");
     assert.ok(job.error?.message);
@@ -357,8 +357,8 @@ for (const [what, body] of Object.entries(invalid)) {
 }
 
 test("a submission under an impossible id is rejected with an event, and removed", async () => {
-  const ack = await system.bus.mux.publish("job.submit.not.a.token", '{"name":"x","functions":[{"name":"sum"}]}');
-  const event = await system.event((one) => one.type === "rejected" && one.job_id === `seq-${ack.seq}`);
+  const sequence = await system.bus.mux.publish("job.submit.not.a.token", '{"name":"x","functions":[{"name":"sum"}]}');
+  const event = await system.event((one) => one.type === "rejected" && one.job_id === `seq-${sequence}`);
   assert.match(JSON.stringify(event), "the job id in the subject");
 });
 

@@ -1,0 +1,129 @@
+/** From what a user submits to messages of `job.submit`: checked and encoded here, so that mistakes are told at once. */
+import { encode } from "../bus/codec.ts";
+import type { Mux } from "../bus/mux.ts";
+import type { RandomText } from "../bus/random-text.ts";
+import { headersOf } from "../bus/raw-headers.ts";
+import { REPEATED_HEADER, submitSubject } from "../bus/subjects.ts";
+import type { Encoding } from "../job/encoding.ts";
+import { type AsyncError, InvalidInputError, isAsyncError } from "../job/errors.ts";
+import { createJob } from "../job/machine.ts";
+import { chosenJobIdProblem, MADE_UP_PREFIX } from "../job/names.ts";
+import { toPlain } from "../job/plain.ts";
+import { parseSubmission, type Submission } from "../job/schema.ts";
+import { type JobView, viewOf } from "../job/view.ts";
+
+export interface SubmitOptions {
+  /** Submitting the same id again is the same job, whenever it is repeated. Default: `job_id` of the job, else made up. */
+  jobId?: string;
+  /** How the job, and so its invocations, are encoded. Default `json`. */
+  encoding?: Encoding;
+  /** How long to try when NATS is away. Default 5,000 ms. */
+  timeoutMs?: number;
+}
+
+export interface SubmitManyOptions extends Omit<SubmitOptions, "jobId"> {
+  /** Most submissions whose acknowledgement is awaited at a time. Default 1,000. */
+  inFlight?: number;
+}
+
+/** What became of one of many: stored, or not known to be. */
+export type SubmitOutcome = { job_id: string; error?: undefined } | { job_id: string; error: AsyncError };
+
+export interface Prepared {
+  jobId: string;
+  definition: Submission;
+  encoding: Encoding;
+  body: Uint8Array;
+  /** Someone may have submitted the id before. */
+  repeated: boolean;
+}
+
+/** Length of what is random in an id that is made up: 96 bits. */
+export const ID_CHARACTERS = 16;
+
+/** Marks a submission that may have been made before (see `REPEATED_HEADER`). */
+export const REPEATED = headersOf({ [REPEATED_HEADER]: "1" });
+
+/** @throws InvalidInputError with every reason */
+export function prepare(input: unknown, { encoding = "json", jobId }: SubmitOptions, ids: RandomText): Prepared {
+  const submission = parseSubmission(input);
+  const chosen = jobId ?? submission.job_id;
+  const problem = chosen === undefined ? undefined : chosenJobIdProblem(chosen);
+  if (problem !== undefined) {
+    throw new InvalidInputError("invalid_submission", "not a valid job", [{ path: "/job_id", message: problem }]);
+  }
+  const definition = submission.job_id === undefined ? submission : withoutId(submission);
+  return {
+    jobId: chosen ?? MADE_UP_PREFIX + ids.next(),
+    definition,
+    encoding,
+    body: encode(encoding === "msgpack" ? toPlain(definition) : definition, encoding),
+    // One that was made up before has been submitted before, by whoever has it.
+    repeated: chosen?.startsWith(MADE_UP_PREFIX) ?? false,
+  };
+}
+
+function withoutId({ job_id: _, ...definition }: Submission): Submission {
+  return definition;
+}
+
+/** The job as it is right after its submission. */
+export function pendingView({ definition, jobId, encoding }: Prepared): JobView {
+  const now = Date.now();
+  return viewOf(createJob(definition, { jobId, encoding, createdAt: now, sequence: 0 }, now).state);
+}
+
+/** @throws InvalidInputError whose paths begin with the index */
+export function prepareAt(index: number, input: unknown, options: SubmitManyOptions, ids: RandomText): Prepared {
+  try {
+    return prepare(input, options, ids);
+  } catch (error) {
+    if (!(error instanceof InvalidInputError)) throw error;
+    const reasons = error.reasons.map(({ path, message }) => ({ path: `/${index}${path}`, message }));
+    throw new InvalidInputError("invalid_submission", "not a valid job", reasons);
+  }
+}
+
+/**
+ * Submits all, at most `inFlight` at a time: in callbacks, because a promise each costs as much as the submission. What
+ * is not stored at the first try is handed to `again`, which tries more patiently.
+ */
+export function submitAll(
+  mux: Mux,
+  submissions: readonly Prepared[],
+  { inFlight, timeoutMs }: { inFlight: number; timeoutMs: number },
+  again: (submission: Prepared) => Promise<void>,
+): Promise<SubmitOutcome[]> {
+  return new Promise((resolve, reject) => {
+    const outcomes = submissions.map(({ jobId }): SubmitOutcome => ({ job_id: jobId }));
+    let next = 0;
+    let open = 0;
+    const settle = (index: number, error: AsyncError | undefined) => {
+      if (error) outcomes[index] = { job_id: (submissions[index] as Prepared).jobId, error };
+      open -= 1;
+      fill();
+    };
+    const retry = async (index: number) => {
+      try {
+        await again({ ...(submissions[index] as Prepared), repeated: true });
+        settle(index, undefined);
+      } catch (error) {
+        if (isAsyncError(error)) settle(index, error);
+        else reject(error);
+      }
+    };
+    const fill = () => {
+      while (open < inFlight && next < submissions.length) {
+        const index = next++;
+        const { jobId, body, repeated } = submissions[index] as Prepared;
+        open += 1;
+        mux.store(submitSubject(jobId), body, repeated ? REPEATED : undefined, timeoutMs / 2, (error) => {
+          if (error) void retry(index);
+          else settle(index, undefined);
+        });
+      }
+      if (open === 0) resolve(outcomes);
+    };
+    fill();
+  });
+}
