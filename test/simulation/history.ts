@@ -55,7 +55,7 @@ class History {
   readonly #writers = new Map<string, string>();
   readonly #supervisors: SimProcess[] = [];
   readonly #workers: SimProcess[] = [];
-  readonly #submitted: string[] = [];
+  #submitted = 0;
   #processes = 0;
   #executions = 0;
   #openRequests = 0;
@@ -204,16 +204,20 @@ class History {
     this.#launch(process, async () => {
       const client = new Client(await Bus.open({ name: process.name, connect: this.#connector(process) }));
       const count = random.int(2, 5);
-      for (let i = 0; i < count; i++) this.#planJob(client, process, `j${i}`);
+      for (let i = 0; i < count; i++) {
+        if (random.chance(0.5)) this.#planJob(client, process, `j${i}`);
+        else this.#planMadeUp(client, process, `m${i}`);
+      }
       // Workers of the function that nobody has served yet.
       this.#world.after(2_000, () => this.#startWorker(), NOBODY);
     });
   }
 
+  /** A job with an id of its own, which may be submitted again and again. */
   #planJob(client: Client, process: SimProcess, jobId: string): void {
     const world = this.#world;
     const { random } = world;
-    this.#submitted.push(jobId);
+    this.#submitted += 1;
     const job = this.#randomJob();
     const encoding = random.pick(["json", "msgpack"] as const);
     const submit = () =>
@@ -224,12 +228,32 @@ class History {
     const at = random.between(10, 2_000);
     world.after(at, submit, process);
     while (random.chance(0.25)) world.after(at + random.between(0, 4_000), submit, process);
+    this.#planChanges(client, process, jobId, at);
+  }
+
+  /** A job whose id the client makes up: it is begun before anything is stored of it. */
+  #planMadeUp(client: Client, process: SimProcess, label: string): void {
+    const world = this.#world;
+    const { random } = world;
+    this.#submitted += 1;
+    const job = this.#randomJob();
+    const encoding = random.pick(["json", "msgpack"] as const);
+    const submit = () =>
+      this.#request(`submit ${label}`, async () => {
+        const { job_id } = await client.submit(job, { encoding, timeoutMs: 60_000 });
+        this.#invariants.acknowledged.add(job_id);
+        this.#planChanges(client, process, job_id, 0);
+      });
+    world.after(random.between(10, 2_000), submit, process);
+  }
+
+  /** It may be cancelled, and retried by hand, some time after `at`, in ms from now. */
+  #planChanges(client: Client, process: SimProcess, jobId: string, at: number): void {
+    const world = this.#world;
+    const { random } = world;
     if (random.chance(0.2)) {
-      world.after(
-        at + random.between(0, 3_000),
-        () => this.#request(`cancel ${jobId}`, () => client.cancel(jobId)),
-        process,
-      );
+      const cancel = () => this.#request(`cancel ${jobId}`, () => client.cancel(jobId));
+      world.after(at + random.between(0, 3_000), cancel, process);
     }
     if (random.chance(0.25)) {
       const again = () =>
@@ -372,7 +396,7 @@ class History {
   #quiet(): boolean {
     const { jobs, acknowledged } = this.#invariants;
     if (this.#world.now < Math.max(6_500, this.#faultsUntil) || this.#openRequests > 0) return false;
-    if (acknowledged.size < this.#submitted.length) return false;
+    if (acknowledged.size < this.#submitted) return false;
     if (this.#jetStream.stream("JOBS").messages.size + this.#jetStream.stream("TIMERS").messages.size > 0) return false;
     for (const { state, ends, endEvents } of jobs.values()) if (!isEnded(state) || ends !== endEvents) return false;
     return true;

@@ -6,7 +6,7 @@
  * S3  Executions never exceed the limit, but for what was lost or taken over.
  * S4  No effect of a stale attempt or actor: a result belongs to the live attempt, and once another supervisor has begun an
  *     attempt, the one before commits nothing.
- * S5  A live job always has a token; a submission goes only when a state, or a rejection, is stored.
+ * S5  A live job always has a token; a submission goes only when a state, a rejection, or an earlier copy of it is stored.
  * S6  All jobs end once faults stop, and none that was acknowledged is lost.
  */
 import { decode } from "../../src/bus/codec.ts";
@@ -49,6 +49,9 @@ interface Seen {
 /** How long an invocation may have been on its way, and a lease have run out because its extensions were lost. */
 const STALE_MS = 2_000;
 
+/** What a submission says. */
+const NOTHING_YET = { current_function: 0, attempt: 1, functions: [] };
+
 const END_EVENTS = new Set(["completed", "failed", "cancelled"]);
 
 export class Invariants implements Observer {
@@ -57,6 +60,8 @@ export class Invariants implements Observer {
   /** Executions per job and function. */
   readonly #counts = new Map<string, number>();
   readonly acknowledged = new Set<string>();
+  /** Who has begun jobs of which nothing but the submission was stored. */
+  readonly #beginners = new Map<string, string>();
   /** The process that has claimed the job last. */
   readonly #owners = new Map<string, string>();
   readonly #now: () => number;
@@ -86,7 +91,9 @@ export class Invariants implements Observer {
     this.#log(`${stream} - ${message.subject} #${message.sequence}`);
     const jobId = message.subject.split(".").at(-1) ?? "";
     const seen = this.jobs.get(jobId);
-    if (stream === "JOBS" && !seen) throw new Violation("S5", `the submission of ${jobId} went, but there is no state`);
+    if (stream === "JOBS" && !seen && !this.#isSubmitted(jobId)) {
+      throw new Violation("S5", `the submission of ${jobId} went, but there is no state`);
+    }
     if (seen) this.#requireToken(jobId, seen.state, `after ${message.subject} went`);
   }
 
@@ -98,7 +105,8 @@ export class Invariants implements Observer {
   claimed(jobId: string, process: string, how: "new" | "resumed"): void {
     this.#log(`${process} claims ${jobId} (${how})`);
     // It has made the job, but before it heard of that another one has taken it over.
-    if (how === "new" && this.jobs.get(jobId)?.state.writer !== this.#writerOf(process)) return;
+    const stored = this.jobs.get(jobId)?.state;
+    if (how === "new" && stored && stored.writer !== this.#writerOf(process)) return;
     this.#owners.set(jobId, process);
   }
 
@@ -107,8 +115,12 @@ export class Invariants implements Observer {
     if (!packet.subject.startsWith("fn.")) return;
     const { job_id, index, attempt } = decode(packet.data) as { job_id: string; index: number; attempt: number };
     const seen = this.jobs.get(job_id);
-    if (!seen) throw new Violation("S2", `an invocation of ${job_id}, which is not stored`);
+    if (!seen) this.#requireFirst(job_id, index, attempt);
     this.#log(`invoke ${job_id} ${index} attempt ${attempt} by ${from.process.name}`);
+    if (!seen) {
+      this.#beginners.set(job_id, from.process.name);
+      return;
+    }
     const since = seen.committedAt.get(index);
     // Who has a job that is cancelled by hand hears of it by a nudge, which a network that drops messages may swallow.
     if (since !== undefined && !seen.byHand && this.#now() - since > STALE_MS) {
@@ -125,8 +137,9 @@ export class Invariants implements Observer {
     const { jobId, index } = execution;
     this.#log(`begin ${jobId} ${index} attempt ${execution.attempt} (${functionSubject(functionName)})`);
     const state = this.jobs.get(jobId)?.state;
-    if (!state || state.current_function < index) {
-      throw new Violation("S2", `function ${index} of ${jobId} has begun, stored is ${state?.current_function}`);
+    if (!state) this.#requireFirst(jobId, index, execution.attempt);
+    else if (state.current_function < index) {
+      throw new Violation("S2", `function ${index} of ${jobId} has begun, stored is ${state.current_function}`);
     }
     const key = `${jobId}/${index}`;
     this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
@@ -174,6 +187,11 @@ export class Invariants implements Observer {
       committedAt: new Map(),
     };
     if (before) this.#compare(seen, before.state, state);
+    else {
+      this.#requireLive(NOTHING_YET, state);
+      const beginner = this.#beginners.get(jobId);
+      if (beginner !== undefined && this.#writerOf(beginner) !== state.writer) seen.takeovers += 1;
+    }
     if (isEnded(state) && (!before || !isEnded(before.state))) seen.ends += 1;
     if (before && state.writer !== before.state.writer) {
       seen.takeovers += 1;
@@ -202,18 +220,36 @@ export class Invariants implements Observer {
     if (after.writer === before.writer && seen.invoker !== undefined && seen.invoker !== after.writer) {
       throw new Violation("S4", `${after.writer} has committed ${jobId} after ${seen.invoker} had begun an attempt`);
     }
+    this.#requireLive(before, after);
+  }
+
+  /** S4: what is new of results is of the attempt that was live. */
+  #requireLive(before: Pick<JobState, "current_function" | "attempt" | "functions">, after: JobState): void {
     for (const [index, fn] of after.functions.entries()) {
       const earlier = before.functions[index];
       if (!("result" in fn) || (earlier && "result" in earlier)) continue;
       const result = fn.result as { number?: number } | null;
-      const execution = this.executions.get(`${jobId}#${result?.number}`);
+      const execution = this.executions.get(`${after.job_id}#${result?.number}`);
       if (!execution || execution.index !== before.current_function || execution.attempt !== before.attempt) {
         throw new Violation(
           "S4",
-          `the result of ${jobId} ${index} is of attempt ${execution?.attempt}, live was ${before.attempt}`,
+          `the result of ${after.job_id} ${index} is of attempt ${execution?.attempt}, live was ${before.attempt}`,
         );
       }
     }
+  }
+
+  /** S2: a job of which nothing is stored but its submission begins with the first attempt of its first function. */
+  #requireFirst(jobId: string, index: number, attempt: number): void {
+    if (this.#isSubmitted(jobId) && index === 0 && attempt === 1) return;
+    throw new Violation("S2", `attempt ${attempt} of function ${index} of ${jobId}, which is not stored`);
+  }
+
+  #isSubmitted(jobId: string): boolean {
+    for (const { subject } of this.#jetStream?.stream("JOBS").messages.values() ?? []) {
+      if (subject === `job.submit.${jobId}`) return true;
+    }
+    return false;
   }
 
   #noteEnds({ committedAt }: Seen, state: JobState): void {

@@ -147,7 +147,8 @@ export class Connection {
   ): void {
     const data = typeof payload === "string" ? Buffer.from(payload) : payload;
     if (data.length > MAX_PAYLOAD) throw new Error("'payload' max_payload size exceeded");
-    this.#toServer(() => this.#network.receive({ subject, data, reply, headers }, this));
+    const packet = { subject, data, reply, headers: headers && readable(headers) };
+    this.#toServer(() => this.#network.receive(packet, this));
   }
 
   subscribe(pattern: string, options: { queue?: string; callback: (error: null, message: Msg) => void }) {
@@ -303,4 +304,17 @@ export function status(code: number, description: string, pairs: Record<string, 
   const result = createHeaders(code, description);
   for (const key in pairs) result.set(key, pairs[key] as string);
   return result;
+}
+
+/** Headers as who receives them sees them, however they were made. */
+function readable(sent: MsgHdrs): MsgHdrs {
+  const [, ...lines] = Buffer.from((sent as unknown as { encode(): Uint8Array }).encode())
+    .toString()
+    .split("\r\n");
+  const received = createHeaders();
+  for (const line of lines) {
+    const colon = line.indexOf(":");
+    if (colon > 0) received.append(line.slice(0, colon), line.slice(colon + 1).trim());
+  }
+  return received;
 }
