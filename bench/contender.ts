@@ -36,6 +36,11 @@ export interface Running {
   run(load: Load): Promise<Round>;
   /** Bytes that are stored of all jobs so far; undefined where that is not known. */
   storedBytes(): Promise<number | undefined>;
+  /**
+   * Submits one job of one function; resolves when the client has learned that it is done. `startedMs` is when the
+   * function began, `doneMs` when the client knew of its end, both from the call that submits.
+   */
+  once?(payload?: undefined): Promise<{ startedMs: number; doneMs: number }>;
   close(): Promise<void>;
 }
 
