@@ -67,11 +67,13 @@ export class JobActor implements AttemptListener {
   readonly jobId: string;
   readonly lease: Lease;
   readonly #context: ActorContext;
-  readonly #goneListeners: (() => void)[] = [];
+  /** Undefined while nobody wants to know. */
+  #goneListeners: (() => void)[] | undefined;
   /** The state as committed, and its revision: 0 while only the submission is stored. */
   #state: JobState;
   #revision: number;
-  #mailbox: Event[] = [];
+  /** What has come while an event was being dealt with; undefined if nothing has. */
+  #mailbox: Event[] | undefined;
   /** An event is being dealt with: what comes now has to wait. */
   #busy = false;
   #attempt: Attempt | undefined;
@@ -95,7 +97,8 @@ export class JobActor implements AttemptListener {
   /** Calls `listener` once, when the job has left this actor for whatever reason. Listeners are called in order. */
   whenGone(listener: () => void): void {
     if (this.#gone) listener();
-    else this.#goneListeners.push(listener);
+    else if (this.#goneListeners) this.#goneListeners.push(listener);
+    else this.#goneListeners = [listener];
   }
 
   /** Takes over a job as it is. */
@@ -185,21 +188,24 @@ export class JobActor implements AttemptListener {
   // --- one event after the other (A1)
 
   #post(event: Event): void {
-    this.#mailbox.push(event);
+    if (this.#mailbox) this.#mailbox.push(event);
+    else this.#mailbox = [event];
     this.#turn();
   }
 
   /** Deals with what has come, until that takes more than this turn. */
   #turn(): void {
     try {
-      while (!this.#busy && !this.#gone && (this.#inDoubt || this.#mailbox.length > 0)) {
-        this.#busy = true;
+      while (!this.#busy && !this.#gone) {
         if (this.#inDoubt) {
+          this.#busy = true;
           this.#await(this.#look(), () => this.#goOn([]));
           return;
         }
         const events = this.#mailbox;
-        this.#mailbox = [];
+        if (!events) return;
+        this.#busy = true;
+        this.#mailbox = undefined;
         const { state, effects } = this.#reduceAll(events);
         if (state === this.#state) this.#perform(effects);
         else this.#commit(state, effects);
@@ -278,7 +284,7 @@ export class JobActor implements AttemptListener {
           return true;
         case "refused":
           if (!failedBySize(next)) {
-            this.#mailbox.push(this.#tooLarge(outcome.cause.message));
+            this.#mailbox = [...(this.#mailbox ?? []), this.#tooLarge(outcome.cause.message)];
             return false;
           }
           next = withoutPayloads(next);
@@ -455,12 +461,12 @@ export class JobActor implements AttemptListener {
   #leave(why: ReleaseReason): void {
     if (this.#gone) return;
     this.#gone = true;
-    this.#mailbox = [];
+    this.#mailbox = undefined;
     clearTimeout(this.#sleep);
     clearTimeout(this.#deadline);
     this.#attempt?.cancel();
     this.#context.lifecycle.emit("released", this.jobId, why);
-    for (const listener of this.#goneListeners) listener();
+    for (const listener of this.#goneListeners ?? []) listener();
   }
 
   #trouble(what: string, error: unknown): void {

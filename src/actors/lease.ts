@@ -1,4 +1,4 @@
-import type { Delivery } from "../bus/delivery.ts";
+import type { Receipt } from "../bus/delivery.ts";
 import type { Mux } from "../bus/mux.ts";
 
 /** A lease is extended three times while it lasts: so this is three times as long. */
@@ -10,15 +10,15 @@ const MOST_MISSED_ROUNDS = 9;
  */
 export class Lease {
   readonly number: number;
-  #delivery: Delivery;
+  #receipt: Receipt;
   readonly #ackWaitMs: number;
   #extendedAt = performance.now();
   #missedRounds = 0;
 
   /** `ackWaitMs` is how long it lasts without being extended. */
-  constructor(number: number, delivery: Delivery, ackWaitMs: number) {
+  constructor(number: number, receipt: Receipt, ackWaitMs: number) {
     this.number = number;
-    this.#delivery = delivery;
+    this.#receipt = receipt;
     this.#ackWaitMs = ackWaitMs;
   }
 
@@ -36,11 +36,11 @@ export class Lease {
     return this.#missedRounds > MOST_MISSED_ROUNDS;
   }
 
-  /** The same message, delivered again: the newest delivery is the one whose acknowledgement subject is kept. */
-  adopt(delivery: Delivery): boolean {
-    const same = delivery.stream === this.#delivery.stream && delivery.sequence === this.#delivery.sequence;
+  /** The same message, delivered again: the receipt of the newest delivery is the one that is kept. */
+  adopt(receipt: Receipt): boolean {
+    const same = receipt.stream === this.#receipt.stream && receipt.sequence === this.#receipt.sequence;
     if (!same) return false;
-    this.#delivery = delivery;
+    this.#receipt = receipt;
     this.#extendedAt = performance.now();
     this.#missedRounds = 0;
     return true;
@@ -53,18 +53,18 @@ export class Lease {
    */
   async extend(mux: Mux): Promise<void> {
     const at = performance.now();
-    await this.#delivery.working(mux, this.#ackWaitMs / 2);
+    await this.#receipt.working(mux, this.#ackWaitMs / 2);
     this.#extendedAt = Math.max(this.#extendedAt, at);
     this.#missedRounds = 0;
   }
 
   /** Ends the token. Only after the next token or the end of the job is stored. */
   release(): void {
-    this.#delivery.ack();
+    this.#receipt.ack();
   }
 
   /** Gives the token to another supervisor, at once. */
   handOver(): void {
-    this.#delivery.nak();
+    this.#receipt.nak();
   }
 }

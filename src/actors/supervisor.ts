@@ -237,7 +237,7 @@ export class Supervisor {
       return;
     }
     const { jobId, first } = read;
-    const arrival: Arrival = { jobId, lease: new Lease(0, delivery, this.#ackWaitMs), delivery, first };
+    const arrival: Arrival = { jobId, lease: new Lease(0, delivery.receipt, this.#ackWaitMs), delivery, first };
     if (!isOnly(delivery, jobId) || !this.#begin(arrival, first)) this.#enter(arrival);
   }
 
@@ -259,7 +259,11 @@ export class Supervisor {
   #onWake(delivery: Delivery): void {
     try {
       const jobId = jobIdOfWake(delivery, WAKE_PREFIX);
-      this.#enter({ jobId, lease: new Lease(timerNumberOf(delivery.data), delivery, this.#ackWaitMs), delivery });
+      this.#enter({
+        jobId,
+        lease: new Lease(timerNumberOf(delivery.data), delivery.receipt, this.#ackWaitMs),
+        delivery,
+      });
     } catch (error) {
       // Only supervisors may publish here, so this is a stranger's message: it stands for no job.
       this.#trouble(`dropped a message on ${delivery.subject}`, error);
@@ -292,7 +296,7 @@ export class Supervisor {
   /** A message for a job that is live here. */
   #meet(actor: JobActor, arrival: Arrival): void {
     const { lease, delivery } = arrival;
-    if (actor.lease.adopt(delivery)) {
+    if (actor.lease.adopt(delivery.receipt)) {
       actor.verify(); // V6: it had run out, and someone else may have had it meanwhile
       return;
     }

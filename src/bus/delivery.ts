@@ -7,30 +7,55 @@ export class Delivery {
   readonly subject: string;
   readonly data: Uint8Array;
   readonly headers: Msg["headers"];
-  readonly stream: string;
-  /** Sequence in its stream. */
-  readonly sequence: number;
   /** 1 for the first delivery. */
   readonly deliveries: number;
   /** When the server stored it, ms since 1970. */
   readonly storedAt: number;
-  readonly #reply: string;
-  readonly #connection: NatsConnection;
+  readonly receipt: Receipt;
 
   constructor(message: Msg, connection: NatsConnection) {
     this.subject = message.subject;
     this.data = message.data;
     this.headers = message.headers;
-    this.#reply = message.reply ?? "";
-    this.#connection = connection;
-    const offset = startOf(this.#reply, 9) === 0 ? 4 : 6;
-    this.stream = tokenOf(this.#reply, offset - 2);
-    this.deliveries = Number(tokenOf(this.#reply, offset));
-    this.sequence = Number(tokenOf(this.#reply, offset + 1));
-    this.storedAt = Math.floor(Number(tokenOf(this.#reply, offset + 3)) / 1_000_000);
-    if (!this.#reply.startsWith("$JS.ACK.") || !Number.isSafeInteger(this.sequence)) {
-      throw new AsyncError("undecodable", `not an acknowledgement subject: ${this.#reply}`);
+    const reply = message.reply ?? "";
+    const offset = startOf(reply, 9) === 0 ? 4 : 6;
+    this.deliveries = Number(tokenOf(reply, offset));
+    this.storedAt = Math.floor(Number(tokenOf(reply, offset + 3)) / 1_000_000);
+    this.receipt = new Receipt(connection, reply, tokenOf(reply, offset - 2), Number(tokenOf(reply, offset + 1)));
+    if (!reply.startsWith("$JS.ACK.") || !Number.isSafeInteger(this.sequence)) {
+      throw new AsyncError("undecodable", `not an acknowledgement subject: ${reply}`);
     }
+  }
+
+  /** Sequence in its stream. */
+  get sequence(): number {
+    return this.receipt.sequence;
+  }
+
+  /** Removes the message. Lost if the connection is: then it is delivered again. */
+  ack(): void {
+    this.receipt.ack();
+  }
+
+  /** Gives the message back, to be delivered again at once. */
+  nak(): void {
+    this.receipt.nak();
+  }
+}
+
+/** What is kept of a message to acknowledge it: its bytes stay in memory with all that came in one read with them. */
+export class Receipt {
+  readonly stream: string;
+  /** Sequence in its stream. */
+  readonly sequence: number;
+  readonly #reply: string;
+  readonly #connection: NatsConnection;
+
+  constructor(connection: NatsConnection, reply: string, stream: string, sequence: number) {
+    this.#connection = connection;
+    this.#reply = reply;
+    this.stream = stream;
+    this.sequence = sequence;
   }
 
   /** Removes the message. Lost if the connection is: then it is delivered again. */

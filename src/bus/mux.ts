@@ -10,7 +10,6 @@
  * X3  A timeout means "unknown", not "not done".
  * X4  At most `maxWaiters` are open; beyond it the caller gets `bus_overloaded`.
  */
-import { randomBytes } from "node:crypto";
 import type { Msg, MsgHdrs, NatsConnection, Payload, Subscription } from "nats";
 import { AsyncError, isAsyncError, messageOf } from "../job/errors.ts";
 import { Deadlines, type Expiring } from "./deadlines.ts";
@@ -55,6 +54,8 @@ export type OnStored = (error: AsyncError | undefined, sequence: number) => void
 
 /** 48 bits. */
 const TOKEN_CHARACTERS = 8;
+/** 72 bits. */
+const INBOX_CHARACTERS = 12;
 
 export interface MuxOptions {
   inboxPrefix: string;
@@ -68,9 +69,8 @@ export class Mux {
   /** Told of what arrives on a token that is not waited for. */
   onStray: ((message: Msg) => void) | undefined;
   readonly #maxWaiters: number;
-  /** Our own part of the inbox namespace, with a final dot; unguessable. */
+  /** Our own part of the inbox namespace, with a final dot; unguessable. The one token after it is used for replies. */
   readonly inboxPrefix: string;
-  readonly #prefix: string;
   readonly #subscription: Subscription;
   readonly #open = new Map<string, OpenRequest>();
   readonly #deadlines = new Deadlines(() => this.#open.values());
@@ -81,9 +81,8 @@ export class Mux {
     this.#connection = connection;
     this.#isConnected = options.isConnected;
     this.#maxWaiters = options.maxWaiters ?? 500_000;
-    this.inboxPrefix = `${options.inboxPrefix}.${randomBytes(9).toString("hex")}.`;
-    this.#prefix = `${this.inboxPrefix}r.`;
-    this.#subscription = connection.subscribe(`${this.#prefix}*`, {
+    this.inboxPrefix = `${options.inboxPrefix}.${new RandomText(INBOX_CHARACTERS).next()}.`;
+    this.#subscription = connection.subscribe(`${this.inboxPrefix}*`, {
       callback: (_, message) => this.#onMessage(message),
     });
   }
@@ -112,7 +111,7 @@ export class Mux {
     // The number makes it unique, the rest of it unguessable.
     this.#count += 1;
     const token = this.#count.toString(36) + this.#random.next();
-    const reply = this.#prefix + token;
+    const reply = this.inboxPrefix + token;
     try {
       this.#connection.publish(subject, payload, headers ? { reply, headers } : { reply });
     } catch (cause) {
@@ -201,7 +200,7 @@ export class Mux {
   }
 
   #onMessage(message: Msg): void {
-    const request = this.#open.get(message.subject.slice(this.#prefix.length));
+    const request = this.#open.get(message.subject.slice(this.inboxPrefix.length));
     if (!request)
       this.onStray?.(message); // X1
     else if (request.waiter.onReply(message)) request.cancel();

@@ -70,7 +70,7 @@ test("[X1] a late reply, a second reply and a forged token have no effect", asyn
   await eventually("the second request", () => seen[1]);
   seen[1]?.respond("first");
   seen[1]?.respond("second");
-  bus.nc.publish(`${bus.mux.inboxPrefix}r.1-abc`, "forged");
+  bus.nc.publish(`${bus.mux.inboxPrefix}1abc`, "forged");
   await bus.flush();
   assert.equal(replies, ["first"]);
   assert.is(bus.mux.size, 0);
