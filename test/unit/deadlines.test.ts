@@ -28,24 +28,26 @@ class Open {
 }
 
 class Entry implements Expiring {
+  at: number;
   expired = 0;
+  readonly #open: Set<Entry>;
+  readonly #onExpired: () => void;
 
-  constructor(
-    readonly open: Set<Entry>,
-    public at: number,
-    readonly onExpired: () => void,
-  ) {
+  constructor(open: Set<Entry>, at: number, onExpired: () => void) {
+    this.at = at;
+    this.#open = open;
+    this.#onExpired = onExpired;
     open.add(this);
   }
 
   remove(): void {
-    this.open.delete(this);
+    this.#open.delete(this);
   }
 
   expire(): void {
     this.expired += 1;
     this.remove();
-    this.onExpired();
+    this.#onExpired();
   }
 }
 
