@@ -461,6 +461,29 @@ test("the end of a job is kept in stream EVENTS exactly once; what passes quickl
   assert.equal(await kept(job_id), { completed: 1 });
 });
 
+test("the first function of a job that nobody else can have is stored as running once it lasts a tenth of a second", async () => {
+  let finish = () => {};
+  const finished = new Promise<void>((resolve) => {
+    finish = resolve;
+  });
+  let storedAtFirst: unknown;
+  const worker = await system.worker((w) =>
+    w.func("held-first", async ({ jobId }) => {
+      storedAtFirst = await system.supervisor.store.get(jobId);
+      await finished;
+    }),
+  );
+  const { job_id } = await system.client.submit({ name: "held", functions: [{ name: "held-first" }] });
+  const stored = await eventually("it is stored", () => system.supervisor.store.get(job_id));
+  assert.is(storedAtFirst, undefined);
+  assert.is(stored.state?.state, "running");
+  assert.is(stored.state?.version, 1);
+  assert.is((await system.client.get(job_id)).functions[0]?.retry_count, 1);
+  finish();
+  assert.is((await system.client.wait(job_id, { timeoutMs: 5_000 })).state, "completed");
+  await worker.close();
+});
+
 test("the start and the success of an attempt are told if it lasts a tenth of a second", async () => {
   let finish = () => {};
   const finished = new Promise<void>((resolve) => {
@@ -470,6 +493,11 @@ test("the start and the success of an attempt are told if it lasts a tenth of a 
   const functions = [{ name: "sum", args: [1] }, { name: "lasting" }, { name: "sum", args: [2] }];
   const { job_id } = await system.client.submit({ name: "told", functions });
   await system.event((event) => event.job_id === job_id && event.type === "started");
+  const running = (await system.supervisor.store.get(job_id))?.state;
+  assert.is(running?.state, "running", "it is stored before it is told");
+  assert.is(running?.functions[1]?.retry_count, 1);
+  assert.type(running?.functions[1]?.started_at, "number");
+  assert.ok((await system.client.list({ state: "running" })).jobs.some((job) => job.job_id === job_id));
   finish();
   await system.client.wait(job_id, { timeoutMs: 5_000 });
   assert.equal(await kept(job_id), { started: 1, succeeded: 1, completed: 1 });
