@@ -141,7 +141,7 @@ export class Supervisor {
       writer: this.id,
       parkAfterMs: options.parkAfterMs ?? 10_000,
     };
-    const list = new JobList(bus);
+    const list = new JobList(bus, (submission) => readSubmission(submission).jobId);
     const control = new JobControl({ ...this.#context, list });
     this.#api = new RequestApi(bus, list, control);
     this.#pullers = [
