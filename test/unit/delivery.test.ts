@@ -31,7 +31,7 @@ for (const [form, reply] of [
     const { delivery } = deliver(reply);
     assert.is(delivery.subject, "job.submit.mine");
     assert.equal(delivery.data, Uint8Array.of(1));
-    assert.is(delivery.stream, "JOBS");
+    assert.is(delivery.receipt.stream, "JOBS");
     assert.is(delivery.sequence, 1_201);
     assert.is(delivery.deliveries, 3);
     assert.is(delivery.storedAt, NOW);
@@ -41,7 +41,7 @@ for (const [form, reply] of [
     const { delivery, published } = deliver(reply);
     const asked: unknown[] = [];
     const request = async (subject: string, body: string) => void asked.push([subject, body]);
-    await delivery.working({ request } as unknown as Mux, 1_000);
+    await delivery.receipt.working({ request } as unknown as Mux, 1_000);
     assert.equal(asked, [[reply, "+WPI"]]);
     delivery.nak();
     delivery.ack();
@@ -65,7 +65,7 @@ for (const [tokens, reply] of [
       .replace(".3.1201.1405.", ".1.9007199254740991.1.")
       .replace(NS, "1700000000000000000");
     const { delivery } = deliver(other);
-    assert.is(delivery.stream, "KV_jobs-2");
+    assert.is(delivery.receipt.stream, "KV_jobs-2");
     assert.is(delivery.deliveries, 1);
     assert.is(delivery.sequence, Number.MAX_SAFE_INTEGER);
     assert.is(delivery.storedAt, 1_700_000_000_000);
@@ -74,7 +74,7 @@ for (const [tokens, reply] of [
 
 test("an account without a domain is told by an underscore", () => {
   const { delivery } = deliver(LONG.replace(".hub.", "._."));
-  assert.is(delivery.stream, "JOBS");
+  assert.is(delivery.receipt.stream, "JOBS");
   assert.is(delivery.sequence, 1_201);
 });
 
