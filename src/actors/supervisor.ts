@@ -63,6 +63,11 @@ export interface SupervisorOptions extends DispatcherOptions {
   parkAfterMs?: number;
   /** How long an ended job is kept. Default 7 days. */
   retentionMs?: number;
+  /**
+   * The steps of a job whose submission is at least this large are stored without what the submission says. Default
+   * 2,048 bytes: below that it would save less than it costs.
+   */
+  briefAboveBytes?: number;
   /** How often it looks for jobs that nothing would ever bring back, besides soon after its start. Default 30 min. */
   sweepMs?: number;
 }
@@ -106,6 +111,7 @@ export class Supervisor {
   readonly #ackWaitMs: number;
   #uncertainUntil = 0;
   readonly #sweepMs: number;
+  readonly #briefAboveBytes: number;
   #nextSweep: NodeJS.Timeout | undefined;
   #stopped = false;
 
@@ -114,6 +120,7 @@ export class Supervisor {
     this.topology = topology;
     this.#ackWaitMs = topology.ackWaitMs;
     this.#sweepMs = options.sweepMs ?? 30 * 60_000;
+    this.#briefAboveBytes = options.briefAboveBytes ?? 2_048;
     this.#maxLiveJobs = options.maxLiveJobs ?? DEFAULT_MAX_LIVE_JOBS;
     const retention = options.retentionMs === undefined ? {} : { retentionMs: options.retentionMs };
     this.store = new JobStore(bus, { replicas: topology.replicas, ...retention });
@@ -141,7 +148,7 @@ export class Supervisor {
       writer: this.id,
       parkAfterMs: options.parkAfterMs ?? 10_000,
     };
-    const list = new JobList(bus, (submission) => readSubmission(submission).jobId);
+    const list = new JobList(bus, this.store, (submission) => readSubmission(submission).jobId);
     const control = new JobControl({ ...this.#context, list });
     this.#api = new RequestApi(bus, list, control);
     this.#pullers = [
@@ -245,14 +252,15 @@ export class Supervisor {
    * V7: begins a job that nobody else can have submitted, without storing what its submission says already. Returns
    * false if more than that must be stored before anything is done.
    */
-  #begin({ jobId, lease }: Arrival, first: (now: number) => Transition): boolean {
+  #begin(arrival: Arrival, first: (now: number) => Transition): boolean {
+    const { jobId, lease } = arrival;
     if (this.#actors.has(jobId) || this.#claiming.has(jobId)) return false;
     const now = Date.now();
     const { state, effects } = placeSleep(this.#unlessJammed(first(now), now), now, this.#context.parkAfterMs);
     if (isEnded(state) || state.token !== lease.number) return false;
     state.writer = this.id;
     this.lifecycle.emit("claimed", jobId, "new");
-    this.#host(lease, state, 0).begin(effects);
+    this.#host(arrival, state, 0).begin(effects);
     return true;
   }
 
@@ -296,7 +304,7 @@ export class Supervisor {
   /** A message for a job that is live here. */
   #meet(actor: JobActor, arrival: Arrival): void {
     const { lease, delivery } = arrival;
-    if (actor.lease.adopt(delivery.receipt)) {
+    if (actor.lease.adopt(lease.number, delivery.receipt)) {
       actor.verify(); // V6: it had run out, and someone else may have had it meanwhile
       return;
     }
@@ -312,7 +320,7 @@ export class Supervisor {
   }
 
   async #claim(arrival: Arrival): Promise<void> {
-    const { jobId, lease, delivery, first } = arrival;
+    const { jobId, delivery, first } = arrival;
     // A first delivery is most likely a new job: then reading is a waste.
     let mayExist = delivery.deliveries > 1 || !first || isRepeated(delivery);
     let revision = 0;
@@ -347,7 +355,7 @@ export class Supervisor {
       mayExist = true;
       if (outcome.type === "stored") {
         this.lifecycle.emit("claimed", jobId, "new");
-        this.#host(lease, stamped, outcome.revision).begin(effects);
+        this.#host(arrival, stamped, outcome.revision).begin(effects);
         return;
       }
       if (outcome.type === "refused") tooLarge = outcome.cause.message;
@@ -383,7 +391,7 @@ export class Supervisor {
       return true;
     }
     this.lifecycle.emit("claimed", jobId, "resumed");
-    this.#host(lease, state, revision).resume();
+    this.#host(arrival, state, revision).resume();
     return true;
   }
 
@@ -403,7 +411,7 @@ export class Supervisor {
     const stamped: JobState = { ...state, sequence, token: lease.number, version: 1, writer: this.id };
     const stored = await this.#commitOnce(stamped, revision);
     if (stored === undefined) return false;
-    this.#host(lease, stamped, stored).begin(effects);
+    this.#host(arrival, stamped, stored).begin(effects);
     return true;
   }
 
@@ -415,8 +423,9 @@ export class Supervisor {
     return undefined;
   }
 
-  #host(lease: Lease, state: JobState, revision: number): JobActor {
-    const actor = new JobActor(this.#context, lease, state, revision);
+  #host({ lease, delivery, first }: Arrival, state: JobState, revision: number): JobActor {
+    const brief = first !== undefined && delivery.data.length >= this.#briefAboveBytes;
+    const actor = new JobActor(this.#context, lease, state, revision, brief);
     this.#actors.set(state.job_id, actor);
     actor.whenGone(() => {
       this.#actors.delete(state.job_id);

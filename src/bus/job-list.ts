@@ -11,8 +11,9 @@
 import { AsyncError } from "../job/errors.ts";
 import type { JobState } from "../job/state.ts";
 import type { Bus } from "./connection.ts";
-import { storedJob } from "./job-store.ts";
+import { type JobStore, storedJob } from "./job-store.ts";
 import { readAt, readBatch, readLast, type StoredMessage } from "./stream-read.ts";
+import { afterPrefix } from "./subjects.ts";
 import { JOBS, KV_JOBS, KV_PREFIX, SUPERVISOR_CONSUMER } from "./topology.ts";
 
 /** A submission that waits in stream JOBS. */
@@ -62,11 +63,13 @@ const TIMEOUT_MS = 2_000;
 
 export class JobList {
   readonly #bus: Bus;
+  readonly #store: JobStore;
   readonly #idOf: (submission: Waiting) => string;
 
   /** `idOf` tells the id of the job that a submission makes. */
-  constructor(bus: Bus, idOf: (submission: Waiting) => string) {
+  constructor(bus: Bus, store: JobStore, idOf: (submission: Waiting) => string) {
     this.#bus = bus;
+    this.#store = store;
     this.#idOf = idOf;
   }
 
@@ -83,10 +86,13 @@ export class JobList {
   async #storedPage(cursor: Exclude<Cursor, { part: "submitted" }>, batch: number): Promise<Page> {
     const query = { filter: `${KV_PREFIX}.>`, from: cursor.sequence, batch };
     const { messages, pending } = await readBatch(this.#bus, KV_JOBS, query);
-    const entries = messages.flatMap((message): Listed[] => {
-      const { state } = storedJob(message.sequence, message.data);
-      return state ? [{ type: "job", sequence: message.sequence, state }] : [];
-    });
+    const entries: Listed[] = [];
+    for (const { subject, sequence, data } of messages) {
+      const stored = storedJob(sequence, data);
+      const { state } =
+        (stored.brief ? await this.#store.complete(afterPrefix(subject, KV_PREFIX) ?? "", stored) : stored) ?? {};
+      if (state) entries.push({ type: "job", sequence, state });
+    }
     const sequence = afterLast(messages, cursor.sequence);
     if (messages.length > 0 && pending > 0) return { entries, next: { ...cursor, sequence } };
     if (cursor.part === "changed") return { entries };

@@ -254,7 +254,11 @@ async function withList(use: (system: Listing) => Promise<void>): Promise<void> 
   try {
     await ensureTopology(other);
     const taken: Delivery[] = [];
-    const list = new JobList(other, ({ subject, sequence }) => subject.split(".")[2] ?? `seq-${sequence}`);
+    const list = new JobList(
+      other,
+      new JobStore(other, { replicas: 1 }),
+      ({ subject, sequence }) => subject.split(".")[2] ?? `seq-${sequence}`,
+    );
     const store = new JobStore(other, { replicas: 1 });
     const take = async (count: number) => {
       const all = taken.length + count;

@@ -9,9 +9,11 @@
  * S5  A live job always has a token; a submission goes only when a state, a rejection, or an earlier copy of it is stored.
  * S6  All jobs end once faults stop, and none that was acknowledged is lost.
  */
+import { completed } from "../../src/bus/brief-state.ts";
 import { decode } from "../../src/bus/codec.ts";
+import { storedJob } from "../../src/bus/job-store.ts";
 import { functionSubject } from "../../src/bus/subjects.ts";
-import { isEnded, type JobState, stateProblem } from "../../src/job/state.ts";
+import { isEnded, type JobState } from "../../src/job/state.ts";
 import type { JetStream, Observer, Stored } from "./jetstream.ts";
 import type { Connection, Packet } from "./network.ts";
 
@@ -168,9 +170,7 @@ export class Invariants implements Observer {
   }
 
   #onState(message: Stored): void {
-    const state = decode(message.data, "msgpack") as JobState;
-    const problem = stateProblem(state);
-    if (problem !== undefined) throw new Violation("S1", `a state that is none was stored: ${problem}`);
+    const state = this.#stateIn(message);
     const jobId = state.job_id;
     const before = this.jobs.get(jobId);
     this.#log(
@@ -202,6 +202,15 @@ export class Invariants implements Observer {
     seen.state = state;
     this.jobs.set(jobId, seen);
     this.#requireToken(jobId, state, "when its state was stored");
+  }
+
+  #stateIn({ data, sequence }: Stored): JobState {
+    const { state, problem, brief } = storedJob(sequence, data);
+    if (state) return state;
+    const submission = brief && this.#jetStream?.stream("JOBS").messages.get(brief.sequence);
+    const whole = submission ? completed(brief, submission.data) : { problem: problem ?? "its submission is gone" };
+    if ("problem" in whole) throw new Violation("S1", `a state that is none was stored: ${whole.problem}`);
+    return whole.state;
   }
 
   #compare(seen: Seen, before: JobState, after: JobState): void {
