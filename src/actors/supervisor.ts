@@ -13,12 +13,13 @@
  *     takes its number, so that the late commit fails) before it goes.
  * V6  After it may have been deaf (a pause, a lost connection, a lease that ran out) it looks what has become of its
  *     jobs.
- * V7  A job that nobody else can have submitted (`isOnly`) is begun before anything is stored of it but its submission. It
+ * V7  A job that nobody else can have submitted (`isOnly`), and whose delivery is fresh, is begun before anything is stored of it but its submission. It
  *     is claimed by its first commit. Whoever gets the message next claims it before beginning anything, so that the
  *     first commit of the one before fails; and a submission that repeats another one gives way to it.
  */
 import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
+import { Awake } from "../bus/awake.ts";
 import type { Bus } from "../bus/connection.ts";
 import type { Delivery } from "../bus/delivery.ts";
 import { EventLog } from "../bus/event-log.ts";
@@ -109,6 +110,7 @@ export class Supervisor {
   readonly #timers: NodeJS.Timeout[];
   readonly #stops: (() => void)[];
   readonly #ackWaitMs: number;
+  readonly #awake: Awake;
   #uncertainUntil = 0;
   readonly #sweepMs: number;
   readonly #briefAboveBytes: number;
@@ -119,6 +121,7 @@ export class Supervisor {
     this.#bus = bus;
     this.topology = topology;
     this.#ackWaitMs = topology.ackWaitMs;
+    this.#awake = new Awake(bus, topology.ackWaitMs / 10);
     this.#sweepMs = options.sweepMs ?? 30 * 60_000;
     this.#briefAboveBytes = options.briefAboveBytes ?? 2_048;
     this.#maxLiveJobs = options.maxLiveJobs ?? DEFAULT_MAX_LIVE_JOBS;
@@ -213,6 +216,7 @@ export class Supervisor {
     for (const timer of this.#timers) clearInterval(timer);
     clearTimeout(this.#nextSweep);
     for (const stop of this.#stops) stop();
+    this.#awake.close();
     this.#feeder.close();
     this.#dispatcher.close();
     await this.#api.close();
@@ -245,7 +249,8 @@ export class Supervisor {
     }
     const { jobId, first } = read;
     const arrival: Arrival = { jobId, lease: new Lease(0, delivery.receipt, this.#ackWaitMs), delivery, first };
-    if (!isOnly(delivery, jobId) || !this.#begin(arrival, first)) this.#enter(arrival);
+    const mayBegin = this.#awake.look() && isOnly(delivery, jobId);
+    if (!mayBegin || !this.#begin(arrival, first)) this.#enter(arrival);
   }
 
   /**

@@ -64,6 +64,8 @@ export class Invariants implements Observer {
   readonly acknowledged = new Set<string>();
   /** Who has begun jobs of which nothing but the submission was stored. */
   readonly #beginners = new Map<string, string>();
+  /** The process of each writer that has claimed a job. */
+  readonly #processes = new Map<string, string>();
   /** The process that has claimed the job last. */
   readonly #owners = new Map<string, string>();
   readonly #now: () => number;
@@ -108,7 +110,9 @@ export class Invariants implements Observer {
     this.#log(`${process} claims ${jobId} (${how})`);
     // It has made the job, but before it heard of that another one has taken it over.
     const stored = this.jobs.get(jobId)?.state;
-    if (how === "new" && stored && stored.writer !== this.#writerOf(process)) return;
+    const writer = this.#writerOf(process);
+    if (writer !== undefined) this.#processes.set(writer, process);
+    if (how === "new" && stored && stored.writer !== writer) return;
     this.#owners.set(jobId, process);
   }
 
@@ -196,6 +200,9 @@ export class Invariants implements Observer {
     if (before && state.writer !== before.state.writer) {
       seen.takeovers += 1;
       seen.invoker = undefined; // whoever invokes next is the owner
+      // Who has written it last has it, also if one before hears only now that it had made it.
+      const owner = this.#processes.get(state.writer);
+      if (owner !== undefined) this.#owners.set(jobId, owner);
     }
     seen.byHand ||= state.writer.includes("/");
     this.#noteEnds(seen, state);
