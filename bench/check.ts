@@ -68,3 +68,16 @@ export async function checkSubmissions(
   if (missing.size > 0) throw new WrongResults(`${missing.size} of ${ledger.size} submissions are not stored`);
   return sequences;
 }
+
+/** Each body is stored, once, and nothing else is. @throws WrongResults */
+export async function checkBodies(
+  messages: AsyncIterable<Pick<Stored, "data">>,
+  bodies: ReadonlySet<string>,
+): Promise<void> {
+  const missing = new Set(bodies);
+  for await (const { data } of messages) {
+    const text = Buffer.from(data).toString();
+    if (!missing.delete(text)) throw new WrongResults(`a body is stored twice, or was never sent: ${text}`);
+  }
+  if (missing.size > 0) throw new WrongResults(`${missing.size} of ${bodies.size} bodies are not stored`);
+}

@@ -1,12 +1,10 @@
 /** Throughput and what it costs, of async and what it is measured against: the scenarios single, chain and floor. */
 import type { Contender } from "./contender.ts";
-import type { Role } from "./process.ts";
+import { COST_COLUMNS, costsOf } from "./costs.ts";
 import { type Competitor, medianOf, ratioOf, runRounds, startAll, warmUp } from "./rounds.ts";
 import type { Context } from "./scenario.ts";
 import { Scope } from "./scope.ts";
-import type { Cell, Column, Table } from "./table.ts";
-
-const ROLES: readonly Role[] = ["client", "bridge", "supervisor", "worker", "server"];
+import type { Table } from "./table.ts";
 
 /** The competitors are closed again: the next comparison has the machine for itself. */
 export async function compare(
@@ -14,7 +12,7 @@ export async function compare(
   contenders: readonly Contender[],
   { title, functions }: { title: string; functions: number },
 ): Promise<Table[]> {
-  const { jobs, payload: payloadBytes, rounds } = context.numbers;
+  const { jobs, payload: payloadBytes } = context.numbers;
   const load = { jobs, functions, payloadBytes };
   const scope = new Scope();
   await context.scope.add(() => scope.close());
@@ -22,10 +20,10 @@ export async function compare(
   await warmUp(context, competitors, load);
   await runRounds(context, competitors, load);
   await scope.close();
-  return [throughputTable(title, competitors, rounds), costTable(title, competitors)];
+  return [throughputTable(title, competitors), costTable(title, competitors)];
 }
 
-function throughputTable(title: string, competitors: readonly Competitor[], rounds: number): Table {
+function throughputTable(title: string, competitors: readonly Competitor[]): Table {
   const floor = competitors.find(({ name }) => name === "floor");
   const async = competitors.find(({ name }) => name === "async");
   const hasPeers = competitors.some((one) => one !== floor && one !== async);
@@ -48,27 +46,15 @@ function throughputTable(title: string, competitors: readonly Competitor[], roun
       storedBytesPerJob: medianOf(measurements, (one) => one.storedBytesPerJob),
     })),
     notes: [
-      `medians of ${rounds} rounds in turn; a ratio is that of the two in the same round; every job and result checked`,
+      "medians of the rounds, in turn; a ratio is that of the two in the same round; every job and result was checked",
     ],
   };
 }
 
-/** CPU time per job of all processes of a role, and the memory of its largest one. */
 function costTable(title: string, competitors: readonly Competitor[]): Table {
-  const columns: Column[] = ROLES.flatMap((role) => [
-    { key: `${role}CpuUs`, title: `${role} µs` },
-    { key: `${role}PeakMb`, title: "MB" },
-  ]);
   return {
     title: `${title}, CPU time per job and peak memory`,
-    columns: [{ key: "contender", title: "" }, ...columns],
-    rows: competitors.map(({ name, measurements }) => {
-      const row: Record<string, Cell> = { contender: name };
-      for (const role of ROLES) {
-        row[`${role}CpuUs`] = medianOf(measurements, (one) => one.cpuUsPerJob[role]);
-        row[`${role}PeakMb`] = measurements.at(-1)?.peakMb[role];
-      }
-      return row;
-    }),
+    columns: [{ key: "contender", title: "" }, ...COST_COLUMNS],
+    rows: competitors.map(({ name, measurements }) => ({ contender: name, ...costsOf(measurements) })),
   };
 }

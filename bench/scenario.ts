@@ -45,12 +45,12 @@ export async function contendersOf({ server, against }: Context): Promise<Conten
 }
 
 interface PeersModule {
-  peerContenders(names: readonly string[]): Contender[] | Promise<Contender[]>;
+  peers(names: readonly string[]): Contender[] | Promise<Contender[]>;
 }
 
 /** Only when they are asked for: they bring databases with them. */
 async function loadPeers(names: readonly string[]): Promise<Contender[]> {
   const path = new URL("./peers/contenders.ts", import.meta.url).href;
-  const { peerContenders } = (await import(path)) as PeersModule;
-  return peerContenders(names);
+  const { peers } = (await import(path)) as PeersModule;
+  return peers(names);
 }

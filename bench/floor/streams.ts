@@ -52,11 +52,16 @@ export async function makeFloorStreams(connection: NatsConnection, replicas: num
   });
 }
 
-export async function removeFloorStreams(connection: NatsConnection): Promise<void> {
+export function removeFloorStreams(connection: NatsConnection): Promise<void> {
+  return removeStreams(connection, [FLOOR_JOBS, FLOOR_STATE]);
+}
+
+/** Those that there are. */
+export async function removeStreams(connection: NatsConnection, names: readonly string[]): Promise<void> {
   const manager = await jetstreamManager(connection);
-  for (const stream of [FLOOR_JOBS, FLOOR_STATE]) {
+  for (const name of names) {
     try {
-      await manager.streams.delete(stream);
+      await manager.streams.delete(name);
     } catch (error) {
       if (!(error instanceof JetStreamApiError && error.code === STREAM_NOT_FOUND)) throw error;
     }

@@ -7,7 +7,7 @@ import type { Running } from "../contender.ts";
 import { Latencies, PERCENTILE_COLUMNS } from "../latencies.ts";
 import { type OpenLoopResult, openLoop } from "../open-loop.ts";
 import { type Competitor, medianOf, runRounds, startAll, warmUp } from "../rounds.ts";
-import { type Context, contendersOf, type Scenario } from "../scenario.ts";
+import { contendersOf, type Scenario } from "../scenario.ts";
 import type { Cell, Table } from "../table.ts";
 
 /** Of its throughput: enough to make jobs meet each other, and too little for lines to grow. */
@@ -44,7 +44,7 @@ export const latency: Scenario = {
         await underLoad(one, numbers.seconds / numbers.rounds);
       }
     }
-    return [tableOf(all, context)];
+    return [tableOf(all)];
   },
 };
 
@@ -78,7 +78,7 @@ async function underLoad({ once, rate, loaded }: Measured, seconds: number): Pro
   loaded.late.add(result.late);
 }
 
-function tableOf(all: readonly Measured[], { numbers: { rounds } }: Context): Table {
+function tableOf(all: readonly Measured[]): Table {
   return {
     title: "latency of jobs of one function",
     columns: [
@@ -90,7 +90,7 @@ function tableOf(all: readonly Measured[], { numbers: { rounds } }: Context): Ta
     ],
     rows: all.flatMap(rowsOf),
     notes: [
-      `in ${rounds} rounds in turn. Half load: Poisson arrivals at half of the throughput measured just before, delays`,
+      "in turn. Half load: Poisson arrivals at half of the throughput measured just before, delays",
       "from the time at which each job was meant to be submitted; `late` is the load generator's own part of them",
     ],
   };
