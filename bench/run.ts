@@ -12,7 +12,7 @@
  */
 import { writeFile } from "node:fs/promises";
 import { ensureTopology } from "../src/bus/topology.ts";
-import { isAsyncError } from "../src/job/errors.ts";
+import { isAsyncError, messageOf } from "../src/job/errors.ts";
 import { WrongResults } from "./contender.ts";
 import { Observer, useServer } from "./contenders/nats.ts";
 import { describeMachine, type Machine, machineLines } from "./machine.ts";
@@ -64,12 +64,25 @@ async function main(args: string[]): Promise<number> {
       return 0;
     }
     const report: Report = { date: new Date().toISOString(), machine: undefined, asked, scenarios: [] };
-    for (const plan of planOf(asked, SCENARIOS)) await run(plan, asked.nats, report);
-    if (asked.json !== undefined) await writeFile(asked.json, `${JSON.stringify(report, null, 2)}\n`);
+    const plans = planOf(asked, SCENARIOS);
+    await write(report, asked.json); // a file that cannot be written is to be known before the work is done
+    for (const plan of plans) {
+      await run(plan, asked.nats, report);
+      await write(report, asked.json);
+    }
     return 0;
   } catch (error) {
     if (interruptions === 0) explain(error);
     return error instanceof UsageError ? WRONG_USE : 1;
+  }
+}
+
+async function write(report: Report, file: string | undefined): Promise<void> {
+  if (file === undefined) return;
+  try {
+    await writeFile(file, `${JSON.stringify(report, null, 2)}\n`);
+  } catch (error) {
+    throw new UsageError(`--json cannot be written: ${messageOf(error)}`);
   }
 }
 
