@@ -26,6 +26,8 @@ export interface Scenario {
   readonly numbers: Partial<Numbers>;
   /** What it measures async against if the user says nothing; absent if it measures nothing else. */
   readonly against?: readonly Rival[];
+  /** What it cannot measure async against. */
+  readonly notAgainst?: readonly Rival[];
   /** @throws WrongResults if what was measured is worth nothing */
   run(context: Context): Promise<Table[]>;
 }

@@ -74,6 +74,16 @@ test("an option that the scenario does not take is refused", () => {
   refused(["compared", "--rate", "3"], /it takes --jobs --against/);
 });
 
+test("a scenario that cannot measure against something refuses it, and leaves it out with `all`", () => {
+  const picky: Scenario = { ...compared, name: "picky", against: [], notAgainst: ["floor"] };
+  assert.throws(
+    () => planOf(parseCommandLine(["picky", "--against", "floor"]), [picky]),
+    /cannot measure against floor/,
+  );
+  const [plan] = planOf(parseCommandLine(["all", "--against", "floor,bullmq"]), [picky]);
+  assert.equal(plan?.against, ["bullmq"]);
+});
+
 test("the user's numbers come before the scenario's, and those before the general ones", () => {
   const [plan] = planOf(parseCommandLine(["plain", "--rounds", "3"]), both);
   assert.equal(plan?.numbers, { ...DEFAULTS, jobs: 7, rounds: 3 });
