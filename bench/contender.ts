@@ -34,15 +34,13 @@ export interface Running {
   readonly processes: readonly ProcessHandle[];
   /** Submits the load and waits until the last job has ended. @throws WrongResults if jobs do not end */
   run(load: Load): Promise<Round>;
-  /**
-   * Submits one job and waits until its end is heard of. `startedMs` is when its function began, `doneMs` when the end
-   * was heard of, both in ms from the call. May be called again before others have ended.
-   *
-   * @throws WrongResults if the job does not end, or not as it should
-   */
-  once?(): Promise<{ startedMs: number; doneMs: number }>;
   /** Bytes that are stored of all jobs so far; undefined where that is not known. */
   storedBytes(): Promise<number | undefined>;
+  /**
+   * Submits one job of one function; resolves when the client has learned that it is done. `startedMs` is when the
+   * function began, `doneMs` when the client knew of its end, both from the call that submits.
+   */
+  once?(payload?: undefined): Promise<{ startedMs: number; doneMs: number }>;
   close(): Promise<void>;
 }
 

@@ -96,7 +96,7 @@ async function untilReady(child: ChildProcess, ready: string, what: string): Pro
 }
 
 export interface Usage {
-  /** CPU time since the process started, in µs. */
+  /** CPU time since the process started, in µs, with that of its children that have ended. */
   cpuUs: number;
   /** Most memory it has had resident. */
   peakBytes: number;
@@ -115,9 +115,10 @@ export async function usageOf(pid: number): Promise<Usage | undefined> {
     ]);
     // The name of the program is in brackets and may hold anything; the fields that count come after it.
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    const ticks = Number(fields[11]) + Number(fields[12]);
-    const bytesOf = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(status)?.[1] ?? 0) * 1024;
-    return { cpuUs: ticks * US_PER_TICK, peakBytes: bytesOf("VmHWM"), residentBytes: bytesOf("VmRSS") };
+    const ticks = fields.slice(11, 15).reduce((sum, field) => sum + Number(field), 0);
+    const peakKb = Number(/^VmHWM:\s+(\d+)/m.exec(status)?.[1] ?? 0);
+    const residentKb = Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1] ?? 0);
+    return { cpuUs: ticks * US_PER_TICK, peakBytes: peakKb * 1024, residentBytes: residentKb * 1024 };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT" || (error as NodeJS.ErrnoException).code === "ESRCH") {
       return undefined;
