@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import type { Msg } from "nats";
 import { eventSubject } from "../../src/bus/subjects.ts";
 import type { Client } from "../../src/client/client.ts";
+import { messageOf } from "../../src/job/errors.ts";
 import type { JobEvent } from "../../src/job/events.ts";
 import { jobIdOf } from "../check.ts";
 import { monotonicUs } from "../clock.ts";
@@ -67,7 +68,7 @@ export class SingleJobs {
     return new Promise((resolve, reject) => {
       const limit = setTimeout(() => {
         this.#waiting.delete(id);
-        reject(new WrongResults(`the end of job ${id} has not been heard of within ${END_LIMIT_MS} ms`));
+        void this.#explain(id).then(reject);
       }, END_LIMIT_MS);
       this.#waiting.set(id, (event) => {
         const atUs = monotonicUs();
@@ -76,5 +77,12 @@ export class SingleJobs {
         resolve({ event, atUs });
       });
     });
+  }
+
+  /** Whether the job has not ended, or only the event of its end is missing. */
+  async #explain(id: string): Promise<WrongResults> {
+    const job = await this.#client.get(id).catch(messageOf);
+    const found = typeof job === "string" ? job : JSON.stringify(job);
+    return new WrongResults(`the end of job ${id} has not been heard of within ${END_LIMIT_MS} ms: ${found}`);
   }
 }

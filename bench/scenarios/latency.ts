@@ -1,26 +1,28 @@
 /**
- * How long one job takes: alone, and at half of the throughput that was measured just before. The start is told by the
- * function itself, on the clock that all processes of a Linux machine have in common (see clock.ts); the end is when the
- * client has heard of it.
+ * How long one job takes: alone, and at half of the throughput that was measured just before, with the same calls, so
+ * that hearing of the ends is a part of it. The start is told by the function itself, on the clock that all processes of a
+ * Linux machine have in common (see clock.ts); the end is when the client has heard of it.
  */
 import type { Running } from "../contender.ts";
+import { pooled } from "../contenders/nats.ts";
 import { Latencies, PERCENTILE_COLUMNS } from "../latencies.ts";
+import { median } from "../measure.ts";
 import { type OpenLoopResult, openLoop } from "../open-loop.ts";
-import { type Competitor, medianOf, runRounds, startAll, warmUp } from "../rounds.ts";
-import { contendersOf, type Scenario } from "../scenario.ts";
+import { type Competitor, startAll } from "../rounds.ts";
+import { type Context, contendersOf, type Scenario } from "../scenario.ts";
 import type { Cell, Table } from "../table.ts";
 
 /** Of its throughput: enough to make jobs meet each other, and too little for lines to grow. */
 const LOAD_SHARE = 0.5;
-/** Jobs of a round that measures the throughput. */
 const THROUGHPUT_JOBS = 5_000;
-
-type Once = NonNullable<Running["once"]>;
+const THROUGHPUT_IN_FLIGHT = 500;
+const THROUGHPUT_ROUNDS = 3;
 
 interface Measured {
-  competitor: Competitor;
-  once: Once;
-  rate: number;
+  name: string;
+  once: NonNullable<Running["once"]>;
+  /** Jobs per second, of each round. */
+  throughputs: number[];
   alone: Omit<OpenLoopResult, "late">;
   loaded: OpenLoopResult;
 }
@@ -33,14 +35,11 @@ export const latency: Scenario = {
   notAgainst: ["floor"], // it tells nobody that a job has ended
   run: async (context) => {
     const { numbers, progress } = context;
-    const competitors = await startAll(context, await contendersOf(context));
-    const load = { jobs: THROUGHPUT_JOBS, functions: 1, payloadBytes: 0 };
-    await warmUp(context, competitors, load);
-    await runRounds({ ...context, numbers: { ...numbers, rounds: Math.min(3, numbers.rounds) } }, competitors, load);
-    const all = competitors.map(begin);
+    const all = (await startAll(context, await contendersOf(context))).map(begin);
+    await measureThroughput(context, all);
     for (let round = 0; round < numbers.rounds; round++) {
       for (const [i, one] of all.entries()) {
-        progress.show(`latency: ${one.competitor.name}`, round * all.length + i, numbers.rounds * all.length);
+        progress.show(`latency: ${one.name}`, round * all.length + i, numbers.rounds * all.length);
         await oneByOne(one, Math.ceil(numbers.jobs / numbers.rounds));
         await underLoad(one, numbers.seconds / numbers.rounds);
       }
@@ -49,17 +48,35 @@ export const latency: Scenario = {
   },
 };
 
-function begin(competitor: Competitor): Measured {
-  const { name, running, measurements } = competitor;
+function begin({ name, running }: Competitor): Measured {
   if (!running.once) throw new Error(`${name} cannot be asked for the latency of a single job`);
   const none = () => ({ jobs: 0, started: new Latencies(), done: new Latencies() });
   return {
-    competitor,
-    once: () => (running.once as Once)(),
-    rate: medianOf(measurements, (one) => one.jobsPerSecond) * LOAD_SHARE,
+    name,
+    once: running.once.bind(running),
+    throughputs: [],
     alone: none(),
     loaded: { ...none(), late: new Latencies() },
   };
+}
+
+async function measureThroughput({ numbers, progress }: Context, all: readonly Measured[]): Promise<void> {
+  const rounds = Math.min(THROUGHPUT_ROUNDS, numbers.rounds);
+  for (let round = 0; round <= rounds; round++) {
+    for (const [i, { name, once, throughputs }] of all.entries()) {
+      progress.show(`throughput: ${name}`, round * all.length + i, (rounds + 1) * all.length);
+      const begun = performance.now();
+      await pooled(THROUGHPUT_JOBS, THROUGHPUT_IN_FLIGHT, async () => {
+        await once();
+      });
+      // The first is to warm up.
+      if (round > 0) throughputs.push((THROUGHPUT_JOBS / (performance.now() - begun)) * 1_000);
+    }
+  }
+}
+
+function halfLoad({ throughputs }: Measured): number {
+  return median(throughputs) * LOAD_SHARE;
 }
 
 async function oneByOne({ once, alone }: Measured, jobs: number): Promise<void> {
@@ -71,8 +88,9 @@ async function oneByOne({ once, alone }: Measured, jobs: number): Promise<void> 
   }
 }
 
-async function underLoad({ once, rate, loaded }: Measured, seconds: number): Promise<void> {
-  const result = await openLoop({ once, rate, seconds });
+async function underLoad(measured: Measured, seconds: number): Promise<void> {
+  const { once, loaded } = measured;
+  const result = await openLoop({ once, rate: halfLoad(measured), seconds });
   loaded.jobs += result.jobs;
   loaded.started.add(result.started);
   loaded.done.add(result.done);
@@ -97,9 +115,11 @@ function tableOf(all: readonly Measured[]): Table {
   };
 }
 
-function rowsOf({ competitor, rate, alone, loaded }: Measured): Record<string, Cell>[] {
+function rowsOf(measured: Measured): Record<string, Cell>[] {
+  const { name, alone, loaded } = measured;
+  const rate = halfLoad(measured);
   const row = (load: string, jobsPerSecond: number | undefined, from: string, latencies: Latencies) => ({
-    contender: competitor.name,
+    contender: name,
     load,
     rate: jobsPerSecond,
     from,
