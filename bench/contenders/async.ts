@@ -15,18 +15,18 @@ export function asyncSystem(server: NatsServer): Contender {
 
 async function start(server: NatsServer, setup: Setup): Promise<Running> {
   const system = await AsyncSystem.start(server, setup);
-  let single: SingleJobs | undefined;
+  let single: Promise<SingleJobs> | undefined;
   return {
     processes: system.processes,
     run: (load) => system.run(batchOf(load)),
     // Heard of only by those who ask: events cost the client time.
     once: async () => {
-      single ??= await SingleJobs.open(system.client);
-      return single.once();
+      single ??= SingleJobs.open(system.client);
+      return (await single).once();
     },
     storedBytes: () => system.storedBytes(),
     close: async () => {
-      single?.close();
+      (await single)?.close();
       await system.close();
     },
   };
