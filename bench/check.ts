@@ -13,6 +13,8 @@ export type Ledger = ReadonlyMap<string, number>;
 /** What is wrong with a job that has completed; undefined if nothing is. */
 export type Problem = (state: JobState, number: number) => string | undefined;
 
+const SHOWN_CHARACTERS = 1_000;
+
 type Stored = Pick<StoredMessage, "subject" | "data" | "sequence">;
 
 /** The job that a message of any of our streams is about: its id is a part of the subject. */
@@ -31,10 +33,15 @@ export async function checkStates(states: AsyncIterable<Stored>, ledger: Ledger,
     const { state, problem: unreadable = "deleted" } = storedJob(sequence, data);
     if (state?.state !== "completed") throw new WrongResults(`job ${id} is ${state?.state ?? unreadable}`);
     const wrong = problem(state, number);
-    if (wrong !== undefined) throw new WrongResults(`job ${id} (number ${number}): ${wrong}`);
+    if (wrong !== undefined) throw new WrongResults(`job ${id} (number ${number}): ${wrong}; ${shown(state)}`);
     if (!missing.delete(id)) throw new WrongResults(`job ${id} is stored twice`);
   }
   if (missing.size > 0) throw new WrongResults(`${missing.size} of ${ledger.size} jobs are not stored`);
+}
+
+/** Enough of a state to find out what has happened. */
+function shown(state: JobState): string {
+  return JSON.stringify({ ...state, data: undefined }).slice(0, SHOWN_CHARACTERS);
 }
 
 /** The end of each job of the ledger is recorded, once. @throws WrongResults */
