@@ -14,7 +14,7 @@ import type { Cell, Table } from "../table.ts";
 
 /** Of its throughput: enough to make jobs meet each other, and too little for lines to grow. */
 const LOAD_SHARE = 0.5;
-const THROUGHPUT_JOBS = 5_000;
+const MAX_THROUGHPUT_JOBS = 5_000;
 const THROUGHPUT_IN_FLIGHT = 500;
 const THROUGHPUT_ROUNDS = 3;
 
@@ -62,15 +62,16 @@ function begin({ name, running }: Competitor): Measured {
 
 async function measureThroughput({ numbers, progress }: Context, all: readonly Measured[]): Promise<void> {
   const rounds = Math.min(THROUGHPUT_ROUNDS, numbers.rounds);
+  const jobs = Math.min(MAX_THROUGHPUT_JOBS, numbers.jobs * 5);
   for (let round = 0; round <= rounds; round++) {
     for (const [i, { name, once, throughputs }] of all.entries()) {
       progress.show(`throughput: ${name}`, round * all.length + i, (rounds + 1) * all.length);
       const begun = performance.now();
-      await pooled(THROUGHPUT_JOBS, THROUGHPUT_IN_FLIGHT, async () => {
+      await pooled(jobs, THROUGHPUT_IN_FLIGHT, async () => {
         await once();
       });
       // The first is to warm up.
-      if (round > 0) throughputs.push((THROUGHPUT_JOBS / (performance.now() - begun)) * 1_000);
+      if (round > 0) throughputs.push((jobs / (performance.now() - begun)) * 1_000);
     }
   }
 }

@@ -96,17 +96,20 @@ test("without a scenario they are listed, and wrong use is refused with what is 
   const list = await startProcess("bench/run.ts");
   assert.is(await list.exit(), 0);
   for (const name of Object.keys(SHORT_FORMS)) assert.match(list.output(), new RegExp(`^ +${name} +\\w`, "m"));
-  for (const [args, message] of [
+  const refusals = [
     [["nothing"], /there is no scenario "nothing"; there are floor, submit/],
     [["single", "--jobs", "0"], /--jobs must be an integer from 1 to 1000000/],
     [["single", "--seconds", "1"], /single does not take --seconds/],
     [["idle", "--json", "/no/such/folder/report.json"], /--json cannot be written/],
     [["soak", "--seconds", "86400", "--rate", "100000"], /must be at most/],
-  ] as const) {
-    const { code, output } = await bench([...args]);
-    assert.is(code, 2, output);
-    assert.match(output, message);
-  }
+  ] as const;
+  await Promise.all(
+    refusals.map(async ([args, message]) => {
+      const { code, output } = await bench([...args]);
+      assert.is(code, 2, output);
+      assert.match(output, message);
+    }),
+  );
 });
 
 test("on a server of the user's, other people's jobs are neither counted nor touched", async () => {
