@@ -8,23 +8,29 @@ export const BULK_IN_FLIGHT = 1_000;
 /** Jobs handed over at a time, as by a program that reads them from somewhere. */
 const PORTION = 5_000;
 
-/** A bulk: as fast as the client can. Resolves when all are acknowledged. */
-export async function submitBulk(client: Client, count: number, input: (number: number) => unknown): Promise<void> {
+/** A bulk: as fast as the client can. Resolves to the ids, in order, when all are acknowledged. */
+export async function submitBulk(client: Client, count: number, input: (number: number) => unknown): Promise<string[]> {
+  const ids: string[] = [];
   for (let first = 0; first < count; first += PORTION) {
     const inputs = Array.from({ length: Math.min(PORTION, count - first) }, (_, index) => input(first + index));
-    const outcomes = await client.submitMany(inputs, { inFlight: BULK_IN_FLIGHT });
-    for (const { error } of outcomes) if (error) throw error;
+    for (const { job_id, error } of await client.submitMany(inputs, { inFlight: BULK_IN_FLIGHT })) {
+      if (error) throw error;
+      ids.push(job_id);
+    }
   }
+  return ids;
 }
 
-/** One call for each job, at most `inFlight` of them at a time. */
-export function submitSingly(
+/** One call for each job, at most `inFlight` of them at a time. Resolves to the ids, in order. */
+export async function submitSingly(
   client: Client,
   count: number,
   inFlight: number,
   input: (number: number) => unknown,
-): Promise<void> {
-  return pooled(count, inFlight, async (number) => {
-    await client.submit(input(number));
+): Promise<string[]> {
+  const ids = new Array<string>(count);
+  await pooled(count, inFlight, async (number) => {
+    ids[number] = (await client.submit(input(number))).job_id;
   });
+  return ids;
 }

@@ -1,5 +1,4 @@
 /** The real thing: its own processes, as a user starts them, and a client that submits, waits and checks. */
-import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { EVENTS, JOBS, KV_JOBS, KV_PREFIX, TIMERS } from "../../src/bus/topology.ts";
 import { Client } from "../../src/client/client.ts";
@@ -101,13 +100,8 @@ export class AsyncSystem {
 
   /** All of them in bulk. */
   async submit({ jobs, job }: Pick<Batch, "jobs" | "job">): Promise<Ledger> {
-    const ledger = new Map<string, number>();
-    await submitBulk(this.client, jobs, (number) => {
-      const id = randomUUID();
-      ledger.set(id, number);
-      return { ...job(number), job_id: id };
-    });
-    return ledger;
+    const ids = await submitBulk(this.client, jobs, job);
+    return new Map(ids.map((id, number) => [id, number]));
   }
 
   async mark(): Promise<Mark> {

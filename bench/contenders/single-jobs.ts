@@ -1,5 +1,4 @@
 /** One job at a time: when it began, and when its user heard of its end, which is by the event. */
-import { randomUUID } from "node:crypto";
 import type { Msg } from "nats";
 import { eventSubject } from "../../src/bus/subjects.ts";
 import type { Client } from "../../src/client/client.ts";
@@ -21,16 +20,22 @@ export interface Timed {
   doneMs: number;
 }
 
+interface End {
+  event: JobEvent;
+  atUs: number;
+}
+
 export class SingleJobs {
   readonly #client: Client;
-  readonly #waiting = new Map<string, (event: JobEvent) => void>();
+  readonly #waiting = new Map<string, (end: End) => void>();
+  /** Heard of while submissions were under way, by nobody who waited for it. */
+  readonly #early = new Map<string, End>();
+  #submitting = 0;
   readonly #stops: (() => void)[];
 
   private constructor(client: Client) {
     this.#client = client;
-    const callback = (_: unknown, message: Msg) => {
-      this.#waiting.get(jobIdOf(message.subject))?.(message.json<JobEvent>());
-    };
+    const callback = (_: unknown, message: Msg) => this.#onEnd(message);
     this.#stops = END_TYPES.map((type) => {
       const subscription = client.bus.nc.subscribe(eventSubject("*", type), { callback });
       return () => subscription.unsubscribe();
@@ -46,12 +51,8 @@ export class SingleJobs {
 
   /** @throws WrongResults */
   async once(data: string | null = null): Promise<Timed> {
-    const id = randomUUID();
     const calledUs = monotonicUs();
-    // The end may be heard of before the acknowledgement.
-    const end = this.#endOf(id);
-    const job = { job_id: id, name: "bench-once", functions: [{ name: CLOCK_FUNCTION }], data };
-    const [{ event, atUs }] = await Promise.all([end, this.#client.submit(job)]);
+    const { id, event, atUs } = await this.#submit({ name: "bench-once", functions: [{ name: CLOCK_FUNCTION }], data });
     if (event.type !== "completed") throw new WrongResults(`job ${id} is ${event.type}`);
     const startedUs = Number(event.result);
     if (!(startedUs >= calledUs && startedUs <= atUs)) {
@@ -64,17 +65,36 @@ export class SingleJobs {
     for (const stop of this.#stops) stop();
   }
 
-  #endOf(id: string): Promise<{ event: JobEvent; atUs: number }> {
+  async #submit(job: unknown): Promise<{ id: string } & End> {
+    this.#submitting += 1;
+    try {
+      const { job_id: id } = await this.#client.submit(job);
+      return { id, ...(this.#early.get(id) ?? (await this.#endOf(id))) };
+    } finally {
+      this.#submitting -= 1;
+      if (this.#submitting === 0) this.#early.clear();
+    }
+  }
+
+  /** An end may be heard of before the acknowledgement of the submission, and so before the id is known. */
+  #onEnd(message: Msg): void {
+    const id = jobIdOf(message.subject);
+    const end = { event: message.json<JobEvent>(), atUs: monotonicUs() };
+    const waiting = this.#waiting.get(id);
+    if (waiting) waiting(end);
+    else if (this.#submitting > 0) this.#early.set(id, end);
+  }
+
+  #endOf(id: string): Promise<End> {
     return new Promise((resolve, reject) => {
       const limit = setTimeout(() => {
         this.#waiting.delete(id);
         void this.#explain(id).then(reject);
       }, END_LIMIT_MS);
-      this.#waiting.set(id, (event) => {
-        const atUs = monotonicUs();
+      this.#waiting.set(id, (end) => {
         this.#waiting.delete(id);
         clearTimeout(limit);
-        resolve({ event, atUs });
+        resolve(end);
       });
     });
   }

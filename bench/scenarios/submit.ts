@@ -1,5 +1,5 @@
 /** Submissions alone: the client against a bare loop that publishes the same bytes on the same subjects. */
-import { randomUUID } from "node:crypto";
+import { RandomText } from "../../src/bus/random-text.ts";
 import { deleteMessage } from "../../src/bus/stream-read.ts";
 import { submitSubject } from "../../src/bus/subjects.ts";
 import { JOBS } from "../../src/bus/topology.ts";
@@ -23,8 +23,8 @@ interface Job {
 interface Mode {
   title: string;
   jobs: number;
-  client: (jobs: readonly Job[]) => Promise<void>;
-  bare: (jobs: readonly Job[]) => Promise<void>;
+  client: (jobs: readonly Job[]) => Promise<string[]>;
+  bare: (jobs: readonly Job[]) => Promise<string[]>;
 }
 
 const SINGLY_IN_FLIGHT = 100;
@@ -73,9 +73,11 @@ function modesOf({ bus }: Observer, jobs: number): Mode[] {
         }
       });
     });
-  const inputOf = (all: readonly Job[]) => (number: number) => ({ ...all[number]?.body, job_id: all[number]?.id });
-  const bare = (inFlight: number) => (all: readonly Job[]) =>
-    pooled(all.length, inFlight, (number) => publish(all[number] as Job));
+  const inputOf = (all: readonly Job[]) => (number: number) => all[number]?.body;
+  const bare = (inFlight: number) => async (all: readonly Job[]) => {
+    await pooled(all.length, inFlight, (number) => publish(all[number] as Job));
+    return all.map(({ id }) => id);
+  };
   const singly = (title: string, count: number, inFlight: number): Mode => ({
     title,
     jobs: count,
@@ -99,18 +101,19 @@ async function measure(
   { numbers: { payload } }: Context,
   observer: Observer,
   count: number,
-  run: (jobs: readonly Job[]) => Promise<void>,
+  run: (jobs: readonly Job[]) => Promise<string[]>,
 ): Promise<number> {
   const data = payload > 0 ? { data: payloadOf(payload) } : {};
+  const random = new RandomText(16);
   const jobs = Array.from({ length: count }, (_, number) => ({
-    id: randomUUID(),
+    id: `bare-${random.next()}`,
     body: { name: "bench", functions: functionsOf(FUNCTION, number, 1), ...data },
   }));
   const from = (await observer.lastSequence(JOBS)) + 1;
   const begun = performance.now();
-  await run(jobs);
+  const ids = await run(jobs);
   const rate = (count / (performance.now() - begun)) * 1_000;
-  const ledger = new Map(jobs.map(({ id }, number) => [id, number]));
+  const ledger = new Map(ids.map((id, number) => [id, number]));
   const stored = observer.messages(JOBS, "job.submit.>", from);
   const sequences = await checkSubmissions(stored, ledger, (number) => JSON.stringify(jobs[number]?.body));
   await pooled(count, DELETES_IN_FLIGHT, (index) => deleteMessage(observer.bus, JOBS, sequences[index] as number));
