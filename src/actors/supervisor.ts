@@ -111,6 +111,7 @@ export class Supervisor {
   readonly #stops: (() => void)[];
   readonly #ackWaitMs: number;
   readonly #awake: Awake;
+  #newestSubmission = 0;
   #uncertainUntil = 0;
   readonly #sweepMs: number;
   readonly #briefAboveBytes: number;
@@ -249,8 +250,14 @@ export class Supervisor {
     }
     const { jobId, first } = read;
     const arrival: Arrival = { jobId, lease: new Lease(0, delivery.receipt, this.#ackWaitMs), delivery, first };
-    const mayBegin = this.#awake.look() && isOnly(delivery, jobId);
-    if (!mayBegin || !this.#begin(arrival, first)) this.#enter(arrival);
+    if (!this.#isFresh(delivery) || !isOnly(delivery, jobId) || !this.#begin(arrival, first)) this.#enter(arrival);
+  }
+
+  /** V7: it was sent just now, and not before. First deliveries come in the order of their sequences. */
+  #isFresh({ sequence }: Delivery): boolean {
+    const isNew = sequence > this.#newestSubmission;
+    if (isNew) this.#newestSubmission = sequence;
+    return this.#awake.look() && isNew;
   }
 
   /**
