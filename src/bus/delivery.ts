@@ -18,10 +18,12 @@ export class Delivery {
     this.data = message.data;
     this.headers = message.headers;
     const reply = message.reply ?? "";
-    const offset = startOf(reply, 9) === 0 ? 4 : 6;
-    this.deliveries = Number(tokenOf(reply, offset));
-    this.storedAt = Math.floor(Number(tokenOf(reply, offset + 3)) / 1_000_000);
-    this.receipt = new Receipt(connection, reply, tokenOf(reply, offset - 2), Number(tokenOf(reply, offset + 1)));
+    const stream = startOf(reply, 0, startOf(reply, 0, 9) === 0 ? 2 : 4);
+    const deliveries = startOf(reply, stream, 2);
+    const sequence = startOf(reply, deliveries, 1);
+    this.deliveries = Number(tokenAt(reply, deliveries));
+    this.storedAt = Math.floor(Number(tokenAt(reply, startOf(reply, sequence, 2))) / 1_000_000);
+    this.receipt = new Receipt(connection, reply, tokenAt(reply, stream), Number(tokenAt(reply, sequence)));
     if (!reply.startsWith("$JS.ACK.") || !Number.isSafeInteger(this.sequence)) {
       throw new AsyncError("undecodable", `not an acknowledgement subject: ${reply}`);
     }
@@ -81,18 +83,17 @@ export class Receipt {
 // $JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<time ns>.<pending>[.<random>]
 // To split it would make twice as many strings as there are to look at, for every job.
 
-/** Where token number `index` (from 0) of a subject begins; 0 if there are not that many. */
-function startOf(subject: string, index: number): number {
-  let start = 0;
-  for (let left = index; left > 0; left--) {
+/** Where the token begins that comes `tokens` after the one that begins at `from`; 0 if there are not that many. */
+function startOf(subject: string, from: number, tokens: number): number {
+  let start = from;
+  for (let left = tokens; left > 0; left--) {
     start = subject.indexOf(".", start) + 1;
     if (start === 0) return 0;
   }
   return start;
 }
 
-function tokenOf(subject: string, index: number): string {
-  const start = startOf(subject, index);
+function tokenAt(subject: string, start: number): string {
   const end = subject.indexOf(".", start);
   return subject.slice(start, end < 0 ? undefined : end);
 }

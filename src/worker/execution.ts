@@ -102,24 +102,35 @@ export class Execution implements Context {
   }
 
   /**
-   * Executes the handler to its end, calls `onEnd`, then replies. Never rejects.
-   *
-   * @returns what the handler threw, if it did
+   * Executes the handler to its end, calls `onEnd`, then replies, then calls `onReplied` with what the handler threw, if it
+   * did. A handler that returns no promise has come to its end, and has been replied for, when this returns.
    */
-  async run(handler: Handler, onEnd: () => void): Promise<{ error: unknown } | undefined> {
-    let outcome: { result: unknown } | { error: unknown };
+  run(handler: Handler, onEnd: () => void, onReplied: (failed: { error: unknown } | undefined) => void): void {
+    const succeed = (result: unknown) => {
+      onEnd();
+      if (!this.#ended) {
+        this.#end();
+        this.#succeed(result);
+      }
+      onReplied(undefined);
+    };
+    const fail = (error: unknown) => {
+      onEnd();
+      if (!this.#ended) {
+        this.#end();
+        this.#fail(error);
+      }
+      onReplied({ error });
+    };
+    let returned: unknown;
     try {
-      outcome = { result: await handler(this) };
+      returned = handler(this);
     } catch (error) {
-      outcome = { error };
+      fail(error);
+      return;
     }
-    onEnd();
-    if (!this.#ended) {
-      this.#end();
-      if ("error" in outcome) this.#fail(outcome.error);
-      else this.#succeed(outcome.result);
-    }
-    return "error" in outcome ? outcome : undefined;
+    if (isThenable(returned)) Promise.resolve(returned).then(succeed, fail);
+    else succeed(returned);
   }
 
   /** Tells the supervisor to have it run elsewhere, and the handler to stop. */
@@ -163,6 +174,10 @@ export class Execution implements Context {
   #encode(value: unknown): Uint8Array {
     return encode(this.#encoding === "msgpack" ? toPlain(value) : value, this.#encoding);
   }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
 }
 
 /** "No room now": the supervisor sends the invocation to another worker; it counts as no attempt. */

@@ -234,17 +234,28 @@ export class Worker {
       respondError(message, error, "400");
       return;
     }
-    void this.#execute(name, served, new Execution(invocation, message, encodingOf(message.data), this.#log));
+    this.#execute(name, served, new Execution(invocation, message, encodingOf(message.data), this.#log));
   }
 
-  async #execute(name: string, { handler, endpoint }: Served, execution: Execution): Promise<void> {
-    const about = { fn: name, jobId: execution.jobId, attempt: execution.attempt };
-    this.#log.debug(about, "executing");
+  #execute(name: string, { handler, endpoint }: Served, execution: Execution): void {
+    this.#log.debug({ fn: name, jobId: execution.jobId, attempt: execution.attempt }, "executing");
     this.#running.set(execution.reply, execution);
     if (this.#running.size >= this.#concurrency) this.#settleAtEndOfTurn();
-    const failed = await execution.run(handler, () => this.#ended(execution));
-    const error = failed && messageOf(failed.error);
-    this.#service?.count(endpoint.name, performance.now() - execution.begunAt, error);
+    execution.run(
+      handler,
+      () => this.#ended(execution),
+      (failed) => this.#replied(name, endpoint, execution, failed),
+    );
+  }
+
+  #replied(
+    name: string,
+    endpoint: ServiceEndpoint,
+    { jobId, attempt, begunAt }: Execution,
+    failed: { error: unknown } | undefined,
+  ): void {
+    this.#service?.count(endpoint.name, performance.now() - begunAt, failed && messageOf(failed.error));
+    const about = { fn: name, jobId, attempt };
     if (failed) this.#log.warn({ ...about, err: failed.error }, "failed");
     else this.#log.debug(about, "done");
   }

@@ -56,8 +56,7 @@ export const SCENARIOS: Scenario[] = [
       const id = (value: string) => headersOf({ "Nats-Msg-Id": value });
       const first = await probe.store(subject, "1", id("dup-1"));
       const again = await probe.store(subject, "2", id("dup-1"));
-      const both = id("dup-1");
-      both.set("Nats-Expected-Last-Subject-Sequence", "0");
+      const both = headersOf({ "Nats-Msg-Id": "dup-1", "Nats-Expected-Last-Subject-Sequence": "0" });
       const other = await probe.store(subject, "3", id("dup-2"));
       return [
         ...[first, again, await probe.store(subject, "4", both), other].map(outcome),
