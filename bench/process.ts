@@ -14,8 +14,12 @@ export interface ProcessHandle {
 
 export interface StartedProcess extends ProcessHandle {
   readonly child: ChildProcess;
+  /** The line with which it became ready. */
+  readonly readyLine: string;
   /** Ends it in an orderly way. */
   stop(): Promise<void>;
+  /** Ends it as a crash does, and waits until it is gone. */
+  kill(): Promise<void>;
 }
 
 export interface StartOptions {
@@ -42,13 +46,31 @@ export async function startNode({ role, args, env, ready, cwd }: StartOptions): 
     stdio: ["ignore", "pipe", "pipe", "ipc"],
     ...(cwd !== undefined && { cwd }),
   });
-  await untilReady(child, ready, `${role} (node ${args.join(" ")})`);
-  return { role, pid: child.pid as number, child, stop: () => stopChild(child) };
+  // Whatever becomes of us, it does not stay behind.
+  const onExit = () => child.kill("SIGKILL");
+  process.once("exit", onExit);
+  child.once("exit", () => process.off("exit", onExit));
+  const readyLine = await untilReady(child, ready, `${role} (node ${args.join(" ")})`);
+  return {
+    role,
+    pid: child.pid as number,
+    child,
+    readyLine,
+    stop: () => stopChild(child),
+    kill: () => killChild(child),
+  };
 }
 
-async function untilReady(child: ChildProcess, ready: string, what: string): Promise<void> {
+async function killChild(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exited = once(child, "exit");
+  child.kill("SIGKILL");
+  await exited;
+}
+
+async function untilReady(child: ChildProcess, ready: string, what: string): Promise<string> {
   const lines: string[] = [];
-  const isUp = new Promise<void>((resolve, reject) => {
+  const isUp = new Promise<string>((resolve, reject) => {
     const fail = (why: string) => reject(new Error(`${what} ${why}:\n${lines.slice(-LINES_KEPT).join("\n")}`));
     const limit = setTimeout(() => fail(`is not ready after ${START_LIMIT_MS} ms`), START_LIMIT_MS);
     for (const stream of [child.stdout, child.stderr]) {
@@ -57,7 +79,7 @@ async function untilReady(child: ChildProcess, ready: string, what: string): Pro
         if (lines.length < LINES_KEPT) lines.push(line);
         if (!line.includes(ready)) return;
         clearTimeout(limit);
-        resolve();
+        resolve(line);
       });
     }
     child.once("exit", (code) => {
@@ -66,10 +88,9 @@ async function untilReady(child: ChildProcess, ready: string, what: string): Pro
     });
   });
   try {
-    await isUp;
+    return await isUp;
   } catch (error) {
-    child.kill("SIGKILL");
-    if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
+    await killChild(child);
     throw error;
   }
 }
@@ -79,6 +100,8 @@ export interface Usage {
   cpuUs: number;
   /** Most memory it has had resident. */
   peakBytes: number;
+  /** Memory it has resident now. */
+  residentBytes: number;
 }
 
 const US_PER_TICK = 10_000; // USER_HZ is 100 on every Linux that node runs on
@@ -94,7 +117,8 @@ export async function usageOf(pid: number): Promise<Usage | undefined> {
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
     const ticks = fields.slice(11, 15).reduce((sum, field) => sum + Number(field), 0);
     const peakKb = Number(/^VmHWM:\s+(\d+)/m.exec(status)?.[1] ?? 0);
-    return { cpuUs: ticks * US_PER_TICK, peakBytes: peakKb * 1024 };
+    const residentKb = Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1] ?? 0);
+    return { cpuUs: ticks * US_PER_TICK, peakBytes: peakKb * 1024, residentBytes: residentKb * 1024 };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT" || (error as NodeJS.ErrnoException).code === "ESRCH") {
       return undefined;

@@ -4,6 +4,7 @@ import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import { Bus } from "../../src/bus/connection.ts";
 import { startEmbeddedServer } from "../../src/bus/server/embedded-server.ts";
 import { readBatch, type StoredMessage } from "../../src/bus/stream-read.ts";
+import { JOBS, KV_JOBS, SUPERVISOR_CONSUMER } from "../../src/bus/topology.ts";
 import { WrongResults } from "../contender.ts";
 import type { ProcessHandle } from "../process.ts";
 
@@ -21,10 +22,13 @@ export async function useServer(url: string | undefined): Promise<NatsServer> {
   return { url: server.url, processes: [{ role: "server", pid: server.pid }], close: () => server.close() };
 }
 
-const POLL_MS = 20;
+/** How often it is looked whether a load is done. */
+export const POLL_MS = 20;
 /** Longer without any job ending means that something is wrong. */
-const STALL_MS = 60_000;
+export const STALL_MS = 60_000;
 const PAGE = 1_000;
+const ASK_LIMIT_MS = 5_000;
+const NOT_FOUND = 404;
 
 export class Observer {
   readonly bus: Bus;
@@ -38,6 +42,17 @@ export class Observer {
   static async on(url: string): Promise<Observer> {
     const bus = await Bus.open({ url, name: "bench" });
     return new Observer(bus, await jetstreamManager(bus.nc));
+  }
+
+  /** How many copies of each job there are. */
+  async replicas(): Promise<number> {
+    return (await this.#manager.streams.info(KV_JOBS)).config.num_replicas;
+  }
+
+  /** Whether a supervisor is taking submissions. */
+  async isServed(): Promise<boolean> {
+    const { num_waiting } = await this.#manager.consumers.info(JOBS, SUPERVISOR_CONSUMER);
+    return num_waiting > 0;
   }
 
   /** How many messages a stream holds. */
@@ -64,6 +79,25 @@ export class Observer {
       if (now !== left) stalledSince = performance.now();
       left = now;
       if (performance.now() - stalledSince > STALL_MS) throw new WrongResults(`${left} jobs do not end`);
+    }
+  }
+
+  /**
+   * The first message from a sequence on whose subject fits, as the leader of the stream has it: a copy may not have
+   * heard yet of one that is stored.
+   */
+  async firstFrom(stream: string, from: number, fits: (subject: string) => boolean): Promise<number | undefined> {
+    for (let seq = from; ; ) {
+      const query = JSON.stringify({ seq, next_by_subj: ">" });
+      const reply = await this.bus.mux.request(`$JS.API.STREAM.MSG.GET.${stream}`, query, ASK_LIMIT_MS);
+      const { message, error } = reply.json<{
+        message?: { subject: string; seq: number };
+        error?: { code: number; description: string };
+      }>();
+      if (error?.code === NOT_FOUND) return undefined;
+      if (!message) throw new Error(`stream ${stream} cannot be read: ${error?.description}`);
+      if (fits(message.subject)) return message.seq;
+      seq = message.seq + 1;
     }
   }
 
