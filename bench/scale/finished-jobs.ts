@@ -4,6 +4,7 @@
  * src/bus/job-store.ts writes, read from the stored message). So they are what the real ones are, byte for byte but for the id,
  * at 100,000 a second and more. Nobody else may be writing to these streams meanwhile.
  */
+import { setTimeout as delay } from "node:timers/promises";
 import { expectSequence, expectSequenceWithTtl } from "../../src/bus/raw-headers.ts";
 import { readLast } from "../../src/bus/stream-read.ts";
 import { eventSubject } from "../../src/bus/subjects.ts";
@@ -21,6 +22,9 @@ const CHUNK = 1_000;
 /** A stream has at most 10,000 messages in its queue and drops what is beyond. */
 const CHUNKS_IN_FLIGHT = 4;
 const LIMIT_MS = 30_000;
+/** After many were made the server is busy for a while with writing them to disk. */
+const SETTLE_MS = 4_000;
+const MANY = 100_000;
 
 export class FinishedJobs {
   readonly #observer: Observer;
@@ -62,7 +66,9 @@ export class FinishedJobs {
       }
       stored = 0;
     }
-    if (stored < count) await this.#make(count - stored);
+    const missing = count - stored;
+    if (missing > 0) await this.#make(missing);
+    if (missing >= MANY) await delay(SETTLE_MS);
   }
 
   async #make(count: number): Promise<void> {

@@ -73,7 +73,15 @@ export function ratioOf(
   others: readonly Measurement[] = [],
   figure: (of: Measurement) => number,
 ): number {
-  return median(mine.map((one, round) => figure(one) / (others[round] ? figure(others[round]) : Number.NaN)));
+  return median(ratiosOf(mine, others, figure));
+}
+
+export function ratiosOf(
+  mine: readonly Measurement[],
+  others: readonly Measurement[],
+  figure: (of: Measurement) => number,
+): number[] {
+  return mine.map((one, round) => figure(one) / (others[round] ? figure(others[round]) : Number.NaN));
 }
 
 function medianOf(measurements: readonly Measurement[], figure: (of: Measurement) => number | undefined): number {

@@ -151,6 +151,7 @@ interface Row extends Figures {
   peakMb: number;
   settledMb: number;
   ofFree: number;
+  cpuOfFree: number;
   [other: string]: Cell;
 }
 
@@ -184,9 +185,9 @@ function findingsOf(rows: readonly Row[], run: { jobs: number; rounds: number })
         columns: [
           { key: "waiting", title: "waiting jobs" },
           { key: "jobsPerSecond", title: "other jobs/s" },
-          { key: "ofFree", title: "of that with none", digits: 2 },
+          { key: "ofFree", title: "x that with none", digits: 2 },
           ...CPU_COLUMNS,
-          { key: "cpuOfFree", title: "CPU of that with none", digits: 2 },
+          { key: "cpuOfFree", title: "x CPU with none", digits: 2 },
         ],
         rows: [...rows],
         notes: [
@@ -195,7 +196,7 @@ function findingsOf(rows: readonly Row[], run: { jobs: number; rounds: number })
       },
       growthTable("as many jobs as wait, each at its cost; and the supervisor's memory", [
         totalOf(parking),
-        totalOf(others),
+        totalOf(series("CPU of another job, in units of that with none", (row) => row.cpuOfFree)),
         { ...peak, name: "supervisor's peak memory" },
       ]),
     ],
