@@ -17,11 +17,9 @@ export interface Plot {
 }
 
 const WIDTH = 720;
-const HEIGHT = 440;
-const MARGIN = { top: 72, right: 24, bottom: 56, left: 72 };
-const LEGEND_Y = 52;
-const LEGEND_CHARACTER = 7;
-const LEGEND_GAP = 40;
+const HEIGHT = 460;
+const MARGIN = { top: 88, right: 24, bottom: 56, left: 72 };
+const LEGEND = { top: 50, row: 20, sample: 30, gap: 6, between: 24, character: 6.5 };
 /** Told apart by those who see no colours by their dashes. */
 const DASHES = ["", "7 4", "2 3", "10 3 2 3", "14 4", "4 2"];
 /** Of a colour in the middle of the scale of brightness, so that they are seen on both backgrounds (Okabe and Ito). */
@@ -101,15 +99,18 @@ function frame(): string {
   return `<rect class="frame" x="${MARGIN.left}" y="${MARGIN.top}" width="${width}" height="${height}"/>`;
 }
 
+/** In rows, as many as it takes. */
 function legend(names: readonly string[]): string[] {
-  let x = MARGIN.left;
+  let [x, y] = [MARGIN.left, LEGEND.top];
   return names.flatMap((name, index) => {
-    const at = x;
-    x += LEGEND_GAP + 20 + name.length * LEGEND_CHARACTER;
+    const width = LEGEND.sample + LEGEND.gap + name.length * LEGEND.character;
+    if (x > MARGIN.left && x + width > WIDTH - MARGIN.right) [x, y] = [MARGIN.left, y + LEGEND.row];
+    const left = x;
+    x += width + LEGEND.between;
     return [
-      line([at, LEGEND_Y], [at + LEGEND_GAP - 10, LEGEND_Y], stroke(index)),
-      dot([at + (LEGEND_GAP - 10) / 2, LEGEND_Y], index),
-      text(at + LEGEND_GAP - 4, LEGEND_Y + 4, name),
+      line([left, y], [left + LEGEND.sample, y], stroke(index)),
+      dot([left + LEGEND.sample / 2, y], index),
+      text(left + LEGEND.sample + LEGEND.gap, y + 4, name),
     ];
   });
 }
