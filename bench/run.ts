@@ -1,133 +1,121 @@
 /**
- * Load tests, against a NATS server of their own or the one at --nats.
+ * Load tests, against NATS servers of their own or the one at --nats.
  *
- *   npm run bench -- single --jobs 20000            one function per job, submit to end
- *   npm run bench -- chain --workers 2              three functions per job
+ *   npm run bench                                   lists the scenarios
+ *   npm run bench -- single --jobs 20000            runs one of them
+ *   npm run bench -- all --json figures.json        all of them, one after the other
  *
  * Supervisors and workers are processes of their own. Every job's end and result are checked, or the run fails. The
  * figures depend on the machine: compare ratios within one run, not numbers of different days.
+ *
+ * Exit codes: 0 done, 1 a result was wrong or something failed, 2 wrong use, 130 interrupted.
  */
-import { spawn } from "node:child_process";
-import { createInterface } from "node:readline";
-import { parseArgs } from "node:util";
-import { Bus, type JobEvent, startEmbeddedServer } from "async";
-import { stopChild } from "../src/cli/child.ts";
+import { writeFile } from "node:fs/promises";
+import { ensureTopology } from "../src/bus/topology.ts";
+import { isAsyncError, messageOf } from "../src/job/errors.ts";
+import { WrongResults } from "./contender.ts";
+import { Observer, useServer } from "./contenders/nats.ts";
+import { describeMachine, type Machine, machineLines } from "./machine.ts";
+import { type Asked, type Numbers, parseCommandLine, type Rival, UsageError } from "./options.ts";
+import { type Plan, planOf } from "./plan.ts";
+import { Progress } from "./progress.ts";
+import { SCENARIOS } from "./scenarios/index.ts";
+import { Scope } from "./scope.ts";
+import { renderTable, type Table } from "./table.ts";
+import { usage } from "./usage.ts";
 
-const SCENARIOS = { single: 1, chain: 3 } as const;
-/** Submissions whose acknowledgement is awaited at a time. */
-const IN_FLIGHT = 500;
+const WRONG_USE = 2;
+const INTERRUPTED = 130;
 
-const { positionals, values } = parseArgs({
-  allowPositionals: true,
-  options: {
-    jobs: { type: "string", default: "10000" },
-    workers: { type: "string", default: "1" },
-    supervisors: { type: "string", default: "1" },
-    concurrency: { type: "string", default: "100" },
-    nats: { type: "string" },
-  },
-});
-const scenario = positionals[0] as keyof typeof SCENARIOS;
-const jobs = Number(values.jobs);
-if (!(scenario in SCENARIOS) || !Number.isInteger(jobs) || jobs < 1) {
-  process.stderr.write(
-    `usage: npm run bench -- ${Object.keys(SCENARIOS).join("|")} [--jobs n] [--workers n] [--supervisors n] [--concurrency n] [--nats url]\n`,
-  );
-  process.exit(2);
+/** What --json writes. */
+interface Report {
+  date: string;
+  machine: Machine | undefined;
+  asked: Asked;
+  scenarios: { name: string; numbers: Numbers; against: readonly Rival[]; seconds: number; tables: Table[] }[];
 }
 
-const opened: (() => Promise<unknown>)[] = [];
-try {
-  process.exitCode = await bench();
-} finally {
-  for (let close = opened.pop(); close; close = opened.pop()) await close();
+const progress = new Progress();
+const scope = new Scope();
+let interruptions = 0;
+process.setMaxListeners(200); // one for each process that is started, see process.ts
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => void interrupt());
+const code = await main(process.argv.slice(2));
+// The interruption, if there is one, has the last word.
+if (interruptions === 0) process.exitCode = code;
+
+/** Ends everything that was started, then this process; the second signal does not wait for that. */
+async function interrupt(): Promise<void> {
+  interruptions += 1;
+  if (interruptions > 1) process.exit(INTERRUPTED);
+  progress.clear();
+  process.stderr.write("interrupted; ending what was started\n");
+  // What was being waited for fails now, wherever it was, and is of no interest any more.
+  process.on("unhandledRejection", () => {});
+  await scope.close().catch(() => {});
+  process.exit(INTERRUPTED);
 }
 
-async function bench(): Promise<number> {
-  const url = values.nats ?? (await embedded());
-  for (let i = 0; i < Number(values.supervisors); i++)
-    await start(["server", "--no-http"], url, "supervisor is running");
-  for (let i = 0; i < Number(values.workers); i++) {
-    await start(["worker", "bench/worker.ts", "--concurrency", values.concurrency], url, "serving");
-  }
-  const bus = await Bus.open({ url, name: "bench" });
-  opened.push(() => bus.close());
-
-  await load(bus, Math.min(2_000, jobs), "warm-up");
-  const { seconds, submittedSeconds, wrong } = await load(bus, jobs, "measured");
-  const rate = (s: number) => Math.round(jobs / s).toLocaleString("en");
-  process.stdout.write(
-    [
-      `scenario     ${scenario}: ${SCENARIOS[scenario]} function(s) per job, ${jobs.toLocaleString("en")} jobs`,
-      `processes    ${values.supervisors} supervisor(s), ${values.workers} worker(s) of ${values.concurrency}, NATS ${bus.nc.info?.version}`,
-      `submitted    ${rate(submittedSeconds)} acknowledged submissions/s`,
-      `done         ${rate(seconds)} jobs/s from the first submission to the last end`,
-      `checked      ${wrong === 0 ? "every job completed with the right result, once" : `${wrong} jobs ended wrongly`}`,
-      "",
-    ].join("\n"),
-  );
-  return wrong === 0 ? 0 : 1;
-}
-
-/** Submits `count` jobs and waits for their ends. */
-async function load(bus: Bus, count: number, label: string) {
-  const prefix = `${label}-${process.pid}-${Date.now()}`;
-  const ends = new Map<string, number>();
-  let wrong = 0;
-  let onAll = () => {};
-  const all = new Promise<void>((resolve) => {
-    onAll = resolve;
-  });
-  const subscription = bus.nc.subscribe("job.event.*.*", {
-    callback: (_, message) => {
-      const [, , id = "", type] = message.subject.split(".");
-      if (!id.startsWith(prefix) || (type !== "completed" && type !== "failed")) return;
-      const times = (ends.get(id) ?? 0) + 1;
-      ends.set(id, times);
-      const event = message.json<JobEvent>();
-      const right =
-        event.type === "completed" && event.result === Number(id.slice(prefix.length + 1)) + 1 && times === 1;
-      if (!right) wrong += 1;
-      if (ends.size === count) onAll();
-    },
-  });
-  const begun = performance.now();
-  let next = 0;
-  const submitter = async () => {
-    for (let i = next++; i < count; i = next++) {
-      const functions = Array.from({ length: SCENARIOS[scenario] }, () => ({ name: "bench.add", args: [i, 1] }));
-      await bus.mux.publish(
-        `job.submit.${prefix}-${i}`,
-        JSON.stringify({ name: "bench", functions }),
-        undefined,
-        30_000,
-      );
+async function main(args: string[]): Promise<number> {
+  try {
+    const asked = parseCommandLine(args);
+    if (asked.scenario === undefined) {
+      process.stdout.write(`${usage(SCENARIOS)}\n`);
+      return 0;
     }
-  };
-  await Promise.all(Array.from({ length: IN_FLIGHT }, submitter));
-  const submittedSeconds = (performance.now() - begun) / 1_000;
-  await all;
-  const seconds = (performance.now() - begun) / 1_000;
-  subscription.unsubscribe();
-  return { seconds, submittedSeconds, wrong };
+    const report: Report = { date: new Date().toISOString(), machine: undefined, asked, scenarios: [] };
+    const plans = planOf(asked, SCENARIOS);
+    await write(report, asked.json); // a file that cannot be written is to be known before the work is done
+    for (const plan of plans) {
+      await run(plan, asked.nats, report);
+      await write(report, asked.json);
+    }
+    return 0;
+  } catch (error) {
+    if (interruptions === 0) explain(error);
+    return error instanceof UsageError ? WRONG_USE : 1;
+  }
 }
 
-async function embedded(): Promise<string> {
-  const server = await startEmbeddedServer();
-  opened.push(() => server.close());
-  return server.url;
+async function write(report: Report, file: string | undefined): Promise<void> {
+  if (file === undefined) return;
+  try {
+    await writeFile(file, `${JSON.stringify(report, null, 2)}\n`);
+  } catch (error) {
+    throw new UsageError(`--json cannot be written: ${messageOf(error)}`);
+  }
 }
 
-/** Starts a process of the `async` command; resolves when it logs `ready`. */
-async function start(args: string[], url: string, ready: string): Promise<void> {
-  const child = spawn(process.execPath, ["dist/cli/main.js", ...args], {
-    env: { ...process.env, NATS_URL: url, ASYNC_LOG_LEVEL: process.env.ASYNC_LOG_LEVEL ?? "info" },
-    stdio: ["ignore", "inherit", "pipe", "ipc"],
-  });
-  opened.push(() => stopChild(child));
-  if (!child.stderr) throw new Error("the log of a child is piped");
-  const lines = createInterface({ input: child.stderr });
-  for await (const line of lines) if (line.includes(ready)) break;
-  child.stderr.resume(); // what else it logs is not looked at
-  if (child.exitCode !== null) throw new Error(`async ${args.join(" ")} has gone with exit code ${child.exitCode}`);
+/** On a server that is new, unless it is the user's. */
+async function run({ scenario, numbers, against }: Plan, url: string | undefined, report: Report): Promise<void> {
+  const own = new Scope();
+  await scope.add(() => own.close());
+  try {
+    const server = await useServer(url);
+    await own.add(() => server.close());
+    const observer = await Observer.on(server.url);
+    await own.add(() => observer.close());
+    await ensureTopology(observer.bus);
+    if (!report.machine) {
+      report.machine = await describeMachine(observer);
+      process.stdout.write(`${machineLines(report.machine)}\n`);
+    }
+    const begun = performance.now();
+    const context = { numbers, against, server, progress, scope: own };
+    const tables = await scenario.run(context);
+    const seconds = Math.round((performance.now() - begun) / 1_000);
+    progress.clear();
+    for (const table of tables) process.stdout.write(`\n${renderTable(table)}\n`);
+    report.scenarios.push({ name: scenario.name, numbers, against, seconds, tables });
+  } finally {
+    await own.close();
+  }
+}
+
+function explain(error: unknown): void {
+  progress.clear();
+  if (error instanceof UsageError) process.stderr.write(`${error.message}\n\n${usage(SCENARIOS)}\n`);
+  else if (error instanceof WrongResults) process.stderr.write(`the results are wrong: ${error.message}\n`);
+  else if (isAsyncError(error)) process.stderr.write(`${error.message}\n`);
+  else process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
 }

@@ -13,12 +13,12 @@ await using worker = new Worker({ url: playground.url, log: quiet }).func("copy"
 });
 await worker.start();
 
-// Any NATS client can do this: nats sub 'job.event.>'
+// Any NATS client can do this: nats sub 'job.event.>'. What passes quickly is not told, but the end of a job always is.
 playground.bus.nc.subscribe("job.event.>", {
   callback: (_, message) => {
     const event = message.json<JobEvent>();
     if (event.type === "progress") console.log("progress", event.progress);
-    else if (event.type !== "started") console.log(event.type);
+    else if (event.type === "completed") console.log("completed with", event.result);
   },
 });
 const { job_id } = await playground.client.submit({ name: "copy", functions: [{ name: "copy" }] });
@@ -26,10 +26,8 @@ const job = await playground.client.wait(job_id);
 console.log(job.result);
 
 // Output:
-// accepted
 // progress { percent: 25 }
 // progress { percent: 50 }
 // progress { percent: 75 }
-// succeeded
-// completed
+// completed with copied
 // copied

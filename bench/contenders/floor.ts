@@ -19,6 +19,7 @@ import {
   FLOOR_STATE,
   FLOOR_SUBMIT,
   makeFloorStreams,
+  removeFloorStreams,
 } from "../floor/streams.ts";
 import { type StartedProcess, startNode } from "../process.ts";
 import { type NatsServer, Observer } from "./nats.ts";
@@ -30,27 +31,35 @@ export function floor(server: NatsServer): Contender {
   return { name: "floor", start: (setup) => start(server, setup) };
 }
 
-async function start(server: NatsServer, { supervisors, workers }: Setup): Promise<Running> {
+async function start(server: NatsServer, setup: Setup): Promise<Running> {
   const started: StartedProcess[] = [];
   const observer = await Observer.on(server.url);
-  await makeFloorStreams(observer.bus.nc);
-  const run = (role: "supervisor" | "worker", script: string, ready: string) =>
-    startNode({ role, args: ["--import", "tsx", script], env: { NATS_URL: server.url }, ready });
-  for (let i = 0; i < workers; i++) started.push(await run("worker", "bench/floor/worker.ts", "is serving"));
-  for (let i = 0; i < supervisors; i++) {
-    started.push(await run("supervisor", "bench/floor/supervisor.ts", "is running"));
+  const { nc } = observer.bus;
+  const close = async () => {
+    for (let one = started.pop(); one; one = started.pop()) await one.stop();
+    await removeFloorStreams(nc);
+    await observer.close();
+  };
+  try {
+    await makeFloorStreams(nc, await observer.replicas());
+    for (let i = 0; i < setup.workers; i++) started.push(await startFloor(server, "worker", "is serving"));
+    for (let i = 0; i < setup.supervisors; i++) started.push(await startFloor(server, "supervisor", "is running"));
+  } catch (error) {
+    await close();
+    throw error;
   }
-  const inbox = new Inbox(observer.bus.nc, "_INBOX_floor.client");
+  const inbox = new Inbox(nc, "_INBOX_floor.client");
   let loads = 0;
   return {
     processes: [...started, ...server.processes, { role: "client", pid: process.pid }],
     run: (load) => runLoad(observer, inbox, `l${loads++}`, load),
     storedBytes: () => observer.bytes([FLOOR_JOBS, FLOOR_STATE]),
-    close: async () => {
-      for (const one of started.reverse()) await one.stop();
-      await observer.close();
-    },
+    close,
   };
+}
+
+function startFloor({ url }: NatsServer, role: "supervisor" | "worker", ready: string): Promise<StartedProcess> {
+  return startNode({ role, args: ["--import", "tsx", `bench/floor/${role}.ts`], env: { NATS_URL: url }, ready });
 }
 
 async function runLoad(observer: Observer, inbox: Inbox, label: string, load: Load): Promise<Round> {

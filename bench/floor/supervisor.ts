@@ -4,6 +4,7 @@
  */
 import { Packr } from "msgpackr";
 import { connect, type Msg } from "nats";
+import { untilTold } from "../until-told.ts";
 import { Inbox, rawHeaders, sequenceIn } from "./inbox.ts";
 import { FLOOR_CONSUMER, FLOOR_FUNCTION, FLOOR_JOBS, FLOOR_KEYS, FLOOR_SUBMIT } from "./streams.ts";
 
@@ -46,7 +47,7 @@ nc.subscribe(`${pulls}.*`, {
 pull();
 await nc.flush();
 process.stdout.write("the floor's supervisor is running\n");
-process.once("SIGTERM", () => void nc.close());
+untilTold(() => nc.close());
 
 function pull(): void {
   const want = Math.min(LIVE_JOBS - live - asked, LIVE_JOBS - asked);

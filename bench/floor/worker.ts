@@ -1,5 +1,6 @@
 /** The least that a worker must do. */
 import { connect } from "nats";
+import { untilTold } from "../until-told.ts";
 import { FLOOR_FUNCTION } from "./streams.ts";
 
 const nc = await connect({ servers: process.env.NATS_URL ?? "", noAsyncTraces: true });
@@ -12,4 +13,4 @@ nc.subscribe(FLOOR_FUNCTION, {
 });
 await nc.flush();
 process.stdout.write("the floor's worker is serving\n");
-process.once("SIGTERM", () => void nc.close());
+untilTold(() => nc.close());

@@ -57,8 +57,8 @@ export class Dispatcher {
   readonly #stops: (() => void)[];
   readonly #observer: DispatcherObserver;
   #lastWatch = performance.now();
-  /** How many attempts this watch has found to be started. */
-  #starts = 0;
+  /** Attempts that have lasted for long enough to be told as started, if a worker has them. */
+  #lasting: Attempt[] = [];
   #discovery: Promise<void> | undefined;
 
   constructor(bus: Bus, lifecycle: Lifecycle, observer: DispatcherObserver, options: DispatcherOptions = {}) {
@@ -197,10 +197,19 @@ export class Dispatcher {
       this.#forgive();
       return;
     }
-    this.#starts = 0;
     for (const [name, line] of this.#lines) {
       this.#watchLine(name, line, now);
       if (line.idle) this.#lines.delete(name);
+    }
+    if (this.#lasting.length > 0) void this.#recordStarts(this.#lasting.splice(0));
+  }
+
+  /** That there is no worker is told at once, but we may not have come to read it. The answer to a flush comes after it. */
+  async #recordStarts(lasting: Attempt[]): Promise<void> {
+    const sentAt = lasting.map((attempt) => attempt.sentAt);
+    if (!(await this.#bus.flush())) return;
+    for (const [index, attempt] of lasting.entries()) {
+      if (attempt.inFlight && !attempt.started && attempt.sentAt === sentAt[index]) attempt.start();
     }
   }
 
@@ -209,9 +218,8 @@ export class Dispatcher {
     const heartbeats = this.#heartbeating.has(name);
     for (const attempt of line.inFlight) {
       const age = now - attempt.sentAt;
-      if (!attempt.started && age >= recordStartMs && this.#starts < MAX_STARTS_PER_WATCH) {
-        this.#starts += 1;
-        attempt.start();
+      if (!attempt.started && age >= recordStartMs && this.#lasting.length < MAX_STARTS_PER_WATCH) {
+        this.#lasting.push(attempt);
       }
       const timeoutMs = attempt.timeoutMs ?? (heartbeats ? undefined : silentTimeoutMs);
       if (timeoutMs !== undefined && age >= timeoutMs) {

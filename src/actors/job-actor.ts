@@ -14,6 +14,7 @@
  *
  * What every job goes through is done in callbacks (see `mux.ts`); what is rare is awaited.
  */
+import { BriefWriter } from "../bus/brief-state.ts";
 import type { Bus } from "../bus/connection.ts";
 import type { EventLog } from "../bus/event-log.ts";
 import type { CommitOutcome, JobStore, StoredJob } from "../bus/job-store.ts";
@@ -72,6 +73,7 @@ export class JobActor implements AttemptListener {
   /** The state as committed, and its revision: 0 while only the submission is stored. */
   #state: JobState;
   #revision: number;
+  readonly #brief: BriefWriter | undefined;
   /** What has come while an event was being dealt with; undefined if nothing has. */
   #mailbox: Event[] | undefined;
   /** An event is being dealt with: what comes now has to wait. */
@@ -85,13 +87,18 @@ export class JobActor implements AttemptListener {
   #heldBack = false;
   #gone = false;
 
-  /** `state` is stored as `revision`; 0 if it is what the submission says. */
-  constructor(context: ActorContext, lease: Lease, state: JobState, revision: number) {
+  /**
+   * `state` is stored as `revision`; 0 if it is what the submission says.
+   *
+   * @param brief whether its steps are stored without what its submission says
+   */
+  constructor(context: ActorContext, lease: Lease, state: JobState, revision: number, brief: boolean) {
     this.#context = context;
     this.jobId = state.job_id;
     this.lease = lease;
     this.#state = state;
     this.#revision = revision;
+    this.#brief = brief ? new BriefWriter() : undefined;
   }
 
   /** Calls `listener` once, when the job has left this actor for whatever reason. Listeners are called in order. */
@@ -259,12 +266,13 @@ export class JobActor implements AttemptListener {
   #commit(next: JobState, effects: Effect[]): void {
     next.version = this.#state.version + 1;
     next.writer = this.#context.writer;
-    this.#context.store.put(next, this.#revision, (outcome) => {
+    const done = (outcome: CommitOutcome) => {
       if (outcome.type === "stored") {
         this.#committed(next, outcome.revision);
         this.#goOn(effects);
       } else this.#await(this.#sortOut(next, outcome), (stored) => this.#goOn(stored ? effects : []));
-    });
+    };
+    this.#context.store.put(next, this.#revision, done, this.#brief);
   }
 
   #committed(state: JobState, revision: number): void {
@@ -277,7 +285,7 @@ export class JobActor implements AttemptListener {
     const { store, bus } = this.#context;
     let next = state;
     for (let failures = 0, outcome = first; !this.#gone; failures++) {
-      if (failures > 0) outcome = await store.commit(next, this.#revision);
+      if (failures > 0) outcome = await store.commit(next, this.#revision, this.#brief);
       switch (outcome.type) {
         case "stored":
           this.#committed(next, outcome.revision);

@@ -36,10 +36,16 @@ export class Lease {
     return this.#missedRounds > MOST_MISSED_ROUNDS;
   }
 
-  /** The same message, delivered again: the receipt of the newest delivery is the one that is kept. */
-  adopt(receipt: Receipt): boolean {
+  /**
+   * Takes over from a delivery: of the same message again, the receipt of the newest being the one that is kept; or, where
+   * this one has run out, of another message that is the same token. A timer or place can be two messages, if it was made
+   * once more by who did not know that it was there; and the message of a lease that has run out may be gone.
+   *
+   * @returns false if it is neither: this lease is good without it
+   */
+  adopt(number: number, receipt: Receipt): boolean {
     const same = receipt.stream === this.#receipt.stream && receipt.sequence === this.#receipt.sequence;
-    if (!same) return false;
+    if (!same && (number === 0 || number !== this.number || this.valid)) return false;
     this.#receipt = receipt;
     this.#extendedAt = performance.now();
     this.#missedRounds = 0;

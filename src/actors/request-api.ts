@@ -6,7 +6,7 @@ import type { Msg, Subscription } from "nats";
 import { decode } from "../bus/codec.ts";
 import type { Bus } from "../bus/connection.ts";
 import { ERROR_CODE_HEADER, ERROR_HEADER } from "../bus/invocation.ts";
-import { formatCursor, type JobList, parseCursor, type Waiting } from "../bus/job-list.ts";
+import { type Cursor, FIRST_PAGE, formatCursor, type JobList, parseCursor, type Waiting } from "../bus/job-list.ts";
 import { leave } from "../bus/leave.ts";
 import { headersOf } from "../bus/raw-headers.ts";
 import { Service, type ServiceEndpoint } from "../bus/service.ts";
@@ -102,13 +102,13 @@ export class RequestApi {
 
   async #page({ state, limit = DEFAULT_PAGE_LIMIT, cursor }: PageRequest): Promise<ListReply> {
     const jobs: JobView[] = [];
-    let next = cursor === undefined ? { stream: "kv" as const, sequence: 1 } : parseCursor(cursor);
+    let next: Cursor = cursor === undefined ? FIRST_PAGE : parseCursor(cursor);
     let bytes = 0;
     for (let scanned = 0; scanned < MAX_SCANNED && bytes < MAX_REPLY_BYTES && jobs.length < limit; scanned += BATCH) {
       const page = await this.#list.page(next, Math.min(BATCH, state ? BATCH : limit - jobs.length));
       for (const entry of page.entries) {
         const job = entry.type === "job" ? entry.state : pendingJob(entry.submission);
-        next = { stream: next.stream, sequence: entry.sequence + 1 };
+        next = { ...next, sequence: entry.sequence + 1 };
         if (!job || (state !== undefined && job.state !== state)) continue;
         const view = viewOf(job);
         jobs.push(view);

@@ -1,33 +1,23 @@
 /**
- * Takes submissions and wakes, hosts the actors of the jobs they belong to, and keeps their leases.
+ * Takes submissions and wakes, as many as there is room for, and keeps the leases of the jobs they bring.
  *
  * V1  At most `maxLiveJobs` jobs are in memory; a tenth of that is kept for wakes, so that new jobs cannot keep
  *     parked ones out. What there is no room for stays in the streams.
- * V2  A job has at most one actor in a supervisor. A message for a job whose claim or departure is under way waits
- *     for its end.
- * V3  A message is acknowledged only when what it stands for is stored elsewhere: the job's end, a newer token, or
- *     (for a repeated submission) the token of the job that has the id.
- * V4  A token older than the state's goes only when the state's own is there, and is the cause to make it if it is not:
- *     so a crash between the commit, the token and the acknowledgement of a parking loses nothing.
- * V5  A token newer than the state's was made for a retry by hand that has not been committed. It is used up (the state
- *     takes its number, so that the late commit fails) before it goes.
  * V6  After it may have been deaf (a pause, a lost connection, a lease that ran out) it looks what has become of its
  *     jobs.
- * V7  A job that nobody else can have submitted (`isOnly`) is begun before anything is stored of it but its submission. It
- *     is claimed by its first commit. Whoever gets the message next claims it before beginning anything, so that the
- *     first commit of the one before fails; and a submission that repeats another one gives way to it.
+ *
+ * V2 to V5 and V7 are those of `arrivals.ts`.
  */
 import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
+import { Awake } from "../bus/awake.ts";
 import type { Bus } from "../bus/connection.ts";
 import type { Delivery } from "../bus/delivery.ts";
 import { EventLog } from "../bus/event-log.ts";
 import { JobList } from "../bus/job-list.ts";
-import { JobStore, type StoredJob } from "../bus/job-store.ts";
+import { JobStore } from "../bus/job-store.ts";
 import { Puller } from "../bus/puller.ts";
-import { readBatch } from "../bus/stream-read.ts";
-import { afterPrefix, CHANGED_PREFIX, WAKE_PREFIX } from "../bus/subjects.ts";
-import { timerNumberOf } from "../bus/timers.ts";
+import { afterPrefix, CHANGED_PREFIX } from "../bus/subjects.ts";
 import { Tokens } from "../bus/tokens.ts";
 import {
   ensureTopology,
@@ -37,20 +27,18 @@ import {
   type Topology,
   type TopologyOptions,
 } from "../bus/topology.ts";
-import { AsyncError, isAsyncError } from "../job/errors.ts";
-import { isEndEvent, type RejectedEvent } from "../job/events.ts";
-import { placeSleep, reduce, type Transition } from "../job/machine.ts";
-import { currentFunction, type EndedJob, isEnded, type JobState } from "../job/state.ts";
+import { isAsyncError } from "../job/errors.ts";
+import { isEndEvent } from "../job/events.ts";
+import { Arrivals } from "./arrivals.ts";
 import { BacklogFeeder } from "./backlog-feeder.ts";
 import { Dispatcher, type DispatcherOptions } from "./dispatcher.ts";
-import { type ActorContext, JobActor } from "./job-actor.ts";
+import type { ActorContext } from "./job-actor.ts";
 import { JobControl } from "./job-control.ts";
-import { Lease } from "./lease.ts";
+import type { Lease } from "./lease.ts";
 import { createLifecycle, type Lifecycle } from "./lifecycle.ts";
 import { RequestApi } from "./request-api.ts";
-import { pause, untilDone } from "./retrying.ts";
-import { isOnly, isRepeated, jobIdOfWake, oversizedJob, readSubmission } from "./submission.ts";
-import { corruptJob, sweep } from "./sweep.ts";
+import { readSubmission } from "./submission.ts";
+import { sweep } from "./sweep.ts";
 
 export interface SupervisorOptions extends DispatcherOptions {
   topology?: TopologyOptions;
@@ -63,6 +51,11 @@ export interface SupervisorOptions extends DispatcherOptions {
   parkAfterMs?: number;
   /** How long an ended job is kept. Default 7 days. */
   retentionMs?: number;
+  /**
+   * The steps of a job whose submission is at least this large are stored without what the submission says. Default
+   * 2,048 bytes: below that it would save less than it costs.
+   */
+  briefAboveBytes?: number;
   /** How often it looks for jobs that nothing would ever bring back, besides soon after its start. Default 30 min. */
   sweepMs?: number;
 }
@@ -75,14 +68,6 @@ const RELIEVE_MS = 500;
 const FIRST_SWEEP_MS = 5_000;
 /** Between two pages of a sweep: so it takes a few percent of a core at most while it lasts. */
 const SWEEP_PAUSE_MS = 100;
-
-/** A message that stands for a job: a submission, which can make it (`first`), or the wake of a parked one. */
-interface Arrival {
-  jobId: string;
-  lease: Lease;
-  delivery: Delivery;
-  first?: (now: number) => Transition;
-}
 
 export class Supervisor {
   readonly id = randomBytes(6).toString("hex");
@@ -97,13 +82,12 @@ export class Supervisor {
   readonly #feeder: BacklogFeeder;
   readonly #tokens: Tokens;
   readonly #api: RequestApi;
-  readonly #actors = new Map<string, JobActor>();
-  /** Jobs whose first read or write is under way. */
-  readonly #claiming = new Map<string, { lease: Lease; done: Promise<void> }>();
+  readonly #arrivals: Arrivals;
   readonly #pullers: Puller[];
   readonly #timers: NodeJS.Timeout[];
   readonly #stops: (() => void)[];
   readonly #ackWaitMs: number;
+  readonly #awake: Awake;
   #uncertainUntil = 0;
   readonly #sweepMs: number;
   #nextSweep: NodeJS.Timeout | undefined;
@@ -113,6 +97,7 @@ export class Supervisor {
     this.#bus = bus;
     this.topology = topology;
     this.#ackWaitMs = topology.ackWaitMs;
+    this.#awake = new Awake(bus, topology.ackWaitMs / 10);
     this.#sweepMs = options.sweepMs ?? 30 * 60_000;
     this.#maxLiveJobs = options.maxLiveJobs ?? DEFAULT_MAX_LIVE_JOBS;
     const retention = options.retentionMs === undefined ? {} : { retentionMs: options.retentionMs };
@@ -141,23 +126,31 @@ export class Supervisor {
       writer: this.id,
       parkAfterMs: options.parkAfterMs ?? 10_000,
     };
-    const list = new JobList(bus);
+    this.#arrivals = new Arrivals({
+      ...this.#context,
+      awake: this.#awake,
+      ackWaitMs: topology.ackWaitMs,
+      briefAboveBytes: options.briefAboveBytes ?? 2_048,
+      isStopped: () => this.#stopped,
+      onLeft: () => this.#refill(),
+    });
+    const list = new JobList(bus, this.store, (submission) => readSubmission(submission).jobId);
     const control = new JobControl({ ...this.#context, list });
     this.#api = new RequestApi(bus, list, control);
     this.#pullers = [
       this.#pull(
         JOBS,
         () => this.#room(),
-        (delivery) => this.#onSubmission(delivery),
+        (delivery) => this.#arrivals.onSubmission(delivery),
       ),
       this.#pull(
         TIMERS,
         () => this.#maxLiveJobs - this.liveJobs,
-        (delivery) => this.#onWake(delivery),
+        (delivery) => this.#arrivals.onWake(delivery),
       ),
     ];
     const changed = bus.nc.subscribe(`${CHANGED_PREFIX}.*`, {
-      callback: (_, message) => this.#actors.get(afterPrefix(message.subject, CHANGED_PREFIX) ?? "")?.verify(),
+      callback: (_, message) => this.#arrivals.actors.get(afterPrefix(message.subject, CHANGED_PREFIX) ?? "")?.verify(),
     });
     this.#stops = [() => changed.unsubscribe(), bus.onReconnected(() => this.#onReconnected())];
     this.#timers = [
@@ -186,7 +179,7 @@ export class Supervisor {
 
   /** How many jobs are in memory. */
   get liveJobs(): number {
-    return this.#actors.size + this.#claiming.size;
+    return this.#arrivals.actors.size + this.#arrivals.claiming.size;
   }
 
   /**
@@ -199,13 +192,14 @@ export class Supervisor {
     await Promise.all(this.#pullers.map((puller) => puller.stop()));
     const end = performance.now() + graceMs;
     do {
-      for (const actor of [...this.#actors.values()]) actor.drain();
+      for (const actor of [...this.#arrivals.actors.values()]) actor.drain();
       if (this.liveJobs > 0) await delay(Math.min(20, graceMs));
     } while (this.liveJobs > 0 && performance.now() < end);
-    for (const actor of [...this.#actors.values()]) actor.handOver();
+    for (const actor of [...this.#arrivals.actors.values()]) actor.handOver();
     for (const timer of this.#timers) clearInterval(timer);
     clearTimeout(this.#nextSweep);
     for (const stop of this.#stops) stop();
+    this.#awake.close();
     this.#feeder.close();
     this.#dispatcher.close();
     await this.#api.close();
@@ -230,246 +224,6 @@ export class Supervisor {
     });
   }
 
-  #onSubmission(delivery: Delivery): void {
-    const read = readSubmission(delivery);
-    if (read.type === "rejected") {
-      void this.#reject(delivery, read.jobId, read.reason);
-      return;
-    }
-    const { jobId, first } = read;
-    const arrival: Arrival = { jobId, lease: new Lease(0, delivery.receipt, this.#ackWaitMs), delivery, first };
-    if (!isOnly(delivery, jobId) || !this.#begin(arrival, first)) this.#enter(arrival);
-  }
-
-  /**
-   * V7: begins a job that nobody else can have submitted, without storing what its submission says already. Returns
-   * false if more than that must be stored before anything is done.
-   */
-  #begin({ jobId, lease }: Arrival, first: (now: number) => Transition): boolean {
-    if (this.#actors.has(jobId) || this.#claiming.has(jobId)) return false;
-    const now = Date.now();
-    const { state, effects } = placeSleep(this.#unlessJammed(first(now), now), now, this.#context.parkAfterMs);
-    if (isEnded(state) || state.token !== lease.number) return false;
-    state.writer = this.id;
-    this.lifecycle.emit("claimed", jobId, "new");
-    this.#host(lease, state, 0).begin(effects);
-    return true;
-  }
-
-  #onWake(delivery: Delivery): void {
-    try {
-      const jobId = jobIdOfWake(delivery, WAKE_PREFIX);
-      this.#enter({
-        jobId,
-        lease: new Lease(timerNumberOf(delivery.data), delivery.receipt, this.#ackWaitMs),
-        delivery,
-      });
-    } catch (error) {
-      // Only supervisors may publish here, so this is a stranger's message: it stands for no job.
-      this.#trouble(`dropped a message on ${delivery.subject}`, error);
-      delivery.ack();
-    }
-  }
-
-  /** V2: one claim per job at a time, and none for a job that has an actor. */
-  #enter(arrival: Arrival): void {
-    const { jobId } = arrival;
-    const actor = this.#actors.get(jobId);
-    if (actor) {
-      this.#meet(actor, arrival);
-      return;
-    }
-    const before = this.#claiming.get(jobId);
-    if (before) {
-      void before.done.then(() => this.#enter(arrival));
-      return;
-    }
-    const done = this.#claim(arrival)
-      .catch((error) => this.#trouble("cannot claim", error, jobId))
-      .then(() => {
-        this.#claiming.delete(jobId);
-        this.#refill();
-      });
-    this.#claiming.set(jobId, { lease: arrival.lease, done });
-  }
-
-  /** A message for a job that is live here. */
-  #meet(actor: JobActor, arrival: Arrival): void {
-    const { lease, delivery } = arrival;
-    if (actor.lease.adopt(delivery.receipt)) {
-      actor.verify(); // V6: it had run out, and someone else may have had it meanwhile
-      return;
-    }
-    // The timer of a job that is just being parked has fired already: it begins anew when that is through.
-    if (lease.number > actor.lease.number) actor.whenGone(() => this.#enter(arrival));
-    else this.#drop(arrival);
-  }
-
-  /** A message that stands for nothing: the job it names has another token, or has ended. */
-  #drop({ jobId, delivery, first }: Arrival): void {
-    if (first) this.lifecycle.emit("repeated", jobId);
-    delivery.ack();
-  }
-
-  async #claim(arrival: Arrival): Promise<void> {
-    const { jobId, lease, delivery, first } = arrival;
-    // A first delivery is most likely a new job: then reading is a waste.
-    let mayExist = delivery.deliveries > 1 || !first || isRepeated(delivery);
-    let revision = 0;
-    let tooLarge: string | undefined;
-    for (let failures = 0; !this.#stopped; failures++) {
-      if (mayExist) {
-        const stored = await this.#read(jobId);
-        if (stored?.problem !== undefined) {
-          if (await this.#replaceCorrupt(stored.revision, stored.problem, arrival)) return;
-          continue;
-        }
-        if (stored?.state) {
-          if (await this.#takeOver(stored.state, stored.revision, arrival)) return;
-          continue;
-        }
-        if (!first) {
-          this.#drop(arrival); // the job was deleted by hand, or its retention is over
-          return;
-        }
-        if (isRepeated(delivery) && (await this.#waitsBefore(delivery))) {
-          this.#drop(arrival);
-          return;
-        }
-        revision = stored?.revision ?? 0;
-      }
-      if (!first) throw new TypeError("a wake cannot make a job");
-      const now = Date.now();
-      const transition = placeSleep(this.#unlessJammed(first(now), now), now, this.#context.parkAfterMs);
-      const { state, effects } = tooLarge === undefined ? transition : oversizedJob(transition, tooLarge, now);
-      const stamped: JobState = { ...state, version: 1, writer: this.id };
-      const outcome = await this.store.commit(stamped, revision);
-      mayExist = true;
-      if (outcome.type === "stored") {
-        this.lifecycle.emit("claimed", jobId, "new");
-        this.#host(lease, stamped, outcome.revision).begin(effects);
-        return;
-      }
-      if (outcome.type === "refused") tooLarge = outcome.cause.message;
-      if (outcome.type === "unknown") {
-        if (failures === 0) this.#trouble("cannot commit a new job", outcome.cause, jobId);
-        await pause(this.#bus, failures);
-      }
-    }
-    delivery.nak(); // we are closing: another supervisor shall have it at once
-  }
-
-  /** Where so many jobs of its function wait that it would be sent to the backlog, a new job goes there at once. */
-  #unlessJammed(first: Transition, now: number): Transition {
-    const { state, effects } = first;
-    const { current_function: index, attempt } = state;
-    if (isEnded(state) || effects.at(-1)?.type !== "invoke") return first;
-    if (!this.#dispatcher.jammed(currentFunction(state).name)) return first;
-    const queued = reduce(state, { type: "no_room", index, attempt }, now);
-    return { state: queued.state, effects: [...effects.slice(0, -1), ...queued.effects] };
-  }
-
-  /** Decides what a message means for a job that is in the store. Returns false if the store has changed meanwhile. */
-  async #takeOver(state: JobState, revision: number, arrival: Arrival): Promise<boolean> {
-    const { jobId, lease, delivery, first } = arrival;
-    if (first && state.sequence !== delivery.sequence) {
-      this.#drop(arrival);
-      return true;
-    }
-    if (isEnded(state) && lease.number > state.token) return this.#useUp(state, revision, arrival);
-    if (!isEnded(state) && lease.number < state.token) {
-      const restore = () => this.#tokens.restore(state);
-      if (await this.#insist("cannot set the timer again", jobId, restore)) delivery.ack(); // V4
-      return true;
-    }
-    this.lifecycle.emit("claimed", jobId, "resumed");
-    this.#host(lease, state, revision).resume();
-    return true;
-  }
-
-  /** V5. Returns false if the store has changed meanwhile. */
-  async #useUp(state: EndedJob, revision: number, { lease, delivery }: Arrival): Promise<boolean> {
-    const used: EndedJob = { ...state, token: lease.number, version: state.version + 1, writer: this.id };
-    if ((await this.#commitOnce(used, revision)) === undefined) return false;
-    delivery.ack();
-    return true;
-  }
-
-  /** A job whose state cannot be read has failed. Returns false if the store has changed meanwhile. */
-  async #replaceCorrupt(revision: number, problem: string, arrival: Arrival): Promise<boolean> {
-    const { jobId, lease, delivery, first } = arrival;
-    const { state, effects } = corruptJob(jobId, problem, Date.now());
-    const sequence = first ? delivery.sequence : 0;
-    const stamped: JobState = { ...state, sequence, token: lease.number, version: 1, writer: this.id };
-    const stored = await this.#commitOnce(stamped, revision);
-    if (stored === undefined) return false;
-    this.#host(lease, stamped, stored).begin(effects);
-    return true;
-  }
-
-  /** The new revision; undefined if it is not known to be stored: the caller reads again. */
-  async #commitOnce(state: JobState, revision: number): Promise<number | undefined> {
-    const outcome = await this.store.commit(state, revision);
-    if (outcome.type === "stored") return outcome.revision;
-    if (outcome.type !== "conflict") await pause(this.#bus, 0);
-    return undefined;
-  }
-
-  #host(lease: Lease, state: JobState, revision: number): JobActor {
-    const actor = new JobActor(this.#context, lease, state, revision);
-    this.#actors.set(state.job_id, actor);
-    actor.whenGone(() => {
-      this.#actors.delete(state.job_id);
-      this.#refill();
-    });
-    return actor;
-  }
-
-  /** Records that a submission cannot even be recorded as a failed job, then drops it. */
-  async #reject(delivery: Delivery, jobId: string, reason: string): Promise<void> {
-    const { subject, sequence, storedAt } = delivery;
-    const at = new Date(storedAt).toISOString();
-    const event: RejectedEvent = { type: "rejected", job_id: jobId, at, subject, sequence, reason };
-    this.lifecycle.emit("job", event);
-    if (await this.#insist("cannot record a rejection", jobId, () => this.#context.eventLog.record(event)))
-      delivery.ack();
-  }
-
-  /** V7: whether the submission that this one repeats is still there. */
-  async #waitsBefore({ subject, sequence }: Delivery): Promise<boolean> {
-    const { messages } = await this.#patiently(() =>
-      readBatch(this.#bus, JOBS, { filter: subject, from: 1, batch: 1 }),
-    );
-    return (messages[0]?.sequence ?? sequence) < sequence;
-  }
-
-  #read(jobId: string): Promise<StoredJob | undefined> {
-    return this.#patiently(() => this.store.get(jobId), jobId);
-  }
-
-  /** @throws AsyncError `closed` if the supervisor stops meanwhile */
-  async #patiently<T>(call: () => Promise<T>, jobId?: string): Promise<T> {
-    for (let failures = 0; !this.#stopped; failures++) {
-      try {
-        return await call();
-      } catch (error) {
-        if (!isAsyncError(error)) throw error;
-        if (failures === 0) this.#trouble("cannot read a job", error, jobId);
-        await pause(this.#bus, failures);
-      }
-    }
-    throw new AsyncError("closed", "the supervisor is closing");
-  }
-
-  #insist(what: string, jobId: string, call: () => Promise<void>): Promise<boolean> {
-    return untilDone(
-      this.#bus,
-      () => this.#stopped,
-      (error) => this.#trouble(what, error, jobId),
-      call,
-    );
-  }
-
   /** If it fails it is tried again with the next round; what is not extended ceases to be valid. */
   async #extend(lease: Lease): Promise<void> {
     try {
@@ -492,8 +246,8 @@ export class Supervisor {
     if (!this.#bus.connected) return;
     const uncertain = performance.now() < this.#uncertainUntil;
     // One that has run out is not made valid again by extending it: its job may have gone on elsewhere.
-    for (const { lease } of this.#claiming.values()) if (lease.valid) void this.#extend(lease);
-    for (const actor of this.#actors.values()) {
+    for (const { lease } of this.#arrivals.claiming.values()) if (lease.valid) void this.#extend(lease);
+    for (const actor of this.#arrivals.actors.values()) {
       if (uncertain) actor.verify();
       if (actor.lease.valid && !actor.heldBack) void this.#extend(actor.lease);
       else if (actor.lease.valid || !actor.lease.missRound()) actor.verify();
@@ -510,7 +264,7 @@ export class Supervisor {
     void this.#feeder.look();
     try {
       const stopped = () => this.#stopped;
-      const skip = (jobId: string) => this.#actors.has(jobId) || this.#claiming.has(jobId);
+      const skip = (jobId: string) => this.#arrivals.actors.has(jobId) || this.#arrivals.claiming.has(jobId);
       const { stranded } = await sweep(
         { ...this.#context, writer: `${this.id}/sweep` },
         { fix: true, pauseMs: SWEEP_PAUSE_MS, skip, stopped },
@@ -526,7 +280,7 @@ export class Supervisor {
   /** V6 */
   #onReconnected(): void {
     this.#becomeUncertain();
-    for (const actor of this.#actors.values()) actor.verify();
+    for (const actor of this.#arrivals.actors.values()) actor.verify();
   }
 
   #refill(): void {

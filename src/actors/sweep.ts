@@ -71,7 +71,7 @@ export async function sweep(context: SweepContext, options: SweepOptions): Promi
     const suspects: Suspect[] = [];
     for (const message of page.messages) {
       from = message.sequence + 1;
-      const suspect = suspectIn(message);
+      const suspect = await suspectIn(context.store, message);
       if (!suspect || skip(suspect.jobId)) continue;
       if ("job" in suspect) report.live[suspect.job.state] = (report.live[suspect.job.state] ?? 0) + 1;
       if (Date.now() - message.storedAt >= settledMs) suspects.push(suspect);
@@ -87,12 +87,14 @@ export async function sweep(context: SweepContext, options: SweepOptions): Promi
 }
 
 /** W3: undefined for what has ended or was deleted. */
-function suspectIn({ subject, sequence, data, expires }: StoredMessage): Suspect | undefined {
+async function suspectIn(store: JobStore, message: StoredMessage): Promise<Suspect | undefined> {
+  const { subject, sequence, data, expires } = message;
   if (expires || data.length === 0) return undefined;
-  const found = { jobId: afterPrefix(subject, KV_PREFIX) ?? "", revision: sequence };
-  const { state, problem } = storedJob(sequence, data);
-  if (problem !== undefined) return { ...found, problem };
-  return state && !isEnded(state) ? { ...found, job: state } : undefined;
+  const jobId = afterPrefix(subject, KV_PREFIX) ?? "";
+  const stored = storedJob(sequence, data);
+  const { revision, state, problem } = (stored.brief ? await store.complete(jobId, stored) : stored) ?? stored;
+  if (problem !== undefined) return { jobId, revision, problem };
+  return state && !isEnded(state) ? { jobId, revision, job: state } : undefined;
 }
 
 /** W1: those of the suspects that are stranded. */

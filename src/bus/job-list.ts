@@ -1,12 +1,19 @@
 /**
- * Pages through all jobs: first those in the store, in the order in which they last changed, then the submissions that
- * no supervisor has taken yet. A job that changes while the pages are read may be seen twice, but is never missed.
+ * Pages through all jobs, in three parts: those in the store, in the order in which they last changed; the submissions of
+ * which nothing is stored, because no supervisor has taken them yet, or because one has begun them as they are (V7 of the
+ * supervisor); and what has been stored since the first part was read.
+ *
+ * L1  A job that changes while the pages are read may be seen twice, but is never missed: it goes from the submissions to
+ *     the store, never back, and each of its changes goes to the end of the store. So what is found to be stored when
+ *     its submission is looked at, or gone because it has ended, either has not changed since the first part, which had
+ *     it, or is in the third.
  */
 import { AsyncError } from "../job/errors.ts";
 import type { JobState } from "../job/state.ts";
 import type { Bus } from "./connection.ts";
-import { storedJob } from "./job-store.ts";
+import { type JobStore, storedJob } from "./job-store.ts";
 import { readAt, readBatch, readLast, type StoredMessage } from "./stream-read.ts";
+import { afterPrefix } from "./subjects.ts";
 import { JOBS, KV_JOBS, KV_PREFIX, SUPERVISOR_CONSUMER } from "./topology.ts";
 
 /** A submission that waits in stream JOBS. */
@@ -24,34 +31,51 @@ export interface Page {
   next?: Cursor;
 }
 
-export interface Cursor {
-  stream: "jobs" | "kv";
-  /** The first sequence to be read. */
-  sequence: number;
-}
+/** In which part, and the first sequence to be read there. `since` is where the third part begins. */
+export type Cursor =
+  | { part: "stored"; sequence: number }
+  | { part: "submitted"; sequence: number; since: number }
+  | { part: "changed"; sequence: number };
+
+export const FIRST_PAGE: Cursor = { part: "stored", sequence: 1 };
 
 export function parseCursor(text: string): Cursor {
-  const match = /^(kv|jobs)-(\d{1,15})$/.exec(text);
-  if (!match) throw new AsyncError("invalid_request", `not a cursor: ${text}; use the one of the page before`);
-  return { stream: match[1] as Cursor["stream"], sequence: Number(match[2]) };
+  const [, stored, submitted, since, changed] =
+    /^(?:kv-(\d{1,15})|jobs-(\d{1,15})-(\d{1,15})|changed-(\d{1,15}))$/.exec(text) ?? [];
+  if (stored !== undefined) return { part: "stored", sequence: Number(stored) };
+  if (changed !== undefined) return { part: "changed", sequence: Number(changed) };
+  if (submitted !== undefined) return { part: "submitted", sequence: Number(submitted), since: Number(since) };
+  throw new AsyncError("invalid_request", `not a cursor: ${text}; use the one of the page before`);
 }
 
-export function formatCursor({ stream, sequence }: Cursor): string {
-  return `${stream}-${sequence}`;
+export function formatCursor(cursor: Cursor): string {
+  switch (cursor.part) {
+    case "stored":
+      return `kv-${cursor.sequence}`;
+    case "submitted":
+      return `jobs-${cursor.sequence}-${cursor.since}`;
+    case "changed":
+      return `changed-${cursor.sequence}`;
+  }
 }
 
 const TIMEOUT_MS = 2_000;
 
 export class JobList {
   readonly #bus: Bus;
+  readonly #store: JobStore;
+  readonly #idOf: (submission: Waiting) => string;
 
-  constructor(bus: Bus) {
+  /** `idOf` tells the id of the job that a submission makes. */
+  constructor(bus: Bus, store: JobStore, idOf: (submission: Waiting) => string) {
     this.#bus = bus;
+    this.#store = store;
+    this.#idOf = idOf;
   }
 
   /** At most `batch` entries from `cursor` on. What is stored but is no job is left out. @throws AsyncError of the bus */
   page(cursor: Cursor, batch: number): Promise<Page> {
-    return cursor.stream === "kv" ? this.#storedPage(cursor, batch) : this.#waitingPage(cursor, batch);
+    return cursor.part === "submitted" ? this.#submittedPage(cursor, batch) : this.#storedPage(cursor, batch);
   }
 
   /** The submission on a subject or with a sequence, if it is still in stream JOBS. @throws AsyncError of the bus */
@@ -59,25 +83,47 @@ export class JobList {
     return typeof where === "string" ? readLast(this.#bus, JOBS, where) : readAt(this.#bus, JOBS, where);
   }
 
-  async #storedPage({ sequence }: Cursor, batch: number): Promise<Page> {
-    const query = { filter: `${KV_PREFIX}.>`, from: sequence, batch };
+  async #storedPage(cursor: Exclude<Cursor, { part: "submitted" }>, batch: number): Promise<Page> {
+    const query = { filter: `${KV_PREFIX}.>`, from: cursor.sequence, batch };
     const { messages, pending } = await readBatch(this.#bus, KV_JOBS, query);
-    const entries = messages.flatMap((message): Listed[] => {
-      const { state } = storedJob(message.sequence, message.data);
-      return state ? [{ type: "job", sequence: message.sequence, state }] : [];
-    });
-    return { entries, next: nextCursor("kv", messages, pending) ?? { stream: "jobs", sequence: 0 } };
+    const entries: Listed[] = [];
+    for (const { subject, sequence, data } of messages) {
+      const stored = storedJob(sequence, data);
+      const { state } =
+        (stored.brief ? await this.#store.complete(afterPrefix(subject, KV_PREFIX) ?? "", stored) : stored) ?? {};
+      if (state) entries.push({ type: "job", sequence, state });
+    }
+    const sequence = afterLast(messages, cursor.sequence);
+    if (messages.length > 0 && pending > 0) return { entries, next: { ...cursor, sequence } };
+    if (cursor.part === "changed") return { entries };
+    return { entries, next: { part: "submitted", sequence: 1, since: sequence } };
   }
 
-  async #waitingPage({ sequence }: Cursor, batch: number): Promise<Page> {
-    // What has been delivered is in the store, or will be in a moment.
-    const from = Math.max(sequence, (await this.#lastDelivered()) + 1);
-    const { messages, pending } = await readBatch(this.#bus, JOBS, { filter: ">", from, batch });
-    const entries = messages.map(
+  async #submittedPage(cursor: Extract<Cursor, { part: "submitted" }>, batch: number): Promise<Page> {
+    const { messages, pending } = await readBatch(this.#bus, JOBS, { filter: ">", from: cursor.sequence, batch });
+    const entries = (await this.#withoutStored(messages)).map(
       (submission): Listed => ({ type: "waiting", sequence: submission.sequence, submission }),
     );
-    const next = nextCursor("jobs", messages, pending);
-    return { entries, ...(next && { next }) };
+    if (messages.length > 0 && pending > 0) {
+      return { entries, next: { ...cursor, sequence: afterLast(messages, cursor.sequence) } };
+    }
+    return { entries, next: { part: "changed", sequence: cursor.since } };
+  }
+
+  /** Of those that have been delivered, most are stored. Those that have not are not looked for: there may be many. */
+  async #withoutStored(submissions: StoredMessage[]): Promise<StoredMessage[]> {
+    if (submissions.length === 0) return submissions;
+    const delivered = await this.#lastDelivered();
+    const stored = await Promise.all(
+      submissions.map((submission) => submission.sequence <= delivered && this.#isStored(this.#idOf(submission))),
+    );
+    return submissions.filter((_, index) => !stored[index]);
+  }
+
+  /** A key that was deleted by hand has an empty message. */
+  async #isStored(jobId: string): Promise<boolean> {
+    const message = await readLast(this.#bus, KV_JOBS, `${KV_PREFIX}.${jobId}`);
+    return message !== undefined && message.data.length > 0;
   }
 
   /** The sequence of the newest submission that a supervisor has got. */
@@ -93,7 +139,6 @@ interface ConsumerInfoReply {
   delivered?: { stream_seq: number };
 }
 
-function nextCursor(stream: Cursor["stream"], messages: StoredMessage[], pending: number): Cursor | undefined {
-  const last = messages.at(-1);
-  return last && pending > 0 ? { stream, sequence: last.sequence + 1 } : undefined;
+function afterLast(messages: StoredMessage[], from: number): number {
+  return (messages.at(-1)?.sequence ?? from - 1) + 1;
 }

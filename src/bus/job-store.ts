@@ -7,12 +7,13 @@
 import type { Msg, MsgHdrs } from "nats";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import { isEnded, type JobState, stateProblem } from "../job/state.ts";
+import { type Brief, type BriefWriter, canBeBrief, completed, isBrief, readBrief } from "./brief-state.ts";
 import { decode, encode } from "./codec.ts";
 import type { Bus } from "./connection.ts";
 import { isWrongSequence, JetStreamError } from "./mux.ts";
 import { expectSequence, expectSequenceWithTtl } from "./raw-headers.ts";
-import { readLast } from "./stream-read.ts";
-import { KV_JOBS, KV_PREFIX } from "./topology.ts";
+import { readAt, readLast } from "./stream-read.ts";
+import { JOBS, KV_JOBS, KV_PREFIX } from "./topology.ts";
 
 export interface StoredJob {
   /** Undefined where the key was deleted by hand: only the deletion's revision is left. And where there is a `problem`. */
@@ -20,6 +21,8 @@ export interface StoredJob {
   revision: number;
   /** Why what is stored is no state of a job: someone else than us has written it. */
   problem?: string;
+  /** Present instead where the rest of the state is in the submission: see {@link JobStore.complete}. */
+  brief?: Brief;
 }
 
 export type CommitOutcome =
@@ -56,10 +59,14 @@ export class JobStore {
     this.#expectNoneAtEnd = expectSequenceWithTtl(0, this.#ttl);
   }
 
-  /** Stores `state` as the successor of `revision` (0: as a new job). Tells the outcome once, maybe before it returns. */
-  put(state: JobState, revision: number, done: (outcome: CommitOutcome) => void): void {
+  /**
+   * Stores `state` as the successor of `revision` (0: as a new job). Tells the outcome once, maybe before it returns.
+   *
+   * @param brief of the job, if its steps are to be stored without what its submission says
+   */
+  put(state: JobState, revision: number, done: (outcome: CommitOutcome) => void, brief?: BriefWriter): void {
     const headers = isEnded(state) ? this.#expectAtEnd(revision) : expectSequence(revision);
-    const body = encode(state, "msgpack");
+    const body = brief && canBeBrief(state) ? brief.write(state) : encode(state, "msgpack");
     this.#bus.mux.store(`${KV_PREFIX}.${state.job_id}`, body, headers, this.#timeoutMs, (error, sequence) => {
       done(error ? outcomeOf(error) : { type: "stored", revision: sequence });
     });
@@ -70,8 +77,8 @@ export class JobStore {
   }
 
   /** The same with a promise. */
-  commit(state: JobState, revision: number): Promise<CommitOutcome> {
-    return new Promise((resolve) => this.put(state, revision, resolve));
+  commit(state: JobState, revision: number, brief?: BriefWriter): Promise<CommitOutcome> {
+    return new Promise((resolve) => this.put(state, revision, resolve, brief));
   }
 
   /**
@@ -81,37 +88,63 @@ export class JobStore {
    * @throws AsyncError of the bus
    */
   async get(id: string): Promise<StoredJob | undefined> {
-    return this.#replicas > 1 ? this.#getFromLeader(id) : this.#getDirect(id);
+    const stored = await this.#read(id);
+    return stored && this.complete(id, stored);
   }
 
-  async #getDirect(id: string): Promise<StoredJob | undefined> {
-    const message = await readLast(this.#bus, KV_JOBS, `${KV_PREFIX}.${id}`, this.#timeoutMs);
+  /**
+   * What was read of a job, with what is in its submission. If that is gone the job has ended meanwhile, or waits on another
+   * token, and is read again.
+   *
+   * @throws AsyncError of the bus
+   */
+  async complete(id: string, stored: StoredJob): Promise<StoredJob | undefined> {
+    if (!stored.brief) return stored;
+    const { revision, brief } = stored;
+    const submission = await this.#message(JOBS, { seq: brief.sequence });
+    if (submission) return { revision, state: undefined, ...completed(brief, submission.data) };
+    const now = await this.#read(id);
+    if (now?.revision !== revision) return now && this.complete(id, now);
+    return { revision, state: undefined, problem: `submission, number ${brief.sequence} in stream ${JOBS}, is gone` };
+  }
+
+  async #read(id: string): Promise<StoredJob | undefined> {
+    const message = await this.#message(KV_JOBS, { last_by_subj: `${KV_PREFIX}.${id}` });
     return message && storedJob(message.sequence, message.data);
   }
 
-  async #getFromLeader(id: string): Promise<StoredJob | undefined> {
-    const query = JSON.stringify({ last_by_subj: `${KV_PREFIX}.${id}` });
-    const reply = (await this.#askLeader(query)).json<LeaderReply>();
-    if (reply.error?.code === 404) return undefined;
-    if (!reply.message)
-      throw new AsyncError("jetstream_unavailable", `cannot read job ${id}: ${reply.error?.description}`);
-    return storedJob(reply.message.seq, Buffer.from(reply.message.data ?? "", "base64"));
+  async #message(stream: string, query: MessageQuery): Promise<Found | undefined> {
+    if (this.#replicas > 1) return this.#askLeader(stream, query);
+    return "seq" in query
+      ? readAt(this.#bus, stream, query.seq)
+      : readLast(this.#bus, stream, query.last_by_subj, this.#timeoutMs);
   }
 
-  async #askLeader(query: string): Promise<Msg> {
+  async #askLeader(stream: string, query: MessageQuery): Promise<Found | undefined> {
+    const reply = await this.#request(`$JS.API.STREAM.MSG.GET.${stream}`, JSON.stringify(query));
+    const { message, error } = reply.json<LeaderReply>();
+    if (message) return { sequence: message.seq, data: Buffer.from(message.data ?? "", "base64") };
+    if (error?.code === 404) return undefined;
+    const what = `stream ${stream} cannot be read: ${error?.description}`;
+    throw new AsyncError("jetstream_unavailable", what);
+  }
+
+  async #request(subject: string, query: string): Promise<Msg> {
     try {
-      return await this.#bus.mux.request(`$JS.API.STREAM.MSG.GET.${KV_JOBS}`, query, this.#timeoutMs);
-    } catch (error) {
-      if (!isAsyncError(error, "no_responders")) throw error;
-      throw new AsyncError(
-        "jetstream_unavailable",
-        "bucket `jobs` cannot be read right now: no leader, or not made yet",
-        {
-          cause: error,
-        },
-      );
+      return await this.#bus.mux.request(subject, query, this.#timeoutMs);
+    } catch (cause) {
+      if (!isAsyncError(cause, "no_responders")) throw cause;
+      const what = "jobs cannot be read right now: no leader, or the streams are not made yet";
+      throw new AsyncError("jetstream_unavailable", what, { cause });
     }
   }
+}
+
+type MessageQuery = { seq: number } | { last_by_subj: string };
+
+interface Found {
+  sequence: number;
+  data: Uint8Array;
 }
 
 interface LeaderReply {
@@ -123,6 +156,7 @@ interface LeaderReply {
 export function storedJob(revision: number, data: Uint8Array): StoredJob {
   if (data.length === 0) return { revision, state: undefined }; // a deletion marker
   try {
+    if (isBrief(data)) return { revision, state: undefined, brief: readBrief(data) };
     const state = decode(data, "msgpack");
     const problem = stateProblem(state);
     return problem === undefined

@@ -96,6 +96,7 @@ export function submitAll(
 ): Promise<SubmitOutcome[]> {
   return new Promise((resolve, reject) => {
     const outcomes = submissions.map(({ jobId }): SubmitOutcome => ({ job_id: jobId }));
+    const most = inFlight >= 1 ? inFlight : 1; // with less, nothing would be sent and all said to be stored
     let next = 0;
     let open = 0;
     const settle = (index: number, error: AsyncError | undefined) => {
@@ -113,7 +114,7 @@ export function submitAll(
       }
     };
     const fill = () => {
-      while (open < inFlight && next < submissions.length) {
+      while (open < most && next < submissions.length) {
         const index = next++;
         const { jobId, body, repeated } = submissions[index] as Prepared;
         open += 1;

@@ -93,11 +93,31 @@ const MAX_REASONS = 20;
  */
 export function parseSubmission(input: unknown): Submission {
   // Most are right as they are. Leaving out is slow, and telling what is wrong much slower than telling that nothing is.
-  if (submissionCheck.Check(input) && meaningProblems(input).length === 0) return input;
+  if (submissionCheck.Check(input) && isPlain(input) && meaningProblems(input).length === 0) return input;
   const value = withoutReported(input);
   const reasons = submissionCheck.Check(value) ? meaningProblems(value) : shapeProblems(value);
   if (reasons.length > 0) throw new InvalidInputError("invalid_submission", "not a valid job", reasons);
   return value as Submission;
+}
+
+/** Whether it is meant as it stands: what a prototype has is not sent, and an option that is undefined hides its default. */
+function isPlain(submission: Submission): boolean {
+  if (!isPlainObject(submission)) return false;
+  for (const fn of submission.functions) {
+    if (!isPlainObject(fn)) return false;
+    const options = fn.retry_options;
+    if (options && !(hasNoUndefined(options) && (!options.backoff || hasNoUndefined(options.backoff)))) return false;
+  }
+  return true;
+}
+
+function isPlainObject(value: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
+}
+
+function hasNoUndefined(options: object): boolean {
+  return isPlainObject(options) && !Object.values(options).includes(undefined);
 }
 
 function shapeProblems(value: unknown): Reason[] {

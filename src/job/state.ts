@@ -183,7 +183,7 @@ interface AnyPhase {
 /** A function as submitted, of which nothing has been executed. */
 export function newFunction({ name, args, retry_options, timeout_ms }: FunctionSpec): FunctionState {
   const fn: FunctionState = { name, retry_count: 0 };
-  if (args !== undefined) fn.args = args;
+  if (args !== undefined && args !== null) fn.args = args; // null is "not given"
   if (retry_options !== undefined) fn.retry_options = retry_options;
   if (timeout_ms !== undefined) fn.timeout_ms = timeout_ms;
   return fn;

@@ -9,7 +9,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Bus } from "../../src/bus/connection.ts";
 import type { Delivery } from "../../src/bus/delivery.ts";
-import { JobList } from "../../src/bus/job-list.ts";
+import { type Cursor, FIRST_PAGE, formatCursor, JobList, type Page, parseCursor } from "../../src/bus/job-list.ts";
 import { JobStore } from "../../src/bus/job-store.ts";
 import { Mux } from "../../src/bus/mux.ts";
 import { Puller } from "../../src/bus/puller.ts";
@@ -112,13 +112,37 @@ test("many replies are gathered until it is quiet", async () => {
 });
 
 test("a publish is acknowledged, refused, or goes nowhere, and says which", async () => {
-  const ack = await bus.mux.publish("job.submit.acked", "{}");
-  assert.is(ack.stream, JOBS);
+  const first = await bus.mux.publish("job.submit.acked", "{}");
+  assert.is(await bus.mux.publish("job.submit.acked", "{}"), first + 1);
   const wrong = headers();
   wrong.set("Nats-Expected-Last-Sequence", "999999");
   assert.is(await codeOf(bus.mux.publish("job.submit.x", "{}", wrong)), "jetstream_error");
   assert.is(await codeOf(bus.mux.publish("no.such.stream", "{}")), "jetstream_unavailable");
   assert.is(await codeOf(bus.mux.publish("job.submit.x", "x".repeat(1_100_000))), "payload_too_large");
+  await (await jetstreamManager(bus.nc)).streams.purge(JOBS);
+});
+
+test("what is stored in callbacks is told once, also what could not be sent", async () => {
+  const told: (string | number)[] = [];
+  const store = (subject: string, body: string, timeoutMs = 1_000) =>
+    new Promise<void>((resolve) => {
+      bus.mux.store(subject, body, undefined, timeoutMs, (error, sequence) => {
+        told.push(error?.code ?? sequence);
+        resolve();
+      });
+    });
+  const sequence = await bus.mux.publish("job.submit.told", "{}");
+  await store("job.submit.told", "{}");
+  await store("job.submit.told", "x".repeat(1_100_000));
+  await store("no.such.stream", "{}");
+  const silent = bus.nc.subscribe("test.silent", { callback: () => {} });
+  await store("test.silent", "{}", 60);
+  const garbled = bus.nc.subscribe("test.garbled", { callback: (_, message) => void message.respond("thanks") });
+  await store("test.garbled", "{}");
+  assert.equal(told, [sequence + 1, "payload_too_large", "jetstream_unavailable", "bus_timeout", "bus_timeout"]);
+  assert.is(bus.mux.size, 0);
+  silent.unsubscribe();
+  garbled.unsubscribe();
   await (await jetstreamManager(bus.nc)).streams.purge(JOBS);
 });
 
@@ -201,9 +225,9 @@ test("a job deleted by hand leaves only a revision", async () => {
   await store.commit(job("deleted"), 0);
   const marker = headers();
   marker.set("KV-Operation", "DEL");
-  const ack = await bus.mux.publish("$KV.jobs.deleted", "", marker);
-  assert.equal(await store.get("deleted"), { revision: ack.seq, state: undefined });
-  assert.is((await store.commit(job("deleted"), ack.seq)).type, "stored");
+  const revision = await bus.mux.publish("$KV.jobs.deleted", "", marker);
+  assert.equal(await store.get("deleted"), { revision, state: undefined });
+  assert.is((await store.commit(job("deleted"), revision)).type, "stored");
 });
 
 test("an ended job is removed when its retention is over, a live one is not", async () => {
@@ -223,25 +247,126 @@ test("the store is read from the leader where there are replicas", async () => {
   assert.is(await leader.get("no-such"), undefined);
 });
 
-test("jobs are listed page by page, unclaimed submissions at the end, each once", async () => {
+/** A listing on a server of its own, with submissions that supervisors have got. */
+async function withList(use: (system: Listing) => Promise<void>): Promise<void> {
   const own = await startTestServer();
   const other = await Bus.open({ url: own.url, name: "test" });
-  await ensureTopology(other);
-  const store = new JobStore(other, { replicas: 1 });
-  const ids = Array.from({ length: 25 }, (_, i) => `listed-${i}`);
-  for (const id of ids) await store.commit(job(id), 0);
-  for (let i = 0; i < 3; i++) await other.mux.publish(`job.submit.waiting-${i}`, "{}");
-  const list = new JobList(other);
+  try {
+    await ensureTopology(other);
+    const taken: Delivery[] = [];
+    const list = new JobList(
+      other,
+      new JobStore(other, { replicas: 1 }),
+      ({ subject, sequence }) => subject.split(".")[2] ?? `seq-${sequence}`,
+    );
+    const store = new JobStore(other, { replicas: 1 });
+    const take = async (count: number) => {
+      const all = taken.length + count;
+      const options = { stream: JOBS, consumer: SUPERVISOR_CONSUMER, onTrouble: () => {} };
+      const room = () => all - taken.length;
+      const puller = new Puller(other, { ...options, room, onDelivery: (delivery) => void taken.push(delivery) });
+      await eventually(`${count} are taken`, () => taken.length === all);
+      puller.stop();
+      return taken.slice(-count);
+    };
+    await use({ list, store, take, submit: (id) => other.mux.publish(`job.submit.${id}`, "{}") });
+  } finally {
+    await other.close();
+    await own.close();
+  }
+}
+
+interface Listing {
+  list: JobList;
+  store: JobStore;
+  submit: (id: string) => Promise<number>;
+  /** As a supervisor would: without acknowledging them. */
+  take: (count: number) => Promise<Delivery[]>;
+}
+
+/** The ids of all pages, `meanwhile` being done before each page of a part that is not the one before. */
+async function listed(list: JobList, batch: number, meanwhile?: (part: Cursor["part"]) => Promise<void>) {
   const seen: string[] = [];
-  let cursor: Parameters<JobList["page"]>[0] | undefined = { stream: "kv", sequence: 1 };
-  while (cursor) {
-    const page = await list.page(cursor, 10);
-    for (const entry of page.entries) seen.push(entry.type === "job" ? entry.state.job_id : entry.submission.subject);
+  let part: Cursor["part"] = "stored";
+  for (let cursor: Cursor | undefined = FIRST_PAGE; cursor; ) {
+    if (cursor.part !== part) await meanwhile?.(cursor.part);
+    part = cursor.part;
+    const page: Page = await list.page(parseCursor(formatCursor(cursor)), batch);
+    for (const entry of page.entries) {
+      seen.push(entry.type === "job" ? entry.state.job_id : (entry.submission.subject.split(".")[2] ?? ""));
+    }
     cursor = page.next;
   }
-  assert.equal(seen, [...ids, "job.submit.waiting-0", "job.submit.waiting-1", "job.submit.waiting-2"]);
-  await other.close();
-  await own.close();
+  return seen;
+}
+
+test("jobs are listed page by page, submissions of which nothing is stored at the end, each once", () =>
+  withList(async ({ list, store, submit, take }) => {
+    const stored = Array.from({ length: 25 }, (_, i) => `stored-${i}`);
+    for (const id of stored) await store.commit(job(id), 0);
+    const begun = Array.from({ length: 12 }, (_, i) => `begun-${i}`);
+    for (const id of begun) await submit(id);
+    await take(12);
+    const running = begun.filter((_, i) => i % 3 === 0); // has been stored since, its submission being its lease
+    for (const id of running) await store.commit(job(id), 0);
+    const waiting = Array.from({ length: 5 }, (_, i) => `waiting-${i}`);
+    for (const id of waiting) await submit(id);
+    const unstored = begun.filter((id) => !running.includes(id));
+    for (const batch of [1, 4, 10, 500]) {
+      assert.equal(await listed(list, batch), [...stored, ...running, ...unstored, ...waiting], `pages of ${batch}`);
+    }
+  }));
+
+test("nothing is listed where there is nothing", () =>
+  withList(async ({ list }) => {
+    assert.equal(await listed(list, 10), []);
+  }));
+
+test("[L1] a job is not missed whose first state is stored after the page that would have shown it", () =>
+  withList(async ({ list, store, submit, take }) => {
+    await store.commit(job("before"), 0);
+    await submit("commits");
+    await submit("ends");
+    await submit("stays");
+    const [, ends] = await take(3);
+    const seen = await listed(list, 2, async (part) => {
+      if (part !== "submitted") return;
+      await store.commit(job("commits"), 0);
+      await store.commit({ ...job("ends"), state: "completed", finished_at: Date.now() } as JobState, 0);
+      ends?.ack();
+      await eventually("it is gone", async () => (await list.submission("job.submit.ends")) === undefined);
+    });
+    assert.equal(seen, ["before", "stays", "commits", "ends"]);
+  }));
+
+test("[L1] a job that changes after it was listed is seen twice, and one that nobody had taken is not missed", () =>
+  withList(async ({ list, store, submit, take }) => {
+    const { revision } = (await store.commit(job("changes"), 0)) as { revision: number };
+    await submit("late");
+    const seen = await listed(list, 10, async (part) => {
+      if (part === "submitted") await store.commit({ ...job("changes"), version: 1 }, revision);
+      if (part !== "changed") return;
+      await take(1);
+      await store.commit(job("late"), 0);
+    });
+    assert.equal(seen, ["changes", "late", "changes", "late"]);
+  }));
+
+test("a cursor of another maker is refused", () => {
+  for (const text of [
+    "",
+    "kv",
+    "kv-",
+    "kv-x",
+    "jobs-5",
+    "jobs-5-",
+    "changed-1-2",
+    "kv-1-2",
+    "kv-9999999999999999",
+    "seq-1",
+  ]) {
+    assert.throws(() => parseCursor(text), /not a cursor/, text);
+  }
 });
 
 /** Collects wakes, acknowledging them. */

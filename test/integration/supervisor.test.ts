@@ -11,6 +11,8 @@ import { eventually, within } from "../support/waiting.ts";
 
 const test = suite("supervisor");
 let system: System;
+/** Jobs that the supervisor has begun. */
+const claimed = new Set<string>();
 /** How often each function of the original's worker has run, by job id. */
 const runs = new Map<string, string[]>();
 
@@ -18,6 +20,7 @@ const ran = (jobId: string, what: string) => runs.set(jobId, [...(runs.get(jobId
 
 test.before(async () => {
   system = await System.start({ parkAfterMs: 2_000, roomWaitMs: 1_000 });
+  system.supervisor.lifecycle.on("claimed", (jobId) => claimed.add(jobId));
   for (let i = 0; i < 2; i++) {
     await system.worker((worker) =>
       worker
@@ -189,7 +192,7 @@ test("a plain worker that replies the service error headers fails the attempt", 
 
 test("without a worker the job waits, uses up no retry, and starts when a worker joins", async () => {
   const { job_id } = await system.client.submit({ name: "early", functions: [{ name: "joins-later" }] });
-  await system.event((event) => event.job_id === job_id && event.type === "accepted");
+  await eventually("it is begun", () => claimed.has(job_id));
   await delay(400);
   const waiting = await system.client.get(job_id);
   assert.is(waiting.finished_at, undefined);
@@ -203,7 +206,7 @@ test("without a worker the job waits, uses up no retry, and starts when a worker
 
 test("a plain worker that joins is found within a second, though it announces nothing", async () => {
   const { job_id } = await system.client.submit({ name: "early", functions: [{ name: "plain-later" }] });
-  await system.event((event) => event.job_id === job_id && event.type === "accepted");
+  await eventually("it is begun", () => claimed.has(job_id));
   const plain = system.bus.nc.subscribe("fn.plain-later", {
     queue: "fn",
     callback: (_, message) => void message.respond('"ok"'),
@@ -270,6 +273,7 @@ test("a job with a start time is scheduled, then runs", async () => {
     functions: [{ name: "sum", args: [] }],
   });
   assert.is(state, "scheduled");
+  await system.event((event) => event.job_id === job_id && event.type === "accepted");
   const job = await system.client.wait(job_id, { timeoutMs: 10_000 });
   assert.is(job.state, "completed");
   assert.ok(Date.parse(job.finished_at ?? "") >= Date.parse(scheduled_at));
@@ -372,26 +376,40 @@ test("a result that does not fit into the state fails its function, not the supe
   await worker.close();
 });
 
-test("a commit whose answer is lost is recognised as one's own: nothing runs twice", async () => {
+/** How many of the commits of the job are stored while the supervisor does not hear of it. */
+async function commitsWithoutAnswer(name: string, jobId?: string): Promise<number> {
   const { store } = system.supervisor;
-  const commit = store.commit.bind(store);
+  const put = store.put.bind(store);
   let lost = 0;
-  store.commit = async (state, revision) => {
-    const outcome = await commit(state, revision);
-    if (state.name !== "lost-ack") return outcome;
-    lost += 1;
-    return { type: "unknown", cause: new AsyncError("bus_timeout", "the acknowledgement was lost on purpose") };
-  };
+  store.put = (state, revision, done) =>
+    put(state, revision, (outcome) => {
+      if (state.name !== name) return done(outcome);
+      lost += 1;
+      done({ type: "unknown", cause: new AsyncError("bus_timeout", "the acknowledgement was lost on purpose") });
+    });
   const functions = [{ name: "sum", args: [1] }, { name: "seen" }, { name: "sum", args: [2] }];
-  const { job_id } = await system.client.submit({ name: "lost-ack", functions });
+  const { job_id } = await system.client.submit({ name, functions }, jobId === undefined ? {} : { jobId });
   const job = await system.client.wait(job_id, { timeoutMs: 10_000 });
-  store.commit = commit;
+  store.put = put;
   assert.is(job.state, "completed");
-  assert.is(lost, 5, "one commit for the claim, one for taking it over as it is found, and one for each function");
   assert.equal(
     job.functions.map((fn) => fn.retry_count),
     [1, 1, 1],
   );
+  assert.equal(
+    system.told(job_id).filter((type) => type === "completed"),
+    ["completed"],
+  );
+  return lost;
+}
+
+test("a commit whose answer is lost is recognised as one's own: nothing runs twice", async () => {
+  assert.is(await commitsWithoutAnswer("lost-ack"), 3, "one commit for each function: nobody else can have the job");
+});
+
+test("a claim whose answer is lost is recognised too", async () => {
+  const commits = await commitsWithoutAnswer("lost-claim", "lost-claim");
+  assert.is(commits, 5, "one more for the claim, and one for taking the job over as it is found");
 });
 
 test("a job that someone else has ended meanwhile is left as it is, and its token goes", async () => {
@@ -428,17 +446,63 @@ test("a job that someone else has ended meanwhile is left as it is, and its toke
   await worker.close();
 });
 
-test("events of a job are kept in stream EVENTS, its end exactly once", async () => {
-  const { job_id } = await system.client.submit({ name: "told", functions: [{ name: "sum", args: [1] }] });
-  await system.client.wait(job_id, { timeoutMs: 5_000 });
+/** How many events of each type stream EVENTS keeps of a job. */
+async function kept(jobId: string): Promise<Record<string, number>> {
   const { jetstreamManager } = await import("@nats-io/jetstream");
   const manager = await jetstreamManager(system.bus.nc);
-  const info = await manager.streams.info("EVENTS", { subjects_filter: `job.event.${job_id}.>` });
-  assert.equal(info.state.subjects, {
-    [`job.event.${job_id}.accepted`]: 1,
-    [`job.event.${job_id}.succeeded`]: 1,
-    [`job.event.${job_id}.completed`]: 1,
+  const info = await manager.streams.info("EVENTS", { subjects_filter: `job.event.${jobId}.>` });
+  const subjects = Object.entries(info.state.subjects ?? {});
+  return Object.fromEntries(subjects.map(([subject, count]) => [subject.split(".").at(-1), count]));
+}
+
+test("the end of a job is kept in stream EVENTS exactly once; what passes quickly is not told", async () => {
+  const { job_id } = await system.client.submit({ name: "told", functions: [{ name: "sum", args: [1] }] });
+  await system.client.wait(job_id, { timeoutMs: 5_000 });
+  assert.equal(await kept(job_id), { completed: 1 });
+});
+
+test("the first function of a job that nobody else can have is stored as running once it lasts a tenth of a second", async () => {
+  let finish = () => {};
+  const finished = new Promise<void>((resolve) => {
+    finish = resolve;
   });
+  let storedAtFirst: unknown;
+  const worker = await system.worker((w) =>
+    w.func("held-first", async ({ jobId }) => {
+      storedAtFirst = await system.supervisor.store.get(jobId);
+      await finished;
+    }),
+  );
+  const { job_id } = await system.client.submit({ name: "held", functions: [{ name: "held-first" }] });
+  const stored = await eventually("it is stored", () => system.supervisor.store.get(job_id));
+  assert.is(storedAtFirst, undefined);
+  assert.is(stored.state?.state, "running");
+  assert.is(stored.state?.version, 1);
+  assert.is((await system.client.get(job_id)).functions[0]?.retry_count, 1);
+  finish();
+  assert.is((await system.client.wait(job_id, { timeoutMs: 5_000 })).state, "completed");
+  await worker.close();
+});
+
+test("the start and the success of an attempt are told if it lasts a tenth of a second", async () => {
+  let finish = () => {};
+  const finished = new Promise<void>((resolve) => {
+    finish = resolve;
+  });
+  const worker = await system.worker((w) => w.func("lasting", () => finished));
+  const functions = [{ name: "sum", args: [1] }, { name: "lasting" }, { name: "sum", args: [2] }];
+  const { job_id } = await system.client.submit({ name: "told", functions });
+  await system.event((event) => event.job_id === job_id && event.type === "started");
+  const running = (await system.supervisor.store.get(job_id))?.state;
+  assert.is(running?.state, "running", "it is stored before it is told");
+  assert.is(running?.functions[1]?.retry_count, 1);
+  assert.type(running?.functions[1]?.started_at, "number");
+  assert.ok((await system.client.list({ state: "running" })).jobs.some((job) => job.job_id === job_id));
+  finish();
+  await system.client.wait(job_id, { timeoutMs: 5_000 });
+  assert.equal(await kept(job_id), { started: 1, succeeded: 1, completed: 1 });
+  assert.equal(system.told(job_id), ["started", "succeeded", "completed"]);
+  await worker.close();
 });
 
 test("when all jobs have ended, no token is left in the streams", async () => {

@@ -145,6 +145,7 @@ class History {
       relieveAfterMs: 200,
       maxLiveJobs: random.pick([3, 10, 10_000]),
       recordStartMs: 100,
+      briefAboveBytes: random.pick([0, 2_048]),
     };
     this.#launch(process, async () => {
       const bus = await Bus.open({ name: process.name, connect: this.#connector(process) });

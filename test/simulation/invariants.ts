@@ -9,9 +9,11 @@
  * S5  A live job always has a token; a submission goes only when a state, a rejection, or an earlier copy of it is stored.
  * S6  All jobs end once faults stop, and none that was acknowledged is lost.
  */
+import { completed } from "../../src/bus/brief-state.ts";
 import { decode } from "../../src/bus/codec.ts";
+import { storedJob } from "../../src/bus/job-store.ts";
 import { functionSubject } from "../../src/bus/subjects.ts";
-import { isEnded, type JobState, stateProblem } from "../../src/job/state.ts";
+import { isEnded, type JobState } from "../../src/job/state.ts";
 import type { JetStream, Observer, Stored } from "./jetstream.ts";
 import type { Connection, Packet } from "./network.ts";
 
@@ -62,6 +64,8 @@ export class Invariants implements Observer {
   readonly acknowledged = new Set<string>();
   /** Who has begun jobs of which nothing but the submission was stored. */
   readonly #beginners = new Map<string, string>();
+  /** The process of each writer that has claimed a job. */
+  readonly #processes = new Map<string, string>();
   /** The process that has claimed the job last. */
   readonly #owners = new Map<string, string>();
   readonly #now: () => number;
@@ -106,7 +110,9 @@ export class Invariants implements Observer {
     this.#log(`${process} claims ${jobId} (${how})`);
     // It has made the job, but before it heard of that another one has taken it over.
     const stored = this.jobs.get(jobId)?.state;
-    if (how === "new" && stored && stored.writer !== this.#writerOf(process)) return;
+    const writer = this.#writerOf(process);
+    if (writer !== undefined) this.#processes.set(writer, process);
+    if (how === "new" && stored && stored.writer !== writer) return;
     this.#owners.set(jobId, process);
   }
 
@@ -168,9 +174,7 @@ export class Invariants implements Observer {
   }
 
   #onState(message: Stored): void {
-    const state = decode(message.data, "msgpack") as JobState;
-    const problem = stateProblem(state);
-    if (problem !== undefined) throw new Violation("S1", `a state that is none was stored: ${problem}`);
+    const state = this.#stateIn(message);
     const jobId = state.job_id;
     const before = this.jobs.get(jobId);
     this.#log(
@@ -196,12 +200,24 @@ export class Invariants implements Observer {
     if (before && state.writer !== before.state.writer) {
       seen.takeovers += 1;
       seen.invoker = undefined; // whoever invokes next is the owner
+      // Who has written it last has it, also if one before hears only now that it had made it.
+      const owner = this.#processes.get(state.writer);
+      if (owner !== undefined) this.#owners.set(jobId, owner);
     }
     seen.byHand ||= state.writer.includes("/");
     this.#noteEnds(seen, state);
     seen.state = state;
     this.jobs.set(jobId, seen);
     this.#requireToken(jobId, state, "when its state was stored");
+  }
+
+  #stateIn({ data, sequence }: Stored): JobState {
+    const { state, problem, brief } = storedJob(sequence, data);
+    if (state) return state;
+    const submission = brief && this.#jetStream?.stream("JOBS").messages.get(brief.sequence);
+    const whole = submission ? completed(brief, submission.data) : { problem: problem ?? "its submission is gone" };
+    if ("problem" in whole) throw new Violation("S1", `a state that is none was stored: ${whole.problem}`);
+    return whole.state;
   }
 
   #compare(seen: Seen, before: JobState, after: JobState): void {

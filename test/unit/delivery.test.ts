@@ -31,7 +31,7 @@ for (const [form, reply] of [
     const { delivery } = deliver(reply);
     assert.is(delivery.subject, "job.submit.mine");
     assert.equal(delivery.data, Uint8Array.of(1));
-    assert.is(delivery.stream, "JOBS");
+    assert.is(delivery.receipt.stream, "JOBS");
     assert.is(delivery.sequence, 1_201);
     assert.is(delivery.deliveries, 3);
     assert.is(delivery.storedAt, NOW);
@@ -41,7 +41,7 @@ for (const [form, reply] of [
     const { delivery, published } = deliver(reply);
     const asked: unknown[] = [];
     const request = async (subject: string, body: string) => void asked.push([subject, body]);
-    await delivery.working({ request } as unknown as Mux, 1_000);
+    await delivery.receipt.working({ request } as unknown as Mux, 1_000);
     assert.equal(asked, [[reply, "+WPI"]]);
     delivery.nak();
     delivery.ack();
@@ -52,6 +52,32 @@ for (const [form, reply] of [
   });
 }
 
+for (const [tokens, reply] of [
+  [9, SHORT],
+  [11, LONG],
+  [12, `${LONG}.r4nd0m`],
+  [13, `${LONG}.r4nd0m.later`],
+] as const) {
+  test(`an acknowledgement subject of ${tokens} tokens is read, whatever its numbers`, () => {
+    assert.is(reply.split(".").length, tokens);
+    const other = reply
+      .replace("JOBS", "KV_jobs-2")
+      .replace(".3.1201.1405.", ".1.9007199254740991.1.")
+      .replace(NS, "1700000000000000000");
+    const { delivery } = deliver(other);
+    assert.is(delivery.receipt.stream, "KV_jobs-2");
+    assert.is(delivery.deliveries, 1);
+    assert.is(delivery.sequence, Number.MAX_SAFE_INTEGER);
+    assert.is(delivery.storedAt, 1_700_000_000_000);
+  });
+}
+
+test("an account without a domain is told by an underscore", () => {
+  const { delivery } = deliver(LONG.replace(".hub.", "._."));
+  assert.is(delivery.receipt.stream, "JOBS");
+  assert.is(delivery.sequence, 1_201);
+});
+
 test("the time is in whole milliseconds", () => {
   const { delivery } = deliver(SHORT.replace(NS, `${NOW}999999`));
   assert.ok(Number.isSafeInteger(delivery.storedAt));
@@ -59,7 +85,17 @@ test("the time is in whole milliseconds", () => {
 });
 
 test("a message without an acknowledgement subject is refused", () => {
-  for (const reply of [undefined, "", "_INBOX.abc", "_INBOX.a.b.c.d.e.f", "job.submit"]) {
+  for (const reply of [
+    undefined,
+    "",
+    "$JS.ACK",
+    "$JS.ACK.",
+    "$JS.ACK.JOBS.x",
+    "$JS.ACK.a.b.c.d.e.f.g",
+    "_INBOX.abc",
+    "_INBOX.a.b.c.d.e.f",
+    "job.submit",
+  ]) {
     assert.throws(
       () => deliver(reply),
       (error: unknown) => isAsyncError(error, "undecodable"),

@@ -24,7 +24,9 @@ function message(data: Uint8Array | string, set: MsgHdrs | undefined): Msg {
 const failure = (pairs: Record<string, string>, body?: unknown) =>
   readReply(reply(body === undefined ? "" : JSON.stringify(body), pairs), "json");
 
-const bodyOf = (job: LiveJob, now = NOW) => decode(encodeInvocation(job, now)) as Invocation;
+/** As a line sends it. */
+const bodyOf = (job: LiveJob, now = NOW) =>
+  decode(encodeInvocation(job, now, attemptTimeoutMs(job, now))) as Invocation;
 
 // --- the invocation
 
@@ -65,7 +67,7 @@ test("an invocation carries the number of the attempt", () => {
 
 test("an invocation is encoded as its job was submitted", () => {
   for (const encoding of ["json", "msgpack"] as const) {
-    assert.is(encodingOf(encodeInvocation({ ...newJob(submissionOf("a")), encoding }, NOW)), encoding);
+    assert.is(encodingOf(encodeInvocation({ ...newJob(submissionOf("a")), encoding }, NOW, undefined)), encoding);
   }
 });
 
@@ -73,6 +75,18 @@ test("the deadline of an attempt is told as a time and as a duration", () => {
   const body = bodyOf(newJob({ name: "test", functions: [{ name: "a", timeout_ms: 1_500 }] }), NOW + 500);
   assert.is(body.timeout_ms, 1_500);
   assert.is(body.deadline, "2026-11-23T21:00:02.000Z");
+});
+
+test("an attempt that may take as long as it likes has no deadline", () => {
+  const body = decode(encodeInvocation(newJob(submissionOf("a")), NOW, undefined)) as Invocation;
+  assert.is(body.timeout_ms, null);
+  assert.is(body.deadline, null);
+});
+
+test("an attempt that has no time left is told so", () => {
+  const body = bodyOf(newJob({ ...submissionOf("a"), timeout_ms: 1_000 }), NOW + 5_000);
+  assert.is(body.timeout_ms, 0);
+  assert.is(body.deadline, "2026-11-23T21:00:05.000Z");
 });
 
 test("an attempt may take as long as its function's timeout, but no longer than the job has left", () => {

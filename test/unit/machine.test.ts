@@ -32,7 +32,7 @@ function retryingJob(retry_limit = 3, more: { timeout_ms?: number } = {}) {
 
 // --- creation
 
-test("a job that is due is accepted as pending and invoked", () => {
+test("a job that is due is pending and invoked; what comes next tells of it (M8)", () => {
   const { state, effects } = createJob(submissionOf("a"), ORIGIN, NOW);
   assert.equal(state, {
     state: "pending",
@@ -50,6 +50,13 @@ test("a job that is due is accepted as pending and invoked", () => {
     version: 0,
     writer: "",
   });
+  assert.equal(effects, [{ type: "invoke" }]);
+});
+
+test("a job whose start is ahead is scheduled and sleeps until then", () => {
+  const { state, effects } = createJob({ ...submissionOf("a"), scheduled_at: "2026-11-23T22:00:00Z" }, ORIGIN, NOW);
+  assert.is(state.state, "scheduled");
+  assert.is(state.scheduled_at, NOW + 3_600_000);
   assert.equal(effects, [
     {
       type: "tell",
@@ -58,19 +65,11 @@ test("a job that is due is accepted as pending and invoked", () => {
         job_id: "job-1",
         job_name: "test",
         at: "2026-11-23T21:00:00.000Z",
-        scheduled_at: "2026-11-23T21:00:00.000Z",
+        scheduled_at: "2026-11-23T22:00:00.000Z",
       },
     },
-    { type: "invoke" },
+    { type: "sleep", until: NOW + 3_600_000 },
   ]);
-});
-
-test("a job whose start is ahead is scheduled and sleeps until then", () => {
-  const { state, effects } = createJob({ ...submissionOf("a"), scheduled_at: "2026-11-23T22:00:00Z" }, ORIGIN, NOW);
-  assert.is(state.state, "scheduled");
-  assert.is(state.scheduled_at, NOW + 3_600_000);
-  assert.equal(told(effects), ["accepted"]);
-  assert.equal(steps(effects), [{ type: "sleep", until: NOW + 3_600_000 }]);
 });
 
 test("a job whose start has passed is pending", () => {
@@ -87,10 +86,10 @@ test("a job's deadline counts from its scheduled start", () => {
   assert.is(state.deadline_at, NOW + 3_600_000 + 5_000);
 });
 
-test("a job that is read only after its deadline is accepted and fails at once", () => {
+test("a job that is read only after its deadline fails at once", () => {
   const { state, effects } = createJob({ ...submissionOf("a"), timeout_ms: 5_000 }, ORIGIN, NOW + 5_000);
   assert.is(state.state === "failed" && state.error.code, "job_timeout");
-  assert.equal(told(effects), ["accepted", "failed"]);
+  assert.equal(told(effects), ["failed"]);
   assert.equal(steps(effects), [{ type: "settle" }]);
 });
 
@@ -143,8 +142,36 @@ test("the success of a function in the middle of a chain invokes the next one wi
     { name: "a", retry_count: 1, result: 42, finished_at: NOW + 9 },
     { name: "b", retry_count: 0 },
   ]);
-  assert.equal(told(effects), ["succeeded"]);
-  assert.equal(steps(effects), [{ type: "invoke" }]);
+  assert.equal(effects, [{ type: "invoke" }], "what passed quickly is not told (M8)");
+});
+
+test("the success of an attempt is told if its start was (M8)", () => {
+  const job = newJob(submissionOf("a", "b"));
+  const begun = live(reduce(job, { type: "started", ...attemptOf(job) }, NOW + 100).state);
+  const { state, effects } = reduce(begun, succeededWith(begun, 42), NOW + 200);
+  assert.equal(effects, [
+    {
+      type: "tell",
+      event: {
+        type: "succeeded",
+        job_id: "job-1",
+        job_name: "test",
+        at: "2026-11-23T21:00:00.200Z",
+        function: "a",
+        index: 0,
+        attempt: 1,
+      },
+    },
+    { type: "invoke" },
+  ]);
+  const last = reduce(state, succeededWith(state, 1), NOW + 201);
+  assert.equal(told(last.effects), ["completed"], "the second function was quick");
+});
+
+test("the success of an attempt is not told for the start of an attempt before it (M8)", () => {
+  const begun = reduce(retryingJob(), { type: "started", ...attemptOf(retryingJob()) }, NOW + 100).state;
+  const failed = reduce(begun, failedWith(begun), NOW + 200).state;
+  assert.equal(told(reduce(failed, succeededWith(failed, 1), NOW + 2_000).effects), ["completed"]);
 });
 
 test("the success of the last function completes the job and leaves current_function at it", () => {
@@ -153,7 +180,7 @@ test("the success of the last function completes the job and leaves current_func
   assert.is(state.state, "completed");
   assert.is(state.current_function, 0);
   assert.is(ended(state).finished_at, NOW + 9);
-  assert.equal(told(effects), ["succeeded", "completed"]);
+  assert.equal(told(effects), ["completed"]);
   assert.equal(steps(effects), [{ type: "settle" }]);
   const last = effects.at(-2);
   assert.equal(last?.type === "tell" && last.event.type === "completed" && last.event.result, { ok: true });

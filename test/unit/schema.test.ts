@@ -45,6 +45,20 @@ test("every field that exists is kept as it was given", () => {
   assert.equal(parseSubmission(full), full);
 });
 
+test("what is valid as it is comes back itself, null for data and args included", () => {
+  const input = job({
+    data: null,
+    functions: [{ name: "a", args: null, retry_options: { backoff: { delay_ms: 5 } } }],
+  });
+  assert.is(parseSubmission(input), input);
+  assert.is(parseSubmission(Object.assign(Object.create(null), input)).name, "test");
+});
+
+test("null args are not given: the job does not show them", () => {
+  const { state } = createJob(parseSubmission(fn({ args: null })), ORIGIN, NOW);
+  assert.not.ok(Object.hasOwn(viewOf(state).functions[0] ?? {}, "args"));
+});
+
 test("the input is not changed", () => {
   const input = { ...SEED.test, state: "failed", data: null };
   const copy = structuredClone(input);
@@ -331,6 +345,15 @@ test("keys of prototypes in data and args are values like others", () => {
 
 test("fields are not taken from a prototype", () => {
   assert.throws(() => parseSubmission(Object.create(job())), /name is required/);
+  assert.throws(
+    () => parseSubmission(job({ functions: [Object.create({ name: "a" })] })),
+    /functions\/0\/name is required/,
+  );
+  const backoff = Object.create({ delay_ms: 5 });
+  assert.equal(
+    Object.keys(parseSubmission(fn({ retry_options: { backoff } })).functions[0]?.retry_options?.backoff ?? {}),
+    [],
+  );
 });
 
 /** Throws only what says that the input is invalid; what is accepted is one more time accepted, unchanged. */

@@ -2,12 +2,20 @@ import * as fc from "fast-check";
 import { Packr } from "msgpackr";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { oversizedJob, type ReadSubmission, readSubmission } from "../../src/actors/submission.ts";
+import { isOnly, isRepeated, oversizedJob, type ReadSubmission, readSubmission } from "../../src/actors/submission.ts";
 import { encode } from "../../src/bus/codec.ts";
+import type { Delivery } from "../../src/bus/delivery.ts";
 import type { Transition } from "../../src/job/machine.ts";
 import { chosenJobIdProblem } from "../../src/job/names.ts";
 import { viewOf } from "../../src/job/view.ts";
 import { NOW, SEED, steps, submissionOf } from "./support.ts";
+
+/** What tells whether a submission is the only one of its id. */
+function arrival(subject: string, more: { deliveries?: number; repeated?: boolean } = {}): Delivery {
+  const { deliveries = 1, repeated = false } = more;
+  const headers = { has: (name: string) => repeated && name === "Async-Repeated" };
+  return { subject, sequence: 7, deliveries, headers: repeated ? headers : undefined } as unknown as Delivery;
+}
 
 function read(body: unknown, subject = "job.submit", more: { sequence?: number } = {}): ReadSubmission {
   const data = body instanceof Uint8Array ? body : encode(body, "json");
@@ -75,6 +83,30 @@ test("a subject with an impossible id is rejected under an id made from the sequ
     assert.is(submission.jobId, "seq-7");
     assert.match(submission.type === "rejected" ? submission.reason : "", /^the job id in the subject must /);
   }
+});
+
+test("a submission is the only one of its id if the id is its sequence, or made up and not said to be repeated", () => {
+  const made = "job.submit.auto-0123456789abcdef";
+  const id = "auto-0123456789abcdef";
+  assert.ok(isOnly(arrival("job.submit"), "seq-7"));
+  assert.ok(isOnly(arrival(made), id));
+  assert.not.ok(isOnly(arrival("job.submit"), "mine"), "the body names it");
+  assert.not.ok(isOnly(arrival("job.submit"), id), "the body names it");
+  assert.not.ok(isOnly(arrival("job.submit"), "seq-8"));
+  assert.not.ok(isOnly(arrival("job.submit.mine"), "mine"));
+  assert.not.ok(isOnly(arrival("job.submit.Auto-x"), "Auto-x"));
+  assert.not.ok(isOnly(arrival(made, { repeated: true }), id));
+});
+
+test("a submission that was delivered before may have been begun elsewhere, whatever its id", () => {
+  assert.not.ok(isOnly(arrival("job.submit", { deliveries: 2 }), "seq-7"));
+  assert.not.ok(isOnly(arrival("job.submit.auto-x", { deliveries: 2 }), "auto-x"));
+});
+
+test("a repetition is told by its header", () => {
+  assert.ok(isRepeated(arrival("job.submit.auto-x", { repeated: true })));
+  assert.not.ok(isRepeated(arrival("job.submit.auto-x")));
+  assert.not.ok(isRepeated({ headers: { has: () => false } } as unknown as Delivery));
 });
 
 test("an impossible id in the body is a failed job under an id made from the sequence", () => {

@@ -1,0 +1,27 @@
+/** All scenarios, in the order in which `all` runs them: short ones first, and each on a server that is new. */
+import type { Scenario } from "../scenario.ts";
+import { backlog } from "./backlog.ts";
+import { chain } from "./chain.ts";
+import { fanout } from "./fanout.ts";
+import { floor } from "./floor.ts";
+import { http } from "./http.ts";
+import { idle } from "./idle.ts";
+import { latency } from "./latency.ts";
+import { recovery } from "./recovery.ts";
+import { single } from "./single.ts";
+import { soak } from "./soak.ts";
+import { submit } from "./submit.ts";
+
+export const SCENARIOS: readonly Scenario[] = [
+  floor,
+  submit,
+  single,
+  chain,
+  fanout,
+  latency,
+  http,
+  idle,
+  recovery,
+  soak,
+  backlog,
+];

@@ -1,0 +1,136 @@
+/**
+ * How long one job takes: alone, and at half of the throughput that was measured just before, with the same calls, so
+ * that hearing of the ends is a part of it. The start is told by the function itself, on the clock that all processes of a
+ * Linux machine have in common (see clock.ts); the end is when the client has heard of it.
+ */
+import type { Running } from "../contender.ts";
+import { pooled } from "../contenders/nats.ts";
+import { Latencies, PERCENTILE_COLUMNS } from "../latencies.ts";
+import { median } from "../measure.ts";
+import { type OpenLoopResult, openLoop } from "../open-loop.ts";
+import { type Competitor, startAll } from "../rounds.ts";
+import { type Context, contendersOf, type Scenario } from "../scenario.ts";
+import type { Cell, Table } from "../table.ts";
+
+/** Of its throughput: enough to make jobs meet each other, and too little for lines to grow. */
+const LOAD_SHARE = 0.5;
+const MAX_THROUGHPUT_JOBS = 5_000;
+const THROUGHPUT_IN_FLIGHT = 500;
+const THROUGHPUT_ROUNDS = 3;
+
+interface Measured {
+  name: string;
+  once: NonNullable<Running["once"]>;
+  /** Jobs per second, of each round. */
+  throughputs: number[];
+  alone: Omit<OpenLoopResult, "late">;
+  loaded: OpenLoopResult;
+}
+
+export const latency: Scenario = {
+  name: "latency",
+  description: "from submission to start and to end: one job at a time, and at half of the throughput",
+  numbers: { jobs: 2_000, workers: 1, supervisors: 1, concurrency: 100, rounds: 5, seconds: 10 },
+  against: [],
+  notAgainst: ["floor"], // it tells nobody that a job has ended
+  run: async (context) => {
+    const { numbers, progress } = context;
+    const all = (await startAll(context, await contendersOf(context))).map(begin);
+    await measureThroughput(context, all);
+    for (let round = 0; round < numbers.rounds; round++) {
+      for (const [i, one] of all.entries()) {
+        progress.show(`latency: ${one.name}`, round * all.length + i, numbers.rounds * all.length);
+        await oneByOne(one, Math.ceil(numbers.jobs / numbers.rounds));
+        await underLoad(one, numbers.seconds / numbers.rounds);
+      }
+    }
+    return [tableOf(all)];
+  },
+};
+
+function begin({ name, running }: Competitor): Measured {
+  if (!running.once) throw new Error(`${name} cannot be asked for the latency of a single job`);
+  const none = () => ({ jobs: 0, started: new Latencies(), done: new Latencies() });
+  return {
+    name,
+    once: running.once.bind(running),
+    throughputs: [],
+    alone: none(),
+    loaded: { ...none(), late: new Latencies() },
+  };
+}
+
+async function measureThroughput({ numbers, progress }: Context, all: readonly Measured[]): Promise<void> {
+  const rounds = Math.min(THROUGHPUT_ROUNDS, numbers.rounds);
+  const jobs = Math.min(MAX_THROUGHPUT_JOBS, numbers.jobs * 5);
+  for (let round = 0; round <= rounds; round++) {
+    for (const [i, { name, once, throughputs }] of all.entries()) {
+      progress.show(`throughput: ${name}`, round * all.length + i, (rounds + 1) * all.length);
+      const begun = performance.now();
+      await pooled(jobs, THROUGHPUT_IN_FLIGHT, async () => {
+        await once();
+      });
+      // The first is to warm up.
+      if (round > 0) throughputs.push((jobs / (performance.now() - begun)) * 1_000);
+    }
+  }
+}
+
+function halfLoad({ throughputs }: Measured): number {
+  return median(throughputs) * LOAD_SHARE;
+}
+
+async function oneByOne({ once, alone }: Measured, jobs: number): Promise<void> {
+  for (let i = 0; i < jobs; i++) {
+    const { startedMs, doneMs } = await once();
+    alone.jobs += 1;
+    alone.started.record(startedMs);
+    alone.done.record(doneMs);
+  }
+}
+
+async function underLoad(measured: Measured, seconds: number): Promise<void> {
+  const { once, loaded } = measured;
+  const result = await openLoop({ once, rate: halfLoad(measured), seconds });
+  loaded.jobs += result.jobs;
+  loaded.started.add(result.started);
+  loaded.done.add(result.done);
+  loaded.late.add(result.late);
+}
+
+function tableOf(all: readonly Measured[]): Table {
+  return {
+    title: "latency of jobs of one function",
+    columns: [
+      { key: "contender", title: "" },
+      { key: "load", title: "load" },
+      { key: "rate", title: "jobs/s" },
+      { key: "from", title: "from submission to" },
+      ...PERCENTILE_COLUMNS,
+    ],
+    rows: all.flatMap(rowsOf),
+    notes: [
+      "in turn. Half load: Poisson arrivals at half of the throughput measured just before, delays",
+      "from the time at which each job was meant to be submitted; `late` is the load generator's own part of them",
+    ],
+  };
+}
+
+function rowsOf(measured: Measured): Record<string, Cell>[] {
+  const { name, alone, loaded } = measured;
+  const rate = halfLoad(measured);
+  const row = (load: string, jobsPerSecond: number | undefined, from: string, latencies: Latencies) => ({
+    contender: name,
+    load,
+    rate: jobsPerSecond,
+    from,
+    ...latencies.percentiles(),
+  });
+  return [
+    row("one at a time", undefined, "start", alone.started),
+    row("one at a time", undefined, "end", alone.done),
+    row("half load", rate, "start", loaded.started),
+    row("half load", rate, "end", loaded.done),
+    row("half load", rate, "(late)", loaded.late),
+  ];
+}

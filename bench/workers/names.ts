@@ -1,0 +1,19 @@
+/** The functions of the workers of the load tests, besides those of worker.ts. */
+
+/** Over how many functions a burst is spread. */
+export const FAN_FUNCTIONS = 50;
+
+export function fanFunction(number: number): string {
+  return `bench.fan.${number % FAN_FUNCTIONS}`;
+}
+
+/** Takes a while, and tells the load test when it begins. Args: the time in ms, and a number whose successor it returns. */
+export const HELD_FUNCTION = "bench.held";
+
+/** What it tells, over the channel that a child process has to its parent. */
+export interface HeldStart {
+  jobId: string;
+  pid: number;
+  /** On the clock that all processes have in common, see clock.ts. */
+  atUs: number;
+}

@@ -1,0 +1,318 @@
+/**
+ * Decides what each message that a supervisor gets stands for: a new job, one that goes on, or nothing; and makes the
+ * actor of the job.
+ *
+ * V2  A job has at most one actor in a supervisor. A message for a job whose claim or departure is under way waits
+ *     for its end.
+ * V3  A message is acknowledged only when what it stands for is stored elsewhere: the job's end, a newer token, or
+ *     (for a repeated submission) the token of the job that has the id.
+ * V4  A token older than the state's goes only when the state's own is there, and is the cause to make it if it is not:
+ *     so a crash between the commit, the token and the acknowledgement of a parking loses nothing.
+ * V5  A token newer than the state's was made for a retry by hand that has not been committed. It is used up (the state
+ *     takes its number, so that the late commit fails) before it goes.
+ * V7  A job that nobody else can have submitted (`isOnly`), and whose delivery is fresh, is begun before anything is stored
+ *     of it but its submission; its first commit claims it. Whoever gets the message next claims it before beginning
+ *     anything, so that the first commit of the one before fails; and a submission that repeats another one gives way.
+ */
+import type { Awake } from "../bus/awake.ts";
+import type { Delivery } from "../bus/delivery.ts";
+import type { StoredJob } from "../bus/job-store.ts";
+import { readBatch } from "../bus/stream-read.ts";
+import { WAKE_PREFIX } from "../bus/subjects.ts";
+import { timerNumberOf } from "../bus/timers.ts";
+import { JOBS } from "../bus/topology.ts";
+import { AsyncError, isAsyncError } from "../job/errors.ts";
+import type { RejectedEvent } from "../job/events.ts";
+import { placeSleep, reduce, type Transition } from "../job/machine.ts";
+import { currentFunction, type EndedJob, isEnded, type JobState } from "../job/state.ts";
+import { type ActorContext, JobActor } from "./job-actor.ts";
+import { Lease } from "./lease.ts";
+import { pause, untilDone } from "./retrying.ts";
+import { isOnly, isRepeated, jobIdOfWake, oversizedJob, readSubmission } from "./submission.ts";
+import { corruptJob } from "./sweep.ts";
+
+export interface ArrivalsContext extends ActorContext {
+  awake: Awake;
+  ackWaitMs: number;
+  /** See `SupervisorOptions`. */
+  briefAboveBytes: number;
+  isStopped: () => boolean;
+  /** A job has left memory, or a message has turned out to stand for none. */
+  onLeft: () => void;
+}
+
+/** A message that stands for a job: a submission, which can make it (`first`), or the wake of a parked one. */
+interface Arrival {
+  jobId: string;
+  lease: Lease;
+  delivery: Delivery;
+  first?: (now: number) => Transition;
+}
+
+export class Arrivals {
+  /** The jobs in memory. */
+  readonly actors = new Map<string, JobActor>();
+  /** Jobs whose first read or write is under way. */
+  readonly claiming = new Map<string, { lease: Lease; done: Promise<void> }>();
+  readonly #context: ArrivalsContext;
+  #newestSubmission = 0;
+
+  constructor(context: ArrivalsContext) {
+    this.#context = context;
+  }
+
+  /** A message of stream JOBS. */
+  onSubmission(delivery: Delivery): void {
+    const read = readSubmission(delivery);
+    if (read.type === "rejected") {
+      void this.#reject(delivery, read.jobId, read.reason);
+      return;
+    }
+    const { jobId, first } = read;
+    const arrival: Arrival = { jobId, lease: new Lease(0, delivery.receipt, this.#context.ackWaitMs), delivery, first };
+    if (!this.#isFresh(delivery) || !isOnly(delivery, jobId) || !this.#begin(arrival, first)) this.#enter(arrival);
+  }
+
+  /** V7: it was sent just now, and not before. First deliveries come in the order of their sequences. */
+  #isFresh({ sequence }: Delivery): boolean {
+    const isNew = sequence > this.#newestSubmission;
+    if (isNew) this.#newestSubmission = sequence;
+    return this.#context.awake.look() && isNew;
+  }
+
+  /**
+   * V7: begins a job that nobody else can have submitted, without storing what its submission says already. Returns
+   * false if more than that must be stored before anything is done.
+   */
+  #begin(arrival: Arrival, first: (now: number) => Transition): boolean {
+    const { jobId, lease } = arrival;
+    if (this.actors.has(jobId) || this.claiming.has(jobId)) return false;
+    const now = Date.now();
+    const { state, effects } = placeSleep(this.#unlessJammed(first(now), now), now, this.#context.parkAfterMs);
+    if (isEnded(state) || state.token !== lease.number) return false;
+    state.writer = this.#context.writer;
+    this.#context.lifecycle.emit("claimed", jobId, "new");
+    this.#host(arrival, state, 0).begin(effects);
+    return true;
+  }
+
+  /** A wake of stream TIMERS. */
+  onWake(delivery: Delivery): void {
+    try {
+      const jobId = jobIdOfWake(delivery, WAKE_PREFIX);
+      this.#enter({
+        jobId,
+        lease: new Lease(timerNumberOf(delivery.data), delivery.receipt, this.#context.ackWaitMs),
+        delivery,
+      });
+    } catch (error) {
+      // Only supervisors may publish here, so this is a stranger's message: it stands for no job.
+      this.#trouble(`dropped a message on ${delivery.subject}`, error);
+      delivery.ack();
+    }
+  }
+
+  /** V2: one claim per job at a time, and none for a job that has an actor. */
+  #enter(arrival: Arrival): void {
+    const { jobId } = arrival;
+    const actor = this.actors.get(jobId);
+    if (actor) {
+      this.#meet(actor, arrival);
+      return;
+    }
+    const before = this.claiming.get(jobId);
+    if (before) {
+      void before.done.then(() => this.#enter(arrival));
+      return;
+    }
+    const done = this.#claim(arrival)
+      .catch((error) => this.#trouble("cannot claim", error, jobId))
+      .then(() => {
+        this.claiming.delete(jobId);
+        this.#context.onLeft();
+      });
+    this.claiming.set(jobId, { lease: arrival.lease, done });
+  }
+
+  /** A message for a job that is live here. */
+  #meet(actor: JobActor, arrival: Arrival): void {
+    const { lease, delivery } = arrival;
+    if (actor.lease.adopt(lease.number, delivery.receipt)) {
+      actor.verify(); // V6: it had run out, and someone else may have had it meanwhile
+      return;
+    }
+    // The timer of a job that is just being parked has fired already: it begins anew when that is through.
+    if (lease.number > actor.lease.number) actor.whenGone(() => this.#enter(arrival));
+    else this.#drop(arrival);
+  }
+
+  /** A message that stands for nothing: the job it names has another token, or has ended. */
+  #drop({ jobId, delivery, first }: Arrival): void {
+    if (first) this.#context.lifecycle.emit("repeated", jobId);
+    delivery.ack();
+  }
+
+  async #claim(arrival: Arrival): Promise<void> {
+    const { jobId, delivery, first } = arrival;
+    // A first delivery is most likely a new job: then reading is a waste.
+    let mayExist = delivery.deliveries > 1 || !first || isRepeated(delivery);
+    let revision = 0;
+    let tooLarge: string | undefined;
+    for (let failures = 0; !this.#context.isStopped(); failures++) {
+      if (mayExist) {
+        const stored = await this.#read(jobId);
+        if (stored?.problem !== undefined) {
+          if (await this.#replaceCorrupt(stored.revision, stored.problem, arrival)) return;
+          continue;
+        }
+        if (stored?.state) {
+          if (await this.#takeOver(stored.state, stored.revision, arrival)) return;
+          continue;
+        }
+        if (!first) {
+          this.#drop(arrival); // the job was deleted by hand, or its retention is over
+          return;
+        }
+        if (isRepeated(delivery) && (await this.#waitsBefore(delivery))) {
+          this.#drop(arrival);
+          return;
+        }
+        revision = stored?.revision ?? 0;
+      }
+      if (!first) throw new TypeError("a wake cannot make a job");
+      const now = Date.now();
+      const transition = placeSleep(this.#unlessJammed(first(now), now), now, this.#context.parkAfterMs);
+      const { state, effects } = tooLarge === undefined ? transition : oversizedJob(transition, tooLarge, now);
+      const stamped: JobState = { ...state, version: 1, writer: this.#context.writer };
+      const outcome = await this.#context.store.commit(stamped, revision);
+      mayExist = true;
+      if (outcome.type === "stored") {
+        this.#context.lifecycle.emit("claimed", jobId, "new");
+        this.#host(arrival, stamped, outcome.revision).begin(effects);
+        return;
+      }
+      if (outcome.type === "refused") tooLarge = outcome.cause.message;
+      if (outcome.type === "unknown") {
+        if (failures === 0) this.#trouble("cannot commit a new job", outcome.cause, jobId);
+        await pause(this.#context.bus, failures);
+      }
+    }
+    delivery.nak(); // we are closing: another supervisor shall have it at once
+  }
+
+  /** Where so many jobs of its function wait that it would be sent to the backlog, a new job goes there at once. */
+  #unlessJammed(first: Transition, now: number): Transition {
+    const { state, effects } = first;
+    const { current_function: index, attempt } = state;
+    if (isEnded(state) || effects.at(-1)?.type !== "invoke") return first;
+    if (!this.#context.dispatcher.jammed(currentFunction(state).name)) return first;
+    const queued = reduce(state, { type: "no_room", index, attempt }, now);
+    return { state: queued.state, effects: [...effects.slice(0, -1), ...queued.effects] };
+  }
+
+  /** Decides what a message means for a job that is in the store. Returns false if the store has changed meanwhile. */
+  async #takeOver(state: JobState, revision: number, arrival: Arrival): Promise<boolean> {
+    const { jobId, lease, delivery, first } = arrival;
+    if (first && state.sequence !== delivery.sequence) {
+      this.#drop(arrival);
+      return true;
+    }
+    if (isEnded(state) && lease.number > state.token) return this.#useUp(state, revision, arrival);
+    if (!isEnded(state) && lease.number < state.token) {
+      const restore = () => this.#context.tokens.restore(state);
+      if (await this.#insist("cannot set the timer again", jobId, restore)) delivery.ack(); // V4
+      return true;
+    }
+    this.#context.lifecycle.emit("claimed", jobId, "resumed");
+    this.#host(arrival, state, revision).resume();
+    return true;
+  }
+
+  /** V5. Returns false if the store has changed meanwhile. */
+  async #useUp(state: EndedJob, revision: number, { lease, delivery }: Arrival): Promise<boolean> {
+    const used: EndedJob = { ...state, token: lease.number, version: state.version + 1, writer: this.#context.writer };
+    if ((await this.#commitOnce(used, revision)) === undefined) return false;
+    delivery.ack();
+    return true;
+  }
+
+  /** A job whose state cannot be read has failed. Returns false if the store has changed meanwhile. */
+  async #replaceCorrupt(revision: number, problem: string, arrival: Arrival): Promise<boolean> {
+    const { jobId, lease, delivery, first } = arrival;
+    const { state, effects } = corruptJob(jobId, problem, Date.now());
+    const sequence = first ? delivery.sequence : 0;
+    const stamped: JobState = { ...state, sequence, token: lease.number, version: 1, writer: this.#context.writer };
+    const stored = await this.#commitOnce(stamped, revision);
+    if (stored === undefined) return false;
+    this.#host(arrival, stamped, stored).begin(effects);
+    return true;
+  }
+
+  /** The new revision; undefined if it is not known to be stored: the caller reads again. */
+  async #commitOnce(state: JobState, revision: number): Promise<number | undefined> {
+    const outcome = await this.#context.store.commit(state, revision);
+    if (outcome.type === "stored") return outcome.revision;
+    if (outcome.type !== "conflict") await pause(this.#context.bus, 0);
+    return undefined;
+  }
+
+  #host({ lease, delivery, first }: Arrival, state: JobState, revision: number): JobActor {
+    const brief = first !== undefined && delivery.data.length >= this.#context.briefAboveBytes;
+    const actor = new JobActor(this.#context, lease, state, revision, brief);
+    this.actors.set(state.job_id, actor);
+    actor.whenGone(() => {
+      this.actors.delete(state.job_id);
+      this.#context.onLeft();
+    });
+    return actor;
+  }
+
+  /** Records that a submission cannot even be recorded as a failed job, then drops it. */
+  async #reject(delivery: Delivery, jobId: string, reason: string): Promise<void> {
+    const { subject, sequence, storedAt } = delivery;
+    const at = new Date(storedAt).toISOString();
+    const event: RejectedEvent = { type: "rejected", job_id: jobId, at, subject, sequence, reason };
+    this.#context.lifecycle.emit("job", event);
+    if (await this.#insist("cannot record a rejection", jobId, () => this.#context.eventLog.record(event)))
+      delivery.ack();
+  }
+
+  /** V7: whether the submission that this one repeats is still there. */
+  async #waitsBefore({ subject, sequence }: Delivery): Promise<boolean> {
+    const { messages } = await this.#patiently(() =>
+      readBatch(this.#context.bus, JOBS, { filter: subject, from: 1, batch: 1 }),
+    );
+    return (messages[0]?.sequence ?? sequence) < sequence;
+  }
+
+  #read(jobId: string): Promise<StoredJob | undefined> {
+    return this.#patiently(() => this.#context.store.get(jobId), jobId);
+  }
+
+  /** @throws AsyncError `closed` if the supervisor stops meanwhile */
+  async #patiently<T>(call: () => Promise<T>, jobId?: string): Promise<T> {
+    for (let failures = 0; !this.#context.isStopped(); failures++) {
+      try {
+        return await call();
+      } catch (error) {
+        if (!isAsyncError(error)) throw error;
+        if (failures === 0) this.#trouble("cannot read a job", error, jobId);
+        await pause(this.#context.bus, failures);
+      }
+    }
+    throw new AsyncError("closed", "the supervisor is closing");
+  }
+
+  #insist(what: string, jobId: string, call: () => Promise<void>): Promise<boolean> {
+    return untilDone(
+      this.#context.bus,
+      () => this.#context.isStopped(),
+      (error) => this.#trouble(what, error, jobId),
+      call,
+    );
+  }
+
+  #trouble(what: string, error: unknown, jobId?: string): void {
+    this.#context.lifecycle.emit("trouble", { what, error, ...(jobId !== undefined && { jobId }) });
+  }
+}
