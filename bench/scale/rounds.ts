@@ -2,6 +2,7 @@
 import { type Load, type Running, WrongResults } from "../contender.ts";
 import { type Measurement, measure, median } from "../measure.ts";
 import type { Role } from "../process.ts";
+import { medianOf } from "../rounds.ts";
 import type { Cell } from "../table.ts";
 
 export interface Party {
@@ -82,10 +83,6 @@ export function ratiosOf(
   figure: (of: Measurement) => number,
 ): number[] {
   return mine.map((one, round) => figure(one) / (others[round] ? figure(others[round]) : Number.NaN));
-}
-
-function medianOf(measurements: readonly Measurement[], figure: (of: Measurement) => number | undefined): number {
-  return median(measurements.map((one) => figure(one) ?? Number.NaN));
 }
 
 /** Who used the CPU time. */

@@ -1,5 +1,5 @@
 /**
- * Scale measurements: how the cost of jobs grows with what there is more of.
+ * The scale measurements as a command: how the cost of jobs grows with what there is more of.
  *
  *   npm run bench -- scale                          all dimensions, some 7 minutes, results in bench/results
  *   npm run bench -- scale --dimension stored       one of them; may be given several times
@@ -7,29 +7,20 @@
  *   npm run bench -- scale --out folder             keeps the results there, next to those of other dimensions
  */
 import { ensureTopology } from "../../src/bus/topology.ts";
-import { messageOf } from "../../src/job/errors.ts";
 import { Observer, useServer } from "../contenders/nats.ts";
 import { describeMachine, type Machine, machineLines } from "../machine.ts";
 import type { Progress } from "../progress.ts";
 import { Scope } from "../scope.ts";
 import { renderTable } from "../table.ts";
-import { type AskedOfScale, askedOf } from "./options.ts";
+import { askedOf } from "./options.ts";
 import { measureScale } from "./scale.ts";
 
-const WRONG_USE = 2;
-
-/** Until the measurements are done. Returns the exit code. @throws WrongResults */
+/** Until the measurements are done. @throws UsageError or WrongResults */
 export async function runScale(
   args: string[],
   { progress, scope }: { progress: Progress; scope: Scope },
-): Promise<number> {
-  let asked: AskedOfScale;
-  try {
-    asked = askedOf(args);
-  } catch (error) {
-    process.stderr.write(`${messageOf(error)}\n`);
-    return WRONG_USE;
-  }
+): Promise<void> {
+  const asked = askedOf(args);
   const machine = await machineHere(scope);
   process.stdout.write(`${machineLines(machine)}\n`);
   await measureScale({
@@ -42,7 +33,6 @@ export async function runScale(
       for (const table of tables) process.stdout.write(`\n${renderTable(table)}\n`);
     },
   });
-  return 0;
 }
 
 /** With a server of the kind that is going to be measured. */

@@ -9,11 +9,11 @@ import { inTempFolder } from "../support/folder.ts";
 import { startProcess } from "../support/process.ts";
 import { eventually } from "../support/waiting.ts";
 
-const COMMAND = "bench/scale/main.ts";
+const COMMAND = "bench/run.ts";
 const NAMES = ["stored", "waiting", "functions", "processes", "payload"];
 
 async function scale(args: string[]): Promise<{ code: number | null; output: string }> {
-  const run = await startProcess(COMMAND, args);
+  const run = await startProcess(COMMAND, ["scale", ...args]);
   try {
     return { code: await run.exit(), output: run.output() };
   } finally {
@@ -64,7 +64,7 @@ test("wrong use is refused with what is allowed", async () => {
 
 test("an interrupted run leaves no process behind", async () => {
   if (process.platform !== "linux") return; // there is no /proc to look at
-  const run = await startProcess(COMMAND, ["--quick", "--dimension", "stored"]);
+  const run = await startProcess(COMMAND, ["scale", "--quick", "--dimension", "stored"]);
   try {
     const { pid = 0 } = run.child;
     await run.line("durability");

@@ -1,16 +1,15 @@
 /** Ever more jobs wait for a function that nobody serves, while others are done; in turn with a server where none wait. */
 import { setTimeout as delay } from "node:timers/promises";
 import { JOBS, SUPERVISOR_CONSUMER, TIMERS } from "../../../src/bus/topology.ts";
-import { Client } from "../../../src/client/client.ts";
 import { type Running, WrongResults } from "../../contender.ts";
-import { startSupervisor, startWorker } from "../../contenders/async.ts";
-import { Observer, STALL_MS } from "../../contenders/nats.ts";
+import { batchOf } from "../../contenders/async.ts";
+import { AsyncSystem } from "../../contenders/async-system.ts";
+import { type Observer, STALL_MS } from "../../contenders/nats.ts";
 import { type ProcessHandle, usageOf } from "../../process.ts";
 import { Scope } from "../../scope.ts";
 import type { Cell } from "../../table.ts";
 import { calibrate } from "../counts.ts";
 import { type Dimension, type Findings, growthTable, type ScaleContext, startServer, totalOf } from "../dimension.ts";
-import { runForeground } from "../foreground.ts";
 import type { Point } from "../growth.ts";
 import type { Series } from "../plot.ts";
 import { alternate, CPU_COLUMNS, cpuUsOf, type Figures, figuresOf, type Party, ratioOf } from "../rounds.ts";
@@ -25,7 +24,6 @@ const QUICK = { waiting: [30, 100], rounds: 1, targetMs: 10, limits: { minimum: 
 const CONCURRENCY = 100;
 const ONE_FUNCTION = { functions: 1, payloadBytes: 0 };
 const UNSERVED = "bench.nobody";
-const PORTION = 5_000;
 const LOOK_EVERY_MS = 100;
 /** What has not moved for that long, with nothing left to take, has settled. */
 const QUIET_MS = 1_000;
@@ -65,40 +63,30 @@ export const waiting: Dimension = {
 
 /** A server with a supervisor and a worker, whose other jobs may wait. */
 interface House extends Party {
-  observer: Observer;
+  system: AsyncSystem;
   supervisor: ProcessHandle;
 }
 
 async function startHouse(context: ScaleContext, name: string): Promise<House> {
-  const { scope } = context;
-  const server = await startServer(context);
-  const supervisor = await startSupervisor(server.url);
-  await scope.add(() => supervisor.stop());
-  const worker = await startWorker(server.url, CONCURRENCY);
-  await scope.add(() => worker.stop());
-  const observer = await Observer.on(server.url);
-  await scope.add(() => observer.close());
+  const system = await AsyncSystem.on(await startServer(context));
+  await context.scope.add(() => system.close());
+  const supervisor = await system.startSupervisor();
+  await system.startWorker(CONCURRENCY);
   const running: Running = {
-    processes: [supervisor, worker, ...server.processes, { role: "client", pid: process.pid }],
-    run: (load) => runForeground(observer, load),
+    processes: system.processes,
+    run: (load) => system.run(batchOf(load)),
     storedBytes: async () => undefined, // what waits is stored as well
-    close: () => scope.close(),
+    close: () => system.close(),
   };
-  return { name, running, observer, supervisor };
+  return { name, running, system, supervisor };
 }
 
 /** Submits the jobs that are going to wait, and waits until they have found their places. */
-async function park({ observer, running, supervisor }: House, count: number) {
-  const client = new Client(observer.bus);
+async function park({ system, running, supervisor }: House, count: number) {
   const cpuBefore = await cpuUsIn(running.processes);
   const begun = performance.now();
-  for (let first = 0; first < count; first += PORTION) {
-    const length = Math.min(PORTION, count - first);
-    const inputs = Array.from({ length }, () => ({ name: "bench", functions: [{ name: UNSERVED }] }));
-    const failed = (await client.submitMany(inputs)).find(({ error }) => error);
-    if (failed) throw failed.error;
-  }
-  const settledMs = (await untilSettled(observer)) - begun;
+  await system.submit({ jobs: count, job: () => ({ name: "bench", functions: [{ name: UNSERVED }] }) });
+  const settledMs = (await untilSettled(system.observer)) - begun;
   const usage = await usageOf(supervisor.pid);
   return {
     settledSeconds: settledMs / 1_000,
@@ -128,7 +116,7 @@ async function pendingSubmissions({ bus }: Observer): Promise<number> {
 }
 
 /** Each live job has one token: its submission, or a place in the backlog. @throws WrongResults */
-async function checkTokens({ observer }: House, count: number): Promise<void> {
+async function checkTokens({ system: { observer } }: House, count: number): Promise<void> {
   await untilSettled(observer);
   const tokens = (await observer.count(JOBS)) + (await observer.count(TIMERS));
   if (tokens !== count) throw new WrongResults(`${tokens} jobs wait, ${count} should`);
