@@ -1,6 +1,7 @@
 /** One thing that there can be more of, and what more of it costs. */
-import type { NatsServer } from "../contenders/nats.ts";
-import { useServer } from "../contenders/nats.ts";
+import { Bus } from "../../src/bus/connection.ts";
+import { ensureTopology } from "../../src/bus/topology.ts";
+import { type NatsServer, useServer } from "../contenders/nats.ts";
 import type { Progress } from "../progress.ts";
 import type { Scope } from "../scope.ts";
 import type { Cell, Table } from "../table.ts";
@@ -28,10 +29,16 @@ export interface Dimension {
   measure(context: ScaleContext): Promise<Findings>;
 }
 
-/** A server of the dimension's own. */
-export async function startServer({ scope }: ScaleContext): Promise<NatsServer> {
+/** A server of the dimension's own, with the streams that are there before any contender starts. */
+export async function startServer({ scope }: Pick<ScaleContext, "scope">): Promise<NatsServer> {
   const server = await useServer(undefined);
   await scope.add(() => server.close());
+  const bus = await Bus.open({ url: server.url, name: "bench" });
+  try {
+    await ensureTopology(bus);
+  } finally {
+    await bus.close();
+  }
   return server;
 }
 

@@ -6,12 +6,12 @@
  *   npm run bench -- scale --quick                  a few hundred jobs each, to see that it works; keeps nothing
  *   npm run bench -- scale --out folder             keeps the results there, next to those of other dimensions
  */
-import { ensureTopology } from "../../src/bus/topology.ts";
-import { Observer, useServer } from "../contenders/nats.ts";
+import { Observer } from "../contenders/nats.ts";
 import { describeMachine, type Machine, machineLines } from "../machine.ts";
 import type { Progress } from "../progress.ts";
 import { Scope } from "../scope.ts";
 import { renderTable } from "../table.ts";
+import { startServer } from "./dimension.ts";
 import { askedOf } from "./options.ts";
 import { measureScale } from "./scale.ts";
 
@@ -40,11 +40,9 @@ async function machineHere(scope: Scope): Promise<Machine> {
   const own = new Scope();
   await scope.add(() => own.close());
   try {
-    const server = await useServer(undefined);
-    await own.add(() => server.close());
+    const server = await startServer({ scope: own });
     const observer = await Observer.on(server.url);
     await own.add(() => observer.close());
-    await ensureTopology(observer.bus);
     return await describeMachine(observer);
   } finally {
     await own.close();
