@@ -4,6 +4,7 @@
  *   npm run bench                                   lists the scenarios
  *   npm run bench -- single --jobs 20000            runs one of them
  *   npm run bench -- all --json figures.json        all of them, one after the other
+ *   npm run bench -- scale                          what grows how fast, see scale/run.ts
  *
  * Supervisors and workers are processes of their own. Every job's end and result are checked, or the run fails. The
  * figures depend on the machine: compare ratios within one run, not numbers of different days.
@@ -19,6 +20,8 @@ import { describeMachine, type Machine, machineLines } from "./machine.ts";
 import { type Asked, type Numbers, parseCommandLine, type Rival, UsageError } from "./options.ts";
 import { type Plan, planOf } from "./plan.ts";
 import { Progress } from "./progress.ts";
+import { SCALE } from "./scale/options.ts";
+import { runScale } from "./scale/run.ts";
 import { SCENARIOS } from "./scenarios/index.ts";
 import { Scope } from "./scope.ts";
 import { renderTable, type Table } from "./table.ts";
@@ -58,6 +61,10 @@ async function interrupt(): Promise<void> {
 
 async function main(args: string[]): Promise<number> {
   try {
+    if (args[0] === SCALE) {
+      await runScale(args.slice(1), { progress, scope });
+      return 0;
+    }
     const asked = parseCommandLine(args);
     if (asked.scenario === undefined) {
       process.stdout.write(`${usage(SCENARIOS)}\n`);

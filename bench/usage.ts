@@ -1,6 +1,7 @@
 /** What the command says when it is asked nothing, or something wrong. */
 import { LIMITS, type NumberName, RIVALS } from "./options.ts";
 import { ALL } from "./plan.ts";
+import { SCALE } from "./scale/options.ts";
 import type { Scenario } from "./scenario.ts";
 
 const WIDTH = 16;
@@ -16,6 +17,7 @@ export function usage(scenarios: readonly Scenario[]): string {
     "",
     ...scenarios.map(({ name, description }) => line(name, description)),
     line(ALL, "all of them, in this order"),
+    line(SCALE, "how the cost of jobs grows, with options of its own: [--dimension name] [--quick] [--out folder]"),
     "",
     ...limits,
     line("--against list", `what async is measured against: some of ${RIVALS.join(",")}`),
