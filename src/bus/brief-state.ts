@@ -7,7 +7,8 @@
  * B2  What is stored of a step that is done never changes, so its bytes are made once (`BriefWriter`).
  *
  * The bytes are a MessagePack array `[head, [step, …]]`. The head has the other fields of the state, and as `current` what
- * is known of the function being run. A step is `[result, retry_count, finished_at, started_at, failures, lost]`.
+ * is known of the function being run. A step is `[result, retry_count, finished_at, started_at, failures, lost]`, without
+ * what is absent at its end; its times are ms since the job was created.
  */
 import { AsyncError, isAsyncError, messageOf } from "../job/errors.ts";
 import { isRecord, parseSubmission } from "../job/schema.ts";
@@ -39,7 +40,8 @@ export class BriefWriter {
   /** To be called with one state after the other of the same job. */
   write(state: LiveJob): Uint8Array {
     for (; this.#count < state.current_function; this.#count++) {
-      this.#append(encode(stepOf(state.functions[this.#count] as FunctionState), "msgpack"));
+      const fn = state.functions[this.#count] as FunctionState;
+      this.#append(encode(stepOf(fn, state.created_at), "msgpack"));
     }
     const { functions: _functions, data: _data, name: _name, ...head } = state;
     const {
@@ -65,10 +67,20 @@ export class BriefWriter {
   }
 }
 
-type Step = [unknown, number, number | undefined, number | undefined, number | undefined, number | undefined];
+type Step = [unknown, number, number?, (number | null)?, number?, number?];
 
-function stepOf({ result, retry_count, finished_at, started_at, failures, lost }: FunctionState): Step {
-  return [result ?? null, retry_count, finished_at, started_at, failures, lost];
+function stepOf(
+  { result, retry_count, finished_at, started_at, failures, lost }: FunctionState,
+  createdAt: number,
+): Step {
+  const step: Step = [result ?? null, retry_count];
+  if (finished_at !== undefined) step[2] = finished_at - createdAt;
+  if ((started_at ?? failures ?? lost) !== undefined) {
+    step[3] = started_at === undefined ? null : started_at - createdAt;
+    step[4] = failures ?? 0;
+    step[5] = lost ?? 0;
+  }
+  return step;
 }
 
 /** What is stored of a job, without its definition. */
@@ -104,7 +116,7 @@ export function completed({ head, steps }: Brief, submission: Uint8Array): { sta
       data: data ?? null,
       functions: functions.map(newFunction).map((fn, index) => {
         const step = steps[index];
-        if (step) return withStep(fn, step);
+        if (step) return withStep(fn, step, Number(head.created_at));
         return index === head.current_function && isRecord(current) ? { ...fn, ...current } : fn;
       }),
     };
@@ -116,14 +128,12 @@ export function completed({ head, steps }: Brief, submission: Uint8Array): { sta
   }
 }
 
-function withStep(
-  fn: FunctionState,
-  [result, retry_count, finished_at, started_at, failures, lost]: Step,
-): FunctionState {
+function withStep(fn: FunctionState, step: Step, createdAt: number): FunctionState {
+  const [result, retry_count, finished_at, started_at, failures, lost] = step;
   const done: FunctionState = { ...fn, retry_count, result };
-  if (typeof finished_at === "number") done.finished_at = finished_at;
-  if (typeof started_at === "number") done.started_at = started_at;
-  if (typeof failures === "number") done.failures = failures;
-  if (typeof lost === "number") done.lost = lost;
+  if (typeof finished_at === "number") done.finished_at = createdAt + finished_at;
+  if (typeof started_at === "number") done.started_at = createdAt + started_at;
+  if (failures) done.failures = failures;
+  if (lost) done.lost = lost;
   return done;
 }

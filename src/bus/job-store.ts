@@ -8,10 +8,10 @@ import type { Msg, MsgHdrs } from "nats";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import { isEnded, type JobState, stateProblem } from "../job/state.ts";
 import { type Brief, type BriefWriter, canBeBrief, completed, isBrief, readBrief } from "./brief-state.ts";
-import { decode, encode } from "./codec.ts";
 import type { Bus } from "./connection.ts";
 import { isWrongSequence, JetStreamError } from "./mux.ts";
 import { expectSequence, expectSequenceWithTtl } from "./raw-headers.ts";
+import { packState, unpackState } from "./stored-state.ts";
 import { readAt, readLast } from "./stream-read.ts";
 import { JOBS, KV_JOBS, KV_PREFIX } from "./topology.ts";
 
@@ -66,7 +66,7 @@ export class JobStore {
    */
   put(state: JobState, revision: number, done: (outcome: CommitOutcome) => void, brief?: BriefWriter): void {
     const headers = isEnded(state) ? this.#expectAtEnd(revision) : expectSequence(revision);
-    const body = brief && canBeBrief(state) ? brief.write(state) : encode(state, "msgpack");
+    const body = brief && canBeBrief(state) ? brief.write(state) : packState(state);
     this.#bus.mux.store(`${KV_PREFIX}.${state.job_id}`, body, headers, this.#timeoutMs, (error, sequence) => {
       done(error ? outcomeOf(error) : { type: "stored", revision: sequence });
     });
@@ -157,7 +157,7 @@ export function storedJob(revision: number, data: Uint8Array): StoredJob {
   if (data.length === 0) return { revision, state: undefined }; // a deletion marker
   try {
     if (isBrief(data)) return { revision, state: undefined, brief: readBrief(data) };
-    const state = decode(data, "msgpack");
+    const state = unpackState(data);
     const problem = stateProblem(state);
     return problem === undefined
       ? { revision, state: state as JobState }

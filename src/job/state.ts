@@ -1,5 +1,5 @@
 /**
- * The state of a job as it is stored: one MessagePack map per job in bucket `jobs`. Times are ms since 1970.
+ * The state of a job, as bucket `jobs` keeps it (`bus/stored-state.ts`). Times are ms since 1970.
  * What users see is made from it by `view.ts`.
  */
 import type { Encoding } from "./encoding.ts";
