@@ -18,6 +18,7 @@ export class BullClient {
   constructor(port: number) {
     this.#connection = { host: "127.0.0.1", port };
     this.queue = new Queue(QUEUE, { connection: this.#connection });
+    this.queue.setMaxListeners(0); // whoever waits for a job adds one
     this.flows = new FlowProducer({ connection: this.#connection });
   }
 

@@ -9,7 +9,7 @@ export type Submit = (client: BullClient, label: string, load: Load) => Promise<
 
 /** As many as our own client has under way. */
 const IN_FLIGHT = 1_000;
-/** Larger batches, or smaller ones and more of them at a time, made it no faster. */
+/** Larger batches made it no faster. */
 const BATCH = 500;
 const BATCHES_IN_FLIGHT = 2;
 

@@ -1,5 +1,4 @@
 /** What the bench's own process does with graphile-worker: it submits, and looks whether anything is left. */
-import { once } from "node:events";
 import { makeWorkerUtils, type WorkerUtils } from "graphile-worker";
 import { Client, type Notification, type Pool } from "pg";
 import { type Load, payloadOf } from "../../contender.ts";
@@ -16,8 +15,10 @@ export class GraphileClient {
   readonly #url: string;
   readonly #pool: Pool;
   readonly #utils: WorkerUtils;
-  /** Hears of the ends of single jobs. */
-  #listener: Client | undefined;
+  /** Hears of the ends of single jobs, and tells who waits for the one with that number. */
+  #listener: Promise<Client> | undefined;
+  readonly #waiting = new Map<string, (startedMs: number) => void>();
+  #singles = 0;
 
   private constructor(url: string, pool: Pool, utils: WorkerUtils) {
     this.#url = url;
@@ -58,26 +59,42 @@ export class GraphileClient {
    * the function is done, which is a moment before the job is.
    */
   async once(): Promise<{ startedMs: number; doneMs: number }> {
-    const listener = await this.#listen();
+    this.#listener ??= this.#listen();
+    await this.#listener;
+    this.#singles += 1;
+    const number = String(this.#singles);
     const begun = nowMs();
-    const [[{ payload }]] = await Promise.all([
-      once(listener, "notification", { signal: AbortSignal.timeout(ONCE_LIMIT_MS) }) as Promise<[Notification]>,
-      this.#utils.addJob(START, {}),
-    ]);
-    return { startedMs: Number(payload) - begun, doneMs: nowMs() - begun };
+    const [end] = await Promise.all([this.#endOf(number), this.#utils.addJob(START, { number })]);
+    return { startedMs: end.startedAt - begun, doneMs: end.heardAt - begun };
+  }
+
+  #endOf(number: string): Promise<{ startedAt: number; heardAt: number }> {
+    return new Promise((resolve, reject) => {
+      const limit = setTimeout(() => {
+        this.#waiting.delete(number);
+        reject(new Error(`single job ${number} has not ended within ${ONCE_LIMIT_MS} ms`));
+      }, ONCE_LIMIT_MS);
+      this.#waiting.set(number, (startedAt) => {
+        clearTimeout(limit);
+        this.#waiting.delete(number);
+        resolve({ startedAt, heardAt: nowMs() });
+      });
+    });
   }
 
   async #listen(): Promise<Client> {
-    if (this.#listener) return this.#listener;
     const listener = new Client({ connectionString: this.#url });
     await listener.connect();
+    listener.on("notification", ({ payload = "" }: Notification) => {
+      const [number = "", startedMs] = payload.split(" ");
+      this.#waiting.get(number)?.(Number(startedMs));
+    });
     await listener.query(`listen ${START}`);
-    this.#listener = listener;
     return listener;
   }
 
   async close(): Promise<void> {
-    await this.#listener?.end();
+    await (await this.#listener)?.end();
     await this.#utils.release();
     await this.#pool.end();
   }

@@ -22,8 +22,9 @@ const taskList: TaskList = {
     if (next < functions) await addJob(ADD, { number, index: next, functions, args: [number, next + 1], data });
     outcomes.push({ number, index, result: args[0] + args[1] });
   },
-  [START]: async (_, { query }) => {
-    await query("select pg_notify($1, $2)", [START, String(nowMs())]);
+  [START]: async (payload, { query }) => {
+    const { number } = payload as { number: string };
+    await query("select pg_notify($1, $2)", [START, `${number} ${nowMs()}`]);
   },
 };
 
