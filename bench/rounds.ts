@@ -48,7 +48,11 @@ export async function runRounds(
   }
 }
 
-async function measured({ name, running }: Competitor, load: Load): Promise<Measurement> {
+/** @throws WrongResults that names whose they are */
+export async function measured(
+  { name, running }: Pick<Competitor, "name" | "running">,
+  load: Load,
+): Promise<Measurement> {
   try {
     return await measure(running, load);
   } catch (error) {
@@ -65,7 +69,22 @@ export function medianOf(
   return median(measurements.map((one) => figure(one) ?? Number.NaN));
 }
 
-/** The median over the rounds of one's throughput in units of the other's in the same round. */
-export function ratioOf(mine: readonly Measurement[], other: readonly Measurement[]): number {
-  return median(mine.map(({ jobsPerSecond }, round) => jobsPerSecond / (other[round]?.jobsPerSecond ?? Number.NaN)));
+const jobsPerSecondOf = (one: Measurement) => one.jobsPerSecond;
+
+/** One's figure, by default the throughput, in units of the other's in the same round: of each round. */
+export function ratiosOf(
+  mine: readonly Measurement[],
+  others: readonly Measurement[],
+  figure: (of: Measurement) => number = jobsPerSecondOf,
+): number[] {
+  return mine.map((one, round) => figure(one) / (others[round] ? figure(others[round]) : Number.NaN));
+}
+
+/** The median of these over the rounds. */
+export function ratioOf(
+  mine: readonly Measurement[] = [],
+  others: readonly Measurement[] = [],
+  figure?: (of: Measurement) => number,
+): number {
+  return median(ratiosOf(mine, others, figure));
 }

@@ -6,7 +6,8 @@ import { checkEnds, checkStates, jobIdOf, type Ledger, type Problem } from "../c
 import { type Round, type Setup, WrongResults } from "../contender.ts";
 import { type ProcessHandle, type StartedProcess, startNode } from "../process.ts";
 import { submitBulk } from "../submissions.ts";
-import { type NatsServer, Observer, POLL_MS, STALL_MS } from "./nats.ts";
+import { POLL_MS, STALL_MS } from "../until-none-left.ts";
+import { type NatsServer, Observer } from "./nats.ts";
 
 const COMMAND = "dist/cli/main.js";
 

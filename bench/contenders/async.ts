@@ -5,8 +5,6 @@ import { AsyncSystem, type Batch } from "./async-system.ts";
 import type { NatsServer } from "./nats.ts";
 import { SingleJobs } from "./single-jobs.ts";
 
-export { startSupervisor, startWorker } from "./async-system.ts";
-
 export const FUNCTION = "bench.add";
 
 export function asyncSystem(server: NatsServer): Contender {

@@ -1,12 +1,11 @@
 /** What all contenders on NATS have in common: a server, a client, and how the end of a load is noticed and checked. */
-import { setTimeout as delay } from "node:timers/promises";
 import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import { Bus } from "../../src/bus/connection.ts";
 import { startEmbeddedServer } from "../../src/bus/server/embedded-server.ts";
 import { readBatch, type StoredMessage } from "../../src/bus/stream-read.ts";
 import { JOBS, KV_JOBS, SUPERVISOR_CONSUMER } from "../../src/bus/topology.ts";
-import { WrongResults } from "../contender.ts";
 import type { ProcessHandle } from "../process.ts";
+import { untilNoneLeft } from "../until-none-left.ts";
 
 export interface NatsServer {
   readonly url: string;
@@ -22,10 +21,6 @@ export async function useServer(url: string | undefined): Promise<NatsServer> {
   return { url: server.url, processes: [{ role: "server", pid: server.pid }], close: () => server.close() };
 }
 
-/** How often it is looked whether a load is done. */
-export const POLL_MS = 20;
-/** Longer without any job ending means that something is wrong. */
-export const STALL_MS = 60_000;
 const PAGE = 1_000;
 const ASK_LIMIT_MS = 5_000;
 const NOT_FOUND = 404;
@@ -55,6 +50,11 @@ export class Observer {
     return num_waiting > 0;
   }
 
+  /** How many submissions no supervisor has taken yet. */
+  async notTaken(): Promise<number> {
+    return (await this.#manager.consumers.info(JOBS, SUPERVISOR_CONSUMER)).num_pending;
+  }
+
   /** How many messages a stream holds. */
   async count(stream: string): Promise<number> {
     return (await this.#manager.streams.info(stream)).state.messages;
@@ -71,15 +71,8 @@ export class Observer {
   }
 
   /** Until the stream of submissions is empty: the jobs have ended, and the ends are stored. */
-  async untilEmpty(stream: string): Promise<void> {
-    let left = Number.POSITIVE_INFINITY;
-    for (let stalledSince = performance.now(); ; await delay(POLL_MS)) {
-      const now = await this.count(stream);
-      if (now === 0) return;
-      if (now !== left) stalledSince = performance.now();
-      left = now;
-      if (performance.now() - stalledSince > STALL_MS) throw new WrongResults(`${left} jobs do not end`);
-    }
+  untilEmpty(stream: string): Promise<void> {
+    return untilNoneLeft("jobs", () => this.count(stream));
   }
 
   /**

@@ -2,12 +2,13 @@
 import type { Load } from "../contender.ts";
 import { asyncSystem } from "../contenders/async.ts";
 import { floor } from "../contenders/floor.ts";
+import { ratioOf } from "../rounds.ts";
 import type { Cell } from "../table.ts";
 import { calibrate, type Limits } from "./counts.ts";
 import { type ScaleContext, startServer } from "./dimension.ts";
 import type { Point } from "./growth.ts";
 import type { Series } from "./plot.ts";
-import { alternate, cpuUsOf, type Figures, figuresOf, type Party, ratioOf } from "./rounds.ts";
+import { alternate, cpuUsOf, type Figures, figuresOf, type Party } from "./rounds.ts";
 
 export type LoadKind = Omit<Load, "jobs">;
 

@@ -1,8 +1,8 @@
 /** The same load on several systems in turn, so that what else happens on the machine hits all of them alike. */
-import { type Load, type Running, WrongResults } from "../contender.ts";
-import { type Measurement, measure, median } from "../measure.ts";
+import type { Load, Running } from "../contender.ts";
+import type { Measurement } from "../measure.ts";
 import type { Role } from "../process.ts";
-import { medianOf } from "../rounds.ts";
+import { measured, medianOf } from "../rounds.ts";
 import type { Cell } from "../table.ts";
 
 export interface Party {
@@ -26,15 +26,6 @@ export async function alternate(
     }
   }
   return found;
-}
-
-async function measured({ name, running }: Party, load: Load): Promise<Measurement> {
-  try {
-    return await measure(running, load);
-  } catch (error) {
-    if (error instanceof WrongResults) throw new WrongResults(`${name}: ${error.message}`);
-    throw error;
-  }
 }
 
 /** Medians of the rounds. CPU time is in µs per job; NaN where it cannot be read. */
@@ -66,23 +57,6 @@ export function figuresOf(measurements: readonly Measurement[] = []): Figures {
 export function cpuUsOf({ cpuUsPerJob }: Measurement): number {
   const roles = Object.values(cpuUsPerJob);
   return roles.length > 0 ? roles.reduce((sum, us) => sum + us, 0) : Number.NaN;
-}
-
-/** The median over the rounds of one's figure in units of the other's in the same round. */
-export function ratioOf(
-  mine: readonly Measurement[] = [],
-  others: readonly Measurement[] = [],
-  figure: (of: Measurement) => number,
-): number {
-  return median(ratiosOf(mine, others, figure));
-}
-
-export function ratiosOf(
-  mine: readonly Measurement[],
-  others: readonly Measurement[],
-  figure: (of: Measurement) => number,
-): number[] {
-  return mine.map((one, round) => figure(one) / (others[round] ? figure(others[round]) : Number.NaN));
 }
 
 /** Who used the CPU time. */

@@ -21,7 +21,7 @@ import { readBatch } from "../bus/stream-read.ts";
 import { WAKE_PREFIX } from "../bus/subjects.ts";
 import { timerNumberOf } from "../bus/timers.ts";
 import { JOBS } from "../bus/topology.ts";
-import { AsyncError, isAsyncError } from "../job/errors.ts";
+import { AsyncError } from "../job/errors.ts";
 import type { RejectedEvent } from "../job/events.ts";
 import { placeSleep, reduce, type Transition } from "../job/machine.ts";
 import { currentFunction, type EndedJob, isEnded, type JobState } from "../job/state.ts";
@@ -88,7 +88,7 @@ export class Arrivals {
     const { jobId, lease } = arrival;
     if (this.actors.has(jobId) || this.claiming.has(jobId)) return false;
     const now = Date.now();
-    const { state, effects } = placeSleep(this.#unlessJammed(first(now), now), now, this.#context.parkAfterMs);
+    const { state, effects } = this.#placed(first(now), now);
     if (isEnded(state) || state.token !== lease.number) return false;
     state.writer = this.#context.writer;
     this.#context.lifecycle.emit("claimed", jobId, "new");
@@ -173,7 +173,7 @@ export class Arrivals {
           this.#drop(arrival); // the job was deleted by hand, or its retention is over
           return;
         }
-        if (isRepeated(delivery) && (await this.#waitsBefore(delivery))) {
+        if (isRepeated(delivery) && (await this.#waitsBefore(arrival))) {
           this.#drop(arrival);
           return;
         }
@@ -181,7 +181,7 @@ export class Arrivals {
       }
       if (!first) throw new TypeError("a wake cannot make a job");
       const now = Date.now();
-      const transition = placeSleep(this.#unlessJammed(first(now), now), now, this.#context.parkAfterMs);
+      const transition = this.#placed(first(now), now);
       const { state, effects } = tooLarge === undefined ? transition : oversizedJob(transition, tooLarge, now);
       const stamped: JobState = { ...state, version: 1, writer: this.#context.writer };
       const outcome = await this.#context.store.commit(stamped, revision);
@@ -198,6 +198,11 @@ export class Arrivals {
       }
     }
     delivery.nak(); // we are closing: another supervisor shall have it at once
+  }
+
+  /** The first transition of a job, with the place where it waits if it has to. */
+  #placed(first: Transition, now: number): Transition {
+    return placeSleep(this.#unlessJammed(first, now), now, this.#context.parkAfterMs);
   }
 
   /** Where so many jobs of its function wait that it would be sent to the backlog, a new job goes there at once. */
@@ -278,29 +283,24 @@ export class Arrivals {
   }
 
   /** V7: whether the submission that this one repeats is still there. */
-  async #waitsBefore({ subject, sequence }: Delivery): Promise<boolean> {
-    const { messages } = await this.#patiently(() =>
-      readBatch(this.#context.bus, JOBS, { filter: subject, from: 1, batch: 1 }),
-    );
+  async #waitsBefore({ jobId, delivery: { subject, sequence } }: Arrival): Promise<boolean> {
+    const query = { filter: subject, from: 1, batch: 1 };
+    const { messages } = await this.#patiently(jobId, () => readBatch(this.#context.bus, JOBS, query));
     return (messages[0]?.sequence ?? sequence) < sequence;
   }
 
   #read(jobId: string): Promise<StoredJob | undefined> {
-    return this.#patiently(() => this.#context.store.get(jobId), jobId);
+    return this.#patiently(jobId, () => this.#context.store.get(jobId));
   }
 
   /** @throws AsyncError `closed` if the supervisor stops meanwhile */
-  async #patiently<T>(call: () => Promise<T>, jobId?: string): Promise<T> {
-    for (let failures = 0; !this.#context.isStopped(); failures++) {
-      try {
-        return await call();
-      } catch (error) {
-        if (!isAsyncError(error)) throw error;
-        if (failures === 0) this.#trouble("cannot read a job", error, jobId);
-        await pause(this.#context.bus, failures);
-      }
-    }
-    throw new AsyncError("closed", "the supervisor is closing");
+  async #patiently<T>(jobId: string, read: () => Promise<T>): Promise<T> {
+    let found: { value: T } | undefined;
+    await this.#insist("cannot read a job", jobId, async () => {
+      found = { value: await read() };
+    });
+    if (!found) throw new AsyncError("closed", "the supervisor is closing");
+    return found.value;
   }
 
   #insist(what: string, jobId: string, call: () => Promise<void>): Promise<boolean> {

@@ -91,8 +91,9 @@ async function suspectIn(store: JobStore, message: StoredMessage): Promise<Suspe
   const { subject, sequence, data, expires } = message;
   if (expires || data.length === 0) return undefined;
   const jobId = afterPrefix(subject, KV_PREFIX) ?? "";
-  const stored = storedJob(sequence, data);
-  const { revision, state, problem } = (stored.brief ? await store.complete(jobId, stored) : stored) ?? stored;
+  const stored = await store.complete(jobId, storedJob(sequence, data));
+  if (!stored) return undefined;
+  const { revision, state, problem } = stored;
   if (problem !== undefined) return { jobId, revision, problem };
   return state && !isEnded(state) ? { jobId, revision, job: state } : undefined;
 }

@@ -88,9 +88,8 @@ export class JobList {
     const { messages, pending } = await readBatch(this.#bus, KV_JOBS, query);
     const entries: Listed[] = [];
     for (const { subject, sequence, data } of messages) {
-      const stored = storedJob(sequence, data);
-      const { state } =
-        (stored.brief ? await this.#store.complete(afterPrefix(subject, KV_PREFIX) ?? "", stored) : stored) ?? {};
+      const jobId = afterPrefix(subject, KV_PREFIX) ?? "";
+      const state = (await this.#store.complete(jobId, storedJob(sequence, data)))?.state;
       if (state) entries.push({ type: "job", sequence, state });
     }
     const sequence = afterLast(messages, cursor.sequence);

@@ -216,36 +216,38 @@ class History {
 
   /** A job with an id of its own, which may be submitted again and again. */
   #planJob(client: Client, process: SimProcess, jobId: string): void {
-    const world = this.#world;
-    const { random } = world;
-    this.#submitted += 1;
-    const job = this.#randomJob();
-    const encoding = random.pick(["json", "msgpack"] as const);
-    const submit = () =>
-      this.#request(`submit ${jobId}`, async () => {
-        await client.submit(job, { jobId, encoding, timeoutMs: 60_000 });
-        this.#invariants.acknowledged.add(jobId);
-      });
-    const at = random.between(10, 2_000);
-    world.after(at, submit, process);
-    while (random.chance(0.25)) world.after(at + random.between(0, 4_000), submit, process);
+    const { random } = this.#world;
+    const { at, submit } = this.#planSubmission(client, process, jobId, { jobId });
+    while (random.chance(0.25)) this.#world.after(at + random.between(0, 4_000), submit, process);
     this.#planChanges(client, process, jobId, at);
   }
 
   /** A job whose id the client makes up: it is begun before anything is stored of it. */
   #planMadeUp(client: Client, process: SimProcess, label: string): void {
-    const world = this.#world;
-    const { random } = world;
+    this.#planSubmission(client, process, label, {}, (jobId) => this.#planChanges(client, process, jobId, 0));
+  }
+
+  /** Returns when it is submitted, and how to do so once more. */
+  #planSubmission(
+    client: Client,
+    process: SimProcess,
+    label: string,
+    id: { jobId?: string },
+    onStored = (_jobId: string) => {},
+  ): { at: number; submit: () => void } {
+    const { random } = this.#world;
     this.#submitted += 1;
     const job = this.#randomJob();
     const encoding = random.pick(["json", "msgpack"] as const);
     const submit = () =>
       this.#request(`submit ${label}`, async () => {
-        const { job_id } = await client.submit(job, { encoding, timeoutMs: 60_000 });
+        const { job_id } = await client.submit(job, { ...id, encoding, timeoutMs: 60_000 });
         this.#invariants.acknowledged.add(job_id);
-        this.#planChanges(client, process, job_id, 0);
+        onStored(job_id);
       });
-    world.after(random.between(10, 2_000), submit, process);
+    const at = random.between(10, 2_000);
+    this.#world.after(at, submit, process);
+    return { at, submit };
   }
 
   /** It may be cancelled, and retried by hand, some time after `at`, in ms from now. */

@@ -1,7 +1,7 @@
 /** What the bench's own process does with BullMQ: it submits, looks how far it is, and checks what came of it. */
 import { FlowProducer, Queue, QueueEvents } from "bullmq";
+import { monotonicMs } from "../../clock.ts";
 import { type Load, WrongResults } from "../../contender.ts";
-import { nowMs } from "../clock.ts";
 import { checkOutcomes, type Outcome } from "../outcomes.ts";
 import { QUEUE, START, type Step } from "./job.ts";
 
@@ -56,10 +56,10 @@ export class BullClient {
   async once(): Promise<{ startedMs: number; doneMs: number }> {
     const events = this.#listen();
     await events.waitUntilReady();
-    const begun = nowMs();
+    const begun = monotonicMs();
     const job = await this.queue.add(START, null);
     const started = Number(await job.waitUntilFinished(events, ONCE_LIMIT_MS));
-    return { startedMs: started - begun, doneMs: nowMs() - begun };
+    return { startedMs: started - begun, doneMs: monotonicMs() - begun };
   }
 
   /** From now on, rather than from when Redis is first asked: that may be after the job. Events are numbered by time. */

@@ -7,7 +7,7 @@
  */
 import type { Contender, Load, Round, Running, Setup } from "../../contender.ts";
 import { type StartedProcess, startNode } from "../../process.ts";
-import { untilNoneLeft } from "../progress.ts";
+import { untilNoneLeft } from "../../until-none-left.ts";
 import { BullClient } from "./client.ts";
 import { startRedis } from "./redis.ts";
 import { type Submit, submitBatches, submitEach } from "./submit.ts";
@@ -63,7 +63,7 @@ async function runLoad(client: BullClient, submit: Submit, label: string, load: 
   await submit(client, label, load);
   const submittedMs = performance.now() - begun;
   const all = before + load.jobs * load.functions;
-  await untilNoneLeft(async () => all - (await client.completed()));
+  await untilNoneLeft("functions", async () => all - (await client.completed()));
   const doneMs = performance.now() - begun;
   return { submittedMs, doneMs, check: () => client.check(before, label, load) };
 }

@@ -1,13 +1,13 @@
 /** A worker of BullMQ whose functions do nothing, so that what is measured is the system. */
 import { Worker } from "bullmq";
-import { nowMs } from "../clock.ts";
+import { monotonicMs } from "../../clock.ts";
 import { QUEUE, START, type Step } from "./job.ts";
 
 const { REDIS_PORT, CONCURRENCY } = process.env;
 
 const worker = new Worker<Step, number>(
   QUEUE,
-  async ({ name, data }) => (name === START ? nowMs() : data.args[0] + data.args[1]),
+  async ({ name, data }) => (name === START ? monotonicMs() : data.args[0] + data.args[1]),
   {
     connection: { host: "127.0.0.1", port: Number(REDIS_PORT) },
     concurrency: Number(CONCURRENCY),

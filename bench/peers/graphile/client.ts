@@ -1,9 +1,9 @@
 /** What the bench's own process does with graphile-worker: it submits, and looks whether anything is left. */
 import { makeWorkerUtils, type WorkerUtils } from "graphile-worker";
 import { Client, type Notification, type Pool } from "pg";
+import { monotonicMs } from "../../clock.ts";
 import { type Load, payloadOf } from "../../contender.ts";
 import { pooled } from "../../contenders/nats.ts";
-import { nowMs } from "../clock.ts";
 import { ADD, START, type Step } from "./job.ts";
 import { openPool } from "./pool.ts";
 
@@ -63,7 +63,7 @@ export class GraphileClient {
     await this.#listener;
     this.#singles += 1;
     const number = String(this.#singles);
-    const begun = nowMs();
+    const begun = monotonicMs();
     const [end] = await Promise.all([this.#endOf(number), this.#utils.addJob(START, { number })]);
     return { startedMs: end.startedAt - begun, doneMs: end.heardAt - begun };
   }
@@ -77,7 +77,7 @@ export class GraphileClient {
       this.#waiting.set(number, (startedAt) => {
         clearTimeout(limit);
         this.#waiting.delete(number);
-        resolve({ startedAt, heardAt: nowMs() });
+        resolve({ startedAt, heardAt: monotonicMs() });
       });
     });
   }

@@ -4,8 +4,8 @@
  */
 import type { Contender, Load, Round, Running, Setup } from "../../contender.ts";
 import { type ProcessHandle, type StartedProcess, startNode } from "../../process.ts";
+import { untilNoneLeft } from "../../until-none-left.ts";
 import { checkOutcomes } from "../outcomes.ts";
-import { untilNoneLeft } from "../progress.ts";
 import { GraphileClient } from "./client.ts";
 import { startPostgres } from "./postgres.ts";
 import { countOf, takeOutcomes } from "./reports.ts";
@@ -71,8 +71,8 @@ async function runLoad(client: GraphileClient, workers: StartedProcess[], load: 
   const begun = performance.now();
   await client.submit(load);
   const submittedMs = performance.now() - begun;
-  await untilNoneLeft(async () => load.jobs * load.functions - (await countOf(workers)));
-  await untilNoneLeft(() => client.left());
+  await untilNoneLeft("functions", async () => load.jobs * load.functions - (await countOf(workers)));
+  await untilNoneLeft("functions", () => client.left());
   const doneMs = performance.now() - begun;
   return { submittedMs, doneMs, check: async () => checkOutcomes(await takeOutcomes(workers), load) };
 }

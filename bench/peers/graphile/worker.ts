@@ -6,7 +6,7 @@
  * more per function than is measured.
  */
 import { Logger, run, type TaskList } from "graphile-worker";
-import { nowMs } from "../clock.ts";
+import { monotonicMs } from "../../clock.ts";
 import type { Outcome } from "../outcomes.ts";
 import { ADD, type Answers, type Question, START, type Step } from "./job.ts";
 import { POOL, workerOptions } from "./options.ts";
@@ -24,7 +24,7 @@ const taskList: TaskList = {
   },
   [START]: async (payload, { query }) => {
     const { number } = payload as { number: string };
-    await query("select pg_notify($1, $2)", [START, `${number} ${nowMs()}`]);
+    await query("select pg_notify($1, $2)", [START, `${number} ${monotonicMs()}`]);
   },
 };
 

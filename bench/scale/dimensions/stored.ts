@@ -3,12 +3,13 @@
 import { asyncSystem } from "../../contenders/async.ts";
 import { Observer } from "../../contenders/nats.ts";
 import { type Measurement, median } from "../../measure.ts";
+import { ratioOf, ratiosOf } from "../../rounds.ts";
 import type { Cell } from "../../table.ts";
 import { calibrate } from "../counts.ts";
 import { type Dimension, type Findings, growthTable, type ScaleContext, startServer, totalOf } from "../dimension.ts";
 import { FinishedJobs } from "../finished-jobs.ts";
 import type { Series } from "../plot.ts";
-import { alternate, CPU_COLUMNS, cpuUsOf, figuresOf, type Party, ratioOf, ratiosOf } from "../rounds.ts";
+import { alternate, CPU_COLUMNS, cpuUsOf, figuresOf, type Party } from "../rounds.ts";
 
 const FULL = {
   held: [1_000, 10_000, 100_000, 300_000, 1_000_000],
@@ -86,7 +87,7 @@ function rowOf(count: number, many: Measurement[] = [], few: Measurement[] = [])
     ...figures,
     wallUs: 1e6 / figures.jobsPerSecond,
     fewCpuUs: figuresOf(few).cpuUs,
-    ofFew: ratioOf(many, few, rateOf),
+    ofFew: ratioOf(many, few),
     ...rangeOf(many, few),
     cpuOfFew: ratioOf(many, few, cpuUsOf),
     serverMb: median(many.map(({ peakMb }) => peakMb.server ?? Number.NaN)),
@@ -95,12 +96,8 @@ function rowOf(count: number, many: Measurement[] = [], few: Measurement[] = [])
 
 /** The least and the most of the ratios: what the noise of the machine is. */
 function rangeOf(many: readonly Measurement[], few: readonly Measurement[]) {
-  const ratios = ratiosOf(many, few, rateOf);
+  const ratios = ratiosOf(many, few);
   return { ofFewLeast: Math.min(...ratios), ofFewMost: Math.max(...ratios) };
-}
-
-function rateOf({ jobsPerSecond }: Measurement): number {
-  return jobsPerSecond;
 }
 
 function findingsOf(

@@ -1,18 +1,20 @@
 /** Ever more jobs wait for a function that nobody serves, while others are done; in turn with a server where none wait. */
 import { setTimeout as delay } from "node:timers/promises";
-import { JOBS, SUPERVISOR_CONSUMER, TIMERS } from "../../../src/bus/topology.ts";
+import { JOBS, TIMERS } from "../../../src/bus/topology.ts";
 import { type Running, WrongResults } from "../../contender.ts";
 import { batchOf } from "../../contenders/async.ts";
 import { AsyncSystem } from "../../contenders/async-system.ts";
-import { type Observer, STALL_MS } from "../../contenders/nats.ts";
+import type { Observer } from "../../contenders/nats.ts";
 import { type ProcessHandle, usageOf } from "../../process.ts";
+import { ratioOf } from "../../rounds.ts";
 import { Scope } from "../../scope.ts";
 import type { Cell } from "../../table.ts";
+import { STALL_MS } from "../../until-none-left.ts";
 import { calibrate } from "../counts.ts";
 import { type Dimension, type Findings, growthTable, type ScaleContext, startServer, totalOf } from "../dimension.ts";
 import type { Point } from "../growth.ts";
 import type { Series } from "../plot.ts";
-import { alternate, CPU_COLUMNS, cpuUsOf, type Figures, figuresOf, type Party, ratioOf } from "../rounds.ts";
+import { alternate, CPU_COLUMNS, cpuUsOf, type Figures, figuresOf, type Party } from "../rounds.ts";
 
 const FULL = {
   waiting: [100, 1_000, 10_000, 30_000, 100_000],
@@ -27,7 +29,6 @@ const UNSERVED = "bench.nobody";
 const LOOK_EVERY_MS = 100;
 /** What has not moved for that long, with nothing left to take, has settled. */
 const QUIET_MS = 1_000;
-const ASK_LIMIT_MS = 5_000;
 
 export const waiting: Dimension = {
   name: "waiting",
@@ -51,7 +52,7 @@ export const waiting: Dimension = {
         waiting: count,
         ...parking,
         settledMb: await residentMbOf(house),
-        ofFree: ratioOf(mine, found.get(free), (one) => one.jobsPerSecond),
+        ofFree: ratioOf(mine, found.get(free)),
         cpuOfFree: ratioOf(mine, found.get(free), cpuUsOf),
         ...figuresOf(mine),
       });
@@ -100,19 +101,13 @@ async function untilSettled(observer: Observer): Promise<number> {
   let seen = "";
   for (let movedAt = performance.now(); ; await delay(LOOK_EVERY_MS)) {
     const now = performance.now();
-    const pending = await pendingSubmissions(observer);
+    const pending = await observer.notTaken();
     const places = `${pending} ${await observer.count(JOBS)} ${await observer.count(TIMERS)}`;
     if (places !== seen) movedAt = now;
     seen = places;
     if (pending === 0 && now - movedAt >= QUIET_MS) return movedAt;
     if (now - movedAt > STALL_MS) throw new WrongResults(`${pending} submissions are not taken`);
   }
-}
-
-/** Those that no supervisor has taken yet. */
-async function pendingSubmissions({ bus }: Observer): Promise<number> {
-  const reply = await bus.mux.request(`$JS.API.CONSUMER.INFO.${JOBS}.${SUPERVISOR_CONSUMER}`, "", ASK_LIMIT_MS);
-  return reply.json<{ num_pending: number }>().num_pending;
 }
 
 /** Each live job has one token: its submission, or a place in the backlog. @throws WrongResults */
