@@ -132,6 +132,8 @@ test("G2, G5: stops in good order when its parent is killed", () =>
   inTempFolder(async (ports) => {
     // The server removes its ports file in an orderly stop only.
     const parent = await startParent({ extraConfig: `ports_file_dir: ${JSON.stringify(ports)}` });
+    // It writes the file a moment after it is ready.
+    await eventually("the ports file", async () => (await readdir(ports)).length > 0);
     assert.is((await readdir(ports)).length, 1);
     parent.child.kill("SIGKILL");
     await parent.exited;
