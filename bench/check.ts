@@ -4,6 +4,7 @@
  */
 import { storedJob } from "../src/bus/job-store.ts";
 import type { StoredMessage } from "../src/bus/stream-read.ts";
+import { eventSubject } from "../src/bus/subjects.ts";
 import type { JobState } from "../src/job/state.ts";
 import { WrongResults } from "./contender.ts";
 
@@ -44,12 +45,12 @@ function shown(state: JobState): string {
   return JSON.stringify({ ...state, data: undefined }).slice(0, SHOWN_CHARACTERS);
 }
 
-/** The end of each job of the ledger is recorded, once. @throws WrongResults */
-export async function checkEnds(ends: AsyncIterable<Pick<Stored, "subject">>, ledger: Ledger): Promise<void> {
+/** Among the events is the completion of each job of the ledger, once. @throws WrongResults */
+export async function checkEnds(events: AsyncIterable<Pick<Stored, "subject">>, ledger: Ledger): Promise<void> {
   const missing = new Set(ledger.keys());
-  for await (const { subject } of ends) {
+  for await (const { subject } of events) {
     const id = jobIdOf(subject);
-    if (!ledger.has(id)) continue;
+    if (!ledger.has(id) || subject !== eventSubject(id, "completed")) continue;
     if (!missing.delete(id)) throw new WrongResults(`the end of job ${id} is recorded twice`);
   }
   if (missing.size > 0) throw new WrongResults(`the ends of ${missing.size} of ${ledger.size} jobs are not recorded`);

@@ -15,7 +15,6 @@ import { Inbox, sequenceIn } from "../floor/inbox.ts";
 import {
   FLOOR_FUNCTION,
   FLOOR_JOBS,
-  FLOOR_KEYS,
   FLOOR_STATE,
   FLOOR_SUBMIT,
   makeFloorStreams,
@@ -93,7 +92,7 @@ function submitAll(inbox: Inbox, label: string, { jobs, functions, payloadBytes 
 
 async function check(observer: Observer, from: number, { jobs, functions }: Load): Promise<void> {
   let seen = 0;
-  for await (const { subject, data } of observer.messages(FLOOR_STATE, `${FLOOR_KEYS}.>`, from)) {
+  for await (const { subject, data } of observer.messages(FLOOR_STATE, from)) {
     const state = decode(data, "msgpack") as { state: string; functions: { result: unknown }[] };
     const number = Number(subject.slice(subject.lastIndexOf("-") + 1));
     const right = state.state === "completed" && state.functions.every((fn, i) => fn.result === resultOf(number, i));

@@ -95,9 +95,9 @@ export class Observer {
   }
 
   /** All messages of a stream from a sequence on. */
-  async *messages(stream: string, filter: string, from: number): AsyncGenerator<StoredMessage> {
+  async *messages(stream: string, from: number): AsyncGenerator<StoredMessage> {
     for (let next = from; ; ) {
-      const { messages, pending } = await readBatch(this.bus, stream, { filter, from: next, batch: PAGE });
+      const { messages, pending } = await readBatch(this.bus, stream, { from: next, batch: PAGE });
       yield* messages;
       const last = messages.at(-1);
       if (!last || pending === 0) return;

@@ -11,7 +11,7 @@ import { FUNCTION, sumProblem } from "../contenders/async.ts";
 import { AsyncSystem } from "../contenders/async-system.ts";
 import { pooled } from "../contenders/nats.ts";
 import { COST_COLUMNS, costsOf } from "../costs.ts";
-import { HTTP_STREAM, HTTP_SUBJECT, makeHttpStream, removeHttpStream } from "../http/bare-stream.ts";
+import { HTTP_STREAM, makeHttpStream, removeHttpStream } from "../http/bare-stream.ts";
 import { HttpConnection, type Reply } from "../http/connection.ts";
 import { type StartedProcess, startNode } from "../process.ts";
 import { type Competitor, medianOf, ratioOf, runRounds } from "../rounds.ts";
@@ -89,7 +89,7 @@ async function bareCompetitor({ server, scope, numbers }: Context, system: Async
   let from = 1;
   return competitor(system, scope, "bare route", bare, newJob, async (sent, replies) => {
     for (const { status } of replies) if (status !== OK) throw new WrongResults(`the bare route answers ${status}`);
-    await checkBodies(observer.messages(HTTP_STREAM, HTTP_SUBJECT, from), new Set(sent.map(({ text }) => text)));
+    await checkBodies(observer.messages(HTTP_STREAM, from), new Set(sent.map(({ text }) => text)));
     from += sent.length;
   });
 }

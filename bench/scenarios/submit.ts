@@ -114,7 +114,7 @@ async function measure(
   const ids = await run(jobs);
   const rate = (count / (performance.now() - begun)) * 1_000;
   const ledger = new Map(ids.map((id, number) => [id, number]));
-  const stored = observer.messages(JOBS, "job.submit.>", from);
+  const stored = observer.messages(JOBS, from);
   const sequences = await checkSubmissions(stored, ledger, (number) => JSON.stringify(jobs[number]?.body));
   await pooled(count, DELETES_IN_FLIGHT, (index) => deleteMessage(observer.bus, JOBS, sequences[index] as number));
   return rate;

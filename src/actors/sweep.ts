@@ -34,7 +34,9 @@ export interface SweepOptions {
   fix: boolean;
   /** How long a job must have been unchanged to be looked at. Default 5 s. */
   settledMs?: number;
-  /** Between two pages, so that it is hardly felt. Default 0. */
+  /** States read at a time. Whatever else the process does waits while they are looked at. Default 500. */
+  pageSize?: number;
+  /** Between two pages. Default 0. */
   pauseMs?: number;
   /** Jobs that are known to have an owner. */
   skip?: (jobId: string) => boolean;
@@ -55,7 +57,7 @@ export interface Stranded {
   fixed: boolean;
 }
 
-const PAGE = 500;
+const PAGE_SIZE = 500;
 const SECOND_LOOK_MS = 500;
 
 /** A stored state that may be stranded, as it was read. */
@@ -63,11 +65,12 @@ type Suspect = { jobId: string; revision: number } & ({ job: LiveJob } | { probl
 
 /** @throws AsyncError of the bus */
 export async function sweep(context: SweepContext, options: SweepOptions): Promise<SweepReport> {
-  const { settledMs = 5_000, pauseMs = 0, skip = () => false, stopped = () => false } = options;
+  const { settledMs = 5_000, pageSize = PAGE_SIZE, pauseMs = 0 } = options;
+  const { skip = () => false, stopped = () => false } = options;
   const report: SweepReport = { live: {}, stranded: [] };
   let from = 1;
   while (!stopped()) {
-    const page = await readBatch(context.bus, KV_JOBS, { filter: `${KV_PREFIX}.>`, from, batch: PAGE });
+    const page = await readBatch(context.bus, KV_JOBS, { from, batch: pageSize });
     const suspects: Suspect[] = [];
     for (const message of page.messages) {
       from = message.sequence + 1;

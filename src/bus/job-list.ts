@@ -84,8 +84,7 @@ export class JobList {
   }
 
   async #storedPage(cursor: Exclude<Cursor, { part: "submitted" }>, batch: number): Promise<Page> {
-    const query = { filter: `${KV_PREFIX}.>`, from: cursor.sequence, batch };
-    const { messages, pending } = await readBatch(this.#bus, KV_JOBS, query);
+    const { messages, pending } = await readBatch(this.#bus, KV_JOBS, { from: cursor.sequence, batch });
     const entries: Listed[] = [];
     for (const { subject, sequence, data } of messages) {
       const jobId = afterPrefix(subject, KV_PREFIX) ?? "";
@@ -99,7 +98,7 @@ export class JobList {
   }
 
   async #submittedPage(cursor: Extract<Cursor, { part: "submitted" }>, batch: number): Promise<Page> {
-    const { messages, pending } = await readBatch(this.#bus, JOBS, { filter: ">", from: cursor.sequence, batch });
+    const { messages, pending } = await readBatch(this.#bus, JOBS, { from: cursor.sequence, batch });
     const entries = (await this.#withoutStored(messages)).map(
       (submission): Listed => ({ type: "waiting", sequence: submission.sequence, submission }),
     );

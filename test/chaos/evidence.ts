@@ -5,7 +5,6 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Bus } from "../../src/bus/connection.ts";
 import { storedJob } from "../../src/bus/job-store.ts";
 import { readBatch, type StoredBatch, type StoredMessage } from "../../src/bus/stream-read.ts";
-import { EVENT_PREFIX } from "../../src/bus/subjects.ts";
 import { EVENTS, KV_JOBS, KV_PREFIX } from "../../src/bus/topology.ts";
 import { AsyncError, isAsyncError } from "../../src/job/errors.ts";
 import type { JobEvent } from "../../src/job/events.ts";
@@ -60,7 +59,7 @@ export class StateReader {
 
   /** Reads what was written since. @throws AsyncError of the bus */
   async readOn(): Promise<void> {
-    this.#next = await readFrom(this.#bus, KV_JOBS, `${KV_PREFIX}.>`, this.#next, (message) => {
+    this.#next = await readFrom(this.#bus, KV_JOBS, this.#next, (message) => {
       const id = message.subject.slice(KV_PREFIX.length + 1);
       const { state, problem } = storedJob(message.sequence, message.data);
       if (state) this.states.set(id, state);
@@ -72,7 +71,7 @@ export class StateReader {
 /** Everything in stream EVENTS, by job id, in order. */
 export async function readEvents(bus: Bus): Promise<Map<string, StoredEvent[]>> {
   const events = new Map<string, StoredEvent[]>();
-  await readFrom(bus, EVENTS, `${EVENT_PREFIX}.>`, 1, ({ subject, storedAt, data }) => {
+  await readFrom(bus, EVENTS, 1, ({ subject, storedAt, data }) => {
     const [, , job = "", type = ""] = subject.split(".");
     const event = JSON.parse(Buffer.from(data).toString()) as JobEvent;
     add(events, job, { job, type, storedAt, event });
@@ -89,14 +88,13 @@ export async function readEvents(bus: Bus): Promise<Map<string, StoredEvent[]>> 
 async function readFrom(
   bus: Bus,
   stream: string,
-  filter: string,
   from: number,
   onMessage: (message: StoredMessage) => void,
 ): Promise<number> {
   const end = await lastSequence(bus, stream);
   let next = from;
   for (const limit = performance.now() + READ_LIMIT_MS; next <= end; ) {
-    const { messages, pending } = await readPatiently(bus, stream, filter, next, limit);
+    const { messages, pending } = await readPatiently(bus, stream, next, limit);
     for (const message of messages) onMessage(message);
     next = (messages.at(-1)?.sequence ?? next - 1) + 1;
     if (pending > 0 || next > end) continue;
@@ -106,16 +104,10 @@ async function readFrom(
   return next;
 }
 
-async function readPatiently(
-  bus: Bus,
-  stream: string,
-  filter: string,
-  from: number,
-  limit: number,
-): Promise<StoredBatch> {
+async function readPatiently(bus: Bus, stream: string, from: number, limit: number): Promise<StoredBatch> {
   for (;;) {
     try {
-      return await readBatch(bus, stream, { filter, from, batch: BATCH });
+      return await readBatch(bus, stream, { from, batch: BATCH });
     } catch (error) {
       if (!isAsyncError(error) || performance.now() > limit) throw error;
       await delay(RETRY_MS);
