@@ -262,8 +262,8 @@ export class Arrivals {
   }
 
   #host({ lease, delivery, first }: Arrival, state: JobState, revision: number): JobActor {
-    const brief = first !== undefined && delivery.data.length >= this.#context.briefAboveBytes;
-    const actor = new JobActor(this.#context, lease, state, revision, brief);
+    const isLong = first !== undefined && delivery.data.length >= this.#context.briefAboveBytes;
+    const actor = new JobActor(this.#context, lease, state, revision, isLong);
     this.actors.set(state.job_id, actor);
     actor.whenGone(() => {
       this.actors.delete(state.job_id);

@@ -1,4 +1,5 @@
 import type { Msg } from "nats";
+import type { EncodedResults } from "../bus/invocation.ts";
 import type { Ticket, Waiter } from "../bus/mux.ts";
 import type { Failure, LiveJob } from "../job/state.ts";
 
@@ -31,6 +32,8 @@ export interface AttemptLine {
 /** One attempt from its dispatch to its outcome. Times are monotonic ms. */
 export class Attempt implements Waiter {
   readonly job: LiveJob;
+  /** Of a job of many functions: its results as they are sent. */
+  readonly results: EncodedResults | undefined;
   listener: AttemptListener | undefined;
   started = false;
   sentAt = 0;
@@ -43,8 +46,9 @@ export class Attempt implements Waiter {
   #ticket: Ticket | undefined;
   #line: AttemptLine | undefined;
 
-  constructor(job: LiveJob, listener: AttemptListener) {
+  constructor(job: LiveJob, listener: AttemptListener, results?: EncodedResults) {
     this.job = job;
+    this.results = results;
     this.listener = listener;
   }
 

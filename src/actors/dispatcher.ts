@@ -11,7 +11,7 @@
 import type { Msg } from "nats";
 import { readJsonObject } from "../bus/codec.ts";
 import type { Bus } from "../bus/connection.ts";
-import { STATUS_HEADER } from "../bus/invocation.ts";
+import { type EncodedResults, STATUS_HEADER } from "../bus/invocation.ts";
 import { discoverServices } from "../bus/service.ts";
 import { afterPrefix, FUNCTION_PREFIX, ROOM, STOP } from "../bus/subjects.ts";
 import { currentFunction, type Failure, type LiveJob } from "../job/state.ts";
@@ -81,8 +81,8 @@ export class Dispatcher {
   }
 
   /** Runs the current attempt of the job's current function, as soon as a worker has room. */
-  dispatch(job: LiveJob, listener: AttemptListener): Attempt {
-    const attempt = new Attempt(job, listener);
+  dispatch(job: LiveJob, listener: AttemptListener, results?: EncodedResults): Attempt {
+    const attempt = new Attempt(job, listener, results);
     this.#lineOf(currentFunction(job).name).add(attempt);
     return attempt;
   }

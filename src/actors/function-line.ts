@@ -165,7 +165,7 @@ export class FunctionLine implements AttemptLine {
     const now = Date.now();
     const timeoutMs = attemptTimeoutMs(attempt.job, now);
     try {
-      const body = encodeInvocation(attempt.job, now, timeoutMs);
+      const body = encodeInvocation(attempt.job, now, timeoutMs, attempt.results);
       attempt.sent(this, this.#bus.mux.open(this.#subject, body, undefined, attempt), timeoutMs);
       this.inFlight.add(attempt);
       this.#troubled = false;

@@ -17,6 +17,7 @@
 import { BriefWriter } from "../bus/brief-state.ts";
 import type { Bus } from "../bus/connection.ts";
 import type { EventLog } from "../bus/event-log.ts";
+import { EncodedResults } from "../bus/invocation.ts";
 import type { CommitOutcome, JobStore, StoredJob } from "../bus/job-store.ts";
 import type { Tokens } from "../bus/tokens.ts";
 import { isAsyncError } from "../job/errors.ts";
@@ -73,7 +74,9 @@ export class JobActor implements AttemptListener {
   /** The state as committed, and its revision: 0 while only the submission is stored. */
   #state: JobState;
   #revision: number;
+  /** Of a long job, whose steps are stored and sent as they were encoded at their end. */
   readonly #brief: BriefWriter | undefined;
+  readonly #results: EncodedResults | undefined;
   /** What has come while an event was being dealt with; undefined if nothing has. */
   #mailbox: Event[] | undefined;
   /** An event is being dealt with: what comes now has to wait. */
@@ -90,15 +93,16 @@ export class JobActor implements AttemptListener {
   /**
    * `state` is stored as `revision`; 0 if it is what the submission says.
    *
-   * @param brief whether its steps are stored without what its submission says
+   * @param long whether it has so much in it that what stays the same is not encoded anew at each step
    */
-  constructor(context: ActorContext, lease: Lease, state: JobState, revision: number, brief: boolean) {
+  constructor(context: ActorContext, lease: Lease, state: JobState, revision: number, long: boolean) {
     this.#context = context;
     this.jobId = state.job_id;
     this.lease = lease;
     this.#state = state;
     this.#revision = revision;
-    this.#brief = brief ? new BriefWriter() : undefined;
+    this.#brief = long ? new BriefWriter() : undefined;
+    this.#results = long ? new EncodedResults() : undefined;
   }
 
   /** Calls `listener` once, when the job has left this actor for whatever reason. Listeners are called in order. */
@@ -408,7 +412,7 @@ export class JobActor implements AttemptListener {
       return;
     }
     this.#watchDeadline(this.#state);
-    this.#attempt = this.#context.dispatcher.dispatch(this.#state, this);
+    this.#attempt = this.#context.dispatcher.dispatch(this.#state, this, this.#results);
   }
 
   #sleepUntil(until: number): void {

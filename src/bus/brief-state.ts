@@ -6,9 +6,9 @@
  * B1  Only a job whose token is its submission is stored so: while it is, the submission is there to read it with.
  * B2  What is stored of a step that is done never changes, so its bytes are made once (`BriefWriter`).
  *
- * The bytes are a MessagePack array `[head, [step, …]]`. The head has the other fields of the state, and as `current` what
- * is known of the function being run. A step is `[result, retry_count, finished_at, started_at, failures, lost]`, without
- * what is absent at its end; its times are ms since the job was created.
+ * It has the layout of `stored-state.ts` with other things in its last three fields: no name, what is known of the function
+ * being run, and the steps that are done. A step is `[result, retry_count, finished_at, started_at, failures, lost]`,
+ * without what is absent at its end; its times are ms since the job was created.
  */
 import { AsyncError, isAsyncError, messageOf } from "../job/errors.ts";
 import { isRecord, parseSubmission } from "../job/schema.ts";
@@ -22,8 +22,10 @@ import {
   stateProblem,
 } from "../job/state.ts";
 import { decode, encode } from "./codec.ts";
+import { GrowingBytes } from "./growing-bytes.ts";
+import { packFields, type Unpacked } from "./stored-state.ts";
 
-const ARRAY_OF_2 = 0x92;
+/** The first byte of a MessagePack array of up to 65,535 elements. */
 const ARRAY_16 = 0xdc;
 
 /** Whether the state may be stored so (B1). */
@@ -32,39 +34,31 @@ export function canBeBrief(state: JobState): state is LiveJob {
 }
 
 export class BriefWriter {
-  /** The steps that are done, one after the other; as far as is filled. */
-  #steps = Buffer.alloc(1_024);
-  #filled = 0;
+  /** The steps that are done, one after the other. */
+  readonly #steps = new GrowingBytes();
   #count = 0;
 
   /** To be called with one state after the other of the same job. */
   write(state: LiveJob): Uint8Array {
     for (; this.#count < state.current_function; this.#count++) {
       const fn = state.functions[this.#count] as FunctionState;
-      this.#append(encode(stepOf(fn, state.created_at), "msgpack"));
+      this.#steps.append(encode(stepOf(fn, state.created_at), "msgpack"));
     }
-    const { functions: _functions, data: _data, name: _name, ...head } = state;
-    const {
-      name: _fn,
-      args: _args,
-      retry_options: _options,
-      timeout_ms: _timeout,
-      ...current
-    } = currentFunction(state);
-    const opening = Buffer.of(ARRAY_16, this.#count >> 8, this.#count & 0xff);
-    const parts = [encode({ ...head, current }, "msgpack"), opening, this.#steps.subarray(0, this.#filled)];
-    return Buffer.concat([Buffer.of(ARRAY_OF_2), ...parts]);
+    const bytes = packFields(state, null, currentOf(currentFunction(state)), []);
+    // In place of the empty array at its end:
+    const size = Buffer.of(ARRAY_16, this.#count >> 8, this.#count & 0xff);
+    return Buffer.concat([bytes.subarray(0, -1), size, this.#steps.all]);
   }
+}
 
-  #append(step: Uint8Array): void {
-    if (this.#filled + step.length > this.#steps.length) {
-      const larger = Buffer.alloc(2 * (this.#filled + step.length));
-      this.#steps.copy(larger, 0, 0, this.#filled);
-      this.#steps = larger;
-    }
-    this.#steps.set(step, this.#filled);
-    this.#filled += step.length;
-  }
+/** What its submission does not say. */
+function currentOf({ retry_count, failures, lost, started_at, error }: FunctionState): object {
+  const current: Partial<FunctionState> = { retry_count };
+  if (failures !== undefined) current.failures = failures;
+  if (lost !== undefined) current.lost = lost;
+  if (started_at !== undefined) current.started_at = started_at;
+  if (error !== undefined) current.error = error;
+  return current;
 }
 
 type Step = [unknown, number, number?, (number | null)?, number?, number?];
@@ -88,30 +82,29 @@ export interface Brief {
   /** Where the definition is: the sequence of the submission in stream JOBS. */
   sequence: number;
   head: Record<string, unknown>;
+  current: unknown;
   steps: Step[];
 }
 
-/** Whether stored bytes are of this kind: states in full are maps. */
-export function isBrief(data: Uint8Array): boolean {
-  return data[0] === ARRAY_OF_2;
-}
-
-/** @throws AsyncError `undecodable` */
-export function readBrief(data: Uint8Array): Brief {
-  const [head, steps] = decode(data, "msgpack") as [unknown, unknown];
-  if (!isRecord(head) || !Array.isArray(steps) || !Number.isSafeInteger(head.sequence)) {
+/** Undefined if the state is stored in full. @throws AsyncError `undecodable` */
+export function briefFrom({ head, name, data: current, functions: steps }: Unpacked): Brief | undefined {
+  if (name !== null) return undefined;
+  const { sequence } = head;
+  if (typeof sequence !== "number" || !Number.isSafeInteger(sequence) || !Array.isArray(steps)) {
     throw new AsyncError("undecodable", "neither a state nor a brief one");
   }
-  return { sequence: head.sequence as number, head, steps: steps as Step[] };
+  return { sequence, head, current, steps: steps as Step[] };
 }
 
 /** The whole state, or why it is none. */
-export function completed({ head, steps }: Brief, submission: Uint8Array): { state: JobState } | { problem: string } {
+export function completed(
+  { head, current, steps }: Brief,
+  submission: Uint8Array,
+): { state: JobState } | { problem: string } {
   try {
     const { name, functions, data } = parseSubmission(decode(submission));
-    const { current, ...fields } = head;
     const state = {
-      ...fields,
+      ...head,
       name,
       data: data ?? null,
       functions: functions.map(newFunction).map((fn, index) => {

@@ -4,8 +4,9 @@ import type { Encoding } from "../job/encoding.ts";
 import { isAsyncError } from "../job/errors.ts";
 import { iso } from "../job/events.ts";
 import { isRecord, MAX_DURATION_MS } from "../job/schema.ts";
-import { currentFunction, type Failure, type LiveJob } from "../job/state.ts";
+import { currentFunction, type Failure, type FunctionState, type LiveJob } from "../job/state.ts";
 import { decode, decodeReply, encode } from "./codec.ts";
+import { GrowingBytes } from "./growing-bytes.ts";
 import { isNoResponders } from "./mux.ts";
 
 export const ERROR_HEADER = "Nats-Service-Error";
@@ -25,12 +26,12 @@ export interface Invocation {
   attempt: number;
   args: unknown;
   data: unknown;
-  /** Results of the functions before this one, in order. */
-  results: unknown[];
   /** When the attempt is given up, ISO 8601 by the supervisor's clock; null if never. */
   deadline: string | null;
   /** The same as a duration from now, for workers whose clock differs. */
   timeout_ms: number | null;
+  /** Results of the functions before this one, in order. The last field, see {@link EncodedResults}. */
+  results: unknown[];
 }
 
 /** How long the attempt may take from `now`: the function's timeout, or what is left of the job's. */
@@ -40,8 +41,13 @@ export function attemptTimeoutMs(job: LiveJob, now: number): number | undefined 
   return timeout === Number.POSITIVE_INFINITY ? undefined : timeout;
 }
 
-/** The body of an invocation that may take `timeoutMs` from `now`. */
-export function encodeInvocation(job: LiveJob, now: number, timeoutMs: number | undefined): Uint8Array {
+/** The body of an invocation that may take `timeoutMs` from `now`; with the `results` of the same job if they are encoded. */
+export function encodeInvocation(
+  job: LiveJob,
+  now: number,
+  timeoutMs: number | undefined,
+  results?: EncodedResults,
+): Uint8Array {
   const fn = currentFunction(job);
   const body: Invocation = {
     job_id: job.job_id,
@@ -51,11 +57,41 @@ export function encodeInvocation(job: LiveJob, now: number, timeoutMs: number | 
     attempt: job.attempt,
     args: fn.args ?? null,
     data: job.data,
-    results: job.functions.slice(0, job.current_function).map((one) => one.result ?? null),
     deadline: timeoutMs === undefined ? null : iso(now + timeoutMs),
     timeout_ms: timeoutMs ?? null,
+    results: results ? [] : job.functions.slice(0, job.current_function).map(resultOf),
   };
-  return encode(body, job.encoding);
+  const bytes = encode(body, job.encoding);
+  return results ? results.insertedInto(bytes, job) : bytes;
+}
+
+function resultOf({ result }: FunctionState): unknown {
+  return result ?? null;
+}
+
+const COMMA = Buffer.from(",");
+/** How a JSON object ends whose last field is an array. */
+const JSON_END = Buffer.from("]}");
+const ARRAY_16 = 0xdc;
+
+/**
+ * The results of a job of many functions, as they go into its invocations. They do not change, so each is encoded once:
+ * anew for each invocation, a thousand would be encoded half a million times.
+ */
+export class EncodedResults {
+  readonly #bytes = new GrowingBytes();
+  #count = 0;
+
+  /** `body` ends with an empty array, for the results of `job`. To be called with one state after the other of one job. */
+  insertedInto(body: Uint8Array, { encoding, functions, current_function: count }: LiveJob): Uint8Array {
+    for (; this.#count < count; this.#count++) {
+      if (encoding === "json" && this.#count > 0) this.#bytes.append(COMMA);
+      this.#bytes.append(encode(resultOf(functions[this.#count] as FunctionState), encoding));
+    }
+    return encoding === "json"
+      ? Buffer.concat([body.subarray(0, -JSON_END.length), this.#bytes.all, JSON_END])
+      : Buffer.concat([body.subarray(0, -1), Buffer.of(ARRAY_16, count >> 8, count & 0xff), this.#bytes.all]);
+  }
 }
 
 export type WorkerReply =

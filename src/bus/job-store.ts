@@ -7,11 +7,11 @@
 import type { Msg, MsgHdrs } from "nats";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import { isEnded, type JobState, stateProblem } from "../job/state.ts";
-import { type Brief, type BriefWriter, canBeBrief, completed, isBrief, readBrief } from "./brief-state.ts";
+import { type Brief, type BriefWriter, briefFrom, canBeBrief, completed } from "./brief-state.ts";
 import type { Bus } from "./connection.ts";
 import { isWrongSequence, JetStreamError } from "./mux.ts";
 import { expectSequence, expectSequenceWithTtl } from "./raw-headers.ts";
-import { packState, unpackState } from "./stored-state.ts";
+import { packState, stateFrom, unpack } from "./stored-state.ts";
 import { readAt, readLast } from "./stream-read.ts";
 import { JOBS, KV_JOBS, KV_PREFIX } from "./topology.ts";
 
@@ -156,8 +156,10 @@ interface LeaderReply {
 export function storedJob(revision: number, data: Uint8Array): StoredJob {
   if (data.length === 0) return { revision, state: undefined }; // a deletion marker
   try {
-    if (isBrief(data)) return { revision, state: undefined, brief: readBrief(data) };
-    const state = unpackState(data);
+    const stored = unpack(data);
+    const brief = "fields" in stored ? briefFrom(stored.fields) : undefined;
+    if (brief) return { revision, state: undefined, brief };
+    const state = "fields" in stored ? stateFrom(stored.fields) : stored.value;
     const problem = stateProblem(state);
     return problem === undefined
       ? { revision, state: state as JobState }

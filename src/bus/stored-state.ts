@@ -1,26 +1,29 @@
 /**
- * The state of a job as bytes: a MessagePack array of its fields, in the order of {@link packState}. With their names it would
+ * The state of a job as bytes: a MessagePack array of its fields, in the order of {@link packFields}. With their names it would
  * be three times as long, and each byte of a commit costs the supervisor and the server some 13 ns together (measured):
  * most of what a chain of short functions costs would be the names of its fields.
  *
- * Fields that are mostly absent stand with their names in a map at the end, which is nil if there is none; that of a
- * function is left out. States that version 0.2 has stored, which are maps with all names, are read too.
+ * Fields that are mostly absent stand with their names in a map, which is nil if there is none; that of a function is left
+ * out. The states of long jobs leave out more (`brief-state.ts`). Those that version 0.2 has stored, which are maps with
+ * all names, are read too.
  */
 import { isRecord } from "../job/schema.ts";
 import type { FunctionState, JobState } from "../job/state.ts";
 import { decode, encode } from "./codec.ts";
 
 const FIELDS = 16;
-/** The first bytes of an array of so many elements: `array 16`. */
+/** The first byte of an array of so many elements: `array 16`. */
 const ARRAY_16 = 0xdc;
 
 export function packState(state: JobState): Uint8Array {
+  return packFields(state, state.name, state.data, state.functions.map(packFunction));
+}
+
+/** The last three fields of a brief state are others; `functions` is the last of all, so that more can be appended to it. */
+export function packFields(state: JobState, name: string | null, data: unknown, functions: unknown[]): Uint8Array {
   const fields: unknown[] = [
     state.job_id,
-    state.name,
     state.state,
-    state.data,
-    state.functions.map(packFunction),
     state.current_function,
     state.attempt,
     state.encoding,
@@ -32,6 +35,9 @@ export function packState(state: JobState): Uint8Array {
     state.writer,
     "finished_at" in state ? state.finished_at : null,
     rareOf(state),
+    name,
+    data,
+    functions,
   ];
   return encode(fields, "msgpack");
 }
@@ -65,20 +71,33 @@ function present(fields: Record<string, unknown>): Record<string, unknown> {
   return some;
 }
 
-/** What was stored, with the names of its fields: a state if {@link packState} made it. @throws AsyncError `undecodable` */
-export function unpackState(data: Uint8Array): unknown {
-  const value = decode(data, "msgpack");
-  if (data[0] !== ARRAY_16 || !Array.isArray(value) || value.length !== FIELDS) return value;
-  const [job_id, name, state, input, functions, current_function, attempt, encoding, created_at, ...rest] = value;
-  const [scheduled_at, sequence, token, version, writer, finished_at, rare] = rest;
-  return {
-    ...{ job_id, name, state, data: input, current_function, attempt, encoding, created_at },
-    ...{ sequence, token, version, writer },
-    functions: Array.isArray(functions) ? functions.map(unpackFunction) : functions,
+/** What {@link packFields} has packed. */
+export interface Unpacked {
+  /** All fields but the last three. */
+  head: Record<string, unknown>;
+  name: unknown;
+  data: unknown;
+  functions: unknown;
+}
+
+/** What was stored: the fields of a state if it is one of ours, else whatever it is. @throws AsyncError `undecodable` */
+export function unpack(bytes: Uint8Array): { fields: Unpacked } | { value: unknown } {
+  const value = decode(bytes, "msgpack");
+  if (bytes[0] !== ARRAY_16 || !Array.isArray(value) || value.length !== FIELDS) return { value };
+  const [job_id, state, current_function, attempt, encoding, created_at, scheduled_at, sequence, ...rest] = value;
+  const [token, version, writer, finished_at, rare, name, data, functions] = rest;
+  const head = {
+    ...{ job_id, state, current_function, attempt, encoding, created_at, sequence, token, version, writer },
     scheduled_at: scheduled_at ?? created_at,
     ...(finished_at !== null && { finished_at }),
     ...(isRecord(rare) && rare),
   };
+  return { fields: { head, name, data, functions } };
+}
+
+/** Of a state that is stored in full. */
+export function stateFrom({ head, name, data, functions }: Unpacked): unknown {
+  return { ...head, name, data, functions: Array.isArray(functions) ? functions.map(unpackFunction) : functions };
 }
 
 function unpackFunction(value: unknown): unknown {

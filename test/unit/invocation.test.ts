@@ -3,7 +3,13 @@ import { headers, type Msg, type MsgHdrs } from "nats";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { decode, encode, encodingOf } from "../../src/bus/codec.ts";
-import { attemptTimeoutMs, encodeInvocation, type Invocation, readReply } from "../../src/bus/invocation.ts";
+import {
+  attemptTimeoutMs,
+  EncodedResults,
+  encodeInvocation,
+  type Invocation,
+  readReply,
+} from "../../src/bus/invocation.ts";
 import { reduce } from "../../src/job/machine.ts";
 import { MAX_DURATION_MS } from "../../src/job/schema.ts";
 import type { LiveJob } from "../../src/job/state.ts";
@@ -59,6 +65,26 @@ test("an invocation carries data, args and the results of the functions before i
   assert.equal(body.args, [1, "2", 3]);
   assert.equal(body.data, { x: 1 });
   assert.equal(body.results, [{ n: 1 }, null]);
+});
+
+test("an invocation says the same with results that were encoded before, also of a job that was taken over", () => {
+  const results = fc.array(jsonValue, { minLength: 0, maxLength: 40 });
+  fc.assert(
+    fc.property(results, fc.constantFrom("json", "msgpack"), fc.nat(40), (values, encoding, skipped) => {
+      const encoded = new EncodedResults();
+      const functions = [...values, null].map(() => ({ name: "f" }));
+      let job: LiveJob = { ...newJob({ name: "test", functions, data: { a: [1] } }), encoding };
+      for (const [index, value] of values.entries()) {
+        job = live(reduce(job, succeededWith(job, value), NOW).state);
+        if (index < skipped) continue; // as after a takeover: the first one to be sent has results already
+        const body = encodeInvocation(job, NOW, undefined, encoded);
+        assert.equal(decode(body), decode(encodeInvocation(job, NOW, undefined)));
+        assert.is(encodingOf(body), encoding);
+        // A repeated attempt has the same.
+        assert.equal(encodeInvocation(job, NOW, undefined, encoded), body);
+      }
+    }),
+  );
 });
 
 test("an invocation carries the number of the attempt", () => {

@@ -5,7 +5,7 @@ import * as assert from "uvu/assert";
 import { BriefWriter, canBeBrief, completed } from "../../src/bus/brief-state.ts";
 import { encode } from "../../src/bus/codec.ts";
 import { storedJob } from "../../src/bus/job-store.ts";
-import { packState, unpackState } from "../../src/bus/stored-state.ts";
+import { packState } from "../../src/bus/stored-state.ts";
 import { type Event, reduce } from "../../src/job/machine.ts";
 import type { Submission } from "../../src/job/schema.ts";
 import { isEnded, type JobState } from "../../src/job/state.ts";
@@ -132,13 +132,13 @@ test("what is no state is not taken for one", () => {
     Array.from({ length: 16 }, () => 1),
     "msgpack",
   );
-  for (const bytes of [sixteen, encode([1, 2], "msgpack"), encode([{}, []], "msgpack"), encode(7, "msgpack")]) {
+  const nameless = encode([...Array.from({ length: 12 }, () => 1), null, null, {}, 7], "msgpack");
+  for (const bytes of [sixteen, nameless, encode([1, 2], "msgpack"), encode(7, "msgpack")]) {
     const { state, problem, brief } = storedJob(5, bytes);
     assert.is(state, undefined);
     assert.is(brief, undefined);
     assert.ok(problem);
   }
-  assert.type(unpackState(sixteen), "object");
 });
 
 test.run();
