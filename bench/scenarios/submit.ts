@@ -35,7 +35,7 @@ const DELETES_IN_FLIGHT = 1_000;
 export const submit: Scenario = {
   name: "submit",
   description: "acknowledged submissions, one by one and in bulk, without a supervisor, against a bare loop",
-  numbers: { jobs: 10_000, payload: 0, rounds: 5 },
+  numbers: { jobs: 30_000, payload: 0, rounds: 5 },
   run: async (context) => {
     const observer = await Observer.on(context.server.url);
     await context.scope.add(() => observer.close());

@@ -209,9 +209,9 @@ export class Client {
   }
 
   /** Tries until it is stored; from the second time on it says that it may be a repetition. */
-  async #send({ jobId, body, repeated }: Prepared, timeoutMs: number): Promise<void> {
+  #send({ jobId, body, repeated }: Prepared, timeoutMs: number): Promise<unknown> {
     let headers = repeated ? REPEATED : undefined;
-    await this.#patiently(timeoutMs, (leftMs) => {
+    return this.#patiently(timeoutMs, (leftMs) => {
       const stored = this.bus.mux.publish(submitSubject(jobId), body, headers, leftMs);
       headers = REPEATED;
       return stored;

@@ -92,7 +92,7 @@ export function submitAll(
   mux: Mux,
   submissions: readonly Prepared[],
   { inFlight, timeoutMs }: { inFlight: number; timeoutMs: number },
-  again: (submission: Prepared) => Promise<void>,
+  again: (submission: Prepared) => Promise<unknown>,
 ): Promise<SubmitOutcome[]> {
   return new Promise((resolve, reject) => {
     const outcomes = submissions.map(({ jobId }): SubmitOutcome => ({ job_id: jobId }));
