@@ -8,6 +8,7 @@ import { EventEmitter } from "node:events";
 import { connect as connectToServer, type NatsConnection, type NodeConnectionOptions, TE } from "nats";
 import { AsyncError, messageOf } from "../job/errors.ts";
 import { Mux } from "./mux.ts";
+import { sendInSlabs } from "./outbox.ts";
 import { requireServer } from "./server-check.ts";
 
 export interface BusOptions {
@@ -76,6 +77,7 @@ export class Bus {
       await nc.close();
       throw error;
     }
+    sendInSlabs(nc);
     return new Bus(nc, url, inboxPrefix);
   }
 
