@@ -67,7 +67,7 @@ const RELIEVE_MS = 500;
 /** Soon after the start, when what was left behind by others has been delivered. */
 const FIRST_SWEEP_MS = 5_000;
 /** A sweep holds no job up for more than about a millisecond, and takes a few percent of a core while it lasts. */
-const SWEEP_PAGE = { pageSize: 25, pauseMs: 10 };
+const SWEEP_PACE = { pageSize: 25, pauseMs: 20 };
 
 export class Supervisor {
   readonly id = randomBytes(6).toString("hex");
@@ -91,6 +91,7 @@ export class Supervisor {
   #uncertainUntil = 0;
   readonly #sweepMs: number;
   #nextSweep: NodeJS.Timeout | undefined;
+  #sweptTo = 1;
   #stopped = false;
 
   private constructor(bus: Bus, topology: Topology, options: SupervisorOptions) {
@@ -265,10 +266,11 @@ export class Supervisor {
     try {
       const stopped = () => this.#stopped;
       const skip = (jobId: string) => this.#arrivals.actors.has(jobId) || this.#arrivals.claiming.has(jobId);
-      const { stranded } = await sweep(
+      const { stranded, next } = await sweep(
         { ...this.#context, writer: `${this.id}/sweep` },
-        { fix: true, ...SWEEP_PAGE, skip, stopped },
+        { fix: true, from: this.#sweptTo, ...SWEEP_PACE, skip, stopped },
       );
+      this.#sweptTo = next;
       for (const { jobId, problem } of stranded) this.#trouble(`a job was stranded: ${problem}`, undefined, jobId);
     } catch (error) {
       if (!isAsyncError(error)) throw error;

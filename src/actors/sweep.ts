@@ -6,7 +6,10 @@
  * W1  A job is stranded if it has been left alone for a while, its token is not there, and on a second look neither has
  *     it changed nor has the token come.
  * W2  Mending is a compare-and-set like any other: a job that has an owner after all loses nothing but that owner.
- * W3  Ended jobs are passed over by their TTL, without being decoded: a look at a million of them takes seconds.
+ * W3  Ended jobs are passed over by their TTL, without being decoded: a look at a million of them takes seconds. What is
+ *     written while it looks is not looked at.
+ * W4  An ended job stays where it is, and one that changes goes to the end. So where all have ended, nothing has to be looked
+ *     at again but the last of them: `next` of a report. If that is not there either, the stream may have been made anew.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { Bus } from "../bus/connection.ts";
@@ -32,6 +35,8 @@ export interface SweepContext {
 export interface SweepOptions {
   /** Mend what is found. */
   fix: boolean;
+  /** Where to begin: `next` of the report before. Default 1. */
+  from?: number;
   /** How long a job must have been unchanged to be looked at. Default 5 s. */
   settledMs?: number;
   /** States read at a time. Whatever else the process does waits while they are looked at. Default 500. */
@@ -48,6 +53,8 @@ export interface SweepReport {
   /** Live jobs that were looked at, by state. */
   live: Partial<Record<StateName, number>>;
   stranded: Stranded[];
+  /** Before this sequence there are only jobs that have ended. */
+  next: number;
 }
 
 export interface Stranded {
@@ -67,14 +74,19 @@ type Suspect = { jobId: string; revision: number } & ({ job: LiveJob } | { probl
 export async function sweep(context: SweepContext, options: SweepOptions): Promise<SweepReport> {
   const { settledMs = 5_000, pageSize = PAGE_SIZE, pauseMs = 0 } = options;
   const { skip = () => false, stopped = () => false } = options;
-  const report: SweepReport = { live: {}, stranded: [] };
-  let from = 1;
+  const report: SweepReport = { live: {}, stranded: [], next: 1 };
+  let from = options.from ?? 1;
+  let firstLive: number | undefined;
+  let left: number | undefined;
   while (!stopped()) {
     const page = await readBatch(context.bus, KV_JOBS, { from, batch: pageSize });
+    left ??= page.messages.length + page.pending;
+    left -= page.messages.length;
     const suspects: Suspect[] = [];
     for (const message of page.messages) {
       from = message.sequence + 1;
       const suspect = await suspectIn(context.store, message);
+      if (suspect) firstLive ??= message.sequence;
       if (!suspect || skip(suspect.jobId)) continue;
       if ("job" in suspect) report.live[suspect.job.state] = (report.live[suspect.job.state] ?? 0) + 1;
       if (Date.now() - message.storedAt >= settledMs) suspects.push(suspect);
@@ -83,7 +95,8 @@ export async function sweep(context: SweepContext, options: SweepOptions): Promi
       const fixed = options.fix && (await mend(context, found));
       report.stranded.push({ jobId: found.jobId, problem: describe(found), fixed });
     }
-    if (page.messages.length === 0 || page.pending === 0) break;
+    report.next = firstLive ?? page.messages.at(-1)?.sequence ?? report.next;
+    if (page.messages.length === 0 || left <= 0) break;
     await delay(pauseMs);
   }
   return report;

@@ -8,8 +8,10 @@ import { EventEmitter } from "node:events";
 import { connect as connectToServer, type NatsConnection, type NodeConnectionOptions, TE } from "nats";
 import { AsyncError, messageOf } from "../job/errors.ts";
 import { Mux } from "./mux.ts";
-import { sendInSlabs } from "./outbox.ts";
+
 import { requireServer } from "./server-check.ts";
+import { readInFrames } from "./wire-reader.ts";
+import { sendInSlabs } from "./wire-writer.ts";
 
 export interface BusOptions {
   /** One or more addresses, separated by commas. Default `nats://127.0.0.1:4222`. */
@@ -78,6 +80,7 @@ export class Bus {
       throw error;
     }
     sendInSlabs(nc);
+    readInFrames(nc);
     return new Bus(nc, url, inboxPrefix);
   }
 

@@ -257,7 +257,7 @@ class StoreWaiter implements Waiter {
 }
 
 export function isNoResponders(message: Msg): boolean {
-  return message.data.length === 0 && message.headers?.code === 503;
+  return message.headers?.code === 503 && message.data.length === 0;
 }
 
 export function notConnected(): AsyncError {

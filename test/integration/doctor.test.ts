@@ -68,6 +68,9 @@ test("a supervisor brings stranded jobs back and replaces states that cannot be 
     },
     20_000,
   );
+  // A later look begins where the ones before have found nothing left to do.
+  await strand("stranded-later");
+  assert.is((await system.client.wait("stranded-later", { timeoutMs: 30_000 })).result, "found");
   await supervisor.close();
 });
 
