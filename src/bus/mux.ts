@@ -72,7 +72,7 @@ export class Mux {
   /** Our own part of the inbox namespace, with a final dot; unguessable. The one token after it is used for replies. */
   readonly inboxPrefix: string;
   readonly #subscription: Subscription;
-  readonly #open = new Map<string, OpenRequest>();
+  readonly #open = new Map<string, Open>();
   readonly #deadlines = new Deadlines(() => this.#open.values());
   readonly #random = new RandomText(TOKEN_CHARACTERS);
   #count = 0;
@@ -104,23 +104,30 @@ export class Mux {
     waiter: Waiter,
     headers?: MsgHdrs,
   ): OpenRequest {
+    const token = this.#nextToken();
+    const request = new OpenRequest(this.#open, token, this.inboxPrefix + token, waiter);
+    this.#send(subject, payload, request.reply, headers);
+    this.#open.set(token, request);
+    if (timeoutMs !== undefined) this.#expireIn(request, timeoutMs);
+    return request;
+  }
+
+  /** The number makes it unique, the rest of it unguessable. */
+  #nextToken(): string {
+    this.#count += 1;
+    return this.#count.toString(36) + this.#random.next();
+  }
+
+  #send(subject: string, payload: Payload, reply: string, headers: MsgHdrs | undefined): void {
     if (!this.#isConnected()) throw notConnected();
     if (this.#open.size >= this.#maxWaiters) {
       throw new AsyncError("bus_overloaded", `${this.#maxWaiters} requests are open; wait for some of them to end`);
     }
-    // The number makes it unique, the rest of it unguessable.
-    this.#count += 1;
-    const token = this.#count.toString(36) + this.#random.next();
-    const reply = this.inboxPrefix + token;
     try {
       this.#connection.publish(subject, payload, headers ? { reply, headers } : { reply });
     } catch (cause) {
       throw sendError(cause, subject, payload.length);
     }
-    const request = new OpenRequest(this.#open, token, reply, waiter);
-    this.#open.set(token, request);
-    if (timeoutMs !== undefined) this.#expireIn(request, timeoutMs);
-    return request;
   }
 
   /**
@@ -169,12 +176,17 @@ export class Mux {
    * there is no stream or no leader right now, `bus_timeout` if the outcome is unknown, or what {@link open} throws.
    */
   store(subject: string, payload: Payload, headers: MsgHdrs | undefined, timeoutMs: number, done: OnStored): void {
+    const token = this.#nextToken();
     try {
-      this.open(subject, payload, timeoutMs, new StoreWaiter(subject, timeoutMs, done), headers);
+      this.#send(subject, payload, this.inboxPrefix + token, headers);
     } catch (error) {
       if (!isAsyncError(error)) throw error;
       done(error, 0);
+      return;
     }
+    const request = new StoreRequest(this.#open, token, subject, timeoutMs, done);
+    this.#open.set(token, request);
+    this.#expireIn(request, timeoutMs);
   }
 
   /** The same with a promise of the sequence. @throws AsyncError as {@link store} tells */
@@ -194,7 +206,7 @@ export class Mux {
     for (const request of [...this.#open.values()]) request.expire();
   }
 
-  #expireIn(request: OpenRequest, ms: number): void {
+  #expireIn(request: Open, ms: number): void {
     request.at = performance.now() + ms;
     this.#deadlines.note(request.at);
   }
@@ -203,23 +215,32 @@ export class Mux {
     const request = this.#open.get(message.subject.slice(this.inboxPrefix.length));
     if (!request)
       this.onStray?.(message); // X1
-    else if (request.waiter.onReply(message)) request.cancel();
+    else request.take(message);
   }
 }
 
-/** A request that may get replies. */
-class OpenRequest implements Ticket, Expiring {
-  readonly reply: string;
-  readonly waiter: Waiter;
-  at = Number.POSITIVE_INFINITY;
-  readonly #open: Map<string, OpenRequest>;
-  readonly #token: string;
+/** What waits for a reply. */
+interface Open extends Expiring {
+  take(message: Msg): void;
+}
 
-  constructor(open: Map<string, OpenRequest>, token: string, reply: string, waiter: Waiter) {
+/** A request that may get replies. */
+class OpenRequest implements Ticket, Open {
+  readonly reply: string;
+  at = Number.POSITIVE_INFINITY;
+  readonly #open: Map<string, Open>;
+  readonly #token: string;
+  readonly #waiter: Waiter;
+
+  constructor(open: Map<string, Open>, token: string, reply: string, waiter: Waiter) {
     this.#open = open;
     this.#token = token;
     this.reply = reply;
-    this.waiter = waiter;
+    this.#waiter = waiter;
+  }
+
+  take(message: Msg): void {
+    if (this.#waiter.onReply(message)) this.cancel();
   }
 
   cancel(): void {
@@ -228,29 +249,35 @@ class OpenRequest implements Ticket, Expiring {
 
   expire(): void {
     this.cancel();
-    this.waiter.onTimeout();
+    this.#waiter.onTimeout();
   }
 }
 
 /** Waits for JetStream's answer to a publish. */
-class StoreWaiter implements Waiter {
+class StoreRequest implements Open {
+  at = 0;
+  readonly #open: Map<string, Open>;
+  readonly #token: string;
   readonly #subject: string;
   readonly #timeoutMs: number;
   readonly #done: OnStored;
 
-  constructor(subject: string, timeoutMs: number, done: OnStored) {
+  constructor(open: Map<string, Open>, token: string, subject: string, timeoutMs: number, done: OnStored) {
+    this.#open = open;
+    this.#token = token;
     this.#subject = subject;
     this.#timeoutMs = timeoutMs;
     this.#done = done;
   }
 
-  onReply(message: Msg): boolean {
+  take(message: Msg): void {
+    this.#open.delete(this.#token);
     if (isNoResponders(message)) this.#done(jetStreamUnavailable(this.#subject), 0);
     else settleAck(message, this.#done);
-    return true;
   }
 
-  onTimeout(): void {
+  expire(): void {
+    this.#open.delete(this.#token);
     const what = `no acknowledgement of ${this.#subject} within ${this.#timeoutMs} ms: it may be stored or not`;
     this.#done(new AsyncError("bus_timeout", what), 0);
   }
