@@ -1,6 +1,7 @@
 /**
- * How long one job takes: alone, and at half of the throughput that was measured just before, with the same calls, so
- * that hearing of the ends is a part of it. The start is told by the function itself, on the clock that all processes of a
+ * How long one job takes: alone, at half of the throughput that was measured just before, and, to compare systems that are
+ * not equally fast, all at half of the least throughput. All with the same calls, so that hearing of the ends is a part of
+ * it. The start is told by the function itself, on the clock that all processes of a
  * Linux machine have in common (see clock.ts); the end is when the client has heard of it.
  */
 import type { Running } from "../contender.ts";
@@ -25,23 +26,28 @@ interface Measured {
   throughputs: number[];
   alone: Omit<OpenLoopResult, "late">;
   loaded: OpenLoopResult;
+  /** At the same rate as all others; not if there are none. */
+  sameLoad: OpenLoopResult;
 }
 
 export const latency: Scenario = {
   name: "latency",
   description: "from submission to start and to end: one job at a time, and at half of the throughput",
-  numbers: { jobs: 2_000, workers: 1, supervisors: 1, concurrency: 100, rounds: 5, seconds: 10 },
+  numbers: { jobs: 5_000, workers: 1, supervisors: 1, concurrency: 100, rounds: 5, seconds: 10 },
   against: [],
   notAgainst: ["floor"], // it tells nobody that a job has ended
   run: async (context) => {
     const { numbers, progress } = context;
     const all = (await startAll(context, await contendersOf(context))).map(begin);
     await measureThroughput(context, all);
+    const sameRate = Math.min(...all.map(halfLoad));
+    const seconds = numbers.seconds / numbers.rounds;
     for (let round = 0; round < numbers.rounds; round++) {
       for (const [i, one] of all.entries()) {
         progress.show(`latency: ${one.name}`, round * all.length + i, numbers.rounds * all.length);
         await oneByOne(one, Math.ceil(numbers.jobs / numbers.rounds));
-        await underLoad(one, numbers.seconds / numbers.rounds);
+        await underLoad(one, one.loaded, halfLoad(one), seconds);
+        if (all.length > 1) await underLoad(one, one.sameLoad, sameRate, seconds);
       }
     }
     return [tableOf(all)];
@@ -57,6 +63,7 @@ function begin({ name, running }: Competitor): Measured {
     throughputs: [],
     alone: none(),
     loaded: { ...none(), late: new Latencies() },
+    sameLoad: { ...none(), late: new Latencies() },
   };
 }
 
@@ -89,13 +96,12 @@ async function oneByOne({ once, alone }: Measured, jobs: number): Promise<void> 
   }
 }
 
-async function underLoad(measured: Measured, seconds: number): Promise<void> {
-  const { once, loaded } = measured;
-  const result = await openLoop({ once, rate: halfLoad(measured), seconds });
-  loaded.jobs += result.jobs;
-  loaded.started.add(result.started);
-  loaded.done.add(result.done);
-  loaded.late.add(result.late);
+async function underLoad({ once }: Measured, sum: OpenLoopResult, rate: number, seconds: number): Promise<void> {
+  const result = await openLoop({ once, rate, seconds });
+  sum.jobs += result.jobs;
+  sum.started.add(result.started);
+  sum.done.add(result.done);
+  sum.late.add(result.late);
 }
 
 function tableOf(all: readonly Measured[]): Table {
@@ -108,17 +114,17 @@ function tableOf(all: readonly Measured[]): Table {
       { key: "from", title: "from submission to" },
       ...PERCENTILE_COLUMNS,
     ],
-    rows: all.flatMap(rowsOf),
+    rows: all.flatMap((one) => rowsOf(one, all.length > 1 ? Math.min(...all.map(halfLoad)) : undefined)),
     notes: [
-      "in turn. Half load: Poisson arrivals at half of the throughput measured just before, delays",
-      "from the time at which each job was meant to be submitted; `late` is the load generator's own part of them",
+      "in turn. Half load: Poisson arrivals at half of the throughput measured just before; same load: at half of the least",
+      "throughput of all. Delays are from the time at which each job was meant to be submitted; `late` is the load",
+      "generator's own part of them",
     ],
   };
 }
 
-function rowsOf(measured: Measured): Record<string, Cell>[] {
-  const { name, alone, loaded } = measured;
-  const rate = halfLoad(measured);
+function rowsOf(measured: Measured, sameRate: number | undefined): Record<string, Cell>[] {
+  const { name, alone, loaded, sameLoad } = measured;
   const row = (load: string, jobsPerSecond: number | undefined, from: string, latencies: Latencies) => ({
     contender: name,
     load,
@@ -126,11 +132,15 @@ function rowsOf(measured: Measured): Record<string, Cell>[] {
     from,
     ...latencies.percentiles(),
   });
+  const rowsUnder = (load: string, rate: number, { started, done, late }: OpenLoopResult) => [
+    row(load, rate, "start", started),
+    row(load, rate, "end", done),
+    row(load, rate, "(late)", late),
+  ];
   return [
     row("one at a time", undefined, "start", alone.started),
     row("one at a time", undefined, "end", alone.done),
-    row("half load", rate, "start", loaded.started),
-    row("half load", rate, "end", loaded.done),
-    row("half load", rate, "(late)", loaded.late),
+    ...rowsUnder("half load", halfLoad(measured), loaded),
+    ...(sameRate === undefined ? [] : rowsUnder("same load", sameRate, sameLoad)),
   ];
 }
