@@ -76,14 +76,14 @@ export class BacklogFeeder {
 
   async #call(name: string, count: number): Promise<void> {
     this.#known.set(name, "calling");
-    let left = 1;
+    let mayBeMore = true;
     try {
-      left = await this.#options.backlog.call(name, count);
+      mayBeMore = await this.#options.backlog.call(name, count);
     } catch (error) {
       if (!isAsyncError(error)) throw error;
       this.#options.onTrouble(`cannot call the jobs that wait for ${name}`, error);
     }
-    if (left === 0 && this.#known.get(name) === "calling") this.#known.delete(name);
+    if (!mayBeMore && this.#known.get(name) === "calling") this.#known.delete(name);
     else this.#known.set(name, "idle");
   }
 
