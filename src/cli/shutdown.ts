@@ -19,10 +19,9 @@ export class Shutdown {
     });
     for (const signal of SIGNALS) process.on(signal, () => this.#onSignal());
     // Started by `async dev` with a channel to it: without the parent there is no point in going on.
-    if (process.channel) {
-      process.on("disconnect", () => this.request());
-      process.channel.unref(); // the channel alone must not keep the process alive
-    }
+    process.on("disconnect", () => this.request());
+    if (process.connected === false) this.request(); // it is gone already; without a channel this is undefined
+    process.channel?.unref(); // the channel alone must not keep the process alive
   }
 
   /** To be closed before everything that was added earlier. */

@@ -103,7 +103,7 @@ export class Client {
   async submitMany(inputs: readonly unknown[], options: SubmitManyOptions = {}): Promise<SubmitOutcome[]> {
     const { timeoutMs = SUBMIT_TIMEOUT_MS, inFlight = SUBMISSIONS_IN_FLIGHT } = options;
     const submissions = inputs.map((input, index) => prepareAt(index, input, options, this.#ids));
-    return submitAll(this.bus.mux, submissions, { inFlight, timeoutMs }, (one) => this.#send(one, timeoutMs));
+    return submitAll(this.bus.mux, submissions, { inFlight, timeoutMs }, (one, leftMs) => this.#send(one, leftMs));
   }
 
   /** @throws AsyncError `job_not_found`, `invalid_job_id`, or what the bus throws */

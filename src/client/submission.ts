@@ -86,13 +86,13 @@ export function prepareAt(index: number, input: unknown, options: SubmitManyOpti
 
 /**
  * Submits all, at most `inFlight` at a time: in callbacks, because a promise each costs as much as the submission. What
- * is not stored at the first try is handed to `again`, which tries more patiently.
+ * is not stored at the first try is handed to `again`, which tries more patiently for what is left of its `timeoutMs`.
  */
 export function submitAll(
   mux: Mux,
   submissions: readonly Prepared[],
   { inFlight, timeoutMs }: { inFlight: number; timeoutMs: number },
-  again: (submission: Prepared) => Promise<unknown>,
+  again: (submission: Prepared, leftMs: number) => Promise<unknown>,
 ): Promise<SubmitOutcome[]> {
   return new Promise((resolve, reject) => {
     const outcomes = submissions.map(({ jobId }): SubmitOutcome => ({ job_id: jobId }));
@@ -104,9 +104,9 @@ export function submitAll(
       open -= 1;
       fill();
     };
-    const retry = async (index: number) => {
+    const retry = async (index: number, leftMs: number) => {
       try {
-        await again({ ...(submissions[index] as Prepared), repeated: true });
+        await again({ ...(submissions[index] as Prepared), repeated: true }, leftMs);
         settle(index, undefined);
       } catch (error) {
         if (isAsyncError(error)) settle(index, error);
@@ -117,9 +117,10 @@ export function submitAll(
       while (open < most && next < submissions.length) {
         const index = next++;
         const { jobId, body, repeated } = submissions[index] as Prepared;
+        const sentAt = performance.now();
         open += 1;
         mux.store(submitSubject(jobId), body, repeated ? REPEATED : undefined, timeoutMs / 2, (error) => {
-          if (error) void retry(index);
+          if (error) void retry(index, timeoutMs - (performance.now() - sentAt));
           else settle(index, undefined);
         });
       }

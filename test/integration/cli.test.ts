@@ -1,4 +1,6 @@
 /** The `async` command as people and scripts use it. */
+import { fork } from "node:child_process";
+import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,7 +10,7 @@ import * as assert from "uvu/assert";
 import { encode } from "../../src/bus/codec.ts";
 import { type Running, startCli } from "../support/process.ts";
 import { System } from "../support/system.ts";
-import { eventually } from "../support/waiting.ts";
+import { eventually, within } from "../support/waiting.ts";
 
 const test = suite("cli");
 let system: System;
@@ -191,6 +193,20 @@ async function closeOwn(own: Own): Promise<void> {
   for (const one of own.processes) await one.kill();
   await own.close();
 }
+
+test("what was started with a channel to a process that is gone by then does not stay", async () => {
+  const child = fork("src/cli/main.ts", ["server", "--no-http"], {
+    execArgv: ["--import", "tsx"],
+    env: { ...process.env, NATS_URL: system.url },
+    silent: true,
+  });
+  child.disconnect();
+  try {
+    assert.equal(await within(20_000, "its end", once(child, "exit")), [0, null]);
+  } finally {
+    child.kill("SIGKILL");
+  }
+});
 
 test("dev runs everything, keeps its jobs over a restart, and takes everything with it when it ends", async () => {
   const args = [
