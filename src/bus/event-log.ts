@@ -7,7 +7,7 @@
 import type { Msg } from "nats";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import { type JobEvent, type RejectedEvent, withoutResult } from "../job/events.ts";
-import { encode, readJsonObject } from "./codec.ts";
+import { encode, encodePayload, readJsonObject } from "./codec.ts";
 import type { Bus } from "./connection.ts";
 import { isWrongSequence } from "./mux.ts";
 import { expectSequence } from "./raw-headers.ts";
@@ -54,7 +54,7 @@ export class EventLog {
    */
   recordFirst(event: JobEvent, done: (recorded: boolean) => void): void {
     const subject = eventSubject(event.job_id, event.type);
-    this.#bus.mux.store(subject, encode(event, "json"), expectSequence(0), TIMEOUT_MS, (error) => done(!error));
+    this.#bus.mux.store(subject, encodePayload(event, "json"), expectSequence(0), TIMEOUT_MS, (error) => done(!error));
   }
 
   /** Returns false if the newest message of the subject is not the one with that sequence (0: there is none). */

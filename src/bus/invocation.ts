@@ -1,11 +1,11 @@
 /** The messages of an attempt: the invocation, and what a worker may reply. */
-import type { Msg } from "nats";
+import type { Msg, Payload } from "nats";
 import type { Encoding } from "../job/encoding.ts";
 import { isAsyncError } from "../job/errors.ts";
 import { iso } from "../job/events.ts";
 import { isRecord, MAX_DURATION_MS } from "../job/schema.ts";
 import { currentFunction, type Failure, type FunctionState, type LiveJob } from "../job/state.ts";
-import { decode, decodeReply, encode } from "./codec.ts";
+import { decode, decodeReply, encode, encodePayload } from "./codec.ts";
 import { GrowingBytes } from "./growing-bytes.ts";
 import { isNoResponders } from "./mux.ts";
 
@@ -47,7 +47,7 @@ export function encodeInvocation(
   now: number,
   timeoutMs: number | undefined,
   results?: EncodedResults,
-): Uint8Array {
+): Payload {
   const fn = currentFunction(job);
   const body: Invocation = {
     job_id: job.job_id,
@@ -61,8 +61,8 @@ export function encodeInvocation(
     timeout_ms: timeoutMs ?? null,
     results: results ? [] : job.functions.slice(0, job.current_function).map(resultOf),
   };
-  const bytes = encode(body, job.encoding);
-  return results ? results.insertedInto(bytes, job) : bytes;
+  if (!results) return encodePayload(body, job.encoding);
+  return results.insertedInto(encode(body, job.encoding), job);
 }
 
 function resultOf({ result }: FunctionState): unknown {

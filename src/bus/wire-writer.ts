@@ -64,14 +64,13 @@ class SlabWriter {
   }
 
   #publish(subject: string, payload: Payload = NOTHING, options?: PublishOptions): void {
-    const body = typeof payload === "string" ? Buffer.from(payload) : payload;
     const headers = options?.headers ? bytesOf(options.headers) : NOTHING;
     const reply = options?.reply ? `${options.reply} ` : "";
-    const length = headers.length + body.length;
+    const length = headers.length + (typeof payload === "string" ? Buffer.byteLength(payload) : payload.length);
     // In UTF-8 a character takes up to three bytes.
     const most = length + 3 * (subject.length + reply.length) + LINE_EXTRA;
     if (most > LARGE_BYTES) {
-      this.#publishLarge(subject, body, options);
+      this.#publishLarge(subject, payload, options);
       return;
     }
     if (most > this.#slab.length - this.#end) this.#nextSlab();
@@ -83,8 +82,11 @@ class SlabWriter {
       slab.set(headers, at);
       at += headers.length;
     }
-    slab.set(body, at);
-    at += body.length;
+    if (typeof payload === "string") at += slab.write(payload, at);
+    else {
+      slab.set(payload, at);
+      at += payload.length;
+    }
     slab[at] = CARRIAGE_RETURN;
     slab[at + 1] = LINE_FEED;
     this.#end = at + 2;

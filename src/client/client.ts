@@ -90,7 +90,12 @@ export class Client {
    */
   async submit(input: unknown, options: SubmitOptions = {}): Promise<JobView> {
     const submission = prepare(input, options, this.#ids);
-    await this.#send(submission, options.timeoutMs ?? SUBMIT_TIMEOUT_MS);
+    await new Promise<void>((resolve, reject) => {
+      this.#store(submission, options.timeoutMs ?? SUBMIT_TIMEOUT_MS, (error) => {
+        if (error === undefined) resolve();
+        else reject(error);
+      });
+    });
     return pendingView(submission);
   }
 
@@ -103,7 +108,7 @@ export class Client {
   async submitMany(inputs: readonly unknown[], options: SubmitManyOptions = {}): Promise<SubmitOutcome[]> {
     const { timeoutMs = SUBMIT_TIMEOUT_MS, inFlight = SUBMISSIONS_IN_FLIGHT } = options;
     const submissions = inputs.map((input, index) => prepareAt(index, input, options, this.#ids));
-    return submitAll(this.bus.mux, submissions, { inFlight, timeoutMs }, (one, leftMs) => this.#send(one, leftMs));
+    return submitAll(submissions, inFlight, (one, done) => this.#store(one, timeoutMs, done));
   }
 
   /** @throws AsyncError `job_not_found`, `invalid_job_id`, or what the bus throws */
@@ -209,13 +214,17 @@ export class Client {
   }
 
   /** Tries until it is stored; from the second time on it says that it may be a repetition. */
-  #send({ jobId, body, repeated }: Prepared, timeoutMs: number): Promise<unknown> {
-    let headers = repeated ? REPEATED : undefined;
-    return this.#patiently(timeoutMs, (leftMs) => {
-      const stored = this.bus.mux.publish(submitSubject(jobId), body, headers, leftMs);
-      headers = REPEATED;
-      return stored;
+  #store(submission: Prepared, timeoutMs: number, done: (error?: unknown) => void): void {
+    const { jobId, body, repeated } = submission;
+    const sentAt = performance.now();
+    this.bus.mux.store(submitSubject(jobId), body, repeated ? REPEATED : undefined, timeoutMs / 2, (error) => {
+      if (!error || !TRANSIENT.has(error.code)) done(error);
+      else void this.#storeAgain(submission, timeoutMs - (performance.now() - sentAt)).then(() => done(), done);
     });
+  }
+
+  #storeAgain({ jobId, body }: Prepared, timeoutMs: number): Promise<number> {
+    return this.#patiently(timeoutMs, (leftMs) => this.bus.mux.publish(submitSubject(jobId), body, REPEATED, leftMs));
   }
 
   /** The job, or undefined if that cannot be said right now. */

@@ -1,9 +1,9 @@
 /** From what a user submits to messages of `job.submit`: checked and encoded here, so that mistakes are told at once. */
-import { encode } from "../bus/codec.ts";
-import type { Mux } from "../bus/mux.ts";
+import type { Payload } from "nats";
+import { encodePayload } from "../bus/codec.ts";
 import type { RandomText } from "../bus/random-text.ts";
 import { headersOf } from "../bus/raw-headers.ts";
-import { REPEATED_HEADER, submitSubject } from "../bus/subjects.ts";
+import { REPEATED_HEADER } from "../bus/subjects.ts";
 import type { Encoding } from "../job/encoding.ts";
 import { type AsyncError, InvalidInputError, isAsyncError } from "../job/errors.ts";
 import { createJob } from "../job/machine.ts";
@@ -33,7 +33,7 @@ export interface Prepared {
   jobId: string;
   definition: Submission;
   encoding: Encoding;
-  body: Uint8Array;
+  body: Payload;
   /** Someone may have submitted the id before. */
   repeated: boolean;
 }
@@ -57,7 +57,7 @@ export function prepare(input: unknown, { encoding = "json", jobId }: SubmitOpti
     jobId: chosen ?? MADE_UP_PREFIX + ids.next(),
     definition,
     encoding,
-    body: encode(encoding === "msgpack" ? toPlain(definition) : definition, encoding),
+    body: encodePayload(encoding === "msgpack" ? toPlain(definition) : definition, encoding),
     // One that was made up before has been submitted before, by whoever has it.
     repeated: chosen?.startsWith(MADE_UP_PREFIX) ?? false,
   };
@@ -85,45 +85,35 @@ export function prepareAt(index: number, input: unknown, options: SubmitManyOpti
 }
 
 /**
- * Submits all, at most `inFlight` at a time: in callbacks, because a promise each costs as much as the submission. What
- * is not stored at the first try is handed to `again`, which tries more patiently for what is left of its `timeoutMs`.
+ * Submits all, at most `inFlight` at a time: in callbacks, because a promise each costs as much as the submission.
+ *
+ * @param store stores one, and tells once why it may not be stored, if so; maybe before it returns
  */
 export function submitAll(
-  mux: Mux,
   submissions: readonly Prepared[],
-  { inFlight, timeoutMs }: { inFlight: number; timeoutMs: number },
-  again: (submission: Prepared, leftMs: number) => Promise<unknown>,
+  inFlight: number,
+  store: (submission: Prepared, done: (error?: unknown) => void) => void,
 ): Promise<SubmitOutcome[]> {
   return new Promise((resolve, reject) => {
     const outcomes = submissions.map(({ jobId }): SubmitOutcome => ({ job_id: jobId }));
     const most = inFlight >= 1 ? inFlight : 1; // with less, nothing would be sent and all said to be stored
     let next = 0;
     let open = 0;
-    const settle = (index: number, error: AsyncError | undefined) => {
-      if (error) outcomes[index] = { job_id: (submissions[index] as Prepared).jobId, error };
-      open -= 1;
-      fill();
-    };
-    const retry = async (index: number, leftMs: number) => {
-      try {
-        await again({ ...(submissions[index] as Prepared), repeated: true }, leftMs);
-        settle(index, undefined);
-      } catch (error) {
-        if (isAsyncError(error)) settle(index, error);
-        else reject(error);
-      }
-    };
+    let filling = false;
     const fill = () => {
+      filling = true;
       while (open < most && next < submissions.length) {
         const index = next++;
-        const { jobId, body, repeated } = submissions[index] as Prepared;
-        const sentAt = performance.now();
+        const submission = submissions[index] as Prepared;
         open += 1;
-        mux.store(submitSubject(jobId), body, repeated ? REPEATED : undefined, timeoutMs / 2, (error) => {
-          if (error) void retry(index, timeoutMs - (performance.now() - sentAt));
-          else settle(index, undefined);
+        store(submission, (error) => {
+          if (isAsyncError(error)) outcomes[index] = { job_id: submission.jobId, error };
+          else if (error !== undefined) reject(error);
+          open -= 1;
+          if (!filling) fill(); // else it was settled at once, and the loop goes on by itself
         });
       }
+      filling = false;
       if (open === 0) resolve(outcomes);
     };
     fill();

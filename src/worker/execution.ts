@@ -4,9 +4,9 @@
  * E1  At most one final reply is sent, and no heartbeat after it.
  * E2  When the attempt is given up, here or by its supervisor, its signal fires and its outcome is not sent.
  */
-import type { Msg } from "nats";
+import type { Msg, Payload } from "nats";
 import type { Logger } from "pino";
-import { encode } from "../bus/codec.ts";
+import { encodePayload } from "../bus/codec.ts";
 import { ERROR_CODE_HEADER, ERROR_HEADER, type Invocation, NO_ROOM_CODE, STATUS_HEADER } from "../bus/invocation.ts";
 import { headersOf } from "../bus/raw-headers.ts";
 import type { Encoding } from "../job/encoding.ts";
@@ -171,8 +171,8 @@ export class Execution implements Context {
     respondError(this.#message, error);
   }
 
-  #encode(value: unknown): Uint8Array {
-    return encode(this.#encoding === "msgpack" ? toPlain(value) : value, this.#encoding);
+  #encode(value: unknown): Payload {
+    return encodePayload(this.#encoding === "msgpack" ? toPlain(value) : value, this.#encoding);
   }
 }
 
