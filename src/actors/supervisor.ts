@@ -66,8 +66,8 @@ export const DEFAULT_MAX_LIVE_JOBS = 2_000;
 const RELIEVE_MS = 500;
 /** Soon after the start, when what was left behind by others has been delivered. */
 const FIRST_SWEEP_MS = 5_000;
-/** A sweep holds no job up for more than half a millisecond, and takes one or two percent of a core while it lasts. */
-const SWEEP_PACE = { pageSize: 10, pauseMs: 25 };
+/** Between two jobs of a sweep: so it takes one or two percent of a core while it lasts. */
+const SWEEP_PAUSE_MS = 2;
 
 export class Supervisor {
   readonly id = randomBytes(6).toString("hex");
@@ -268,7 +268,7 @@ export class Supervisor {
       const skip = (jobId: string) => this.#arrivals.actors.has(jobId) || this.#arrivals.claiming.has(jobId);
       const { stranded, next } = await sweep(
         { ...this.#context, writer: `${this.id}/sweep` },
-        { fix: true, from: this.#sweptTo, ...SWEEP_PACE, skip, stopped },
+        { fix: true, from: this.#sweptTo, pauseMs: SWEEP_PAUSE_MS, skip, stopped },
       );
       this.#sweptTo = next;
       for (const { jobId, problem } of stranded) this.#trouble(`a job was stranded: ${problem}`, undefined, jobId);

@@ -15,7 +15,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Bus } from "../bus/connection.ts";
 import type { EventLog } from "../bus/event-log.ts";
 import { type JobStore, storedJob } from "../bus/job-store.ts";
-import { readBatch, type StoredMessage } from "../bus/stream-read.ts";
+import { lastSequence, readBatch, readNext, type StoredMessage } from "../bus/stream-read.ts";
 import { afterPrefix } from "../bus/subjects.ts";
 import type { Tokens } from "../bus/tokens.ts";
 import { KV_JOBS, KV_PREFIX } from "../bus/topology.ts";
@@ -39,9 +39,7 @@ export interface SweepOptions {
   from?: number;
   /** How long a job must have been unchanged to be looked at. Default 5 s. */
   settledMs?: number;
-  /** States read at a time. Whatever else the process does waits while they are looked at. Default 500. */
-  pageSize?: number;
-  /** Between two pages. Default 0. */
+  /** Looks at one job after the other, with so long in between that it is hardly felt. Default: as fast as it can. */
   pauseMs?: number;
   /** Jobs that are known to have an owner. */
   skip?: (jobId: string) => boolean;
@@ -64,7 +62,7 @@ export interface Stranded {
   fixed: boolean;
 }
 
-const PAGE_SIZE = 500;
+const PAGE = 500;
 const SECOND_LOOK_MS = 500;
 
 /** A stored state that may be stranded, as it was read. */
@@ -72,21 +70,19 @@ type Suspect = { jobId: string; revision: number } & ({ job: LiveJob } | { probl
 
 /** @throws AsyncError of the bus */
 export async function sweep(context: SweepContext, options: SweepOptions): Promise<SweepReport> {
-  const { settledMs = 5_000, pageSize = PAGE_SIZE, pauseMs = 0 } = options;
-  const { skip = () => false, stopped = () => false } = options;
+  const { settledMs = 5_000, pauseMs, skip = () => false, stopped = () => false } = options;
   const report: SweepReport = { live: {}, stranded: [], next: 1 };
-  let from = options.from ?? 1;
+  const end = await lastSequence(context.bus, KV_JOBS);
   let firstLive: number | undefined;
-  let left: number | undefined;
-  while (!stopped()) {
-    const page = await readBatch(context.bus, KV_JOBS, { from, batch: pageSize });
-    left ??= page.messages.length + page.pending;
-    left -= page.messages.length;
+  for (let from = options.from ?? 1; from <= end && !stopped(); ) {
+    const messages = await read(context.bus, from, pauseMs === undefined);
+    if (messages.length === 0) break;
     const suspects: Suspect[] = [];
-    for (const message of page.messages) {
+    for (const message of messages) {
       from = message.sequence + 1;
       const suspect = await suspectIn(context.store, message);
       if (suspect) firstLive ??= message.sequence;
+      report.next = firstLive ?? message.sequence;
       if (!suspect || skip(suspect.jobId)) continue;
       if ("job" in suspect) report.live[suspect.job.state] = (report.live[suspect.job.state] ?? 0) + 1;
       if (Date.now() - message.storedAt >= settledMs) suspects.push(suspect);
@@ -95,11 +91,15 @@ export async function sweep(context: SweepContext, options: SweepOptions): Promi
       const fixed = options.fix && (await mend(context, found));
       report.stranded.push({ jobId: found.jobId, problem: describe(found), fixed });
     }
-    report.next = firstLive ?? page.messages.at(-1)?.sequence ?? report.next;
-    if (page.messages.length === 0 || left <= 0) break;
-    await delay(pauseMs);
+    if (pauseMs !== undefined) await delay(pauseMs);
   }
   return report;
+}
+
+async function read(bus: Bus, from: number, inPages: boolean): Promise<StoredMessage[]> {
+  if (inPages) return (await readBatch(bus, KV_JOBS, { from, batch: PAGE })).messages;
+  const message = await readNext(bus, KV_JOBS, from);
+  return message ? [message] : [];
 }
 
 /** W3: undefined for what has ended or was deleted. */

@@ -41,6 +41,20 @@ export async function readAt(bus: Bus, stream: string, sequence: number): Promis
   return messageFrom(stream, await ask(bus, stream, "", JSON.stringify({ seq: sequence }), TIMEOUT_MS));
 }
 
+/** The first message from a sequence on. Of single ones much cheaper than {@link readBatch}. @throws AsyncError of the bus */
+export async function readNext(bus: Bus, stream: string, from: number): Promise<StoredMessage | undefined> {
+  const query = JSON.stringify({ seq: Math.max(1, from), next_by_subj: ">" });
+  return messageFrom(stream, await ask(bus, stream, "", query, TIMEOUT_MS));
+}
+
+/** The sequence of the newest message that was ever stored. @throws AsyncError of the bus */
+export async function lastSequence(bus: Bus, stream: string): Promise<number> {
+  const reply = await bus.mux.request(`$JS.API.STREAM.INFO.${stream}`, "", TIMEOUT_MS);
+  const { state } = reply.json<{ state?: { last_seq: number } }>();
+  if (!state) throw unreadable(stream, "no leader, or not made yet");
+  return state.last_seq;
+}
+
 /**
  * Removes a message; one that is gone already changes nothing.
  *
@@ -52,8 +66,10 @@ export async function deleteMessage(bus: Bus, stream: string, sequence: number):
 }
 
 /**
- * At most `batch` messages from sequence `from` on, of all subjects or of those that fit `filter`. With a filter the server
- * counts all that fit before it answers, which takes 30 ms where there are 50,000: better leave out one that all fit.
+ * At most `batch` messages from sequence `from` on, of all subjects or of those that fit `filter`. The server counts how
+ * many are left before it answers: with a filter that takes 30 ms where 50,000 fit, so better leave out one that all fit;
+ * and without one as long as that where as many have been replaced or removed. So few large batches are better than many
+ * small ones.
  *
  * @throws AsyncError of the bus
  */

@@ -318,6 +318,18 @@ export const SCENARIOS: Scenario[] = [
     expected: ["a after 0 2", "b after 1 1", "204 after 2", "-", "c after 0 0", "204 after 3", "-", "404 after 0"],
   },
   {
+    name: "the first message from a sequence on is one answer; a stream tells how far it has come",
+    tell: async (probe) => {
+      const { seq = 0 } = await probe.store("job.wait.contract-next.a", "a");
+      const [info] = await probe.ask("$JS.API.STREAM.INFO.TIMERS", "");
+      const last = info?.json<{ state: { last_seq: number } }>().state.last_seq ?? 0;
+      const next = (from: number) =>
+        probe.ask("$JS.API.DIRECT.GET.TIMERS", JSON.stringify({ seq: from, next_by_subj: ">" }));
+      return [`last ${last - seq}`, ...(await next(seq)).map(described), ...(await next(seq + 1)).map(described)];
+    },
+    expected: ["last 0", "a", "404"],
+  },
+  {
     name: "a stream lists the subjects that fit a filter",
     tell: async (probe) => {
       for (const id of ["a", "b"]) await probe.store(`job.wait.contract-list.${id}`, id);

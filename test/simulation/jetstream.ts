@@ -338,7 +338,8 @@ export class JetStream {
         this.#show(packet, message, found.length - index - 1, page[index - 1]?.sequence);
       }
       const last = page.at(-1)?.sequence;
-      if (last !== undefined) this.#status(packet, 204, "EOB", { "Nats-Last-Sequence": String(last) });
+      if (last !== undefined && query.batch !== undefined)
+        this.#status(packet, 204, "EOB", { "Nats-Last-Sequence": String(last) });
     }
   }
 
@@ -372,10 +373,13 @@ export class JetStream {
     this.#answer(packet, { success: message !== undefined });
   }
 
-  #list(name: string, filter: string, packet: Packet): void {
-    const fits = matcher(filter);
+  #list(name: string, filter: string | undefined, packet: Packet): void {
+    const stream = this.stream(name);
     const subjects: Record<string, number> = {};
-    for (const { subject } of this.stream(name).messages.values()) if (fits(subject)) subjects[subject] = 1;
-    this.#answer(packet, { state: { subjects } });
+    if (filter !== undefined) {
+      const fits = matcher(filter);
+      for (const { subject } of stream.messages.values()) if (fits(subject)) subjects[subject] = 1;
+    }
+    this.#answer(packet, { state: { subjects, last_seq: stream.lastSequence } });
   }
 }
