@@ -5,7 +5,7 @@
  * C2  Nothing is sent while disconnected: the client drops such messages in silence, so the gate is asked first.
  */
 import { EventEmitter } from "node:events";
-import { connect as connectToServer, type NatsConnection, type NodeConnectionOptions, TE } from "nats";
+import { connect as connectToServer, type NatsConnection, type NodeConnectionOptions } from "nats";
 import { AsyncError, messageOf } from "../job/errors.ts";
 import { Mux } from "./mux.ts";
 
@@ -54,7 +54,6 @@ export class Bus {
   static async open(options: BusOptions): Promise<Bus> {
     const { url = DEFAULT_URL, name, inboxPrefix = "_INBOX_async", connectTimeoutMs = 5_000, client } = options;
     const { connect = connectToServer } = options;
-    TE.encode = encodeUtf8;
     let nc: NatsConnection;
     try {
       nc = await connect({
@@ -146,12 +145,4 @@ export class Bus {
     this.#connected = false;
     this.#gate.emit("closed");
   }
-}
-
-/**
- * The client encodes the line before each message with an encoder that it exports, made for every runtime there is. On Node
- * a buffer from the pool takes a sixth of the time, which is several µs per job in every process.
- */
-function encodeUtf8(text = ""): Uint8Array<ArrayBuffer> {
-  return Buffer.from(text) as Uint8Array<ArrayBuffer>;
 }
