@@ -7,13 +7,13 @@ import type { Cell } from "../table.ts";
 
 /** What a system that has never done anything would not have in memory. */
 const JOBS_BEFORE = 1_000;
-/** The first sweep of a supervisor comes 5 s after its start and is no part of being idle. */
-const SETTLE_MS = 6_000;
+/** What the jobs before leave to be collected, and the first sweep of a supervisor, are no part of being idle. */
+const SETTLE_MS = 12_000;
 
 export const idle: Scenario = {
   name: "idle",
   description: "CPU time of supervisor, worker and server while there is nothing to do",
-  numbers: { workers: 1, supervisors: 1, seconds: 10 },
+  numbers: { workers: 1, supervisors: 1, seconds: 20 },
   run: async ({ numbers, progress, scope, server }) => {
     const system = await AsyncSystem.start(server, setupOf(numbers));
     await scope.add(() => system.close());

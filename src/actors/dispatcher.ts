@@ -53,7 +53,8 @@ export class Dispatcher {
   readonly #lines = new Map<string, FunctionLine>();
   /** Functions served by workers that send heartbeats. */
   readonly #heartbeating = new Set<string>();
-  readonly #watchdog: NodeJS.Timeout;
+  /** Only while there is something to watch. */
+  #watchdog: NodeJS.Timeout | undefined;
   readonly #stops: (() => void)[];
   readonly #observer: DispatcherObserver;
   #lastWatch = performance.now();
@@ -76,7 +77,6 @@ export class Dispatcher {
     bus.mux.onStray = (message) => this.#onStray(message);
     const rooms = bus.nc.subscribe(ROOM, { callback: (_, message) => this.#onRoom(message.data) });
     this.#stops = [() => rooms.unsubscribe(), bus.onReconnected(() => this.#onReconnected())];
-    this.#watchdog = setInterval(() => setImmediate(() => this.#watch()), WATCH_MS);
     this.#discover();
   }
 
@@ -122,6 +122,10 @@ export class Dispatcher {
       onTrouble: (error) => this.#lifecycle.emit("trouble", { what: `cannot send invocations of ${name}`, error }),
     });
     this.#lines.set(name, line);
+    if (!this.#watchdog) {
+      this.#lastWatch = performance.now();
+      this.#watchdog = setInterval(() => setImmediate(() => this.#watch()), WATCH_MS);
+    }
     return line;
   }
 
@@ -202,6 +206,9 @@ export class Dispatcher {
       if (line.idle) this.#lines.delete(name);
     }
     if (this.#lasting.length > 0) void this.#recordStarts(this.#lasting.splice(0));
+    if (this.#lines.size > 0) return;
+    clearInterval(this.#watchdog);
+    this.#watchdog = undefined;
   }
 
   /** That there is no worker is told at once, but we may not have come to read it. The answer to a flush comes after it. */

@@ -8,14 +8,15 @@
  * W2  Mending is a compare-and-set like any other: a job that has an owner after all loses nothing but that owner.
  * W3  Ended jobs are passed over by their TTL, without being decoded: a look at a million of them takes seconds. What is
  *     written while it looks is not looked at.
- * W4  An ended job stays where it is, and one that changes goes to the end. So where all have ended, nothing has to be looked
- *     at again but the last of them: `next` of a report. If that is not there either, the stream may have been made anew.
+ * W4  An ended job stays where it is, and one that changes goes to the end. So where all have ended, and a minute ago at
+ *     least, as a copy of the stream may lag behind, nothing has to be looked at again: that is `next` of a report. It is 1
+ *     if nothing is there from where the sweep began, as then the stream may have been made anew.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { Bus } from "../bus/connection.ts";
 import type { EventLog } from "../bus/event-log.ts";
 import { type JobStore, storedJob } from "../bus/job-store.ts";
-import { lastSequence, readBatch, readNext, type StoredMessage } from "../bus/stream-read.ts";
+import { lastSequence, readAt, readBatch, readNext, type StoredMessage } from "../bus/stream-read.ts";
 import { afterPrefix } from "../bus/subjects.ts";
 import type { Tokens } from "../bus/tokens.ts";
 import { KV_JOBS, KV_PREFIX } from "../bus/topology.ts";
@@ -39,7 +40,7 @@ export interface SweepOptions {
   from?: number;
   /** How long a job must have been unchanged to be looked at. Default 5 s. */
   settledMs?: number;
-  /** Looks at one job after the other, with so long in between that it is hardly felt. Default: as fast as it can. */
+  /** Looks at few jobs at a time, with so long in between that it is hardly felt. Default: as fast as it can. */
   pauseMs?: number;
   /** Jobs that are known to have an owner. */
   skip?: (jobId: string) => boolean;
@@ -51,7 +52,7 @@ export interface SweepReport {
   /** Live jobs that were looked at, by state. */
   live: Partial<Record<StateName, number>>;
   stranded: Stranded[];
-  /** Before this sequence there are only jobs that have ended. */
+  /** Before this sequence there are only jobs that ended a minute ago or longer. */
   next: number;
 }
 
@@ -63,6 +64,9 @@ export interface Stranded {
 }
 
 const PAGE = 500;
+/** Sequences that are looked at together where it is not to be felt. */
+const WINDOW = 25;
+const LONG_AGO_MS = 60_000;
 const SECOND_LOOK_MS = 500;
 
 /** A stored state that may be stranded, as it was read. */
@@ -73,16 +77,16 @@ export async function sweep(context: SweepContext, options: SweepOptions): Promi
   const { settledMs = 5_000, pauseMs, skip = () => false, stopped = () => false } = options;
   const report: SweepReport = { live: {}, stranded: [], next: 1 };
   const end = await lastSequence(context.bus, KV_JOBS);
-  let firstLive: number | undefined;
+  let again: number | undefined;
   for (let from = options.from ?? 1; from <= end && !stopped(); ) {
-    const messages = await read(context.bus, from, pauseMs === undefined);
-    if (messages.length === 0) break;
+    const page = await (pauseMs === undefined ? readPage(context.bus, from) : readWindow(context.bus, from));
+    from = page.next;
+    if (page.messages.length === 0) break;
     const suspects: Suspect[] = [];
-    for (const message of messages) {
-      from = message.sequence + 1;
+    for (const message of page.messages) {
       const suspect = await suspectIn(context.store, message);
-      if (suspect) firstLive ??= message.sequence;
-      report.next = firstLive ?? message.sequence;
+      if (suspect || Date.now() - message.storedAt < LONG_AGO_MS) again ??= message.sequence;
+      report.next = again ?? message.sequence;
       if (!suspect || skip(suspect.jobId)) continue;
       if ("job" in suspect) report.live[suspect.job.state] = (report.live[suspect.job.state] ?? 0) + 1;
       if (Date.now() - message.storedAt >= settledMs) suspects.push(suspect);
@@ -96,10 +100,26 @@ export async function sweep(context: SweepContext, options: SweepOptions): Promi
   return report;
 }
 
-async function read(bus: Bus, from: number, inPages: boolean): Promise<StoredMessage[]> {
-  if (inPages) return (await readBatch(bus, KV_JOBS, { from, batch: PAGE })).messages;
-  const message = await readNext(bus, KV_JOBS, from);
-  return message ? [message] : [];
+interface Read {
+  /** In order; none if there are no more. */
+  messages: StoredMessage[];
+  /** Where to go on. */
+  next: number;
+}
+
+async function readPage(bus: Bus, from: number): Promise<Read> {
+  const { messages } = await readBatch(bus, KV_JOBS, { from, batch: PAGE });
+  return { messages, next: (messages.at(-1)?.sequence ?? from) + 1 };
+}
+
+/** Message by message, in one go: a batch would have the server count all that come after it. */
+async function readWindow(bus: Bus, from: number): Promise<Read> {
+  const sequences = Array.from({ length: WINDOW }, (_, index) => from + index);
+  const found = await Promise.all(sequences.map((sequence) => readAt(bus, KV_JOBS, sequence)));
+  const messages = found.filter((message) => message !== undefined);
+  if (messages.length > 0) return { messages, next: from + WINDOW };
+  const next = await readNext(bus, KV_JOBS, from + WINDOW);
+  return { messages: next ? [next] : [], next: (next?.sequence ?? from) + 1 };
 }
 
 /** W3: undefined for what has ended or was deleted. */
