@@ -108,6 +108,7 @@ test("a worker that is cut off in an attempt: the attempt is run elsewhere; it s
   await other.kill();
   await system.client.submit(counted(0), { jobId: "back-again" });
   await alone.line("begin back-again 0 1");
+  await system.client.wait("back-again", { timeoutMs: 20_000 });
   await system.client.cancel("cut-off");
 });
 
