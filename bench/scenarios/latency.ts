@@ -40,14 +40,14 @@ export const latency: Scenario = {
     const { numbers, progress } = context;
     const all = (await startAll(context, await contendersOf(context))).map(begin);
     await measureThroughput(context, all);
-    const sameRate = Math.min(...all.map(halfLoad));
+    const sameRate = sameLoadOf(all);
     const seconds = numbers.seconds / numbers.rounds;
     for (let round = 0; round < numbers.rounds; round++) {
       for (const [i, one] of all.entries()) {
         progress.show(`latency: ${one.name}`, round * all.length + i, numbers.rounds * all.length);
         await oneByOne(one, Math.ceil(numbers.jobs / numbers.rounds));
         await underLoad(one, one.loaded, halfLoad(one), seconds);
-        if (all.length > 1) await underLoad(one, one.sameLoad, sameRate, seconds);
+        if (sameRate !== undefined) await underLoad(one, one.sameLoad, sameRate, seconds);
       }
     }
     return [tableOf(all)];
@@ -87,6 +87,11 @@ function halfLoad({ throughputs }: Measured): number {
   return median(throughputs) * LOAD_SHARE;
 }
 
+/** Half of the least throughput; undefined if there is nobody to compare with. */
+function sameLoadOf(all: readonly Measured[]): number | undefined {
+  return all.length > 1 ? Math.min(...all.map(halfLoad)) : undefined;
+}
+
 async function oneByOne({ once, alone }: Measured, jobs: number): Promise<void> {
   for (let i = 0; i < jobs; i++) {
     const { startedMs, doneMs } = await once();
@@ -114,7 +119,7 @@ function tableOf(all: readonly Measured[]): Table {
       { key: "from", title: "from submission to" },
       ...PERCENTILE_COLUMNS,
     ],
-    rows: all.flatMap((one) => rowsOf(one, all.length > 1 ? Math.min(...all.map(halfLoad)) : undefined)),
+    rows: all.flatMap((one) => rowsOf(one, sameLoadOf(all))),
     notes: [
       "in turn. Half load: Poisson arrivals at half of the throughput measured just before; same load: at half of the least",
       "throughput of all. Delays are from the time at which each job was meant to be submitted; `late` is the load",

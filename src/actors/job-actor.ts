@@ -102,7 +102,7 @@ export class JobActor implements AttemptListener {
     this.#state = state;
     this.#revision = revision;
     this.#brief = long ? new BriefWriter() : undefined;
-    this.#results = long ? new EncodedResults() : undefined;
+    this.#results = long ? new EncodedResults(state.encoding) : undefined;
   }
 
   /** Calls `listener` once, when the job has left this actor for whatever reason. Listeners are called in order. */

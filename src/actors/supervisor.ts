@@ -66,7 +66,7 @@ export const DEFAULT_MAX_LIVE_JOBS = 2_000;
 const RELIEVE_MS = 500;
 /** Soon after the start, when what was left behind by others has been delivered. */
 const FIRST_SWEEP_MS = 5_000;
-/** So a sweep takes a few percent of a core while it lasts, and holds no job up for more than a millisecond. */
+/** Between two windows of a sweep: so it takes a few percent of a core while it lasts, and holds no job up for more than a millisecond. */
 const SWEEP_PAUSE_MS = 40;
 
 export class Supervisor {

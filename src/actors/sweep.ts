@@ -16,7 +16,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Bus } from "../bus/connection.ts";
 import type { EventLog } from "../bus/event-log.ts";
 import { type JobStore, storedJob } from "../bus/job-store.ts";
-import { lastSequence, readAt, readBatch, readNext, type StoredMessage } from "../bus/stream-read.ts";
+import { readAt, readBatch, readNext, type StoredMessage, streamState } from "../bus/stream-read.ts";
 import { afterPrefix } from "../bus/subjects.ts";
 import type { Tokens } from "../bus/tokens.ts";
 import { KV_JOBS, KV_PREFIX } from "../bus/topology.ts";
@@ -76,7 +76,7 @@ type Suspect = { jobId: string; revision: number } & ({ job: LiveJob } | { probl
 export async function sweep(context: SweepContext, options: SweepOptions): Promise<SweepReport> {
   const { settledMs = 5_000, pauseMs, skip = () => false, stopped = () => false } = options;
   const report: SweepReport = { live: {}, stranded: [], next: 1 };
-  const end = await lastSequence(context.bus, KV_JOBS);
+  const { lastSequence: end } = await streamState(context.bus, KV_JOBS);
   let again: number | undefined;
   for (let from = options.from ?? 1; from <= end && !stopped(); ) {
     const page = await (pauseMs === undefined ? readPage(context.bus, from) : readWindow(context.bus, from));

@@ -21,12 +21,9 @@ import {
   newFunction,
   stateProblem,
 } from "../job/state.ts";
-import { decode, encode } from "./codec.ts";
-import { GrowingBytes } from "./growing-bytes.ts";
+import { decode } from "./codec.ts";
+import { EncodedArray } from "./encoded-array.ts";
 import { packFields, type Unpacked } from "./stored-state.ts";
-
-/** The first byte of a MessagePack array of up to 65,535 elements. */
-const ARRAY_16 = 0xdc;
 
 /** Whether the state may be stored so (B1). */
 export function canBeBrief(state: JobState): state is LiveJob {
@@ -34,20 +31,15 @@ export function canBeBrief(state: JobState): state is LiveJob {
 }
 
 export class BriefWriter {
-  /** The steps that are done, one after the other. */
-  readonly #steps = new GrowingBytes();
-  #count = 0;
+  /** Those that are done. */
+  readonly #steps = new EncodedArray("msgpack");
 
   /** To be called with one state after the other of the same job. */
   write(state: LiveJob): Uint8Array {
-    for (; this.#count < state.current_function; this.#count++) {
-      const fn = state.functions[this.#count] as FunctionState;
-      this.#steps.append(encode(stepOf(fn, state.created_at), "msgpack"));
+    while (this.#steps.length < state.current_function) {
+      this.#steps.push(stepOf(state.functions[this.#steps.length] as FunctionState, state.created_at));
     }
-    const bytes = packFields(state, null, currentOf(currentFunction(state)), []);
-    // In place of the empty array at its end:
-    const size = Buffer.of(ARRAY_16, this.#count >> 8, this.#count & 0xff);
-    return Buffer.concat([bytes.subarray(0, -1), size, this.#steps.all]);
+    return this.#steps.insertedInto(packFields(state, null, currentOf(currentFunction(state)), []));
   }
 }
 

@@ -5,13 +5,13 @@
  * C2  Nothing is sent while disconnected: the client drops such messages in silence, so the gate is asked first.
  */
 import { EventEmitter } from "node:events";
-import { connect as connectToServer, type NatsConnection, type NodeConnectionOptions } from "nats";
+import { connect as connectToServer, type NatsConnection, NatsConnectionImpl, type NodeConnectionOptions } from "nats";
 import { AsyncError, messageOf } from "../job/errors.ts";
 import { Mux } from "./mux.ts";
 
 import { requireServer } from "./server-check.ts";
-import { readInFrames } from "./wire-reader.ts";
-import { sendInSlabs } from "./wire-writer.ts";
+import { readFramesOf } from "./wire-reader.ts";
+import { writeSlabsOf } from "./wire-writer.ts";
 
 export interface BusOptions {
   /** One or more addresses, separated by commas. Default `nats://127.0.0.1:4222`. */
@@ -78,8 +78,10 @@ export class Bus {
       await nc.close();
       throw error;
     }
-    sendInSlabs(nc);
-    readInFrames(nc);
+    if (nc instanceof NatsConnectionImpl) {
+      readFramesOf(nc.protocol);
+      writeSlabsOf(nc.protocol);
+    }
     return new Bus(nc, url, inboxPrefix);
   }
 

@@ -6,7 +6,7 @@ import { iso } from "../job/events.ts";
 import { isRecord, MAX_DURATION_MS } from "../job/schema.ts";
 import { currentFunction, type Failure, type FunctionState, type LiveJob } from "../job/state.ts";
 import { decode, decodeReply, encode, encodePayload } from "./codec.ts";
-import { GrowingBytes } from "./growing-bytes.ts";
+import { EncodedArray } from "./encoded-array.ts";
 import { isNoResponders } from "./mux.ts";
 
 export const ERROR_HEADER = "Nats-Service-Error";
@@ -69,28 +69,23 @@ function resultOf({ result }: FunctionState): unknown {
   return result ?? null;
 }
 
-const COMMA = Buffer.from(",");
-/** How a JSON object ends whose last field is an array. */
-const JSON_END = Buffer.from("]}");
-const ARRAY_16 = 0xdc;
-
 /**
  * The results of a job of many functions, as they go into its invocations. They do not change, so each is encoded once:
  * anew for each invocation, a thousand would be encoded half a million times.
  */
 export class EncodedResults {
-  readonly #bytes = new GrowingBytes();
-  #count = 0;
+  readonly #results: EncodedArray;
+
+  constructor(encoding: Encoding) {
+    this.#results = new EncodedArray(encoding);
+  }
 
   /** `body` ends with an empty array, for the results of `job`. To be called with one state after the other of one job. */
-  insertedInto(body: Uint8Array, { encoding, functions, current_function: count }: LiveJob): Uint8Array {
-    for (; this.#count < count; this.#count++) {
-      if (encoding === "json" && this.#count > 0) this.#bytes.append(COMMA);
-      this.#bytes.append(encode(resultOf(functions[this.#count] as FunctionState), encoding));
+  insertedInto(body: Uint8Array, { functions, current_function: count }: LiveJob): Uint8Array {
+    while (this.#results.length < count) {
+      this.#results.push(resultOf(functions[this.#results.length] as FunctionState));
     }
-    return encoding === "json"
-      ? Buffer.concat([body.subarray(0, -JSON_END.length), this.#bytes.all, JSON_END])
-      : Buffer.concat([body.subarray(0, -1), Buffer.of(ARRAY_16, count >> 8, count & 0xff), this.#bytes.all]);
+    return this.#results.insertedInto(body);
   }
 }
 

@@ -47,12 +47,12 @@ export async function readNext(bus: Bus, stream: string, from: number): Promise<
   return messageFrom(stream, await ask(bus, stream, "", query, TIMEOUT_MS));
 }
 
-/** The sequence of the newest message that was ever stored. @throws AsyncError of the bus */
-export async function lastSequence(bus: Bus, stream: string): Promise<number> {
+/** The sequence of the newest message that was ever stored, and how many there are now. @throws AsyncError of the bus */
+export async function streamState(bus: Bus, stream: string): Promise<{ lastSequence: number; messages: number }> {
   const reply = await bus.mux.request(`$JS.API.STREAM.INFO.${stream}`, "", TIMEOUT_MS);
-  const { state } = reply.json<{ state?: { last_seq: number } }>();
+  const { state } = reply.json<{ state?: { last_seq: number; messages: number } }>();
   if (!state) throw unreadable(stream, "no leader, or not made yet");
-  return state.last_seq;
+  return { lastSequence: state.last_seq, messages: state.messages };
 }
 
 /**

@@ -6,16 +6,7 @@
  * R2  A message that has not come as a whole is kept until the rest of it is there; a large one is left to the client's
  *     parser, which does not put it together anew with each part that comes.
  */
-import {
-  type Msg,
-  type MsgHdrs,
-  MsgHdrsImpl,
-  MsgImpl,
-  type NatsConnection,
-  NatsConnectionImpl,
-  type ProtocolHandler,
-  State,
-} from "nats";
+import { type Msg, type MsgHdrs, MsgHdrsImpl, MsgImpl, type ProtocolHandler, State } from "nats";
 
 const CARRIAGE_RETURN = 13;
 const LINE_FEED = 10;
@@ -27,11 +18,7 @@ const LINE_END_LENGTH = 2;
 /** As much as comes in one part, at most. */
 const LARGE_BYTES = 65_536;
 
-/** Makes the connection read as told above, if it is one of the client's own. */
-export function readInFrames(connection: NatsConnection): void {
-  if (connection instanceof NatsConnectionImpl) readFramesOf(connection.protocol);
-}
-
+/** Makes a connection of the client read as told above. */
 export function readFramesOf(protocol: ProtocolHandler): void {
   const reset = protocol.resetOutbound;
   // It makes a new parser for each connection to a server.

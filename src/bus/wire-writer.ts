@@ -7,14 +7,7 @@
  *     been written before is put there.
  * O2  A slab is written once; what is sent of it is not touched again.
  */
-import {
-  type MsgHdrs,
-  type NatsConnection,
-  NatsConnectionImpl,
-  type Payload,
-  type ProtocolHandler,
-  type PublishOptions,
-} from "nats";
+import type { MsgHdrs, Payload, ProtocolHandler, PublishOptions } from "nats";
 
 const SLAB_BYTES = 65_536;
 /** As much as the client sends at a time. */
@@ -27,11 +20,7 @@ const NOTHING = Buffer.alloc(0);
 const CARRIAGE_RETURN = 13;
 const LINE_FEED = 10;
 
-/** Makes the connection send as told above, if it is one of the client's own. */
-export function sendInSlabs(connection: NatsConnection): void {
-  if (connection instanceof NatsConnectionImpl) writeSlabsOf(connection.protocol);
-}
-
+/** Makes a connection of the client write as told above. */
 export function writeSlabsOf(protocol: ProtocolHandler): void {
   new SlabWriter(protocol);
 }

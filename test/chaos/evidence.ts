@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Bus } from "../../src/bus/connection.ts";
 import { storedJob } from "../../src/bus/job-store.ts";
-import { readBatch, type StoredBatch, type StoredMessage } from "../../src/bus/stream-read.ts";
+import { readBatch, type StoredBatch, type StoredMessage, streamState } from "../../src/bus/stream-read.ts";
 import { EVENTS, KV_JOBS, KV_PREFIX } from "../../src/bus/topology.ts";
-import { AsyncError, isAsyncError } from "../../src/job/errors.ts";
+import { isAsyncError } from "../../src/job/errors.ts";
 import type { JobEvent } from "../../src/job/events.ts";
 import type { JobState } from "../../src/job/state.ts";
 import type { ExecutionLine, ExecutionOutcome } from "./execution-log.ts";
@@ -91,7 +91,7 @@ async function readFrom(
   from: number,
   onMessage: (message: StoredMessage) => void,
 ): Promise<number> {
-  const end = await lastSequence(bus, stream);
+  const { lastSequence: end } = await streamState(bus, stream);
   let next = from;
   for (const limit = performance.now() + READ_LIMIT_MS; next <= end; ) {
     const { messages, pending } = await readPatiently(bus, stream, next, limit);
@@ -114,18 +114,6 @@ async function readPatiently(bus: Bus, stream: string, from: number, limit: numb
     }
   }
 }
-
-interface StreamInfoReply {
-  state?: { last_seq: number; messages: number };
-}
-
-async function streamState(bus: Bus, stream: string): Promise<{ last_seq: number; messages: number }> {
-  const reply = (await bus.mux.request(`$JS.API.STREAM.INFO.${stream}`, "", 2_000)).json<StreamInfoReply>();
-  if (!reply.state) throw new AsyncError("jetstream_unavailable", `stream ${stream} cannot be asked right now`);
-  return reply.state;
-}
-
-const lastSequence = async (bus: Bus, stream: string) => (await streamState(bus, stream)).last_seq;
 
 export const countMessages = async (bus: Bus, stream: string) => (await streamState(bus, stream)).messages;
 

@@ -76,7 +76,7 @@ test("an invocation says the same with results that were encoded before, also of
   const results = fc.array(jsonValue, { minLength: 0, maxLength: 40 });
   fc.assert(
     fc.property(results, fc.constantFrom("json", "msgpack"), fc.nat(40), (values, encoding, skipped) => {
-      const encoded = new EncodedResults();
+      const encoded = new EncodedResults(encoding);
       const functions = [...values, null].map(() => ({ name: "f" }));
       let job: LiveJob = { ...newJob({ name: "test", functions, data: { a: [1] } }), encoding };
       for (const [index, value] of values.entries()) {
