@@ -42,7 +42,7 @@ export function batchOf({ jobs, functions, payloadBytes }: Load): Batch {
 /** Each function has run once, and returned its sum. */
 export function sumProblem(state: JobState, number: number, functions: number): string | undefined {
   if (state.functions.length !== functions) return `it has ${state.functions.length} functions, not ${functions}`;
-  for (const [index, { result, retry_count, lost = 0 }] of state.functions.entries()) {
+  for (const [index, { result, retry_count, lost = 0 }] of [...state.functions].entries()) {
     const right = resultOf(number, index);
     if (result !== right) return `function ${index} has the result ${JSON.stringify(result)}, not ${right}`;
     if (retry_count !== 1) return `function ${index} has been run ${retry_count} times, ${lost} lost`;

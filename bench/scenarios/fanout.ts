@@ -43,7 +43,7 @@ function burst(system: AsyncSystem, jobs: number, data: string | null, shares: S
 }
 
 function countShare(state: JobState, number: number, shares: Shares): string | undefined {
-  const { sum, pid } = (state.functions[0]?.result ?? {}) as { sum?: number; pid?: number };
+  const { sum, pid } = (state.functions.at(0)?.result ?? {}) as { sum?: number; pid?: number };
   if (sum !== resultOf(number, 0) || pid === undefined) return `it has the result ${sum} of ${pid}`;
   shares.set(pid, (shares.get(pid) ?? 0) + 1);
   return undefined;

@@ -166,7 +166,8 @@ export class FunctionLine implements AttemptLine {
     const timeoutMs = attemptTimeoutMs(attempt.job, now);
     try {
       const body = encodeInvocation(attempt.job, now, timeoutMs, attempt.results);
-      attempt.sent(this, this.#bus.mux.open(this.#subject, body, undefined, attempt), timeoutMs);
+      const ticket = this.#bus.mux.open(this.#subject, body, undefined, attempt, attempt.results?.headers);
+      attempt.sent(this, ticket, timeoutMs);
       this.inFlight.add(attempt);
       this.#troubled = false;
     } catch (error) {

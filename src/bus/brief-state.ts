@@ -7,8 +7,9 @@
  * B2  What is stored of a step that is done never changes, so its bytes are made once (`BriefWriter`).
  *
  * It has the layout of `stored-state.ts` with other things in its last three fields: no name, what is known of the function
- * being run, and the steps that are done. A step is `[result, retry_count, finished_at, started_at, failures, lost]`,
- * without what is absent at its end; its times are ms since the job was created.
+ * being run, and the steps that are done, two elements for each: what it returned, and when it had, in ms since the one
+ * before (the first: since the job was created). The second is an array, `[finished_at, retry_count, started_at, failures,
+ * lost]` with times of the same kind, where the step has not simply succeeded the first time.
  */
 import { AsyncError, isAsyncError, messageOf } from "../job/errors.ts";
 import { isRecord, parseSubmission } from "../job/schema.ts";
@@ -33,11 +34,17 @@ export function canBeBrief(state: JobState): state is LiveJob {
 export class BriefWriter {
   /** Those that are done. */
   readonly #steps = new EncodedArray("msgpack");
+  /** The last of them. */
+  #stepEndedAt: number | undefined;
 
-  /** To be called with one state after the other of the same job. */
+  /** To be called with one state after the other of the same job. What is returned is good until the next call. */
   write(state: LiveJob): Uint8Array {
-    while (this.#steps.length < state.current_function) {
-      this.#steps.push(stepOf(state.functions[this.#steps.length] as FunctionState, state.created_at));
+    this.#stepEndedAt ??= state.created_at;
+    for (let index = this.#steps.length / 2; index < state.current_function; index++) {
+      const step = state.functions.at(index) as FunctionState;
+      this.#steps.push(step.result ?? null);
+      this.#steps.push(factsOf(step, this.#stepEndedAt));
+      this.#stepEndedAt = step.finished_at ?? this.#stepEndedAt;
     }
     return this.#steps.insertedInto(packFields(state, null, currentOf(currentFunction(state)), []));
   }
@@ -53,20 +60,17 @@ function currentOf({ retry_count, failures, lost, started_at, error }: FunctionS
   return current;
 }
 
-type Step = [unknown, number, number?, (number | null)?, number?, number?];
+/** How a step came to its end. Times are relative to the end of the step before. */
+type Facts =
+  | number
+  | [finishedAt: number | null, retryCount: number, startedAt: number | null, failures: number, lost: number];
 
-function stepOf(
-  { result, retry_count, finished_at, started_at, failures, lost }: FunctionState,
-  createdAt: number,
-): Step {
-  const step: Step = [result ?? null, retry_count];
-  if (finished_at !== undefined) step[2] = finished_at - createdAt;
-  if ((started_at ?? failures ?? lost) !== undefined) {
-    step[3] = started_at === undefined ? null : started_at - createdAt;
-    step[4] = failures ?? 0;
-    step[5] = lost ?? 0;
+function factsOf({ retry_count, finished_at, started_at, failures, lost }: FunctionState, before: number): Facts {
+  const since = (at: number | undefined) => (at === undefined ? null : at - before);
+  if (retry_count === 1 && finished_at !== undefined && (started_at ?? failures ?? lost) === undefined) {
+    return finished_at - before;
   }
-  return step;
+  return [since(finished_at), retry_count, since(started_at), failures ?? 0, lost ?? 0];
 }
 
 /** What is stored of a job, without its definition. */
@@ -75,7 +79,8 @@ export interface Brief {
   sequence: number;
   head: Record<string, unknown>;
   current: unknown;
-  steps: Step[];
+  /** As they are stored, see the head of this file. */
+  steps: unknown[];
 }
 
 /** Undefined if the state is stored in full. @throws AsyncError `undecodable` */
@@ -85,7 +90,7 @@ export function briefFrom({ head, name, data: current, functions: steps }: Unpac
   if (typeof sequence !== "number" || !Number.isSafeInteger(sequence) || !Array.isArray(steps)) {
     throw new AsyncError("undecodable", "neither a state nor a brief one");
   }
-  return { sequence, head, current, steps: steps as Step[] };
+  return { sequence, head, current, steps };
 }
 
 /** The whole state, or why it is none. */
@@ -94,17 +99,17 @@ export function completed(
   submission: Uint8Array,
 ): { state: JobState } | { problem: string } {
   try {
-    const { name, functions, data } = parseSubmission(decode(submission));
-    const state = {
-      ...head,
-      name,
-      data: data ?? null,
-      functions: functions.map(newFunction).map((fn, index) => {
-        const step = steps[index];
-        if (step) return withStep(fn, step, Number(head.created_at));
-        return index === head.current_function && isRecord(current) ? { ...fn, ...current } : fn;
-      }),
-    };
+    const { name, functions: specs, data } = parseSubmission(decode(submission));
+    const functions = specs.map(newFunction);
+    let before = Number(head.created_at);
+    for (let index = 0; index < steps.length / 2; index++) {
+      const done = withStep(functions[index], steps[2 * index], steps[2 * index + 1] as Facts, before);
+      functions[index] = done;
+      before = done.finished_at ?? before;
+    }
+    const running = functions[Number(head.current_function)];
+    if (running && isRecord(current)) Object.assign(running, current);
+    const state = { ...head, name, data: data ?? null, functions };
     const problem = stateProblem(state);
     return problem === undefined ? { state: state as unknown as JobState } : { problem: `its ${problem}` };
   } catch (error) {
@@ -113,11 +118,14 @@ export function completed(
   }
 }
 
-function withStep(fn: FunctionState, step: Step, createdAt: number): FunctionState {
-  const [result, retry_count, finished_at, started_at, failures, lost] = step;
+function withStep(fn: FunctionState | undefined, result: unknown, facts: Facts, before: number): FunctionState {
+  if (!fn) throw new AsyncError("undecodable", "it has fewer functions than are done");
+  if (typeof facts === "number") return { ...fn, retry_count: 1, result, finished_at: before + facts };
+  if (!Array.isArray(facts)) throw new AsyncError("undecodable", "what is known of a function that is done is missing");
+  const [finishedAt, retry_count, startedAt, failures, lost] = facts;
   const done: FunctionState = { ...fn, retry_count, result };
-  if (typeof finished_at === "number") done.finished_at = createdAt + finished_at;
-  if (typeof started_at === "number") done.started_at = createdAt + started_at;
+  if (typeof finishedAt === "number") done.finished_at = before + finishedAt;
+  if (typeof startedAt === "number") done.started_at = before + startedAt;
   if (failures) done.failures = failures;
   if (lost) done.lost = lost;
   return done;

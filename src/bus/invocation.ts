@@ -1,17 +1,20 @@
 /** The messages of an attempt: the invocation, and what a worker may reply. */
-import type { Msg, Payload } from "nats";
+import type { Msg, MsgHdrs, Payload } from "nats";
 import type { Encoding } from "../job/encoding.ts";
-import { isAsyncError } from "../job/errors.ts";
+import { AsyncError, isAsyncError } from "../job/errors.ts";
 import { iso } from "../job/events.ts";
 import { isRecord, MAX_DURATION_MS } from "../job/schema.ts";
 import { currentFunction, type Failure, type FunctionState, type LiveJob } from "../job/state.ts";
-import { decode, decodeReply, encode, encodePayload } from "./codec.ts";
+import { decode, decodeReply, encode, encodePayload, encodingOf } from "./codec.ts";
 import { EncodedArray } from "./encoded-array.ts";
 import { isNoResponders } from "./mux.ts";
+import { RawHeaders } from "./raw-headers.ts";
 
 export const ERROR_HEADER = "Nats-Service-Error";
 export const ERROR_CODE_HEADER = "Nats-Service-Error-Code";
 export const STATUS_HEADER = "Async-Status";
+/** Where in the body the results begin, so that they can be left unread until they are asked for. */
+export const RESULTS_AT_HEADER = "Async-Results-At";
 /** The service error code of a worker that has no room now: not an attempt. */
 export const NO_ROOM_CODE = "429";
 
@@ -41,7 +44,10 @@ export function attemptTimeoutMs(job: LiveJob, now: number): number | undefined 
   return timeout === Number.POSITIVE_INFINITY ? undefined : timeout;
 }
 
-/** The body of an invocation that may take `timeoutMs` from `now`; with the `results` of the same job if they are encoded. */
+/**
+ * The body of an invocation that may take `timeoutMs` from `now`; with the `results` of the same job if they are encoded: then
+ * it is good until the next call with them.
+ */
 export function encodeInvocation(
   job: LiveJob,
   now: number,
@@ -74,19 +80,55 @@ function resultOf({ result }: FunctionState): unknown {
  * anew for each invocation, a thousand would be encoded half a million times.
  */
 export class EncodedResults {
+  /** Of the invocation that was made last. */
+  headers: MsgHdrs | undefined;
   readonly #results: EncodedArray;
+  /** Of the end of a body without results, from where they begin. */
+  readonly #endLength: number;
 
   constructor(encoding: Encoding) {
     this.#results = new EncodedArray(encoding);
+    this.#endLength = NO_RESULTS[encoding].length;
   }
 
   /** `body` ends with an empty array, for the results of `job`. To be called with one state after the other of one job. */
   insertedInto(body: Uint8Array, { functions, current_function: count }: LiveJob): Uint8Array {
     while (this.#results.length < count) {
-      this.#results.push(resultOf(functions[this.#results.length] as FunctionState));
+      this.#results.push(resultOf(functions.at(this.#results.length) as FunctionState));
     }
+    const { length } = this.#results;
+    this.headers =
+      length < MANY_RESULTS ? undefined : RawHeaders.of(`${RESULTS_AT_HEADER}: ${body.length - this.#endLength}\r\n`);
     return this.#results.insertedInto(body);
   }
+}
+
+/** How a body ends that has none. */
+const NO_RESULTS: Record<Encoding, Buffer> = { json: Buffer.from("[]}"), msgpack: Buffer.of(0x90) };
+/** To read fewer costs no more than to read a header. */
+const MANY_RESULTS = 64;
+
+/** What a worker has got. */
+export interface ReceivedInvocation {
+  /** Whose own `results` may be missing. */
+  body: Invocation;
+  encoding: Encoding;
+  /** Reads them; most functions of long jobs never look at theirs. */
+  results(): unknown[];
+}
+
+/** @throws AsyncError `undecodable`, `invalid_request` */
+export function readInvocation({ data, headers }: Msg): ReceivedInvocation {
+  const encoding = encodingOf(data);
+  const at = Number(headers?.get(RESULTS_AT_HEADER) || data.length);
+  const late = at < data.length;
+  const body = decode(late ? Buffer.concat([data.subarray(0, at), NO_RESULTS[encoding]]) : data, encoding);
+  if (!isRecord(body) || typeof body.job_id !== "string" || typeof body.attempt !== "number") {
+    throw new AsyncError("invalid_request", "not an invocation: send a job to job.submit instead");
+  }
+  const readLate = () => decode(encoding === "json" ? data.subarray(at, -1) : data.subarray(at), encoding);
+  const results = () => (late ? readLate() : (body.results ?? [])) as unknown[];
+  return { body: body as unknown as Invocation, encoding, results };
 }
 
 export type WorkerReply =

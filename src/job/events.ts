@@ -70,7 +70,7 @@ export function endEvent(state: EndedJob): JobEvent {
     }
     case "failed": {
       const { current_function: index, error } = state;
-      return eventOf(state, at, { type: "failed", run, error, function: state.functions[index]?.name ?? "", index });
+      return eventOf(state, at, { type: "failed", run, error, function: state.functions.at(index)?.name ?? "", index });
     }
     case "cancelled":
       return eventOf(state, at, { type: "cancelled", run });

@@ -16,6 +16,7 @@
 import { backoffDelayMs } from "./backoff.ts";
 import type { Encoding } from "./encoding.ts";
 import { endEvent, eventOf, iso, type JobEvent, type JobEventBody } from "./events.ts";
+import { type Functions, functionList } from "./functions.ts";
 import type { Submission } from "./schema.ts";
 import {
   currentFunction,
@@ -124,7 +125,7 @@ function initialFields(origin: Origin, submission: Submission): JobFields {
     job_id: origin.jobId,
     name: submission.name,
     data: submission.data ?? null,
-    functions: submission.functions.map(newFunction),
+    functions: functionList(submission.functions.map(newFunction)),
     current_function: 0,
     attempt: 1,
     encoding: origin.encoding,
@@ -246,7 +247,7 @@ function succeeded(state: LiveJob, result: unknown, now: number): Transition {
   return next;
 }
 
-function afterSuccess(state: LiveJob, functions: FunctionState[], now: number): Transition {
+function afterSuccess(state: LiveJob, functions: Functions, now: number): Transition {
   if (state.current_function === functions.length - 1) {
     const ended: EndedJob = inPhase(state, { state: "completed", finished_at: now });
     ended.functions = functions;

@@ -3,6 +3,7 @@
  * What users see is made from it by `view.ts`.
  */
 import type { Encoding } from "./encoding.ts";
+import type { Functions } from "./functions.ts";
 import { type FunctionSpec, isRecord } from "./schema.ts";
 
 /** Why a function, an attempt or a job failed. `code` is stable; `name` and `message` are the worker's own words. */
@@ -47,7 +48,7 @@ export interface JobFields {
   job_id: string;
   name: string;
   data: unknown;
-  functions: FunctionState[];
+  functions: Functions;
   /** Index of the function being run; stays at the last one when the job is done. */
   current_function: number;
   /** Number, from 1, of the attempt of the current function that is live or comes next. */
@@ -203,7 +204,7 @@ export function returned(fn: FunctionState, attempt: number, result: unknown, at
 
 /** The function being run. */
 export function currentFunction(job: JobState): FunctionState {
-  const fn = job.functions[job.current_function];
+  const fn = job.functions.at(job.current_function);
   if (!fn) throw new RangeError(`job ${job.job_id} has no function ${job.current_function}`);
   return fn;
 }

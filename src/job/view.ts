@@ -68,7 +68,8 @@ export function viewOf(state: JobState): JobView {
   if (state.state === "waiting") view.waiting_for = state.waiting_for;
   if ("due_at" in state) view.due_at = iso(state.due_at);
   if (isEnded(state)) view.finished_at = iso(state.finished_at);
-  if (state.state === "completed") view.result = toJsonValue(state.functions.at(-1)?.result ?? null, encoding);
+  if (state.state === "completed")
+    view.result = toJsonValue(state.functions.at(state.functions.length - 1)?.result ?? null, encoding);
   if (state.state === "failed") view.error = state.error;
   return view;
 }

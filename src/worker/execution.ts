@@ -7,7 +7,13 @@
 import type { Msg, Payload } from "nats";
 import type { Logger } from "pino";
 import { encodePayload } from "../bus/codec.ts";
-import { ERROR_CODE_HEADER, ERROR_HEADER, type Invocation, NO_ROOM_CODE, STATUS_HEADER } from "../bus/invocation.ts";
+import {
+  ERROR_CODE_HEADER,
+  ERROR_HEADER,
+  NO_ROOM_CODE,
+  type ReceivedInvocation,
+  STATUS_HEADER,
+} from "../bus/invocation.ts";
 import { headersOf } from "../bus/raw-headers.ts";
 import type { Encoding } from "../job/encoding.ts";
 import { messageOf } from "../job/errors.ts";
@@ -24,12 +30,13 @@ export class Execution implements Context {
   readonly data: unknown;
   readonly args: unknown;
   readonly attempt: number;
-  readonly results: readonly unknown[];
   readonly deadline: Date | undefined;
   readonly idempotencyKey: string;
   readonly begunAt = performance.now();
   readonly #message: Msg;
   readonly #encoding: Encoding;
+  readonly #readResults: () => readonly unknown[];
+  #results: readonly unknown[] | undefined;
   readonly #workerLog: Logger;
   readonly #functionName: string;
   readonly #timeout: NodeJS.Timeout | undefined;
@@ -40,19 +47,19 @@ export class Execution implements Context {
   #progressTimer: NodeJS.Timeout | undefined;
   #progressAt = Number.NEGATIVE_INFINITY;
 
-  constructor(invocation: Invocation, message: Msg, encoding: Encoding, log: Logger) {
-    this.jobId = invocation.job_id;
-    this.jobName = invocation.job_name;
-    this.data = invocation.data;
-    this.args = invocation.args;
-    this.attempt = invocation.attempt;
-    this.results = invocation.results;
-    this.idempotencyKey = `${invocation.job_id}/${invocation.index}`;
-    this.#functionName = invocation.function;
+  constructor({ body, encoding, results }: ReceivedInvocation, message: Msg, log: Logger) {
+    this.jobId = body.job_id;
+    this.jobName = body.job_name;
+    this.data = body.data;
+    this.args = body.args;
+    this.attempt = body.attempt;
+    this.idempotencyKey = `${body.job_id}/${body.index}`;
+    this.#functionName = body.function;
     this.#message = message;
     this.#encoding = encoding;
+    this.#readResults = results;
     this.#workerLog = log;
-    const timeoutMs = invocation.timeout_ms;
+    const timeoutMs = body.timeout_ms;
     if (timeoutMs === null || timeoutMs === undefined) return;
     this.deadline = new Date(Date.now() + timeoutMs);
     const onTimeout = () => this.#giveUp(new Error(`the attempt took longer than ${timeoutMs} ms`));
@@ -62,6 +69,11 @@ export class Execution implements Context {
   /** Names the attempt on the bus. */
   get reply(): string {
     return this.#message.reply ?? "";
+  }
+
+  get results(): readonly unknown[] {
+    this.#results ??= this.#readResults();
+    return this.#results;
   }
 
   get signal(): AbortSignal {

@@ -14,15 +14,14 @@
 import { hostname } from "node:os";
 import type { Msg, Subscription } from "nats";
 import { type Logger, pino } from "pino";
-import { decode, encodingOf, readJsonObject } from "../bus/codec.ts";
+import { readJsonObject } from "../bus/codec.ts";
 import { Bus, type BusOptions } from "../bus/connection.ts";
-import type { Invocation } from "../bus/invocation.ts";
+import { type ReceivedInvocation, readInvocation } from "../bus/invocation.ts";
 import { leave } from "../bus/leave.ts";
 import { Service, type ServiceEndpoint } from "../bus/service.ts";
 import { functionSubject, ROOM, STOP, WORKER_QUEUE } from "../bus/subjects.ts";
 import { AsyncError, messageOf } from "../job/errors.ts";
 import { functionNameProblem } from "../job/names.ts";
-import { isRecord } from "../job/schema.ts";
 import { VERSION } from "../version.ts";
 import type { Handler } from "./context.ts";
 import { Execution, respondError, respondNoRoom } from "./execution.ts";
@@ -227,14 +226,14 @@ export class Worker {
       this.#settleAtEndOfTurn();
       return;
     }
-    let invocation: Invocation;
+    let invocation: ReceivedInvocation;
     try {
-      invocation = parseInvocation(message.data);
+      invocation = readInvocation(message);
     } catch (error) {
       respondError(message, error, "400");
       return;
     }
-    this.#execute(name, served, new Execution(invocation, message, encodingOf(message.data), this.#log));
+    this.#execute(name, served, new Execution(invocation, message, this.#log));
   }
 
   #execute(name: string, { handler, endpoint }: Served, execution: Execution): void {
@@ -341,14 +340,6 @@ export class Worker {
     if (this.#running.size === 0) return "idle";
     return this.#running.size < this.#concurrency ? "busy" : "full";
   }
-}
-
-function parseInvocation(data: Uint8Array): Invocation {
-  const body = decode(data);
-  if (!isRecord(body) || typeof body.job_id !== "string" || typeof body.attempt !== "number") {
-    throw new AsyncError("invalid_request", "not an invocation: send a job to job.submit instead");
-  }
-  return { results: [], ...body } as unknown as Invocation;
 }
 
 /** Names of endpoints have a smaller alphabet than those of functions; the number keeps them apart. */

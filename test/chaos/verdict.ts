@@ -127,7 +127,7 @@ class JobJudge {
     this.#judgeEnd(state);
     this.#judgeEndEvents(state);
     for (const [index, step] of this.#plan.steps.entries()) {
-      const fn = state.functions[index];
+      const fn = state.functions.at(index);
       if (fn) this.#judgeStep(step, index, fn);
     }
     const first = this.#executions[0];
@@ -140,7 +140,7 @@ class JobJudge {
       this.#verdict.givenUp += 1;
       return;
     }
-    const results = state.functions.flatMap((fn) => (fn.result === undefined ? [] : [fn.result]));
+    const results = [...state.functions].flatMap((fn) => (fn.result === undefined ? [] : [fn.result]));
     const right =
       state.state === expected.state &&
       JSON.stringify(results) === JSON.stringify(expected.results) &&
@@ -153,7 +153,7 @@ class JobJudge {
       );
     }
     if (expected.state === "failed") {
-      const failures = state.functions[expected.index]?.failures ?? 0;
+      const failures = state.functions.at(expected.index)?.failures ?? 0;
       if (failures !== expected.failures) this.#find("wrong", `${failures} failures, not ${expected.failures}`);
     }
     this.#verdict[state.state === "completed" ? "completed" : "failed"] += 1;
@@ -164,7 +164,7 @@ class JobJudge {
     if (state.state !== "failed" || state.error.code !== "attempt_lost") return false;
     const { created_at: from, finished_at: to } = state;
     const around = this.#faults.filter((fault) => fault.role !== "supervisor" && overlaps(fault, from, to));
-    return state.functions[state.current_function]?.lost === LOST_LIMIT && 2 * around.length >= LOST_LIMIT;
+    return state.functions.at(state.current_function)?.lost === LOST_LIMIT && 2 * around.length >= LOST_LIMIT;
   }
 
   #judgeEndEvents(state: JobState): void {

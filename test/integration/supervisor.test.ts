@@ -495,8 +495,8 @@ test("the start and the success of an attempt are told if it lasts a tenth of a 
   await system.event((event) => event.job_id === job_id && event.type === "started");
   const running = (await system.supervisor.store.get(job_id))?.state;
   assert.is(running?.state, "running", "it is stored before it is told");
-  assert.is(running?.functions[1]?.retry_count, 1);
-  assert.type(running?.functions[1]?.started_at, "number");
+  assert.is(running?.functions.at(1)?.retry_count, 1);
+  assert.type(running?.functions.at(1)?.started_at, "number");
   assert.ok((await system.client.list({ state: "running" })).jobs.some((job) => job.job_id === job_id));
   finish();
   await system.client.wait(job_id, { timeoutMs: 5_000 });

@@ -162,7 +162,7 @@ export class Invariants implements Observer {
       if (seen.endEvents !== seen.ends) {
         throw new Violation("S1", `job ${jobId} has ended ${seen.ends} times, with ${seen.endEvents} events`);
       }
-      for (const [index, fn] of seen.state.functions.entries()) {
+      for (const [index, fn] of [...seen.state.functions].entries()) {
         const most =
           (fn.retry_options?.retry_limit ?? 1) * (1 + seen.retries) +
           (faultless ? 0 : seen.takeovers + 5 * (1 + seen.retries));
@@ -241,8 +241,8 @@ export class Invariants implements Observer {
 
   /** S4: what is new of results is of the attempt that was live. */
   #requireLive(before: Pick<JobState, "current_function" | "attempt" | "functions">, after: JobState): void {
-    for (const [index, fn] of after.functions.entries()) {
-      const earlier = before.functions[index];
+    for (const [index, fn] of [...after.functions].entries()) {
+      const earlier = before.functions.at(index);
       if (!("result" in fn) || (earlier && "result" in earlier)) continue;
       const result = fn.result as { number?: number } | null;
       const execution = this.executions.get(`${after.job_id}#${result?.number}`);

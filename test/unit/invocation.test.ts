@@ -1,5 +1,5 @@
 import * as fc from "fast-check";
-import { headers, type Msg, type MsgHdrs } from "nats";
+import { headers, type Msg, type MsgHdrs, MsgHdrsImpl } from "nats";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { decode, encode, encodingOf } from "../../src/bus/codec.ts";
@@ -8,8 +8,12 @@ import {
   EncodedResults,
   encodeInvocation,
   type Invocation,
+  RESULTS_AT_HEADER,
+  type ReceivedInvocation,
+  readInvocation,
   readReply,
 } from "../../src/bus/invocation.ts";
+import { isAsyncError } from "../../src/job/errors.ts";
 import { reduce } from "../../src/job/machine.ts";
 import { MAX_DURATION_MS } from "../../src/job/schema.ts";
 import type { LiveJob } from "../../src/job/state.ts";
@@ -72,24 +76,67 @@ test("an invocation carries data, args and the results of the functions before i
   assert.equal(body.results, [{ n: 1 }, null]);
 });
 
+/** With results that were encoded before, as a line sends it and a worker gets it. */
+function received(job: LiveJob, encoded: EncodedResults): ReceivedInvocation {
+  const body = Buffer.from(sent(job, NOW, undefined, encoded)); // a copy: it is good until the next one
+  const lines = encoded.headers && (encoded.headers as unknown as { encode(): Uint8Array }).encode();
+  return readInvocation(message(body, lines && MsgHdrsImpl.decode(lines)));
+}
+
 test("an invocation says the same with results that were encoded before, also of a job that was taken over", () => {
-  const results = fc.array(jsonValue, { minLength: 0, maxLength: 40 });
+  const results = fc.array(jsonValue, { minLength: 0, maxLength: 100 });
   fc.assert(
-    fc.property(results, fc.constantFrom("json", "msgpack"), fc.nat(40), (values, encoding, skipped) => {
-      const encoded = new EncodedResults(encoding);
-      const functions = [...values, null].map(() => ({ name: "f" }));
-      let job: LiveJob = { ...newJob({ name: "test", functions, data: { a: [1] } }), encoding };
-      for (const [index, value] of values.entries()) {
-        job = live(reduce(job, succeededWith(job, value), NOW).state);
-        if (index < skipped) continue; // as after a takeover: the first one to be sent has results already
-        const body = sent(job, NOW, undefined, encoded);
-        assert.equal(decode(body), decode(sent(job, NOW, undefined)));
-        assert.is(encodingOf(body), encoding);
-        // A repeated attempt has the same.
-        assert.equal(sent(job, NOW, undefined, encoded), body);
-      }
-    }),
+    fc.property(
+      fc.record({
+        values: results,
+        encoding: fc.constantFrom("json", "msgpack"),
+        skipped: fc.nat(40),
+        data: jsonValue,
+      }),
+      ({ values, encoding, skipped, data }) => {
+        const encoded = new EncodedResults(encoding);
+        const functions = [...values, null].map(() => ({ name: "f" }));
+        let job: LiveJob = { ...newJob({ name: "test", functions, data }), encoding };
+        for (const [index, value] of values.entries()) {
+          job = live(reduce(job, succeededWith(job, value), NOW).state);
+          if (index < skipped) continue; // as after a takeover: the first one to be sent has results already
+          const whole = decode(sent(job, NOW, undefined)) as Invocation;
+          // A repeated attempt has the same.
+          for (let attempt = 1; attempt <= 2; attempt++) {
+            assert.equal(decode(sent(job, NOW, undefined, encoded)), whole);
+            const { body, encoding: found, results } = received(job, encoded);
+            assert.equal({ ...body, results: results() }, whole);
+            assert.is(found, encoding);
+          }
+        }
+      },
+    ),
   );
+});
+
+test("what most functions of a long job never look at is not read before they do", () => {
+  const job: LiveJob = newJob({ name: "long", functions: Array.from({ length: 201 }, () => ({ name: "f" })) });
+  let state = job;
+  for (let i = 0; i < 200; i++) state = live(reduce(state, succeededWith(state, i), NOW).state);
+  const { body, results } = received(state, new EncodedResults("json"));
+  assert.equal(body.results, []);
+  assert.is(results().length, 200);
+  assert.is(results().at(-1), 199);
+});
+
+test("where the results begin is only believed if that makes an invocation", () => {
+  const body = encode({ job_id: "j", attempt: 1, results: [1, 2] }, "json");
+  const at = (position: string) => readInvocation(reply(body, { [RESULTS_AT_HEADER]: position }));
+  const begin = body.length - "[1,2]}".length;
+  assert.equal(at(String(begin)).results(), [1, 2]);
+  for (const absent of ["x", "", String(body.length), "1e9"]) assert.equal(at(absent).results(), [1, 2]);
+  for (const wrong of ["0", "-5", "7", "1.5", String(begin + 1)]) {
+    assert.throws(
+      () => at(wrong),
+      (error: unknown) => isAsyncError(error, "undecodable"),
+      wrong,
+    );
+  }
 });
 
 test("an invocation carries the number of the attempt", () => {

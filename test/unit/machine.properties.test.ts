@@ -198,7 +198,7 @@ test("current_function only grows by one, and only once the function before it h
     if (grown === 0) return;
     met += 1;
     assert.is(event.type, "succeeded");
-    assert.ok("result" in (after.functions[before.current_function] ?? {}));
+    assert.ok("result" in (after.functions.at(before.current_function) ?? {}));
     assert.is(after.attempt, 1);
   });
   assert.ok(met > 20, "the histories reach the second function");
@@ -206,9 +206,9 @@ test("current_function only grows by one, and only once the function before it h
 
 test("functions after the current one are untouched, those before it do not change any more (M3)", () => {
   forEachTransition(({ before, after }) => {
-    for (const [index, fn] of after.functions.entries()) {
+    for (const [index, fn] of [...after.functions].entries()) {
       if (index > after.current_function) assert.is(fn.retry_count, 0);
-      if (index !== before.current_function) assert.is(fn, before.functions[index]);
+      if (index !== before.current_function) assert.is(fn, before.functions.at(index));
     }
   });
 });
@@ -229,7 +229,7 @@ test("failures never exceed retry_limit and losses never LOST_LIMIT (M4)", () =>
 test("a function that has used up its executions is never invoked again (M4)", () => {
   forEachTransition(({ after, effects }) => {
     if (!effects.some((effect) => effect.type === "invoke")) return;
-    const fn = after.functions[after.current_function];
+    const fn = after.functions.at(after.current_function);
     assert.ok((fn?.failures ?? 0) < (fn?.retry_options?.retry_limit ?? 1));
     assert.ok((fn?.lost ?? 0) < LOST_LIMIT);
   });
@@ -238,7 +238,7 @@ test("a function that has used up its executions is never invoked again (M4)", (
 test("the number of the live attempt never shrinks within a function, and is the next after what is counted (M2)", () => {
   forEachTransition(({ before, after }) => {
     if (after.current_function === before.current_function) assert.ok(after.attempt >= before.attempt);
-    const counted = after.functions[after.current_function]?.retry_count ?? 0;
+    const counted = after.functions.at(after.current_function)?.retry_count ?? 0;
     assert.ok(after.attempt === counted || after.attempt > counted);
   });
 });

@@ -97,7 +97,7 @@ test("data, args, options and encoding are kept as submitted", () => {
   const functions = [{ name: "a", args: [1, "2", 3], retry_options: FIXED(3), timeout_ms: 50 }];
   const { state } = createJob({ name: "test", functions, data: { x: 1 } }, { ...ORIGIN, encoding: "msgpack" }, NOW);
   assert.equal(state.data, { x: 1 });
-  assert.equal(state.functions, [{ ...functions[0], retry_count: 0 }]);
+  assert.equal(state.functions, [{ ...functions.at(0), retry_count: 0 }]);
   assert.is(state.encoding, "msgpack");
 });
 
@@ -188,9 +188,9 @@ test("the success of the last function completes the job and leaves current_func
 
 test("a success forgets the failure of the attempt before and keeps the count of failures", () => {
   const once = reduce(retryingJob(), failedWith(retryingJob()), NOW).state;
-  assert.equal(once.functions[0]?.error, BOOM);
+  assert.equal(once.functions.at(0)?.error, BOOM);
   const { state } = reduce(once, succeededWith(once, 1), NOW + 2_000);
-  assert.equal(state.functions[0], {
+  assert.equal(state.functions.at(0), {
     name: "a",
     retry_options: FIXED(3),
     retry_count: 2,
@@ -204,8 +204,8 @@ test("a chain whose deadline has passed when a function returns keeps the result
   const job = newJob({ ...submissionOf("a", "b"), timeout_ms: 100 });
   const { state, effects } = reduce(job, succeededWith(job, 1), NOW + 100);
   assert.is(state.state === "failed" && state.error.code, "job_timeout");
-  assert.is(state.functions[0]?.result, 1);
-  assert.is(state.functions[1]?.retry_count, 0);
+  assert.is(state.functions.at(0)?.result, 1);
+  assert.is(state.functions.at(1)?.retry_count, 0);
   assert.equal(steps(effects), [{ type: "settle" }]);
 });
 
@@ -234,8 +234,8 @@ test("the start of a second attempt keeps the first start times", () => {
   const failed = reduce(first, failedWith(first), NOW + 10).state;
   const { state } = reduce(failed, { type: "started", ...attemptOf(failed) }, NOW + 2_000);
   assert.is(state.started_at, NOW + 3);
-  assert.is(state.functions[0]?.started_at, NOW + 3);
-  assert.is(state.functions[0]?.retry_count, 2);
+  assert.is(state.functions.at(0)?.started_at, NOW + 3);
+  assert.is(state.functions.at(0)?.retry_count, 2);
   assert.not.ok("due_at" in state, "the fields of a phase do not linger");
   assert.not.ok("waiting_for" in state, "the fields of a phase do not linger");
 });
@@ -247,7 +247,7 @@ test("a failure with executions left waits for the backoff (M6)", () => {
   assert.is(state.state === "waiting" && state.waiting_for, "backoff");
   assert.is("due_at" in state && state.due_at, NOW + 1_010);
   assert.is(state.attempt, 2);
-  assert.equal(state.functions[0], { name: "a", retry_options: FIXED(3), retry_count: 1, failures: 1, error: BOOM });
+  assert.equal(state.functions.at(0), { name: "a", retry_options: FIXED(3), retry_count: 1, failures: 1, error: BOOM });
   assert.equal(effects, [
     {
       type: "tell",
@@ -272,8 +272,8 @@ test("a failure without retry_options fails the job after one execution (M4)", (
   const { state, effects } = reduce(job, failedWith(job), NOW + 1);
   assert.equal(state.state === "failed" && state.error, BOOM);
   assert.is(state.current_function, 0);
-  assert.is(state.functions[0]?.retry_count, 1);
-  assert.equal(state.functions[1], { name: "b", retry_count: 0 });
+  assert.is(state.functions.at(0)?.retry_count, 1);
+  assert.equal(state.functions.at(1), { name: "b", retry_count: 0 });
   assert.equal(told(effects), ["failed"]);
   assert.equal(steps(effects), [{ type: "settle" }]);
 });
@@ -308,8 +308,8 @@ test("a failure that comes with the deadline is counted, and fails the job as ti
   const job = retryingJob(3, { timeout_ms: 500 });
   const { state, effects } = reduce(job, failedWith(job), NOW + 500);
   assert.is(state.state === "failed" && state.error.code, "job_timeout");
-  assert.equal(state.functions[0]?.error, BOOM);
-  assert.is(state.functions[0]?.failures, 1);
+  assert.equal(state.functions.at(0)?.error, BOOM);
+  assert.is(state.functions.at(0)?.failures, 1);
   assert.equal(steps(effects), [{ type: "settle" }]);
 });
 
@@ -341,10 +341,10 @@ test("a lost attempt is run again at once and uses up no retry (M4)", () => {
   const { state, effects } = reduce(job, { type: "lost", ...attemptOf(job) }, NOW);
   assert.is(state.state, "running");
   assert.is(state.attempt, 2);
-  assert.is(state.functions[0]?.lost, 1);
-  assert.is(state.functions[0]?.failures, undefined);
-  assert.is(state.functions[0]?.retry_count, 1);
-  assert.is(state.functions[0]?.error?.code, "attempt_lost");
+  assert.is(state.functions.at(0)?.lost, 1);
+  assert.is(state.functions.at(0)?.failures, undefined);
+  assert.is(state.functions.at(0)?.retry_count, 1);
+  assert.is(state.functions.at(0)?.error?.code, "attempt_lost");
   assert.equal(told(effects), ["retrying"]);
   assert.equal(steps(effects), [{ type: "invoke" }]);
 });
@@ -356,8 +356,8 @@ test("workers that keep disappearing fail the job at LOST_LIMIT (M4)", () => {
   }
   const { state: last, effects } = reduce(state, { type: "lost", ...attemptOf(state) }, NOW);
   assert.is(last.state === "failed" && last.error.code, "attempt_lost");
-  assert.is(last.functions[0]?.lost, LOST_LIMIT);
-  assert.is(last.functions[0]?.retry_count, LOST_LIMIT);
+  assert.is(last.functions.at(0)?.lost, LOST_LIMIT);
+  assert.is(last.functions.at(0)?.retry_count, LOST_LIMIT);
   assert.equal(steps(effects), [{ type: "settle" }]);
 });
 
@@ -376,7 +376,7 @@ test("a job without room waits for a worker under its next token, and counts no 
   assert.is(state.state === "waiting" && state.waiting_for, "worker");
   assert.is(state.token, job.token + 1);
   assert.is(state.attempt, 1);
-  assert.is(state.functions[0]?.retry_count, 0);
+  assert.is(state.functions.at(0)?.retry_count, 0);
   assert.equal(told(effects), ["waiting"]);
   assert.equal(steps(effects), [{ type: "enqueue", token: job.token + 1 }]);
 });
@@ -415,13 +415,13 @@ test("a failed job that is retried goes on at the function that failed, with all
   assert.is(state.attempt, 2);
   assert.is(state.token, failed.token + 1);
   assert.is(state.deadline_at, NOW + 6_000);
-  assert.is(state.functions[0]?.result, "kept");
-  assert.equal(state.functions[1], { name: "b", retry_count: 1 });
+  assert.is(state.functions.at(0)?.result, "kept");
+  assert.equal(state.functions.at(1), { name: "b", retry_count: 1 });
   assert.not.ok("error" in state || "finished_at" in state);
   assert.equal(told(effects), ["retried"]);
   const again = reduce(state, { type: "succeeded", index: 1, attempt: 2, result: "late" }, NOW + 5_001).state;
   assert.is(again.state, "completed");
-  assert.is(again.functions[1]?.retry_count, 2);
+  assert.is(again.functions.at(1)?.retry_count, 2);
 });
 
 test("a retry can bring other data and other args for the function that is run next", () => {
@@ -429,7 +429,7 @@ test("a retry can bring other data and other args for the function that is run n
   const cancelled = reduce(job, { type: "cancelled" }, NOW).state;
   const { state } = reduce(cancelled, { type: "retried", data: { new: true }, args: null }, NOW);
   assert.equal(state.data, { new: true });
-  assert.is(state.functions[0]?.args, null);
+  assert.is(state.functions.at(0)?.args, null);
   assert.is(state.attempt, 1, "nothing had begun");
 });
 
@@ -614,8 +614,8 @@ test("seed job_retry: fails after exactly three executions", () => {
   const { state, executions } = run(seedJob("job_retry"), () => "fail");
   assert.is(executions.length, 3);
   assert.is(state.state, "failed");
-  assert.is(state.functions[0]?.retry_count, 3);
-  assert.is(state.functions[0]?.failures, 3);
+  assert.is(state.functions.at(0)?.retry_count, 3);
+  assert.is(state.functions.at(0)?.failures, 3);
 });
 
 test("seed test: fails at the second function and never touches the third", () => {
@@ -627,7 +627,7 @@ test("seed test: fails at the second function and never touches the third", () =
     state.functions.map((fn) => fn.retry_count),
     [1, 3, 0],
   );
-  assert.equal(state.functions[2], { name: "/v1/test-2", retry_count: 0 });
+  assert.equal(state.functions.at(2), { name: "/v1/test-2", retry_count: 0 });
 });
 
 test.run();

@@ -166,8 +166,8 @@ test("an option that MessagePack says is undefined counts as not given", () => {
     read(packr.pack({ name: "t", functions: [{ name: "a", timeout_ms: undefined, retry_options }] })),
   );
   if (state.state === "failed") return assert.is(state.error.code, "invalid_submission");
-  assert.is(state.functions[0]?.retry_options?.backoff?.delay_ms ?? "absent", "absent");
-  assert.not.ok(Object.hasOwn(state.functions[0]?.retry_options?.backoff ?? {}, "delay_ms"));
+  assert.is(state.functions.at(0)?.retry_options?.backoff?.delay_ms ?? "absent", "absent");
+  assert.not.ok(Object.hasOwn(state.functions.at(0)?.retry_options?.backoff ?? {}, "delay_ms"));
 });
 
 /** What becomes of any message: it is rejected, or it is a job that can be stored and shown. Nothing is thrown. */

@@ -92,7 +92,7 @@ export function run(job: LiveJob, answer: (name: string) => "ok" | "fail") {
   let now = NOW;
   for (let turn = 0; !isEnded(state); turn++) {
     if (turn === 10_000) throw new Error("the job does not end");
-    const name = state.functions[state.current_function]?.name ?? "";
+    const name = state.functions.at(state.current_function)?.name ?? "";
     executions.push(name);
     const outcome = answer(name) === "ok" ? succeededWith(state, `${name} done`) : failedWith(state);
     const next = reduce(state, outcome, now);

@@ -1,0 +1,64 @@
+/**
+ * The functions of a job. States are never changed but replaced, also where a job has a thousand functions: an array would
+ * then be copied with all of them at each step, and what most of the collector's work would be about is these copies.
+ */
+import type { FunctionState } from "./state.ts";
+
+/** As much of an array as is used of them: that of a short job is one. */
+export interface Functions extends Iterable<FunctionState> {
+  readonly length: number;
+  at(index: number): FunctionState | undefined;
+  /** The same with another function at `index`. */
+  with(index: number, fn: FunctionState): Functions;
+  map<T>(callback: (fn: FunctionState, index: number) => T): T[];
+  slice(begin: number, end: number): FunctionState[];
+}
+
+const CHUNK_BITS = 5;
+const CHUNK = 1 << CHUNK_BITS;
+/** To copy fewer costs less than to find one in a list of arrays. */
+const MANY = 64;
+
+export function functionList(functions: FunctionState[]): Functions {
+  return functions.length <= MANY ? functions : ChunkedFunctions.of(functions);
+}
+
+/** Arrays of `CHUNK` functions, of which a change copies one, and the list of them. */
+class ChunkedFunctions implements Functions {
+  readonly length: number;
+  readonly #chunks: FunctionState[][];
+
+  private constructor(chunks: FunctionState[][], length: number) {
+    this.#chunks = chunks;
+    this.length = length;
+  }
+
+  static of(functions: FunctionState[]): ChunkedFunctions {
+    const chunks: FunctionState[][] = [];
+    for (let begin = 0; begin < functions.length; begin += CHUNK) chunks.push(functions.slice(begin, begin + CHUNK));
+    return new ChunkedFunctions(chunks, functions.length);
+  }
+
+  at(index: number): FunctionState | undefined {
+    return this.#chunks[index >> CHUNK_BITS]?.[index & (CHUNK - 1)];
+  }
+
+  with(index: number, fn: FunctionState): ChunkedFunctions {
+    const number = index >> CHUNK_BITS;
+    const chunk = this.#chunks[number];
+    if (!chunk) throw new RangeError(`there is no function ${index}`);
+    return new ChunkedFunctions(this.#chunks.with(number, chunk.with(index & (CHUNK - 1), fn)), this.length);
+  }
+
+  map<T>(callback: (fn: FunctionState, index: number) => T): T[] {
+    return this.#chunks.flat().map(callback);
+  }
+
+  slice(begin: number, end: number): FunctionState[] {
+    return this.#chunks.flat().slice(begin, end);
+  }
+
+  [Symbol.iterator](): Iterator<FunctionState> {
+    return this.#chunks.flat().values();
+  }
+}
