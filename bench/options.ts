@@ -48,8 +48,8 @@ export const DEFAULTS: Numbers = {
   rate: 500,
 };
 
-/** What async can be measured against; all but the floor are in bench/peers. */
-export const RIVALS = ["floor", "bullmq", "bullmq-bulk", "graphile", "graphile-local"] as const;
+/** What async can be measured against: itself in one process, the floor, and what is in bench/peers. */
+export const RIVALS = ["one-process", "floor", "bullmq", "bullmq-bulk", "graphile", "graphile-local"] as const;
 export type Rival = (typeof RIVALS)[number];
 
 export interface Asked {

@@ -25,20 +25,14 @@ export function planOf({ scenario: name, numbers, against }: Asked, scenarios: r
     return {
       scenario,
       numbers: { ...DEFAULTS, ...scenario.numbers, ...taken },
-      against: rivalsOf(scenario, against),
+      against: scenario.against ? (against ?? scenario.against) : [],
     };
   });
-}
-
-function rivalsOf({ against: usual, notAgainst = [] }: Scenario, asked: Asked["against"]): readonly Rival[] {
-  return usual ? (asked ?? usual).filter((name) => !notAgainst.includes(name)) : [];
 }
 
 /** What would be passed over in silence is refused; with `all`, each scenario takes what it can. */
 function refuseUnused(scenario: Scenario, given: readonly NumberName[], against: Asked["against"]): void {
   const taken = takenBy(scenario);
-  const impossible = against?.find((name) => scenario.notAgainst?.includes(name));
-  if (impossible) throw new UsageError(`scenario ${scenario.name} cannot measure against ${impossible}`);
   const unused = [
     ...given.filter((key) => !(key in scenario.numbers)),
     ...(against && !scenario.against ? ["against"] : []),

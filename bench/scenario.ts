@@ -1,6 +1,6 @@
 /** A load test: what it is called, what it takes, and what it needs to run. */
 import type { Contender, Setup } from "./contender.ts";
-import { asyncSystem } from "./contenders/async.ts";
+import { asyncInOneProcess, asyncSystem } from "./contenders/async.ts";
 import { floor } from "./contenders/floor.ts";
 import type { NatsServer } from "./contenders/nats.ts";
 import type { Numbers, Rival } from "./options.ts";
@@ -26,8 +26,6 @@ export interface Scenario {
   readonly numbers: Partial<Numbers>;
   /** What it measures async against if the user says nothing; absent if it measures nothing else. */
   readonly against?: readonly Rival[];
-  /** What it cannot measure async against. */
-  readonly notAgainst?: readonly Rival[];
   /** @throws WrongResults if what was measured is worth nothing */
   run(context: Context): Promise<Table[]>;
 }
@@ -38,9 +36,10 @@ export function setupOf({ supervisors, workers, concurrency }: Numbers): Setup {
 
 /** async, and what it is measured against. */
 export async function contendersOf({ server, against }: Context): Promise<Contender[]> {
-  const peers = against.filter((name) => name !== "floor");
+  const peers = against.filter((name) => name !== "floor" && name !== "one-process");
   return [
     asyncSystem(server),
+    ...(against.includes("one-process") ? [asyncInOneProcess()] : []),
     ...(against.includes("floor") ? [floor(server)] : []),
     ...(peers.length > 0 ? await loadPeers(peers) : []),
   ];

@@ -11,6 +11,8 @@ import { type NatsServer, Observer } from "./nats.ts";
 
 const COMMAND = "dist/cli/main.js";
 
+export const BENCH_WORKER = "bench/worker.ts";
+
 export function startSupervisor(url: string, args: string[] = ["--no-http"]): Promise<StartedProcess> {
   return startNode({
     role: "supervisor",
@@ -20,7 +22,7 @@ export function startSupervisor(url: string, args: string[] = ["--no-http"]): Pr
   });
 }
 
-export function startWorker(url: string, concurrency: number, module = "bench/worker.ts"): Promise<StartedProcess> {
+export function startWorker(url: string, concurrency: number, module = BENCH_WORKER): Promise<StartedProcess> {
   return startNode({
     role: "worker",
     args: [COMMAND, "worker", module, "--concurrency", String(concurrency)],

@@ -1,18 +1,45 @@
 /** The real thing as a contender. */
+import { ensureTopology } from "../../src/bus/topology.ts";
 import type { JobState } from "../../src/job/state.ts";
 import { type Contender, functionsOf, type Load, payloadOf, type Running, resultOf, type Setup } from "../contender.ts";
-import { AsyncSystem, type Batch } from "./async-system.ts";
-import type { NatsServer } from "./nats.ts";
+import { AsyncSystem, type Batch, BENCH_WORKER } from "./async-system.ts";
+import { type NatsServer, useServer } from "./nats.ts";
 import { SingleJobs } from "./single-jobs.ts";
 
 export const FUNCTION = "bench.add";
 
 export function asyncSystem(server: NatsServer): Contender {
-  return { name: "async", start: (setup) => start(server, setup) };
+  return { name: "async", start: async (setup) => running(await AsyncSystem.start(server, setup)) };
 }
 
-async function start(server: NatsServer, setup: Setup): Promise<Running> {
-  const system = await AsyncSystem.start(server, setup);
+/** Supervisors that execute the functions themselves; on a server of their own, as jobs belong to all supervisors of one. */
+export function asyncInOneProcess(): Contender {
+  return { name: "async, one process", start: startInOneProcess };
+}
+
+async function startInOneProcess({ supervisors, concurrency }: Setup): Promise<Running> {
+  const server = await useServer(undefined);
+  const system = await AsyncSystem.on(server);
+  try {
+    await ensureTopology(system.observer.bus);
+    const args = ["--no-http", BENCH_WORKER, "--concurrency", String(concurrency)];
+    for (let i = 0; i < supervisors; i++) await system.startSupervisor(args);
+  } catch (error) {
+    await system.close();
+    await server.close();
+    throw error;
+  }
+  const started = running(system);
+  return {
+    ...started,
+    close: async () => {
+      await started.close();
+      await server.close();
+    },
+  };
+}
+
+function running(system: AsyncSystem): Running {
   let single: Promise<SingleJobs> | undefined;
   return {
     processes: system.processes,

@@ -1,5 +1,6 @@
 /** The floor: bare loops on the bus, see bench/floor. */
 import { decode } from "../../src/bus/codec.ts";
+import { monotonicUs } from "../clock.ts";
 import {
   type Contender,
   functionsOf,
@@ -13,6 +14,8 @@ import {
 } from "../contender.ts";
 import { Inbox, sequenceIn } from "../floor/inbox.ts";
 import {
+  FLOOR_CLOCK,
+  FLOOR_ENDS,
   FLOOR_FUNCTION,
   FLOOR_JOBS,
   FLOOR_STATE,
@@ -48,13 +51,62 @@ async function start(server: NatsServer, setup: Setup): Promise<Running> {
     throw error;
   }
   const inbox = new Inbox(nc, "_INBOX_floor.client");
+  let single: Promise<FloorJobs> | undefined;
   let loads = 0;
   return {
     processes: [...started, ...server.processes, { role: "client", pid: process.pid }],
     run: (load) => runLoad(observer, inbox, `l${loads++}`, load),
+    once: async () => {
+      single ??= FloorJobs.open(observer, inbox);
+      return (await single).once();
+    },
     storedBytes: () => observer.bytes([FLOOR_JOBS, FLOOR_STATE]),
     close,
   };
+}
+
+/** Jobs that are waited for. Their results are the times at which their functions began. */
+class FloorJobs {
+  readonly #inbox: Inbox;
+  readonly #waiting = new Map<string, (startedUs: number) => void>();
+  #count = 0;
+
+  private constructor(inbox: Inbox) {
+    this.#inbox = inbox;
+  }
+
+  static async open({ bus }: Observer, inbox: Inbox): Promise<FloorJobs> {
+    const jobs = new FloorJobs(inbox);
+    bus.nc.subscribe(`${FLOOR_ENDS}.*`, {
+      callback: (_, message) => {
+        const id = message.subject.slice(FLOOR_ENDS.length + 1);
+        jobs.#waiting.get(id)?.(message.json<number>());
+        jobs.#waiting.delete(id);
+      },
+    });
+    await bus.flush();
+    return jobs;
+  }
+
+  async once(): Promise<{ startedMs: number; doneMs: number }> {
+    const id = `once-${this.#count++}`;
+    const calledUs = monotonicUs();
+    const end = new Promise<{ startedUs: number; atUs: number }>((resolve) => {
+      this.#waiting.set(id, (startedUs) => resolve({ startedUs, atUs: monotonicUs() }));
+    });
+    const body = JSON.stringify({ name: "bench-once", functions: [{ name: FLOOR_CLOCK }], data: null, tell: true });
+    await new Promise<void>((resolve) => {
+      this.#inbox.request(`${FLOOR_SUBMIT}.${id}`, body, undefined, (ack) => {
+        sequenceIn(ack);
+        resolve();
+      });
+    });
+    const { startedUs, atUs } = await end;
+    if (!(startedUs >= calledUs && startedUs <= atUs)) {
+      throw new WrongResults(`the floor's job ${id} has a wrong result: ${startedUs}`);
+    }
+    return { startedMs: (startedUs - calledUs) / 1_000, doneMs: (atUs - calledUs) / 1_000 };
+  }
 }
 
 function startFloor({ url }: NatsServer, role: "supervisor" | "worker", ready: string): Promise<StartedProcess> {

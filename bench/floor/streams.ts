@@ -14,6 +14,10 @@ export const FLOOR_STATE = "KV_floor";
 export const FLOOR_SUBMIT = "floor.submit";
 export const FLOOR_KEYS = "$KV.floor";
 export const FLOOR_FUNCTION = "floor.fn.add";
+/** Returns when it began. */
+export const FLOOR_CLOCK = "floor.fn.clock";
+/** The result of a job that is to be told of, with its id. */
+export const FLOOR_ENDS = "floor.end";
 export const FLOOR_CONSUMER = "floor";
 const STREAM_NOT_FOUND = 10059;
 

@@ -6,7 +6,7 @@ import { Packr } from "msgpackr";
 import { connect, type Msg } from "nats";
 import { untilTold } from "../until-told.ts";
 import { Inbox, rawHeaders, sequenceIn } from "./inbox.ts";
-import { FLOOR_CONSUMER, FLOOR_FUNCTION, FLOOR_JOBS, FLOOR_KEYS, FLOOR_SUBMIT } from "./streams.ts";
+import { FLOOR_CONSUMER, FLOOR_ENDS, FLOOR_JOBS, FLOOR_KEYS, FLOOR_SUBMIT } from "./streams.ts";
 
 /** As many jobs in memory as a supervisor has by default. */
 const LIVE_JOBS = 2_000;
@@ -27,6 +27,8 @@ const nc = await connect({ servers: process.env.NATS_URL ?? "", noAsyncTraces: t
 const inbox = new Inbox(nc, "_INBOX_floor.supervisor");
 const pulls = "_INBOX_floor.pull";
 const claim = rawHeaders("Nats-Expected-Last-Subject-Sequence: 0");
+/** Jobs whose ends are to be told. */
+const awaited = new Set<string>();
 let asked = 0;
 let live = 0;
 
@@ -58,7 +60,7 @@ function pull(): void {
 }
 
 function take(message: Msg): void {
-  const submission = message.json<Pick<Job, "name" | "data" | "functions">>();
+  const submission = message.json<Pick<Job, "name" | "data" | "functions"> & { tell?: boolean }>();
   const job: Job = {
     id: message.subject.slice(FLOOR_SUBMIT.length + 1),
     name: submission.name,
@@ -67,6 +69,7 @@ function take(message: Msg): void {
     current: 0,
     state: "running",
   };
+  if (submission.tell) awaited.add(job.id);
   inbox.request(`${FLOOR_KEYS}.${job.id}`, packr.pack(job), claim, (ack) => invoke(message, job, sequenceIn(ack)));
 }
 
@@ -74,7 +77,7 @@ function invoke(message: Msg, job: Job, revision: number): void {
   const fn = job.functions[job.current];
   const results = job.functions.slice(0, job.current).map(({ result }) => result);
   const body = JSON.stringify({ job_id: job.id, function: fn?.name, args: fn?.args, data: job.data, results });
-  inbox.request(FLOOR_FUNCTION, body, undefined, (reply) => {
+  inbox.request(fn?.name ?? "", body, undefined, (reply) => {
     if (reply.headers) throw new Error("the floor's worker is gone");
     if (fn) fn.result = reply.json();
     const last = job.current === job.functions.length - 1;
@@ -83,13 +86,14 @@ function invoke(message: Msg, job: Job, revision: number): void {
     const expected = rawHeaders(`Nats-Expected-Last-Subject-Sequence: ${revision}`);
     inbox.request(`${FLOOR_KEYS}.${job.id}`, packr.pack(job), expected, (ack) => {
       const next = sequenceIn(ack);
-      if (last) end(message);
+      if (last) end(message, job);
       else invoke(message, job, next);
     });
   });
 }
 
-function end(message: Msg): void {
+function end(message: Msg, job: Job): void {
+  if (awaited.delete(job.id)) nc.publish(`${FLOOR_ENDS}.${job.id}`, JSON.stringify(job.functions.at(-1)?.result));
   message.respond();
   live -= 1;
   pull();

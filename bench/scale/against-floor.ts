@@ -16,7 +16,7 @@ export interface Steps {
   /** What it is called in the progress. */
   name: string;
   kinds: readonly LoadKind[];
-  limitsOf(kind: LoadKind): Limits;
+  limitsOf(kind: LoadKind, contender: string): Limits;
   rounds: number;
   /** How long a round is meant to last. */
   targetMs: number;
@@ -41,13 +41,15 @@ export async function measureAgainstFloor(context: ScaleContext, steps: Steps): 
   const rows: Row[] = [];
   // The first kind is tried twice: code that is not compiled yet is slower than any growth.
   for (const kind of steps.kinds.slice(0, 1)) {
-    for (const { running } of [async, bare]) await calibrate(running, kind, steps.targetMs, steps.limitsOf(kind));
+    for (const { name, running } of [async, bare]) {
+      await calibrate(running, kind, steps.targetMs, steps.limitsOf(kind, name));
+    }
   }
   for (const [i, kind] of steps.kinds.entries()) {
     context.progress.show(`${steps.name} (${i + 1} of ${steps.kinds.length})`, i, steps.kinds.length);
     const jobs = new Map<Party, number>();
     for (const party of [async, bare]) {
-      jobs.set(party, await calibrate(party.running, kind, steps.targetMs, steps.limitsOf(kind)));
+      jobs.set(party, await calibrate(party.running, kind, steps.targetMs, steps.limitsOf(kind, party.name)));
     }
     const loadOf = (party: Party): Load => ({ ...kind, jobs: jobs.get(party) ?? 0 });
     const found = await alternate([async, bare], loadOf, steps.rounds);

@@ -34,8 +34,7 @@ export const latency: Scenario = {
   name: "latency",
   description: "from submission to start and to end: one job at a time, and at half of the throughput",
   numbers: { jobs: 5_000, workers: 1, supervisors: 1, concurrency: 100, rounds: 5, seconds: 10 },
-  against: [],
-  notAgainst: ["floor"], // it tells nobody that a job has ended
+  against: ["one-process", "floor"],
   run: async (context) => {
     const { numbers, progress } = context;
     const all = (await startAll(context, await contendersOf(context))).map(begin);

@@ -65,7 +65,7 @@ export interface Stranded {
 
 const PAGE = 500;
 /** Sequences that are looked at together where it is not to be felt. */
-const WINDOW = 25;
+const WINDOW = 5;
 const LONG_AGO_MS = 60_000;
 const SECOND_LOOK_MS = 500;
 

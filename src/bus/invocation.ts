@@ -108,6 +108,11 @@ const NO_RESULTS: Record<Encoding, Buffer> = { json: Buffer.from("[]}"), msgpack
 /** To read fewer costs no more than to read a header. */
 const MANY_RESULTS = 64;
 
+/** As much of a message as a worker needs of an invocation. */
+export interface Request extends Pick<Msg, "reply" | "data" | "respond"> {
+  headers?: MsgHdrs | undefined;
+}
+
 /** What a worker has got. */
 export interface ReceivedInvocation {
   /** Whose own `results` may be missing. */
@@ -118,7 +123,7 @@ export interface ReceivedInvocation {
 }
 
 /** @throws AsyncError `undecodable`, `invalid_request` */
-export function readInvocation({ data, headers }: Msg): ReceivedInvocation {
+export function readInvocation({ data, headers }: Pick<Request, "data" | "headers">): ReceivedInvocation {
   const encoding = encodingOf(data);
   const at = Number(headers?.get(RESULTS_AT_HEADER) || data.length);
   const late = at < data.length;

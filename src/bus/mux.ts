@@ -13,6 +13,7 @@
 import type { Msg, MsgHdrs, NatsConnection, Payload, Subscription } from "nats";
 import { AsyncError, isAsyncError, messageOf } from "../job/errors.ts";
 import { Deadlines, type Expiring } from "./deadlines.ts";
+import { LocalServices } from "./local-services.ts";
 import { RandomText } from "./random-text.ts";
 
 /** An open request that may get several replies. */
@@ -71,6 +72,8 @@ export class Mux {
   readonly #maxWaiters: number;
   /** Our own part of the inbox namespace, with a final dot; unguessable. The one token after it is used for replies. */
   readonly inboxPrefix: string;
+  /** What requests go to without the bus. */
+  readonly local: LocalServices;
   readonly #subscription: Subscription;
   readonly #open = new Map<string, Open>();
   readonly #deadlines = new Deadlines(() => this.#open.values());
@@ -82,6 +85,10 @@ export class Mux {
     this.#isConnected = options.isConnected;
     this.#maxWaiters = options.maxWaiters ?? 500_000;
     this.inboxPrefix = `${options.inboxPrefix}.${new RandomText(INBOX_CHARACTERS).next()}.`;
+    this.local = new LocalServices(
+      (message) => this.#onMessage(message as Msg),
+      () => connection.info?.max_payload ?? Number.POSITIVE_INFINITY,
+    );
     this.#subscription = connection.subscribe(`${this.inboxPrefix}*`, {
       callback: (_, message) => this.#onMessage(message),
     });
@@ -106,7 +113,7 @@ export class Mux {
   ): OpenRequest {
     const token = this.#nextToken();
     const request = new OpenRequest(this.#open, token, this.inboxPrefix + token, waiter);
-    this.#send(subject, payload, request.reply, headers);
+    this.#send(subject, payload, request.reply, headers, this.local);
     this.#open.set(token, request);
     if (timeoutMs !== undefined) this.#expireIn(request, timeoutMs);
     return request;
@@ -118,12 +125,13 @@ export class Mux {
     return this.#count.toString(36) + this.#random.next();
   }
 
-  #send(subject: string, payload: Payload, reply: string, headers: MsgHdrs | undefined): void {
+  #send(subject: string, payload: Payload, reply: string, headers: MsgHdrs | undefined, local?: LocalServices): void {
     if (!this.#isConnected()) throw notConnected();
     if (this.#open.size >= this.#maxWaiters) {
       throw new AsyncError("bus_overloaded", `${this.#maxWaiters} requests are open; wait for some of them to end`);
     }
     try {
+      if (local?.take(subject, reply, payload, headers)) return;
       this.#connection.publish(subject, payload, headers ? { reply, headers } : { reply });
     } catch (cause) {
       throw sendError(cause, subject, payload.length);

@@ -27,11 +27,15 @@ export function createProgram(): Command {
     .addOption(concurrencyOption())
     .action(dev);
 
-  command("server", "a supervisor and the HTTP bridge, on a NATS server that runs already")
+  command(
+    "server [modules...]",
+    "a supervisor and the HTTP bridge, on a NATS server that runs already; executes the functions of modules itself",
+  )
     .addOption(natsOption())
     .addOption(httpOption())
     .option("--no-http", "without the HTTP bridge")
     .option("--max-live-jobs <n>", "jobs in memory at a time", integer(1, 1_000_000), DEFAULT_MAX_LIVE_JOBS)
+    .addOption(concurrencyOption())
     .action(runServer);
 
   command("worker <modules...>", "serves the functions of modules (.js or .ts) whose default export is a Worker")

@@ -5,6 +5,7 @@ import { Client } from "../client/client.ts";
 import { startBridge } from "../http/bridge.ts";
 import { durabilityOf } from "../http/readiness.ts";
 import { createLog } from "./log.ts";
+import { loadWorkers } from "./modules.ts";
 import type { Address } from "./program.ts";
 import { Shutdown } from "./shutdown.ts";
 
@@ -13,19 +14,26 @@ export interface ServerOptions {
   /** False for `--no-http`. */
   http: Address | false;
   maxLiveJobs: number;
+  concurrency?: number;
 }
 
-/** `async server`: until a signal comes. */
-export async function runServer({ nats, http, maxLiveJobs }: ServerOptions): Promise<void> {
+/** `async server`: until a signal comes. The functions of `modules` are executed here, without the bus. */
+export async function runServer(modules: string[], options: ServerOptions): Promise<void> {
+  const { nats, http, maxLiveJobs, concurrency } = options;
   const log = createLog("async-server");
   const shutdown = new Shutdown();
   try {
+    const workers = await loadWorkers(modules);
     const bus = await Bus.open({ url: nats, name: "async-server" });
     shutdown.add(() => bus.close());
     const supervisor = await Supervisor.start(bus, { maxLiveJobs });
     shutdown.add(() => supervisor.close());
     logLifecycle(supervisor.lifecycle, log);
     const durability = durabilityOf(supervisor.topology.replicas);
+    for (const worker of workers) {
+      shutdown.add(() => worker.close());
+      await worker.start({ bus, log, ...(concurrency !== undefined && { concurrency }) });
+    }
     log.info({ supervisor: supervisor.id, nats, server: bus.nc.info?.version, durability }, "supervisor is running");
     if (http) {
       const bridge = await startBridge({ client: new Client(bus), ...http, log });

@@ -4,7 +4,7 @@
  * E1  At most one final reply is sent, and no heartbeat after it.
  * E2  When the attempt is given up, here or by its supervisor, its signal fires and its outcome is not sent.
  */
-import type { Msg, Payload } from "nats";
+import type { Payload } from "nats";
 import type { Logger } from "pino";
 import { encodePayload } from "../bus/codec.ts";
 import {
@@ -12,6 +12,7 @@ import {
   ERROR_HEADER,
   NO_ROOM_CODE,
   type ReceivedInvocation,
+  type Request,
   STATUS_HEADER,
 } from "../bus/invocation.ts";
 import { headersOf } from "../bus/raw-headers.ts";
@@ -33,7 +34,7 @@ export class Execution implements Context {
   readonly deadline: Date | undefined;
   readonly idempotencyKey: string;
   readonly begunAt = performance.now();
-  readonly #message: Msg;
+  readonly #message: Request;
   readonly #encoding: Encoding;
   readonly #readResults: () => readonly unknown[];
   #results: readonly unknown[] | undefined;
@@ -47,7 +48,7 @@ export class Execution implements Context {
   #progressTimer: NodeJS.Timeout | undefined;
   #progressAt = Number.NEGATIVE_INFINITY;
 
-  constructor({ body, encoding, results }: ReceivedInvocation, message: Msg, log: Logger) {
+  constructor({ body, encoding, results }: ReceivedInvocation, message: Request, log: Logger) {
     this.jobId = body.job_id;
     this.jobName = body.job_name;
     this.data = body.data;
@@ -193,7 +194,7 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
 }
 
 /** "No room now": the supervisor sends the invocation to another worker; it counts as no attempt. */
-export function respondNoRoom(message: Msg): void {
+export function respondNoRoom(message: Request): void {
   message.respond(new Uint8Array(), {
     headers: headersOf({ [ERROR_CODE_HEADER]: NO_ROOM_CODE, [ERROR_HEADER]: "no room" }),
   });
@@ -201,7 +202,7 @@ export function respondNoRoom(message: Msg): void {
 
 const MAX_STACK_LENGTH = 4_096;
 
-export function respondError(message: Msg, thrown: unknown, code = "500"): void {
+export function respondError(message: Request, thrown: unknown, code = "500"): void {
   const error = thrown instanceof Error ? thrown : new Error(String(thrown));
   const body = {
     name: error.name,

@@ -12,11 +12,11 @@
  * W5  Closing loses nothing: what is in execution may end within the grace period, what does not is given back.
  */
 import { hostname } from "node:os";
-import type { Msg, Subscription } from "nats";
+import type { Subscription } from "nats";
 import { type Logger, pino } from "pino";
 import { readJsonObject } from "../bus/codec.ts";
 import { Bus, type BusOptions } from "../bus/connection.ts";
-import { type ReceivedInvocation, readInvocation } from "../bus/invocation.ts";
+import { type ReceivedInvocation, type Request, readInvocation } from "../bus/invocation.ts";
 import { leave } from "../bus/leave.ts";
 import { Service, type ServiceEndpoint } from "../bus/service.ts";
 import { functionSubject, ROOM, STOP, WORKER_QUEUE } from "../bus/subjects.ts";
@@ -37,8 +37,11 @@ export interface WorkerOptions {
   heartbeatMs?: number;
   /** Default: pino at level `info`. */
   log?: Logger;
-  /** Further options of the connection (credentials, inbox prefix). */
-  bus?: Partial<BusOptions>;
+  /**
+   * Further options of the connection (credentials, inbox prefix), or one that is there and stays open: on that of a
+   * supervisor, invocations of this process come straight from it, see `async server [modules...]`.
+   */
+  bus?: Partial<BusOptions> | Bus;
 }
 
 const DEFAULT_CONCURRENCY = 2;
@@ -57,7 +60,7 @@ type Phase = "new" | "serving" | "draining" | "closed";
 interface Arrived {
   name: string;
   served: Served;
-  message: Msg;
+  message: Request;
 }
 
 interface Served {
@@ -81,7 +84,8 @@ export class Worker {
   #concurrency: number;
   /** Empty while out of the queue groups. */
   #subscriptions: Subscription[] = [];
-  #heartbeats: NodeJS.Timeout | undefined;
+  /** Ends that requests of this process come directly: as long as the subscriptions. */
+  #stopLocal: (() => void)[] = [];
   #announcement: NodeJS.Timeout | undefined;
   #settling: NodeJS.Immediate | undefined;
   /** Runs while a worker of a cluster is full. */
@@ -89,7 +93,8 @@ export class Worker {
   /** What arrived in this turn of the event loop while full. */
   #overflow: Arrived[] = [];
   #onIdle: (() => void) | undefined;
-  #stopReconnected: (() => void) | undefined;
+  /** What ends with it. */
+  readonly #closes: (() => Promise<void> | void)[] = [];
 
   constructor(options: WorkerOptions = {}) {
     this.#options = options;
@@ -147,9 +152,8 @@ export class Worker {
     this.#log = options.log ?? this.#log;
     const name = options.name ?? "async-worker";
     const heartbeatMs = options.heartbeatMs ?? 1_500;
-    const url = options.url ?? process.env.NATS_URL;
     this.#phase = "serving";
-    const bus = await Bus.open({ name, ...(url !== undefined && { url }), ...options.bus });
+    const bus = await this.#connect(name, options);
     this.#bus = bus;
     this.#service = new Service(bus, {
       name,
@@ -165,9 +169,13 @@ export class Worker {
       }),
       endpoints: () => [...this.#functions.values()].map((served) => served.endpoint),
     });
-    this.#heartbeats = setInterval(() => this.#beat(), heartbeatMs);
-    this.#stopReconnected = bus.onReconnected(() => this.#announce());
-    bus.nc.subscribe(STOP, { callback: (_, message) => this.#onStop(message.data) });
+    const heartbeats = setInterval(() => this.#beat(), heartbeatMs);
+    const stops = bus.nc.subscribe(STOP, { callback: (_, message) => this.#onStop(message.data) });
+    this.#closes.push(
+      () => clearInterval(heartbeats),
+      bus.onReconnected(() => this.#announce()),
+      () => stops.unsubscribe(),
+    );
     this.#join();
     this.#announce();
     await bus.flush();
@@ -188,12 +196,10 @@ export class Worker {
       for (const execution of this.#running.values()) execution.giveBack();
     }
     this.#phase = "closed";
-    clearInterval(this.#heartbeats);
     clearTimeout(this.#announcement);
     clearImmediate(this.#settling);
-    this.#stopReconnected?.();
     this.#service?.close();
-    await bus.close();
+    for (let one = this.#closes.pop(); one; one = this.#closes.pop()) await one();
     this.#log.info({ worker: this.id }, "closed");
   }
 
@@ -215,7 +221,15 @@ export class Worker {
     await this.close();
   }
 
-  #onInvocation(name: string, served: Served, message: Msg): void {
+  /** Opens a connection of its own, unless it was given one. */
+  async #connect(name: string, { bus, url = process.env.NATS_URL }: WorkerOptions): Promise<Bus> {
+    if (bus && "mux" in bus) return bus;
+    const own = await Bus.open({ name, ...(url !== undefined && { url }), ...bus });
+    this.#closes.push(() => own.close());
+    return own;
+  }
+
+  #onInvocation(name: string, served: Served, message: Request): void {
     if (!message.reply) return; // not a request: there is nobody to tell a result
     if (this.#phase !== "serving") {
       respondNoRoom(message);
@@ -272,13 +286,16 @@ export class Worker {
   }
 
   #join(): void {
-    const nc = this.#bus?.nc;
-    if (!nc || this.#subscriptions.length > 0) return;
+    const bus = this.#bus;
+    if (!bus || this.#subscriptions.length > 0) return;
     this.#subscriptions = [...this.#functions].map(([name, served]) =>
-      nc.subscribe(served.endpoint.subject, {
+      bus.nc.subscribe(served.endpoint.subject, {
         queue: WORKER_QUEUE,
         callback: (_, message) => this.#onInvocation(name, served, message),
       }),
+    );
+    this.#stopLocal = [...this.#functions].map(([name, served]) =>
+      bus.mux.local.serve(served.endpoint.subject, (request) => this.#onInvocation(name, served, request)),
     );
   }
 
@@ -286,6 +303,7 @@ export class Worker {
   #leave(): Promise<void> {
     clearTimeout(this.#leaving);
     this.#leaving = undefined;
+    for (const stop of this.#stopLocal.splice(0)) stop();
     const left = this.#subscriptions;
     this.#subscriptions = [];
     return leave(left);

@@ -11,7 +11,7 @@ import { isAsyncError } from "../../src/job/errors.ts";
 import { isEnded } from "../../src/job/state.ts";
 import type { Context } from "../../src/worker/context.ts";
 import { FatalError } from "../../src/worker/errors.ts";
-import { Worker } from "../../src/worker/worker.ts";
+import { Worker, type WorkerOptions } from "../../src/worker/worker.ts";
 import { Invariants, Violation } from "./invariants.ts";
 import { JetStream, RELIABLE } from "./jetstream.ts";
 import { type Connection, Network, NO_FAULTS } from "./network.ts";
@@ -147,6 +147,8 @@ class History {
       recordStartMs: 100,
       briefAboveBytes: random.pick([0, 2_048]),
     };
+    // One in three executes functions itself.
+    const executes = random.chance(1 / 3);
     this.#launch(process, async () => {
       const bus = await Bus.open({ name: process.name, connect: this.#connector(process) });
       const supervisor = Supervisor.on(bus, { replicas: 1, ackWaitMs: ACK_WAIT_MS }, options);
@@ -156,20 +158,23 @@ class History {
         this.#note(`${process.name}: ${what} ${jobId ?? ""} ${error ?? ""}`);
         if (!isAsyncError(error) && error instanceof Error) this.#fail(error);
       });
+      if (executes) await this.#worker(process, bus).start();
     });
   }
 
   #startWorker(): void {
-    const { random } = this.#world;
     const process = this.#process("worker");
     this.#workers.push(process);
-    const worker = new Worker({
-      name: process.name,
-      log: silent,
-      concurrency: random.int(1, 3),
-      heartbeatMs: HEARTBEAT_MS,
-      bus: { connect: this.#connector(process) },
-    });
+    this.#launch(
+      process,
+      async () => void (await this.#worker(process, { connect: this.#connector(process) }).start()),
+    );
+  }
+
+  #worker(process: SimProcess, bus: NonNullable<WorkerOptions["bus"]>): Worker {
+    const { random } = this.#world;
+    const options = { name: process.name, log: silent, concurrency: random.int(1, 3), heartbeatMs: HEARTBEAT_MS, bus };
+    const worker = new Worker(options);
     // Nobody serves `rare` for the first seconds.
     for (const [name, behave] of Object.entries(BEHAVIOURS)) {
       if (name === "rare" && this.#world.now < 1_500) continue;
@@ -183,7 +188,7 @@ class History {
         return execution;
       });
     }
-    this.#launch(process, async () => void (await worker.start()));
+    return worker;
   }
 
   #launch(process: SimProcess, start: () => Promise<void>): void {

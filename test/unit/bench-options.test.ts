@@ -61,8 +61,8 @@ test("what is wrong is refused with what is allowed", () => {
   refused(["plain", "compared"], /one scenario at a time/);
   refused(["plain", "--job", "1"], /--job/);
   refused(["plain", "--jobs"], /jobs/);
-  refused(["compared", "--against", "redis"], /some of floor,bullmq/);
-  refused(["compared", "--against", ""], /some of floor,bullmq/);
+  refused(["compared", "--against", "redis"], /some of one-process,floor,bullmq/);
+  refused(["compared", "--against", ""], /some of one-process,floor,bullmq/);
   refused(["plain", "--nats", "http://x"], /nats:\/\//);
   refused(["plain", "--nats", ""], /nats:\/\//);
   refused(["plain", "--json", ""], /path of a file/);
@@ -72,16 +72,6 @@ test("an option that the scenario does not take is refused", () => {
   refused(["plain", "--seconds", "3"], /plain does not take --seconds; it takes --jobs --rounds$/);
   refused(["plain", "--against", "floor"], /does not take --against/);
   refused(["compared", "--rate", "3"], /it takes --jobs --against/);
-});
-
-test("a scenario that cannot measure against something refuses it, and leaves it out with `all`", () => {
-  const picky: Scenario = { ...compared, name: "picky", against: [], notAgainst: ["floor"] };
-  assert.throws(
-    () => planOf(parseCommandLine(["picky", "--against", "floor"]), [picky]),
-    /cannot measure against floor/,
-  );
-  const [plan] = planOf(parseCommandLine(["all", "--against", "floor,bullmq"]), [picky]);
-  assert.equal(plan?.against, ["bullmq"]);
 });
 
 test("the user's numbers come before the scenario's, and those before the general ones", () => {
