@@ -1,5 +1,6 @@
 /** Many durations in little memory: the HDR histogram of node, with three significant digits. */
 import { createHistogram, type RecordableHistogram } from "node:perf_hooks";
+import { median } from "./measure.ts";
 
 /** An hour: longer ones count as that. */
 const HIGHEST_US = 3_600_000_000;
@@ -20,11 +21,6 @@ export class Latencies {
     this.#histogram.record(Math.min(HIGHEST_US, Math.max(1, Math.round(ms * 1_000))));
   }
 
-  /** Everything that another one has recorded. */
-  add(other: Latencies): void {
-    this.#histogram.add(other.#histogram);
-  }
-
   /** NaN where nothing was recorded. */
   percentiles(): Percentiles {
     const { count } = this.#histogram;
@@ -34,6 +30,19 @@ export class Latencies {
     const below = (percent: number) => Math.min(at(percent), maxMs);
     return { count, p50Ms: below(50), p99Ms: below(99), p999Ms: below(99.9), maxMs };
   }
+}
+
+/** Of rounds: the medians of the percentiles of each, the longest of all, and how many there are in all. */
+export function medianPercentiles(rounds: readonly Latencies[]): Percentiles {
+  const each = rounds.map((round) => round.percentiles());
+  const medianOf = (key: keyof Percentiles) => median(each.map((one) => one[key]));
+  return {
+    count: each.reduce((sum, { count }) => sum + count, 0),
+    p50Ms: medianOf("p50Ms"),
+    p99Ms: medianOf("p99Ms"),
+    p999Ms: medianOf("p999Ms"),
+    maxMs: Math.max(...each.map(({ maxMs }) => maxMs)),
+  };
 }
 
 /** The columns of a table that show percentiles. */

@@ -6,7 +6,7 @@
  */
 import type { Running } from "../contender.ts";
 import { pooled } from "../contenders/nats.ts";
-import { Latencies, PERCENTILE_COLUMNS } from "../latencies.ts";
+import { Latencies, medianPercentiles, PERCENTILE_COLUMNS } from "../latencies.ts";
 import { median } from "../measure.ts";
 import { type OpenLoopResult, openLoop } from "../open-loop.ts";
 import { type Competitor, startAll } from "../rounds.ts";
@@ -19,21 +19,22 @@ const MAX_THROUGHPUT_JOBS = 5_000;
 const THROUGHPUT_IN_FLIGHT = 500;
 const THROUGHPUT_ROUNDS = 3;
 
+/** All lists have an entry for each round. */
 interface Measured {
   name: string;
   once: NonNullable<Running["once"]>;
-  /** Jobs per second, of each round. */
+  /** Jobs per second. */
   throughputs: number[];
-  alone: Omit<OpenLoopResult, "late">;
-  loaded: OpenLoopResult;
+  alone: Omit<OpenLoopResult, "late" | "jobs">[];
+  loaded: OpenLoopResult[];
   /** At the same rate as all others; not if there are none. */
-  sameLoad: OpenLoopResult;
+  sameLoad: OpenLoopResult[];
 }
 
 export const latency: Scenario = {
   name: "latency",
   description: "from submission to start and to end: one job at a time, and at half of the throughput",
-  numbers: { jobs: 5_000, workers: 1, supervisors: 1, concurrency: 100, rounds: 5, seconds: 10 },
+  numbers: { jobs: 10_000, workers: 1, supervisors: 1, concurrency: 100, rounds: 5, seconds: 10 },
   against: ["one-process", "floor"],
   run: async (context) => {
     const { numbers, progress } = context;
@@ -44,9 +45,10 @@ export const latency: Scenario = {
     for (let round = 0; round < numbers.rounds; round++) {
       for (const [i, one] of all.entries()) {
         progress.show(`latency: ${one.name}`, round * all.length + i, numbers.rounds * all.length);
-        await oneByOne(one, Math.ceil(numbers.jobs / numbers.rounds));
-        await underLoad(one, one.loaded, halfLoad(one), seconds);
-        if (sameRate !== undefined) await underLoad(one, one.sameLoad, sameRate, seconds);
+        const { once } = one;
+        one.alone.push(await oneByOne(once, Math.ceil(numbers.jobs / numbers.rounds)));
+        one.loaded.push(await openLoop({ once, rate: halfLoad(one), seconds }));
+        if (sameRate !== undefined) one.sameLoad.push(await openLoop({ once, rate: sameRate, seconds }));
       }
     }
     return [tableOf(all)];
@@ -55,15 +57,7 @@ export const latency: Scenario = {
 
 function begin({ name, running }: Competitor): Measured {
   if (!running.once) throw new Error(`${name} cannot be asked for the latency of a single job`);
-  const none = () => ({ jobs: 0, started: new Latencies(), done: new Latencies() });
-  return {
-    name,
-    once: running.once.bind(running),
-    throughputs: [],
-    alone: none(),
-    loaded: { ...none(), late: new Latencies() },
-    sameLoad: { ...none(), late: new Latencies() },
-  };
+  return { name, once: running.once.bind(running), throughputs: [], alone: [], loaded: [], sameLoad: [] };
 }
 
 async function measureThroughput({ numbers, progress }: Context, all: readonly Measured[]): Promise<void> {
@@ -91,21 +85,14 @@ function sameLoadOf(all: readonly Measured[]): number | undefined {
   return all.length > 1 ? Math.min(...all.map(halfLoad)) : undefined;
 }
 
-async function oneByOne({ once, alone }: Measured, jobs: number): Promise<void> {
+async function oneByOne(once: Measured["once"], jobs: number): Promise<Measured["alone"][number]> {
+  const latencies = { started: new Latencies(), done: new Latencies() };
   for (let i = 0; i < jobs; i++) {
     const { startedMs, doneMs } = await once();
-    alone.jobs += 1;
-    alone.started.record(startedMs);
-    alone.done.record(doneMs);
+    latencies.started.record(startedMs);
+    latencies.done.record(doneMs);
   }
-}
-
-async function underLoad({ once }: Measured, sum: OpenLoopResult, rate: number, seconds: number): Promise<void> {
-  const result = await openLoop({ once, rate, seconds });
-  sum.jobs += result.jobs;
-  sum.started.add(result.started);
-  sum.done.add(result.done);
-  sum.late.add(result.late);
+  return latencies;
 }
 
 function tableOf(all: readonly Measured[]): Table {
@@ -117,34 +104,40 @@ function tableOf(all: readonly Measured[]): Table {
       { key: "rate", title: "jobs/s" },
       { key: "from", title: "from submission to" },
       ...PERCENTILE_COLUMNS,
+      { key: "p50Ratio", title: "x async's p50", digits: 2 },
+      { key: "p99Ratio", title: "x p99", digits: 2 },
     ],
-    rows: all.flatMap((one) => rowsOf(one, sameLoadOf(all))),
+    rows: all.flatMap((one) => rowsOf(one, all[0] ?? one, sameLoadOf(all))),
     notes: [
-      "in turn. Half load: Poisson arrivals at half of the throughput measured just before; same load: at half of the least",
-      "throughput of all. Delays are from the time at which each job was meant to be submitted; `late` is the load",
-      "generator's own part of them",
+      "in turn; medians of the rounds, and of the ratios to async in the same round. Half load: Poisson arrivals at half of",
+      "the throughput measured just before; same load: at half of the least throughput of all. Delays are from the time at",
+      "which each job was meant to be submitted; `late` is the load generator's own part of them",
     ],
   };
 }
 
-function rowsOf(measured: Measured, sameRate: number | undefined): Record<string, Cell>[] {
-  const { name, alone, loaded, sameLoad } = measured;
-  const row = (load: string, jobsPerSecond: number | undefined, from: string, latencies: Latencies) => ({
-    contender: name,
-    load,
-    rate: jobsPerSecond,
-    from,
-    ...latencies.percentiles(),
-  });
-  const rowsUnder = (load: string, rate: number, { started, done, late }: OpenLoopResult) => [
-    row(load, rate, "start", started),
-    row(load, rate, "end", done),
-    row(load, rate, "(late)", late),
+function rowsOf(measured: Measured, async: Measured, sameRate: number | undefined): Record<string, Cell>[] {
+  const row = (load: string, rate: number | undefined, from: string, latenciesOf: (one: Measured) => Latencies[]) => {
+    const latencies = latenciesOf(measured);
+    const ratioOf = (key: "p50Ms" | "p99Ms") => ratio(latencies, latenciesOf(async), key);
+    const ratios = { p50Ratio: ratioOf("p50Ms"), p99Ratio: ratioOf("p99Ms") };
+    return { contender: measured.name, load, rate, from, ...medianPercentiles(latencies), ...ratios };
+  };
+  const rowsUnder = (load: string, rate: number, resultsOf: (one: Measured) => OpenLoopResult[]) => [
+    row(load, rate, "start", (one) => resultsOf(one).map(({ started }) => started)),
+    row(load, rate, "end", (one) => resultsOf(one).map(({ done }) => done)),
+    row(load, rate, "(late)", (one) => resultsOf(one).map(({ late }) => late)),
   ];
   return [
-    row("one at a time", undefined, "start", alone.started),
-    row("one at a time", undefined, "end", alone.done),
-    ...rowsUnder("half load", halfLoad(measured), loaded),
-    ...(sameRate === undefined ? [] : rowsUnder("same load", sameRate, sameLoad)),
+    row("one at a time", undefined, "start", ({ alone }) => alone.map(({ started }) => started)),
+    row("one at a time", undefined, "end", ({ alone }) => alone.map(({ done }) => done)),
+    ...rowsUnder("half load", halfLoad(measured), ({ loaded }) => loaded),
+    ...(sameRate === undefined ? [] : rowsUnder("same load", sameRate, ({ sameLoad }) => sameLoad)),
   ];
+}
+
+/** The median of the ratios within each round. */
+function ratio(those: readonly Latencies[], ofThese: readonly Latencies[], key: "p50Ms" | "p99Ms"): number {
+  const of = (round: Latencies | undefined) => round?.percentiles()[key] ?? Number.NaN;
+  return median(those.map((round, i) => of(round) / of(ofThese[i])));
 }

@@ -10,9 +10,9 @@
  */
 import type { MsgHdrs, Payload, ProtocolHandler, PublishOptions } from "nats";
 
-const SLAB_BYTES = 65_536;
-/** As much as the client sends at a time. */
-const MUCH_BYTES = 32_768;
+const SLAB_BYTES = 262_144;
+/** Sent at once, not at the end of the turn. The more at a time, the fewer the calls of both sides: the client has 32 kB. */
+const MUCH_BYTES = 131_072;
 /** Larger ones are left to the client, which does not copy them at once (O3). */
 const LARGE_BYTES = 32_768;
 /** More than the line before a message takes besides its subjects. */

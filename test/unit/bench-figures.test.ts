@@ -1,7 +1,7 @@
 /** Medians, ratios and percentiles of the load tests. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Latencies } from "../../bench/latencies.ts";
+import { Latencies, medianPercentiles } from "../../bench/latencies.ts";
 import { type Measurement, median } from "../../bench/measure.ts";
 import { medianOf, ratioOf } from "../../bench/rounds.ts";
 
@@ -62,17 +62,17 @@ test("durations are kept in µs; what is shorter counts as one, what is longer t
   near(long.percentiles().maxMs, 3_600_000);
 });
 
-test("what others have recorded can be added", () => {
-  const all = new Latencies();
-  for (const ms of [1, 2, 3]) {
-    const one = new Latencies();
-    one.record(ms);
-    all.add(one);
-  }
-  const { count, p50Ms, maxMs } = all.percentiles();
-  assert.is(count, 3);
+test("of rounds the medians are told, and the longest of all", () => {
+  const rounds = [[1, 1, 90], [2, 2, 2, 2], [3]].map((all) => {
+    const round = new Latencies();
+    for (const ms of all) round.record(ms);
+    return round;
+  });
+  const { count, p50Ms, p99Ms, maxMs } = medianPercentiles(rounds);
+  assert.is(count, 8);
   near(p50Ms, 2);
-  near(maxMs, 3);
+  near(p99Ms, 3);
+  near(maxMs, 90);
 });
 
 test("of nothing there are no percentiles", () => {

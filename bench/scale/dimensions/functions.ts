@@ -8,10 +8,11 @@ const QUICK = { functions: [1, 3, 10], rounds: 1, targetMs: 10, maximum: 50 };
 /** In the first try of a point. */
 const FIRST_FUNCTIONS = 500;
 /**
- * As many as are executed at a time, so that the processes are equally busy at each point: where fewer are under way, more of
- * the messages wake one up, which costs more than the message. The floor would not get done with so many of the longest.
+ * Three times as many as are executed at a time, so that at each point there is one to go on with while others are
+ * committed: where the processes are less busy, more of the messages wake one up, which costs more than the message. The
+ * floor would not get done with so many of the longest.
  */
-const FEWEST_JOBS = 100;
+const FEWEST_JOBS = 300;
 const FEWEST_JOBS_OF_FLOOR = 30;
 
 export const functions: Dimension = {
