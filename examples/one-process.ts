@@ -5,7 +5,7 @@ import { quiet, startPlayground } from "./playground.ts";
 await using playground = await startPlayground();
 await using worker = new Worker({ log: quiet })
   .func("here.add", ({ args }) => args[0] + args[1])
-  .func("here.double", ({ results }) => 2 * results[0]);
+  .func("here.double", ({ results }) => 2 * Number(results[0]));
 await worker.start({ bus: playground.bus, concurrency: 100 });
 
 // A subscriber sees every invocation that goes over the bus: none.
