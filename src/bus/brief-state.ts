@@ -12,6 +12,7 @@
  * lost]` with times of the same kind, where the step has not simply succeeded the first time.
  */
 import { AsyncError, isAsyncError, messageOf } from "../job/errors.ts";
+import { functionList } from "../job/functions.ts";
 import { isRecord, parseSubmission } from "../job/schema.ts";
 import {
   currentFunction,
@@ -111,7 +112,8 @@ export function completed(
     if (running && isRecord(current)) Object.assign(running, current);
     const state = { ...head, name, data: data ?? null, functions };
     const problem = stateProblem(state);
-    return problem === undefined ? { state: state as unknown as JobState } : { problem: `its ${problem}` };
+    if (problem !== undefined) return { problem: `its ${problem}` };
+    return { state: { ...state, functions: functionList(functions) } as unknown as JobState };
   } catch (error) {
     if (!isAsyncError(error)) throw error;
     return { problem: `its submission: ${messageOf(error)}` };

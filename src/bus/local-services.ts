@@ -19,8 +19,6 @@ export class LocalServices {
   readonly #onReply: Deliver;
   readonly #maxPayload: () => number;
   readonly #services = new Map<string, Deliver>();
-  /** What is delivered at the end of this turn. */
-  #requests: { deliver: Deliver; request: LocalMessage }[] = [];
 
   constructor(onReply: Deliver, maxPayload: () => number) {
     this.#onReply = onReply;
@@ -43,15 +41,9 @@ export class LocalServices {
       this.#onReply(this.#message(reply, "", data, options?.headers, () => false));
       return true;
     };
-    this.#requests.push({ deliver, request: this.#message(subject, reply, payload, headers, respond) });
-    if (this.#requests.length === 1) queueMicrotask(() => this.#deliverAll());
+    const request = this.#message(subject, reply, payload, headers, respond);
+    queueMicrotask(() => deliver(request));
     return true;
-  }
-
-  #deliverAll(): void {
-    const requests = this.#requests;
-    this.#requests = [];
-    for (const { deliver, request } of requests) deliver(request);
   }
 
   #message(
