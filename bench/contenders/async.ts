@@ -4,7 +4,7 @@ import type { JobState } from "../../src/job/state.ts";
 import { type Contender, functionsOf, type Load, payloadOf, type Running, resultOf, type Setup } from "../contender.ts";
 import { AsyncSystem, type Batch, BENCH_WORKER } from "./async-system.ts";
 import { type NatsServer, useServer } from "./nats.ts";
-import { SingleJobs } from "./single-jobs.ts";
+import { runOnce } from "./single-jobs.ts";
 
 export const FUNCTION = "bench.add";
 
@@ -40,20 +40,12 @@ async function startInOneProcess({ supervisors, concurrency }: Setup): Promise<R
 }
 
 function running(system: AsyncSystem): Running {
-  let single: Promise<SingleJobs> | undefined;
   return {
     processes: system.processes,
     run: (load) => system.run(batchOf(load)),
-    // Heard of only by those who ask: events cost the client time.
-    once: async () => {
-      single ??= SingleJobs.open(system.client);
-      return (await single).once();
-    },
+    once: () => runOnce(system.client),
     storedBytes: () => system.storedBytes(),
-    close: async () => {
-      (await single)?.close();
-      await system.close();
-    },
+    close: () => system.close(),
   };
 }
 

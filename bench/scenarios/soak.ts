@@ -1,6 +1,6 @@
 import type { JobState } from "../../src/job/state.ts";
 import { AsyncSystem } from "../contenders/async-system.ts";
-import { CLOCK_FUNCTION, SingleJobs } from "../contenders/single-jobs.ts";
+import { CLOCK_FUNCTION, runOnce } from "../contenders/single-jobs.ts";
 import { Latencies, PERCENTILE_COLUMNS } from "../latencies.ts";
 import { openLoop } from "../open-loop.ts";
 import { UsageError } from "../options.ts";
@@ -33,26 +33,21 @@ export const soak: Scenario = {
 };
 
 async function load({ numbers: { rate, seconds }, progress }: Context, system: AsyncSystem) {
-  const jobs = await SingleJobs.open(system.client);
   const ledger = new Map<string, number>();
   const windows = Array.from({ length: Math.ceil(seconds / WINDOW_SECONDS) }, () => new Latencies());
-  try {
-    await openLoop({
-      rate,
-      seconds,
-      once: async () => {
-        const timed = await jobs.once();
-        ledger.set(timed.id, ledger.size);
-        return timed;
-      },
-      onJob: (dueMs, _, doneMs) => {
-        windows[Math.floor(dueMs / 1_000 / WINDOW_SECONDS)]?.record(doneMs);
-        progress.show("soak", dueMs, seconds * 1_000);
-      },
-    });
-  } finally {
-    jobs.close();
-  }
+  await openLoop({
+    rate,
+    seconds,
+    once: async () => {
+      const timed = await runOnce(system.client);
+      ledger.set(timed.id, ledger.size);
+      return timed;
+    },
+    onJob: (dueMs, _, doneMs) => {
+      windows[Math.floor(dueMs / 1_000 / WINDOW_SECONDS)]?.record(doneMs);
+      progress.show("soak", dueMs, seconds * 1_000);
+    },
+  });
   return { ledger, windows };
 }
 

@@ -451,11 +451,12 @@ export class JobActor implements AttemptListener {
   /** The end of a job is recorded before its token goes; for all else, telling the listeners is enough. */
   #record(event: JobEvent, then: () => void): void {
     const { eventLog } = this.#context;
-    eventLog.recordFirst(event, (recorded) => {
+    const { notify } = this.#state;
+    eventLog.recordFirst(event, notify, (recorded) => {
       if (recorded) then();
       else
         this.#await(
-          this.#insist("cannot record the end", () => eventLog.record(event)),
+          this.#insist("cannot record the end", () => eventLog.record(event, notify)),
           then,
         );
     });

@@ -90,7 +90,7 @@ export class JobControl {
     const event = endEvent(change.state);
     lifecycle.emit("job", event);
     try {
-      await eventLog.record(event);
+      await eventLog.record(event, change.state.notify);
       // Cancelled before anybody took it: its submission takes up no room any more.
       if (change.before === 0) await deleteMessage(bus, JOBS, change.state.sequence);
     } catch (error) {

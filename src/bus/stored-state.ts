@@ -44,14 +44,15 @@ export function packFields(state: JobState, name: string | null, data: unknown, 
 
 /** The fields that most states do not have; null if this one has none either. */
 function rareOf(state: JobState): object | null {
-  const { started_at, retried_at, retries, timeout_ms, deadline_at } = state;
+  const { started_at, retried_at, retries, timeout_ms, deadline_at, notify } = state;
   const { error, waiting_for, due_at } = state as { error?: unknown; waiting_for?: unknown; due_at?: unknown };
   if (
-    (started_at ?? retried_at ?? retries ?? timeout_ms ?? deadline_at ?? error ?? waiting_for ?? due_at) === undefined
+    (started_at ?? retried_at ?? retries ?? timeout_ms ?? deadline_at ?? notify ?? error ?? waiting_for ?? due_at) ===
+    undefined
   ) {
     return null;
   }
-  return present({ started_at, retried_at, retries, timeout_ms, deadline_at, error, waiting_for, due_at });
+  return present({ started_at, retried_at, retries, timeout_ms, deadline_at, notify, error, waiting_for, due_at });
 }
 
 function packFunction(fn: FunctionState): unknown[] {

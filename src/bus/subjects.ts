@@ -3,6 +3,8 @@ export const SUBMIT = "job.submit";
 /** A submission under an id that begins with `auto-` has this header, with any value, unless it is the first one. */
 export const REPEATED_HEADER = "Async-Repeated";
 export const EVENT_PREFIX = "job.event";
+/** The end of a job whose submission names someone to notify: the same body as that of its event. */
+export const NOTIFY_PREFIX = "job.notify";
 export const TIMER_PREFIX = "job.timer";
 export const WAKE_PREFIX = "job.wake";
 /** Jobs that wait for a worker, outside of memory: `job.wait.<function>.<id>`. */
@@ -27,6 +29,7 @@ export const QUEUED = "job.ctl.queued";
 export const submitSubject = (id?: string) => (id === undefined ? SUBMIT : `${SUBMIT}.${id}`);
 export const functionSubject = (name: string) => `${FUNCTION_PREFIX}.${name}`;
 export const eventSubject = (id: string, type: string) => `${EVENT_PREFIX}.${id}.${type}`;
+export const notifySubject = (name: string) => `${NOTIFY_PREFIX}.${name}`;
 export const timerSubject = (id: string) => `${TIMER_PREFIX}.${id}`;
 export const wakeSubject = (id: string) => `${WAKE_PREFIX}.${id}`;
 export const waitSubject = (functionName: string, id: string) => `${WAIT_PREFIX}.${functionName}.${id}`;

@@ -6,17 +6,17 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Msg } from "nats";
 import { type ListReply, MAX_PAGE_LIMIT, type PageRequest } from "../actors/request-api.ts";
 import { Bus, type BusOptions } from "../bus/connection.ts";
-import { readEvent } from "../bus/event-log.ts";
 import { ERROR_CODE_HEADER } from "../bus/invocation.ts";
 import { RandomText } from "../bus/random-text.ts";
-import { cancelSubject, eventSubject, getSubject, LIST, retrySubject, submitSubject } from "../bus/subjects.ts";
-import { AsyncError, type ErrorCode, isAsyncError } from "../job/errors.ts";
-import { isEndEvent, type JobEvent } from "../job/events.ts";
+import { cancelSubject, getSubject, LIST, retrySubject, submitSubject } from "../bus/subjects.ts";
+import { AsyncError, type ErrorCode, isAsyncError, JobFailedError } from "../job/errors.ts";
+import type { JobEvent } from "../job/events.ts";
 import type { RetryPatch } from "../job/machine.ts";
 import { requireJobId } from "../job/names.ts";
 import { toJsonValue } from "../job/plain.ts";
 import type { StateName } from "../job/state.ts";
 import type { JobView } from "../job/view.ts";
+import { type Completed, Ends, type Limits } from "./ends.ts";
 import {
   ID_CHARACTERS,
   type Prepared,
@@ -40,12 +40,14 @@ export interface ListRequest {
   cursor?: string;
 }
 
-export interface WaitOptions {
-  /** Default: for ever. */
-  timeoutMs?: number;
-  signal?: AbortSignal;
+export interface WaitOptions extends Limits {
   /** Told of what happens meanwhile. */
   onEvent?: (event: JobEvent) => void;
+}
+
+export interface RunOptions extends Limits, Omit<SubmitOptions, "timeoutMs"> {
+  /** Told the id of the job when it is stored. */
+  onSubmitted?: (jobId: string) => void;
 }
 
 export const DEFAULT_LIST_LIMIT = 1_000;
@@ -54,8 +56,6 @@ const REQUEST_TIMEOUT_MS = 2_000;
 const SUBMIT_TIMEOUT_MS = 5_000;
 /** Enough to keep a server busy, and few enough not to delay what else is on the connection. */
 const SUBMISSIONS_IN_FLIGHT = 1_000;
-/** Events are notices and may be missed: while waiting, the state is read this often. */
-const POLL_MS = 2_000;
 /** What trying again may mend. */
 const TRANSIENT = new Set<ErrorCode>([
   "not_connected",
@@ -68,10 +68,12 @@ const TRANSIENT = new Set<ErrorCode>([
 export class Client {
   readonly bus: Bus;
   readonly #ids = new RandomText(ID_CHARACTERS);
+  readonly #ends: Ends;
 
   /** On a connection that the caller owns and closes. */
   constructor(bus: Bus) {
     this.bus = bus;
+    this.#ends = new Ends(bus);
   }
 
   /** @throws AsyncError `not_connected`, `server_too_old`, `jetstream_unavailable` */
@@ -90,13 +92,44 @@ export class Client {
    */
   async submit(input: unknown, options: SubmitOptions = {}): Promise<JobView> {
     const submission = prepare(input, options, this.#ids);
-    await new Promise<void>((resolve, reject) => {
-      this.#store(submission, options.timeoutMs ?? SUBMIT_TIMEOUT_MS, (error) => {
-        if (error === undefined) resolve();
-        else reject(error);
-      });
-    });
+    await this.#stored(submission, options.timeoutMs ?? SUBMIT_TIMEOUT_MS);
     return pendingView(submission);
+  }
+
+  /**
+   * Submits a job and waits for what comes of it: quicker than {@link submit} and {@link wait}, because whoever runs the
+   * job tells this client of its end. If this process dies, the job goes on all the same.
+   *
+   * @example const sum = await client.run({ name: "sum", functions: [{ name: "add", args: [1, 2] }] });
+   * @returns the result of the last function
+   * @throws JobFailedError `job_failed`, `job_cancelled`; AsyncError `bus_timeout` after `timeoutMs`; the signal's reason;
+   * what {@link submit} throws
+   */
+  async run<Result = unknown>(input: unknown, options: RunOptions = {}): Promise<Result> {
+    const { timeoutMs = Number.POSITIVE_INFINITY, signal, onSubmitted } = options;
+    signal?.throwIfAborted();
+    const begun = performance.now();
+    const submission = prepare(input, options, this.#ids, this.#ends.name);
+    const { jobId, notifies } = submission;
+    const watch = notifies ? this.#ends.watchNotified(jobId) : this.#ends.watchEvents(jobId);
+    // Under an id of our own making there was no job before, so there is nothing to see yet.
+    let isNew = notifies;
+    const look = () => {
+      if (watch.completed) return watch.completed;
+      if (!isNew) return this.#lookForEnd(jobId);
+      isNew = false;
+      return undefined;
+    };
+    try {
+      await this.#stored(submission, Math.min(timeoutMs, SUBMIT_TIMEOUT_MS));
+      onSubmitted?.(jobId);
+      const leftMs = timeoutMs - (performance.now() - begun);
+      const end = await watch.until<Completed | JobView>(look, { timeoutMs: leftMs, ...(signal && { signal }) });
+      if ("state" in end && end.state !== "completed") throw new JobFailedError(end.job_id, end.error);
+      return end.result as Result;
+    } finally {
+      watch.close();
+    }
   }
 
   /**
@@ -170,38 +203,13 @@ export class Client {
    *
    * @throws AsyncError `job_not_found`, `invalid_job_id`, or `bus_timeout` after `timeoutMs`; the signal's reason
    */
-  async wait(jobId: string, { timeoutMs, signal, onEvent }: WaitOptions = {}): Promise<JobView> {
+  async wait(jobId: string, { onEvent, ...limits }: WaitOptions = {}): Promise<JobView> {
     requireJobId(jobId);
-    let wake = () => {};
-    const subscription = this.bus.nc.subscribe(eventSubject(jobId, "*"), {
-      callback: (_, message) => {
-        const event = readEvent(message);
-        if (!event || event.type === "rejected") return;
-        onEvent?.(event);
-        if (isEndEvent(event)) wake();
-      },
-    });
-    const stopReconnected = this.bus.onReconnected(() => wake());
-    const onAbort = () => wake();
-    signal?.addEventListener("abort", onAbort);
-    const end = timeoutMs === undefined ? Number.POSITIVE_INFINITY : performance.now() + timeoutMs;
+    const watch = this.#ends.watchEvents(jobId, onEvent);
     try {
-      for (;;) {
-        // Before the look, so that an event that comes while looking is not missed.
-        const woken = new Promise<void>((resolve) => {
-          wake = resolve;
-        });
-        signal?.throwIfAborted();
-        const job = await this.#look(jobId);
-        if (job?.finished_at !== undefined) return job;
-        const leftMs = end - performance.now();
-        if (leftMs <= 0) throw new AsyncError("bus_timeout", `job ${jobId} has not ended within ${timeoutMs} ms`);
-        await sleepUnless(woken, Math.min(POLL_MS, leftMs));
-      }
+      return await watch.until(() => this.#lookForEnd(jobId), limits);
     } finally {
-      subscription.unsubscribe();
-      stopReconnected();
-      signal?.removeEventListener("abort", onAbort);
+      watch.close();
     }
   }
 
@@ -211,6 +219,15 @@ export class Client {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  #stored(submission: Prepared, timeoutMs: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#store(submission, timeoutMs, (error) => {
+        if (error === undefined) resolve();
+        else reject(error);
+      });
+    });
   }
 
   /** Tries until it is stored; from the second time on it says that it may be a repetition. */
@@ -227,10 +244,11 @@ export class Client {
     return this.#patiently(timeoutMs, (leftMs) => this.bus.mux.publish(submitSubject(jobId), body, REPEATED, leftMs));
   }
 
-  /** The job, or undefined if that cannot be said right now. */
-  async #look(jobId: string): Promise<JobView | undefined> {
+  /** The job if it has ended; undefined if it has not, or if that cannot be said right now. */
+  async #lookForEnd(jobId: string): Promise<JobView | undefined> {
     try {
-      return await this.get(jobId);
+      const job = await this.get(jobId);
+      return job.finished_at === undefined ? undefined : job;
     } catch (error) {
       if (isAsyncError(error) && TRANSIENT.has(error.code)) return undefined;
       throw error;
@@ -271,11 +289,4 @@ export class Client {
       }
     }
   }
-}
-
-async function sleepUnless(woken: Promise<void>, ms: number): Promise<void> {
-  const stop = new AbortController();
-  const asleep = delay(ms, undefined, { signal: stop.signal }).catch(() => {}); // aborted because it was woken
-  await Promise.race([woken, asleep]);
-  stop.abort();
 }

@@ -36,6 +36,8 @@ export interface Prepared {
   body: Payload;
   /** Someone may have submitted the id before. */
   repeated: boolean;
+  /** Whoever was to be notified of the end will be. */
+  notifies: boolean;
 }
 
 /** Length of what is random in an id that is made up: 96 bits. */
@@ -44,15 +46,25 @@ export const ID_CHARACTERS = 16;
 /** Marks a submission that may have been made before (see `REPEATED_HEADER`). */
 export const REPEATED = headersOf({ [REPEATED_HEADER]: "1" });
 
-/** @throws InvalidInputError with every reason */
-export function prepare(input: unknown, { encoding = "json", jobId }: SubmitOptions, ids: RandomText): Prepared {
+/**
+ * @param notify who is told of the end; only if the id is made up here, and nobody else is to be told
+ * @throws InvalidInputError with every reason
+ */
+export function prepare(
+  input: unknown,
+  { encoding = "json", jobId }: SubmitOptions,
+  ids: RandomText,
+  notify?: string,
+): Prepared {
   const submission = parseSubmission(input);
   const chosen = jobId ?? submission.job_id;
   const problem = chosen === undefined ? undefined : chosenJobIdProblem(chosen);
   if (problem !== undefined) {
     throw new InvalidInputError("invalid_submission", "not a valid job", [{ path: "/job_id", message: problem }]);
   }
-  const definition = submission.job_id === undefined ? submission : withoutId(submission);
+  const notifies = notify !== undefined && chosen === undefined && submission.notify === undefined;
+  const anonymous = submission.job_id === undefined ? submission : withoutId(submission);
+  const definition = notifies ? { ...anonymous, notify } : anonymous;
   return {
     jobId: chosen ?? MADE_UP_PREFIX + ids.next(),
     definition,
@@ -60,6 +72,7 @@ export function prepare(input: unknown, { encoding = "json", jobId }: SubmitOpti
     body: encodePayload(encoding === "msgpack" ? toPlain(definition) : definition, encoding),
     // One that was made up before has been submitted before, by whoever has it.
     repeated: chosen?.startsWith(MADE_UP_PREFIX) ?? false,
+    notifies,
   };
 }
 

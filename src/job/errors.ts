@@ -1,3 +1,5 @@
+import type { Failure } from "./state.ts";
+
 /**
  * Every error this package throws on purpose. `code` is stable and safe to match on; the message says what is
  * wrong and what to do next; `cause` keeps what was caught.
@@ -15,6 +17,8 @@ export type ErrorCode =
   | "job_not_ended"
   | "job_ended"
   | "corrupt_state"
+  | "job_failed"
+  | "job_cancelled"
   // the bus
   | "not_connected"
   | "bus_timeout"
@@ -61,6 +65,23 @@ export class InvalidInputError extends AsyncError {
     super(code, `${message}: ${reasons.map((r) => `${r.path || "/"} ${r.message}`).join("; ")}`);
     this.name = "InvalidInputError";
     this.reasons = reasons;
+  }
+}
+
+/** A job that was run for its result has ended without one. */
+export class JobFailedError extends AsyncError {
+  readonly jobId: string;
+  /** Why it has failed; undefined if it was cancelled. */
+  readonly failure: Failure | undefined;
+
+  constructor(jobId: string, failure: Failure | undefined) {
+    super(
+      failure ? "job_failed" : "job_cancelled",
+      failure ? `job ${jobId} has failed: ${failure.message}` : `job ${jobId} was cancelled`,
+    );
+    this.name = "JobFailedError";
+    this.jobId = jobId;
+    this.failure = failure;
   }
 }
 

@@ -102,6 +102,7 @@ export interface Origin {
 /** The first state of a submitted job. `now` decides whether its start is still ahead. */
 export function createJob(submission: Submission, origin: Origin, now: number): Transition {
   const fields = initialFields(origin, submission);
+  if (submission.notify !== undefined) fields.notify = submission.notify;
   if (submission.scheduled_at !== undefined) fields.scheduled_at = Date.parse(submission.scheduled_at);
   if (submission.timeout_ms !== undefined) {
     fields.timeout_ms = submission.timeout_ms;

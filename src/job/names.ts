@@ -1,5 +1,5 @@
 /**
- * Names that come from users and become part of a subject: job ids and function names.
+ * Names that come from users and become part of a subject: job ids, function names, and who is to be notified.
  * The server accepts a publish to a subject with wildcards in it, so this check is the only guard.
  */
 
@@ -10,9 +10,11 @@ export const MAX_JOB_ID_LENGTH = 128;
 /** Longest function name, in characters. */
 export const MAX_FUNCTION_NAME_LENGTH = 200;
 
+/** Longest name of someone to notify, in characters. */
+export const MAX_NOTIFY_LENGTH = 64;
+
 /** A job id is one subject token, one key of a KV bucket and one path segment of a URL. */
-export const JOB_ID_PATTERN = "^[A-Za-z0-9_-]+$";
-const jobId = new RegExp(JOB_ID_PATTERN);
+const word = /^[A-Za-z0-9_-]+$/;
 
 /** Ids made from a stream sequence; a user cannot choose one, so the two can never meet. */
 const sequenceId = /^seq-(0|[1-9][0-9]{0,15})$/;
@@ -29,9 +31,18 @@ export const MADE_UP_PREFIX = "auto-";
 
 /** Why `id` cannot be a job id, or undefined if it can. */
 export function jobIdProblem(id: string): string | undefined {
-  if (id.length === 0) return "must not be empty";
-  if (id.length > MAX_JOB_ID_LENGTH) return `must have at most ${MAX_JOB_ID_LENGTH} characters`;
-  if (!jobId.test(id)) return "must consist of letters, digits, '-' and '_'";
+  return wordProblem(id, MAX_JOB_ID_LENGTH);
+}
+
+/** Why nobody can be notified under that name, or undefined if someone can. */
+export function notifyProblem(name: string): string | undefined {
+  return wordProblem(name, MAX_NOTIFY_LENGTH);
+}
+
+function wordProblem(text: string, maxLength: number): string | undefined {
+  if (text.length === 0) return "must not be empty";
+  if (text.length > maxLength) return `must have at most ${maxLength} characters`;
+  if (!word.test(text)) return "must consist of letters, digits, '-' and '_'";
   return undefined;
 }
 

@@ -6,7 +6,7 @@ import { type Static, type TSchema, Type } from "@sinclair/typebox";
 import { TypeCompiler, type ValueError } from "@sinclair/typebox/compiler";
 import { ValueErrorType } from "@sinclair/typebox/errors";
 import { InvalidInputError, type Reason } from "./errors.ts";
-import { chosenJobIdProblem, functionNameProblem } from "./names.ts";
+import { chosenJobIdProblem, functionNameProblem, notifyProblem } from "./names.ts";
 
 export const MAX_FUNCTIONS = 1_000;
 export const MAX_RETRY_LIMIT = 1_000;
@@ -57,6 +57,8 @@ export const Submission = Type.Object(
     name: Type.String({ minLength: 1, maxLength: 256 }),
     functions: Type.Array(FunctionSpec, { minItems: 1, maxItems: MAX_FUNCTIONS }),
     data: Type.Optional(Type.Unknown()),
+    /** Who is told of its end, on subject `job.notify.<notify>`. */
+    notify: Type.Optional(Type.String()),
     /** The most time from `scheduled_at` to the end of the job. */
     timeout_ms: Type.Optional(Duration(1)),
     /** Not before this time: ISO 8601 with a time zone, e.g. 2026-11-23T21:00:00Z. */
@@ -133,10 +135,12 @@ function shapeProblems(value: unknown): Reason[] {
 
 /** What the schema cannot say: names, and a date that is one. */
 function meaningProblems(submission: Submission): Reason[] {
-  const { job_id, scheduled_at, functions } = submission;
+  const { job_id, notify, scheduled_at, functions } = submission;
   const reasons: Reason[] = [];
   const badId = job_id === undefined ? undefined : chosenJobIdProblem(job_id);
   if (badId !== undefined) reasons.push({ path: "/job_id", message: badId });
+  const badNotify = notify === undefined ? undefined : notifyProblem(notify);
+  if (badNotify !== undefined) reasons.push({ path: "/notify", message: badNotify });
   const badDate = scheduled_at === undefined ? undefined : dateProblem(scheduled_at);
   if (badDate !== undefined) reasons.push({ path: "/scheduled_at", message: badDate });
   // A plain loop: with the iterator of `entries()` this takes four times as long, for every job.

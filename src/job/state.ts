@@ -62,6 +62,8 @@ export interface JobFields {
   retries?: number;
   timeout_ms?: number;
   deadline_at?: number;
+  /** Who is told of the end besides those who listen to events. */
+  notify?: string;
   /** Sequence of the submission in stream JOBS: tells its redelivery from another submission with the same id. */
   sequence: number;
   /** Which token keeps the job alive: 0 is the submission, n the n-th timer or place in a backlog. */
@@ -164,6 +166,7 @@ export function inPhase<P extends LivePhase | EndPhase>(job: JobFields, phase: P
   if (job.retries !== undefined) next.retries = job.retries;
   if (job.timeout_ms !== undefined) next.timeout_ms = job.timeout_ms;
   if (job.deadline_at !== undefined) next.deadline_at = job.deadline_at;
+  if (job.notify !== undefined) next.notify = job.notify;
   const { finished_at, error, waiting_for, due_at }: AnyPhase = phase;
   if (finished_at !== undefined) next.finished_at = finished_at;
   if (error !== undefined) next.error = error;

@@ -38,6 +38,7 @@ export interface JobView {
   retried_at?: string;
   timeout_ms?: number;
   deadline_at?: string;
+  notify?: string;
   /** What a `waiting` job waits for, and when a backoff is over. */
   waiting_for?: WaitReason;
   due_at?: string;
@@ -65,6 +66,7 @@ export function viewOf(state: JobState): JobView {
   if (state.retried_at !== undefined) view.retried_at = iso(state.retried_at);
   if (state.timeout_ms !== undefined) view.timeout_ms = state.timeout_ms;
   if (state.deadline_at !== undefined) view.deadline_at = iso(state.deadline_at);
+  if (state.notify !== undefined) view.notify = state.notify;
   if (state.state === "waiting") view.waiting_for = state.waiting_for;
   if ("due_at" in state) view.due_at = iso(state.due_at);
   if (isEnded(state)) view.finished_at = iso(state.finished_at);

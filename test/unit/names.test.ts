@@ -5,7 +5,6 @@ import { functionSubject, submitSubject } from "../../src/bus/subjects.ts";
 import {
   chosenJobIdProblem,
   functionNameProblem,
-  JOB_ID_PATTERN,
   jobIdOfSequence,
   jobIdProblem,
   MAX_FUNCTION_NAME_LENGTH,
@@ -80,7 +79,7 @@ test("a job id that is accepted is one token of a subject, and fits the publishe
   fc.assert(
     fc.property(anyText, (id) => {
       fc.pre(jobIdProblem(id) === undefined);
-      assert.match(id, new RegExp(JOB_ID_PATTERN));
+      assert.match(id, /^[A-Za-z0-9_-]+$/);
       assert.is(submitSubject(id).split(".").length, 3);
       assert.ok(isPlainSubject(submitSubject(id)));
       assert.is(encodeURIComponent(id), id);
