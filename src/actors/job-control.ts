@@ -19,7 +19,7 @@ import type { Tokens } from "../bus/tokens.ts";
 import { JOBS } from "../bus/topology.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import { endEvent } from "../job/events.ts";
-import { canRetry, type Event, type RetryPatch, reduce } from "../job/machine.ts";
+import { canRetry, type Event, type RetryPatch, reduce, untaken } from "../job/machine.ts";
 import { requireJobId, sequenceOf } from "../job/names.ts";
 import { type EndedJob, isEnded, type JobState, withoutPayloads } from "../job/state.ts";
 import type { Lifecycle } from "./lifecycle.ts";
@@ -108,22 +108,17 @@ export class JobControl {
    */
   async retry(jobId: string, patch: RetryPatch): Promise<JobState> {
     const { tokens, lifecycle, eventLog } = this.#context;
-    const change = await this.#change(
-      jobId,
-      { type: "retried", ...patch },
-      async (found, revision): Promise<Decision> => {
-        // One whose submission is not taken yet may look ended, as its deadline has passed; but it has not.
-        if (!isEnded(found) || revision === 0) {
-          // The same request again: its first answer was lost.
-          if (Date.now() - (found.retried_at ?? 0) < REPETITION_MS) return "leave";
-          throw new AsyncError("job_not_ended", `job ${jobId} is ${found.state}; cancel it first`);
-        }
-        if (!canRetry(found)) throw cannotRetry(found);
-        await eventLog.record(endEvent(found)); // K3
-        await tokens.timers.schedule(jobId, Date.now() + COMMIT_TIME_MS, found.token + 1); // K2
-        return "change";
-      },
-    );
+    const change = await this.#change(jobId, { type: "retried", ...patch }, async (found): Promise<Decision> => {
+      if (!isEnded(found)) {
+        // The same request again: its first answer was lost.
+        if (Date.now() - (found.retried_at ?? 0) < REPETITION_MS) return "leave";
+        throw new AsyncError("job_not_ended", `job ${jobId} is ${found.state}; cancel it first`);
+      }
+      if (!canRetry(found)) throw cannotRetry(found);
+      await eventLog.record(endEvent(found)); // K3
+      await tokens.timers.schedule(jobId, Date.now() + COMMIT_TIME_MS, found.token + 1); // K2
+      return "change";
+    });
     if (!change.changed) return change.state;
     try {
       await tokens.timers.hurry(jobId, change.state.token);
@@ -138,7 +133,7 @@ export class JobControl {
   async #change(
     jobId: string,
     event: Event,
-    decide: (state: JobState, revision: number) => Decision | Promise<Decision>,
+    decide: (state: JobState) => Decision | Promise<Decision>,
   ): Promise<{ state: JobState; changed: boolean; before: number }> {
     const { store, bus, lifecycle } = this.#context;
     this.#changes += 1;
@@ -148,7 +143,7 @@ export class JobControl {
       // The answer to an earlier try may have been lost.
       if (tries > 0 && state.writer === writer && stateFollows(event, state))
         return { state, changed: true, before: revision };
-      if ((await decide(state, revision)) === "leave") return { state, changed: false, before: revision };
+      if ((await decide(state)) === "leave") return { state, changed: false, before: revision };
       const next = reduce(state, event, Date.now());
       let stamped: JobState = { ...next.state, version: state.version + 1, writer };
       let outcome = await store.commit(stamped, revision);
@@ -185,7 +180,7 @@ export class JobControl {
     const submission = await this.#context.list.submission(sequence ?? submitSubject(jobId));
     const read = submission && readSubmission(submission);
     if (read?.type !== "job" || read.jobId !== jobId) return undefined;
-    return { state: read.first(Date.now()).state, revision: 0 };
+    return { state: untaken(read.first(Date.now())), revision: 0 };
   }
 }
 

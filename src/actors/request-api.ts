@@ -12,7 +12,7 @@ import { headersOf } from "../bus/raw-headers.ts";
 import { Service, type ServiceEndpoint } from "../bus/service.ts";
 import { API_QUEUE, afterPrefix, CANCEL_PREFIX, GET_PREFIX, LIST, RETRY_PREFIX } from "../bus/subjects.ts";
 import { AsyncError, type ErrorCode, isAsyncError, messageOf } from "../job/errors.ts";
-import type { RetryPatch } from "../job/machine.ts";
+import { type RetryPatch, untaken } from "../job/machine.ts";
 import { isRecord } from "../job/schema.ts";
 import { type JobState, STATE_NAMES, type StateName } from "../job/state.ts";
 import { type JobView, viewOf } from "../job/view.ts";
@@ -124,7 +124,7 @@ export class RequestApi {
 
 function pendingJob(submission: Waiting): JobState | undefined {
   const read = readSubmission(submission);
-  return read.type === "job" ? read.first(Date.now()).state : undefined;
+  return read.type === "job" ? untaken(read.first(Date.now())) : undefined;
 }
 
 /** Body of a request to `job.retry.<id>`; empty to change nothing. */

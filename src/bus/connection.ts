@@ -37,6 +37,8 @@ export class Bus {
   readonly #gate = new EventEmitter();
   #connected = true;
   #closing = false;
+  /** It ended without being closed by us. */
+  #ended = false;
 
   private constructor(nc: NatsConnection, url: string, inboxPrefix: string) {
     this.nc = nc;
@@ -95,9 +97,20 @@ export class Bus {
     return () => this.#gate.off("connected", listener);
   }
 
+  /** It is, or is being, closed for good. */
+  get closed(): boolean {
+    return this.#closing || this.#ended;
+  }
+
+  /** Calls `listener` when it is closed for good, maybe more than once. Returns how to stop that. */
+  onClosed(listener: () => void): () => void {
+    this.#gate.on("closed", listener);
+    return () => this.#gate.off("closed", listener);
+  }
+
   /** Resolves to whether the connection is there, at once or within `timeoutMs`. */
   whenConnected(timeoutMs: number): Promise<boolean> {
-    if (this.#connected || this.#closing) return Promise.resolve(this.#connected);
+    if (this.#connected || this.closed) return Promise.resolve(this.#connected);
     return new Promise((resolve) => {
       const done = () => {
         clearTimeout(timer);
@@ -145,6 +158,7 @@ export class Bus {
       }
     }
     this.#connected = false;
+    this.#ended = true;
     this.#gate.emit("closed");
   }
 }

@@ -102,11 +102,11 @@ export class Client {
    *
    * @example const sum = await client.run({ name: "sum", functions: [{ name: "add", args: [1, 2] }] });
    * @returns the result of the last function
-   * @throws JobFailedError `job_failed`, `job_cancelled`; AsyncError `bus_timeout` after `timeoutMs`; the signal's reason;
-   * what {@link submit} throws
+   * @throws JobFailedError `job_failed`, `job_cancelled`; AsyncError `bus_timeout` after `timeoutMs`, `closed` if the client
+   * is; the signal's reason; what {@link submit} throws
    */
   async run<Result = unknown>(input: unknown, options: RunOptions = {}): Promise<Result> {
-    const { timeoutMs = Number.POSITIVE_INFINITY, signal, onSubmitted } = options;
+    const { timeoutMs, signal, onSubmitted } = options;
     signal?.throwIfAborted();
     const begun = performance.now();
     const submission = prepare(input, options, this.#ids, this.#ends.name);
@@ -121,10 +121,11 @@ export class Client {
       return undefined;
     };
     try {
-      await this.#stored(submission, Math.min(timeoutMs, SUBMIT_TIMEOUT_MS));
+      await this.#stored(submission, timeoutMs ?? SUBMIT_TIMEOUT_MS);
       onSubmitted?.(jobId);
-      const leftMs = timeoutMs - (performance.now() - begun);
-      const end = await watch.until<Completed | JobView>(look, { timeoutMs: leftMs, ...(signal && { signal }) });
+      const limits: Limits = { ...(signal && { signal }) };
+      if (timeoutMs !== undefined) limits.timeoutMs = timeoutMs - (performance.now() - begun);
+      const end = await watch.until<Completed | JobView>(look, limits);
       if ("state" in end && end.state !== "completed") throw new JobFailedError(end.job_id, end.error);
       return end.result as Result;
     } finally {
@@ -201,7 +202,8 @@ export class Client {
   /**
    * Waits for the end of a job. While NATS or the supervisors are away it waits on.
    *
-   * @throws AsyncError `job_not_found`, `invalid_job_id`, or `bus_timeout` after `timeoutMs`; the signal's reason
+   * @throws AsyncError `job_not_found`, `invalid_job_id`, `bus_timeout` after `timeoutMs`, or `closed` if the client is; the
+   * signal's reason
    */
   async wait(jobId: string, { onEvent, ...limits }: WaitOptions = {}): Promise<JobView> {
     requireJobId(jobId);

@@ -33,7 +33,7 @@ export class Ends {
   /** Of jobs that name us. */
   readonly #notified = new Map<string, EndWatch>();
   #notices: Subscription | undefined;
-  #stopReconnected = () => {};
+  #stops: (() => void)[] = [];
 
   constructor(bus: Bus) {
     this.#bus = bus;
@@ -67,15 +67,17 @@ export class Ends {
   }
 
   #watch(jobId: string, stop: () => void): EndWatch {
+    const bus = this.#bus;
     if (this.#watches.size === 0) {
-      this.#stopReconnected = this.#bus.onReconnected(() => {
+      const wakeAll = () => {
         for (const watch of this.#watches) watch.wake();
-      });
+      };
+      this.#stops = [bus.onReconnected(wakeAll), bus.onClosed(wakeAll)];
     }
-    const watch = new EndWatch(jobId, () => {
+    const watch = new EndWatch(bus, jobId, () => {
       stop();
       this.#watches.delete(watch);
-      if (this.#watches.size === 0) this.#stopReconnected();
+      if (this.#watches.size === 0) for (const stopOne of this.#stops) stopOne();
     });
     this.#watches.add(watch);
     return watch;
@@ -86,12 +88,14 @@ export class Ends {
 export class EndWatch {
   /** The job is completed, as it will be for ever; any other end may be undone by hand. */
   completed: Completed | undefined;
+  readonly #bus: Bus;
   readonly #jobId: string;
   readonly #stop: () => void;
   #wake = () => {};
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(jobId: string, stop: () => void) {
+  constructor(bus: Bus, jobId: string, stop: () => void) {
+    this.#bus = bus;
     this.#jobId = jobId;
     this.#stop = stop;
   }
@@ -99,7 +103,8 @@ export class EndWatch {
   /**
    * Calls `look` until it finds the end: at once, whenever there is news, and now and then.
    *
-   * @throws AsyncError `bus_timeout` when the time is over; the signal's reason; what `look` throws
+   * @throws AsyncError `bus_timeout` when the time is over, `closed` if the connection is; the signal's reason; what
+   * `look` throws
    */
   async until<End>(look: () => Awaitable<End | undefined>, { timeoutMs, signal }: Limits): Promise<End> {
     const over = timeoutMs === undefined ? Number.POSITIVE_INFINITY : performance.now() + timeoutMs;
@@ -108,6 +113,8 @@ export class EndWatch {
     try {
       for (;;) {
         signal?.throwIfAborted();
+        if (this.#bus.closed)
+          throw new AsyncError("closed", `the connection was closed while job ${this.#jobId} goes on`);
         const leftMs = over - performance.now();
         // Before the look. News that comes meanwhile makes it outdated, so its answer is not waited for any more.
         const news = this.#news(Math.min(POLL_MS, leftMs));

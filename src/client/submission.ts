@@ -6,7 +6,7 @@ import { headersOf } from "../bus/raw-headers.ts";
 import { REPEATED_HEADER } from "../bus/subjects.ts";
 import type { Encoding } from "../job/encoding.ts";
 import { type AsyncError, InvalidInputError, isAsyncError } from "../job/errors.ts";
-import { createJob } from "../job/machine.ts";
+import { createJob, untaken } from "../job/machine.ts";
 import { chosenJobIdProblem, MADE_UP_PREFIX } from "../job/names.ts";
 import { toPlain } from "../job/plain.ts";
 import { parseSubmission, type Submission } from "../job/schema.ts";
@@ -83,7 +83,7 @@ function withoutId({ job_id: _, ...definition }: Submission): Submission {
 /** The job as it is right after its submission. */
 export function pendingView({ definition, jobId, encoding }: Prepared): JobView {
   const now = Date.now();
-  return viewOf(createJob(definition, { jobId, encoding, createdAt: now, sequence: 0 }, now).state);
+  return viewOf(untaken(createJob(definition, { jobId, encoding, createdAt: now, sequence: 0 }, now)));
 }
 
 /** @throws InvalidInputError whose paths begin with the index */

@@ -121,6 +121,14 @@ export function createFailedJob(error: Failure, name: string, origin: Origin, no
   return fail(inPhase(fields, { state: "pending" }), error, now);
 }
 
+/**
+ * A job of which nothing is stored but its submission, as it is to be shown. It has not ended, even if its first transition
+ * is its end: someone may have begun it before its deadline, and complete it.
+ */
+export function untaken({ state }: Transition): LiveJob {
+  return isEnded(state) ? inPhase(state, { state: "pending" }) : state;
+}
+
 function initialFields(origin: Origin, submission: Submission): JobFields {
   return {
     job_id: origin.jobId,

@@ -184,4 +184,26 @@ test("payloads over the limit fail the right function, or are refused, and crash
   assert.is(await system.client.get(job_id).catch((error) => error.code), "payload_too_large");
 });
 
+test("a job whose deadline passes while there is no room for it has not ended before it is taken", async () => {
+  const system = await System.start({ maxLiveJobs: 1 });
+  try {
+    let release = () => {};
+    const holding = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    await system.worker((w) => w.func("held", () => holding));
+    const held = { name: "held", functions: [{ name: "held" }] };
+    await system.client.submit(held, { jobId: "first" });
+    await eventually("it is taken", () => system.supervisor.liveJobs === 1);
+    await system.client.submit({ ...held, timeout_ms: 1 }, { jobId: "late" });
+    await delay(20);
+    assert.is((await system.client.get("late")).state, "pending");
+    assert.equal((await system.client.list({ state: "failed" })).jobs, []);
+    release();
+    assert.is((await system.client.wait("late", { timeoutMs: 10_000 })).error?.code, "job_timeout");
+  } finally {
+    await system.close();
+  }
+});
+
 test.run();

@@ -211,8 +211,10 @@ class History {
       const client = new Client(await Bus.open({ name: process.name, connect: this.#connector(process) }));
       const count = random.int(2, 5);
       for (let i = 0; i < count; i++) {
-        if (random.chance(0.5)) this.#planJob(client, process, `j${i}`);
-        else this.#planMadeUp(client, process, `m${i}`);
+        const kind = random.pick(["chosen", "chosen", "made up", "run"] as const);
+        if (kind === "chosen") this.#planJob(client, process, `j${i}`);
+        else if (kind === "made up") this.#planMadeUp(client, process, `m${i}`);
+        else this.#planRun(client, process, `r${i}`);
       }
       // Workers of the function that nobody has served yet.
       this.#world.after(2_000, () => this.#startWorker(), NOBODY);
@@ -230,6 +232,31 @@ class History {
   /** A job whose id the client makes up: it is begun before anything is stored of it. */
   #planMadeUp(client: Client, process: SimProcess, label: string): void {
     this.#planSubmission(client, process, label, {}, (jobId) => this.#planChanges(client, process, jobId, 0));
+  }
+
+  /** The same for somebody who waits for the result. */
+  #planRun(client: Client, process: SimProcess, label: string): void {
+    const { random } = this.#world;
+    this.#submitted += 1;
+    const job = this.#randomJob();
+    const encoding = random.pick(["json", "msgpack"] as const);
+    let id = label;
+    const onSubmitted = (jobId: string) => {
+      id = jobId;
+      this.#invariants.acknowledged.add(jobId);
+      this.#planChanges(client, process, jobId, 0);
+    };
+    const run = () =>
+      this.#request(`run ${label}`, async () => {
+        try {
+          const result = await client.run(job, { encoding, timeoutMs: RUN_LIMIT_MS, onSubmitted });
+          this.#guarded(() => this.#invariants.ran(id, result))();
+        } catch (error) {
+          this.#guarded(() => this.#invariants.ranInVain(id, error))();
+          throw error;
+        }
+      });
+    this.#world.after(random.between(10, 2_000), run, process);
   }
 
   /** Returns when it is submitted, and how to do so once more. */
@@ -432,6 +459,9 @@ class History {
     if (!this.#fullTrace && this.#trace.length > 2 * TRACE_TAIL) this.#trace.splice(0, TRACE_TAIL);
   }
 }
+
+/** Far more than any job takes, faults included. */
+const RUN_LIMIT_MS = 300_000;
 
 const FAULTS = ["kill", "pause", "cut", "server", "leader"] as const;
 

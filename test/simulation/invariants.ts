@@ -8,11 +8,14 @@
  *     attempt, the one before commits nothing.
  * S5  A live job always has a token; a submission goes only when a state, a rejection, or an earlier copy of it is stored.
  * S6  All jobs end once faults stop, and none that was acknowledged is lost.
+ * S7  Whoever waits for a job's end is told of one that is stored, and with its result.
  */
 import { completed } from "../../src/bus/brief-state.ts";
 import { decode } from "../../src/bus/codec.ts";
 import { storedJob } from "../../src/bus/job-store.ts";
 import { functionSubject } from "../../src/bus/subjects.ts";
+import { JobFailedError } from "../../src/job/errors.ts";
+import type { JobEvent } from "../../src/job/events.ts";
 import { isEnded, type JobState } from "../../src/job/state.ts";
 import type { JetStream, Observer, Stored } from "./jetstream.ts";
 import type { Connection, Packet } from "./network.ts";
@@ -118,6 +121,7 @@ export class Invariants implements Observer {
 
   /** Everything that reaches the server. */
   onPacket(packet: Packet, from: Connection): void {
+    if (packet.subject.startsWith("job.notify.")) this.#onNotice(decode(packet.data) as JobEvent);
     if (!packet.subject.startsWith("fn.")) return;
     const { job_id, index, attempt } = decode(packet.data) as { job_id: string; index: number; attempt: number };
     const seen = this.jobs.get(job_id);
@@ -150,6 +154,24 @@ export class Invariants implements Observer {
     const key = `${jobId}/${index}`;
     this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
     this.executions.set(`${jobId}#${execution.number}`, execution);
+  }
+
+  /** A client that ran the job has its result. */
+  ran(jobId: string, result: unknown): void {
+    const state = this.jobs.get(jobId)?.state;
+    const stored = state?.functions.at(state.functions.length - 1)?.result as Execution | undefined;
+    if (state?.state !== "completed" || stored?.number !== (result as Execution).number) {
+      throw new Violation(
+        "S7",
+        `${jobId}, which is ${state?.state}, was run with the result ${JSON.stringify(result)}`,
+      );
+    }
+  }
+
+  /** A client that ran the job has been told why it has none. */
+  ranInVain(jobId: string, error: unknown): void {
+    if (!(error instanceof JobFailedError)) throw new Violation("S7", `the end of ${jobId} is not found: ${error}`);
+    if (!this.jobs.get(jobId)?.ends) throw new Violation("S7", `${error.message}, which is not stored`);
   }
 
   /** When faults have stopped and everything is quiet. */
@@ -284,6 +306,15 @@ export class Invariants implements Observer {
     if (!seen) throw new Violation("S1", `the end of ${jobId} was told, which is not stored`);
     seen.endEvents += 1;
     if (seen.endEvents > seen.ends) throw new Violation("S1", `the end of ${jobId} was told twice`);
+  }
+
+  #onNotice({ job_id: jobId, type }: JobEvent): void {
+    this.#log(`notice ${jobId} ${type}`);
+    const seen = this.jobs.get(jobId);
+    // Of the other ends a retry by hand may have made a live job again.
+    if (!seen?.ends || (type === "completed" && seen.state.state !== type)) {
+      throw new Violation("S7", `${jobId} is ${type} for whom it notifies, but it is ${seen?.state.state}`);
+    }
   }
 
   /** S5. Any message that leads to the job will do: an older token is the cause to make the newer one. */

@@ -1,6 +1,14 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { createFailedJob, createJob, LOST_LIMIT, placeSleep, reduce, type Transition } from "../../src/job/machine.ts";
+import {
+  createFailedJob,
+  createJob,
+  LOST_LIMIT,
+  placeSleep,
+  reduce,
+  type Transition,
+  untaken,
+} from "../../src/job/machine.ts";
 import { parseSubmission } from "../../src/job/schema.ts";
 import { type Failure, isEnded, type JobState, type LiveJob } from "../../src/job/state.ts";
 import {
@@ -628,6 +636,16 @@ test("seed test: fails at the second function and never touches the third", () =
     [1, 3, 0],
   );
   assert.equal(state.functions.at(2), { name: "/v1/test-2", retry_count: 0 });
+});
+
+test("a job that is not taken yet is not shown as ended, whatever will be found", () => {
+  const late = createJob({ ...submissionOf("a"), timeout_ms: 5_000 }, ORIGIN, NOW + 5_000);
+  assert.is(late.state.state, "failed");
+  const shown = untaken(late);
+  assert.is(shown.state, "pending");
+  assert.not.ok("finished_at" in shown || "error" in shown);
+  const fine = createJob(submissionOf("a"), ORIGIN, NOW);
+  assert.is(untaken(fine), fine.state);
 });
 
 test.run();

@@ -27,6 +27,7 @@ const submission: fc.Arbitrary<Submission> = fc.record(
     functions: fc.array(functionSpec, { minLength: 1, maxLength: 20 }),
     data: jsonValue,
     timeout_ms: fc.integer({ min: 100_000, max: 200_000 }),
+    notify: fc.constant("someone"),
   },
   { requiredKeys: ["name", "functions"], noNullPrototype: true },
 );
