@@ -19,7 +19,7 @@ export interface FleetOptions {
   nodes: 1 | 3;
   supervisors: number;
   workers: number;
-  /** Attempts at a time per worker. */
+  /** Attempts at a time per worker, and per supervisor that executes functions. */
   concurrency: number;
   onComplaint: (what: string) => void;
 }
@@ -27,6 +27,7 @@ export interface FleetOptions {
 /** Of the supervisors: shorter than the longer pauses, so that their jobs are taken over meanwhile. */
 export const LEASE_MS = 6_000;
 const CLUSTER_START_LIMIT_MS = 30_000;
+const WORKER = "test/chaos/worker.ts";
 const STREAMS = [JOBS, KV_JOBS, TIMERS, EVENTS];
 /** A node that is not up to date by then counts as back all the same. */
 const CURRENT_LIMIT_MS = 15_000;
@@ -100,13 +101,15 @@ export class Fleet {
   async #startMembers(): Promise<void> {
     const { folder, supervisors, workers, concurrency, onComplaint } = this.#options;
     const nats = ["--nats", this.#url];
+    const executing = [WORKER, "--concurrency", String(concurrency)];
     for (let number = 1; number <= supervisors; number++) {
-      const args = ["server", "--no-http", ...nats];
+      // Every other one executes functions itself.
+      const args = ["server", "--no-http", ...(number % 2 === 0 ? executing : []), ...nats];
       const readyText = "supervisor is running";
       this.#members.push(new Member({ role: "supervisor", number, args, readyText, folder, onComplaint }));
     }
     for (let number = 1; number <= workers; number++) {
-      const args = ["worker", "test/chaos/worker.ts", "--concurrency", String(concurrency), ...nats];
+      const args = ["worker", ...executing, ...nats];
       this.#members.push(new Member({ role: "worker", number, args, readyText: "serving", folder, onComplaint }));
     }
     await Promise.all(this.#members.map((member) => member.start()));

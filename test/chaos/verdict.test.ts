@@ -138,6 +138,33 @@ test("an execution too many is unexplained, unless a fault hit its worker, its s
   assert.equal(findingsIn({ executions, faults: excusesOfOthers }), ["unexplained"]);
 });
 
+test("a supervisor that executes functions is the excuse of its own executions", () => {
+  const executing = (begun: number, outcome: Execution["outcome"]) => ({
+    ...execution(1, begun, outcome),
+    process: "supervisor-2.1",
+  });
+  const executions = [executing(20, undefined), THREW, RETURNED];
+  assert.equal(findingsIn({ executions }), ["unexplained"]);
+  assert.equal(findingsIn({ executions, faults: [fault("supervisor", "kill", "supervisor-3.1", 40, 99)] }), [
+    "unexplained",
+  ]);
+  assert.equal(findingsIn({ executions, faults: [fault("supervisor", "kill", "supervisor-2.1", 40, 99)] }), []);
+});
+
+test("a job is given up by contract only if five attempts were lost with enough that hit an executor or a server", () => {
+  const lost = { code: "attempt_lost", name: "AttemptLost", message: "" } as const;
+  const [fn] = endedJob().functions;
+  assert.ok(fn);
+  const { result: _result, finished_at: _finishedAt, ...running } = fn;
+  const state: JobState = { ...endedJob(), state: "failed", error: lost, functions: [{ ...running, lost: 5 }] };
+  const told = { ...completed, type: "failed", event: { ...completed.event, type: "failed" } as StoredEvent["event"] };
+  const executions = [THREW, { ...execution(2, 150, undefined), process: "supervisor-2.1" }];
+  const killed = (process: string) => [1, 2, 3].map((at) => fault("supervisor", "kill", process, 100 + at, 300));
+  const parts = { state, executions, events: [told] };
+  assert.equal(findingsIn({ ...parts, faults: killed("supervisor-2.1") }), []);
+  assert.ok(findingsIn({ ...parts, faults: killed("supervisor-3.1") }).includes("wrong"));
+});
+
 test("a step begun after its commit is found, unless a fault held up its invocation or hit its supervisor", () => {
   const executions = [THREW, RETURNED, execution(1, 9_000, "threw")];
   const elsewhere = fault("supervisor", "pause", "supervisor-2.1", 60, 8_990);

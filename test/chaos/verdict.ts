@@ -79,7 +79,8 @@ export function judge(evidence: Evidence): Verdict {
     wasted: 0,
     lostAttempts: 0,
   };
-  for (const plan of evidence.plans) new JobJudge(plan, evidence, verdict).judge();
+  const executors = new Set([...evidence.executions.values()].flat().map(({ process }) => process));
+  for (const plan of evidence.plans) new JobJudge(plan, evidence, executors, verdict).judge();
   return verdict;
 }
 
@@ -93,13 +94,16 @@ class JobJudge {
   readonly #ends: StoredEvent[];
   readonly #executions: Execution[];
   readonly #owners: ReadonlySet<string>;
+  /** Processes that execute functions. */
+  readonly #executors: ReadonlySet<string>;
   /** When a supervisor took it over from another. */
   readonly #takeovers: number[];
 
-  constructor(plan: JobPlan, evidence: Evidence, verdict: Verdict) {
+  constructor(plan: JobPlan, evidence: Evidence, executors: ReadonlySet<string>, verdict: Verdict) {
     const { id } = plan;
     this.#plan = plan;
     this.#verdict = verdict;
+    this.#executors = executors;
     this.#faults = evidence.faults;
     this.#acknowledged = evidence.acknowledged.has(id);
     this.#problem = evidence.problems.get(id);
@@ -159,11 +163,12 @@ class JobJudge {
     this.#verdict[state.state === "completed" ? "completed" : "failed"] += 1;
   }
 
-  /** Each lost attempt needs a worker or a server that was hit; one pause can swallow two, before it is noticed. */
+  /** Each lost attempt needs an executor or a server that was hit; one pause can swallow two, before it is noticed. */
   #isGivenUp(state: JobState): boolean {
     if (state.state !== "failed" || state.error.code !== "attempt_lost") return false;
     const { created_at: from, finished_at: to } = state;
-    const around = this.#faults.filter((fault) => fault.role !== "supervisor" && overlaps(fault, from, to));
+    const mayLose = ({ role, process }: Fault) => role !== "supervisor" || this.#executors.has(process);
+    const around = this.#faults.filter((fault) => mayLose(fault) && overlaps(fault, from, to));
     return state.functions.at(state.current_function)?.lost === LOST_LIMIT && 2 * around.length >= LOST_LIMIT;
   }
 
@@ -236,10 +241,8 @@ class JobJudge {
       this.#faults.some((fault) => {
         if (fault.role === "server") return overlaps(fault, from - RECOVERY_MS, to);
         if (fault.kind === "drain") return false; // nothing is to be lost by it
-        if (fault.role === "worker") {
-          return fault.process === execution.process && (!execution.ended || this.#isBy(fault, from, to));
-        }
-        return this.#owners.has(fault.process) && this.#isBy(fault, from, to);
+        if (fault.process === execution.process && !execution.ended) return true;
+        return (fault.process === execution.process || this.#owners.has(fault.process)) && this.#isBy(fault, from, to);
       })
     );
   }
