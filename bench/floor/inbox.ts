@@ -1,14 +1,15 @@
 /**
- * Requests over one inbox, as bare as they can be: a map of callbacks. No timeouts, no limits, no disconnects: what it
+ * Requests over one inbox, as bare as they can be: callbacks by their tokens. No timeouts, no limits, no disconnects: what it
  * costs is what any implementation has to pay.
  */
 import type { Msg, MsgHdrs, NatsConnection, Payload } from "nats";
+import { OpenRequests } from "../../src/bus/open-requests.ts";
 
 export class Inbox {
   readonly #connection: NatsConnection;
   readonly #prefix: string;
-  readonly #waiting = new Map<string, (message: Msg) => void>();
-  #count = 0;
+  /** A Map would leave garbage that costs more than the requests (`registry.ts`). */
+  readonly #waiting = new OpenRequests<(message: Msg) => void>();
 
   constructor(connection: NatsConnection, prefix: string) {
     this.#connection = connection;
@@ -24,8 +25,7 @@ export class Inbox {
   }
 
   request(subject: string, payload: Payload, headers: MsgHdrs | undefined, callback: (message: Msg) => void): void {
-    this.#count += 1;
-    const token = this.#count.toString(36);
+    const token = this.#waiting.reserve();
     this.#waiting.set(token, callback);
     this.#connection.publish(subject, payload, {
       reply: this.#prefix + token,

@@ -17,6 +17,7 @@
 import type { Awake } from "../bus/awake.ts";
 import type { Delivery } from "../bus/delivery.ts";
 import type { StoredJob } from "../bus/job-store.ts";
+import { Registry } from "../bus/registry.ts";
 import { readBatch } from "../bus/stream-read.ts";
 import { WAKE_PREFIX } from "../bus/subjects.ts";
 import { timerNumberOf } from "../bus/timers.ts";
@@ -51,7 +52,7 @@ interface Arrival {
 
 export class Arrivals {
   /** The jobs in memory. */
-  readonly actors = new Map<string, JobActor>();
+  readonly actors = new Registry<JobActor>();
   /** Jobs whose first read or write is under way. */
   readonly claiming = new Map<string, { lease: Lease; done: Promise<void> }>();
   readonly #context: ArrivalsContext;

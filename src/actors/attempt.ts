@@ -1,4 +1,5 @@
 import type { Msg } from "nats";
+import type { Placed } from "../bus/bag.ts";
 import type { EncodedResults } from "../bus/invocation.ts";
 import type { Ticket, Waiter } from "../bus/mux.ts";
 import type { Failure, LiveJob } from "../job/state.ts";
@@ -30,7 +31,7 @@ export interface AttemptLine {
 }
 
 /** One attempt from its dispatch to its outcome. Times are monotonic ms. */
-export class Attempt implements Waiter {
+export class Attempt implements Waiter, Placed {
   readonly job: LiveJob;
   /** Of a job of many functions: its results as they are sent. */
   readonly results: EncodedResults | undefined;
@@ -42,6 +43,8 @@ export class Attempt implements Waiter {
   timeoutMs: number | undefined;
   /** How often it was sent to a worker without room. */
   refusals = 0;
+  /** Among those in flight. */
+  place: number | undefined;
   readonly enqueuedAt = performance.now();
   #ticket: Ticket | undefined;
   #line: AttemptLine | undefined;

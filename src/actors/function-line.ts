@@ -7,6 +7,7 @@
  * blocked line is probed with one invocation now and then.
  */
 import type { Msg } from "nats";
+import { Bag } from "../bus/bag.ts";
 import type { Bus } from "../bus/connection.ts";
 import { attemptTimeoutMs, encodeInvocation, readReply } from "../bus/invocation.ts";
 import { functionSubject } from "../bus/subjects.ts";
@@ -35,7 +36,7 @@ export interface LineObserver {
 }
 
 export class FunctionLine implements AttemptLine {
-  readonly inFlight = new Set<Attempt>();
+  readonly inFlight = new Bag<Attempt>();
   readonly #bus: Bus;
   readonly #subject: string;
   readonly #observer: LineObserver;

@@ -14,6 +14,7 @@ import type { Msg, MsgHdrs, NatsConnection, Payload, Subscription } from "nats";
 import { AsyncError, isAsyncError, messageOf } from "../job/errors.ts";
 import { Deadlines, type Expiring } from "./deadlines.ts";
 import { LocalServices } from "./local-services.ts";
+import { OpenRequests } from "./open-requests.ts";
 import { RandomText } from "./random-text.ts";
 
 /** An open request that may get several replies. */
@@ -53,8 +54,6 @@ export function isWrongSequence(error: unknown): boolean {
 /** Told the sequence of what was stored, or why it is not known to be: exactly once. */
 export type OnStored = (error: AsyncError | undefined, sequence: number) => void;
 
-/** 48 bits. */
-const TOKEN_CHARACTERS = 8;
 /** 72 bits. */
 const INBOX_CHARACTERS = 12;
 
@@ -75,10 +74,8 @@ export class Mux {
   /** What requests go to without the bus. */
   readonly local: LocalServices;
   readonly #subscription: Subscription;
-  readonly #open = new Map<string, Open>();
-  readonly #deadlines = new Deadlines(() => this.#open.values());
-  readonly #random = new RandomText(TOKEN_CHARACTERS);
-  #count = 0;
+  readonly #open = new OpenRequests<Open>();
+  readonly #deadlines = new Deadlines(() => this.#open);
 
   constructor(connection: NatsConnection, options: MuxOptions) {
     this.#connection = connection;
@@ -111,29 +108,28 @@ export class Mux {
     waiter: Waiter,
     headers?: MsgHdrs,
   ): OpenRequest {
-    const token = this.#nextToken();
+    const token = this.#send(subject, payload, headers, this.local);
     const request = new OpenRequest(this.#open, token, this.inboxPrefix + token, waiter);
-    this.#send(subject, payload, request.reply, headers, this.local);
     this.#open.set(token, request);
     if (timeoutMs !== undefined) this.#expireIn(request, timeoutMs);
     return request;
   }
 
-  /** The number makes it unique, the rest of it unguessable. */
-  #nextToken(): string {
-    this.#count += 1;
-    return this.#count.toString(36) + this.#random.next();
-  }
-
-  #send(subject: string, payload: Payload, reply: string, headers: MsgHdrs | undefined, local?: LocalServices): void {
+  /** Returns the token that the replies will come with. No reply comes before the end of the turn. */
+  #send(subject: string, payload: Payload, headers: MsgHdrs | undefined, local?: LocalServices): string {
     if (!this.#isConnected()) throw notConnected();
     if (this.#open.size >= this.#maxWaiters) {
       throw new AsyncError("bus_overloaded", `${this.#maxWaiters} requests are open; wait for some of them to end`);
     }
+    const token = this.#open.reserve();
+    const reply = this.inboxPrefix + token;
     try {
-      if (local?.take(subject, reply, payload, headers)) return;
-      this.#connection.publish(subject, payload, headers ? { reply, headers } : { reply });
+      if (!local?.take(subject, reply, payload, headers)) {
+        this.#connection.publish(subject, payload, headers ? { reply, headers } : { reply });
+      }
+      return token;
     } catch (cause) {
+      this.#open.delete(token);
       throw sendError(cause, subject, payload.length);
     }
   }
@@ -184,9 +180,9 @@ export class Mux {
    * there is no stream or no leader right now, `bus_timeout` if the outcome is unknown, or what {@link open} throws.
    */
   store(subject: string, payload: Payload, headers: MsgHdrs | undefined, timeoutMs: number, done: OnStored): void {
-    const token = this.#nextToken();
+    let token: string;
     try {
-      this.#send(subject, payload, this.inboxPrefix + token, headers);
+      token = this.#send(subject, payload, headers);
     } catch (error) {
       if (!isAsyncError(error)) throw error;
       done(error, 0);
@@ -211,7 +207,7 @@ export class Mux {
   close(): void {
     this.#subscription.unsubscribe();
     this.#deadlines.close();
-    for (const request of [...this.#open.values()]) request.expire();
+    for (const request of [...this.#open]) request.expire();
   }
 
   #expireIn(request: Open, ms: number): void {
@@ -236,11 +232,11 @@ interface Open extends Expiring {
 class OpenRequest implements Ticket, Open {
   readonly reply: string;
   at = Number.POSITIVE_INFINITY;
-  readonly #open: Map<string, Open>;
+  readonly #open: OpenRequests<Open>;
   readonly #token: string;
   readonly #waiter: Waiter;
 
-  constructor(open: Map<string, Open>, token: string, reply: string, waiter: Waiter) {
+  constructor(open: OpenRequests<Open>, token: string, reply: string, waiter: Waiter) {
     this.#open = open;
     this.#token = token;
     this.reply = reply;
@@ -264,13 +260,13 @@ class OpenRequest implements Ticket, Open {
 /** Waits for JetStream's answer to a publish. */
 class StoreRequest implements Open {
   at = 0;
-  readonly #open: Map<string, Open>;
+  readonly #open: OpenRequests<Open>;
   readonly #token: string;
   readonly #subject: string;
   readonly #timeoutMs: number;
   readonly #done: OnStored;
 
-  constructor(open: Map<string, Open>, token: string, subject: string, timeoutMs: number, done: OnStored) {
+  constructor(open: OpenRequests<Open>, token: string, subject: string, timeoutMs: number, done: OnStored) {
     this.#open = open;
     this.#token = token;
     this.#subject = subject;

@@ -4,9 +4,11 @@
  * job is looked at; so whoever waits does that now and then as well.
  */
 import type { Msg, Subscription } from "nats";
+import { Bag, type Placed } from "../bus/bag.ts";
 import type { Bus } from "../bus/connection.ts";
 import { readEvent } from "../bus/event-log.ts";
 import { RandomText } from "../bus/random-text.ts";
+import { Registry } from "../bus/registry.ts";
 import { eventSubject, notifySubject } from "../bus/subjects.ts";
 import { AsyncError } from "../job/errors.ts";
 import { isEndEvent, type JobEvent } from "../job/events.ts";
@@ -29,9 +31,9 @@ export class Ends {
   /** What a job has in `notify` for us to be told of its end. */
   readonly name = new RandomText(NAME_CHARACTERS).next();
   readonly #bus: Bus;
-  readonly #watches = new Set<EndWatch>();
+  readonly #watches = new Bag<EndWatch>();
   /** Of jobs that name us. */
-  readonly #notified = new Map<string, EndWatch>();
+  readonly #notified = new Registry<EndWatch>();
   #notices: Subscription | undefined;
   #stops: (() => void)[] = [];
 
@@ -85,9 +87,10 @@ export class Ends {
 }
 
 /** Waits for the end of one job. To be closed by who opened it. */
-export class EndWatch {
+export class EndWatch implements Placed {
   /** The job is completed, as it will be for ever; any other end may be undone by hand. */
   completed: Completed | undefined;
+  place: number | undefined;
   readonly #bus: Bus;
   readonly #jobId: string;
   readonly #stop: () => void;

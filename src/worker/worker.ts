@@ -18,6 +18,7 @@ import { readJsonObject } from "../bus/codec.ts";
 import { Bus, type BusOptions } from "../bus/connection.ts";
 import { type ReceivedInvocation, type Request, readInvocation } from "../bus/invocation.ts";
 import { leave } from "../bus/leave.ts";
+import { Registry } from "../bus/registry.ts";
 import { Service, type ServiceEndpoint } from "../bus/service.ts";
 import { functionSubject, ROOM, STOP, WORKER_QUEUE } from "../bus/subjects.ts";
 import { AsyncError, messageOf } from "../job/errors.ts";
@@ -76,7 +77,7 @@ export class Worker {
   readonly #options: WorkerOptions;
   readonly #functions = new Map<string, Served>();
   /** By the reply subject of the invocation, which names an attempt. */
-  readonly #running = new Map<string, Execution>();
+  readonly #running = new Registry<Execution>();
   #phase: Phase = "new";
   #bus: Bus | undefined;
   #service: Service | undefined;
