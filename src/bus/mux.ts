@@ -1,5 +1,5 @@
 /**
- * Requests and acknowledged publishes over one inbox: a map of open requests and one coarse timer. The client's own
+ * Requests and acknowledged publishes over one inbox: a list of open requests and one coarse timer. The client's own
  * `request()` builds a subscription entry, a timer, a promise race and an error per call and manages a quarter of this.
  * What is on the path of every job takes a callback; promises are for the rest: a chain of them costs more than the
  * message, and what is sent from it misses the write to the socket that the callbacks of a turn share.
