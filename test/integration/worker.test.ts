@@ -108,11 +108,16 @@ test("what reaches a full worker is answered 429, without being executed", async
       }),
     { concurrency: 1 },
   );
-  const both = Promise.all([reply("one-at-a-time"), reply("one-at-a-time")].map((r) => r.then((m) => m)));
+  const all = Promise.all(Array.from({ length: 20 }, () => reply("one-at-a-time")));
   await eventually("one is running", () => executions === 1);
   finish();
-  const codes = (await both).map((message) => message.headers?.get("Nats-Service-Error-Code") ?? "result");
-  assert.equal(codes.sort(), ["429", "result"]);
+  // Those that the server comes to when the worker has left find nobody.
+  const codes = (await all).map(({ headers }) => headers?.get("Nats-Service-Error-Code") || headers?.code || "result");
+  assert.equal(
+    codes.filter((code) => code !== "429" && code !== 503),
+    ["result"],
+  );
+  assert.ok(codes.includes("429"));
   assert.is(executions, 1);
 });
 
