@@ -54,7 +54,7 @@ export class Arrivals {
   /** The jobs in memory. */
   readonly actors = new Registry<JobActor>();
   /** Jobs whose first read or write is under way. */
-  readonly claiming = new Map<string, { lease: Lease; done: Promise<void> }>();
+  readonly claiming = new Registry<{ lease: Lease; done: Promise<void> }>();
   readonly #context: ArrivalsContext;
   #newestSubmission = 0;
 

@@ -19,12 +19,12 @@ import type { Tokens } from "../bus/tokens.ts";
 import { JOBS } from "../bus/topology.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import { endEvent } from "../job/events.ts";
-import { canRetry, type Event, type RetryPatch, reduce, untaken } from "../job/machine.ts";
+import { canRetry, type Event, type RetryPatch, reduce } from "../job/machine.ts";
 import { requireJobId, sequenceOf } from "../job/names.ts";
 import { type EndedJob, isEnded, type JobState, withoutPayloads } from "../job/state.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { pause } from "./retrying.ts";
-import { readSubmission } from "./submission.ts";
+import { untakenJob } from "./submission.ts";
 
 export interface JobControlContext {
   bus: Bus;
@@ -178,9 +178,8 @@ export class JobControl {
   async #submitted(jobId: string): Promise<Found | undefined> {
     const sequence = sequenceOf(jobId);
     const submission = await this.#context.list.submission(sequence ?? submitSubject(jobId));
-    const read = submission && readSubmission(submission);
-    if (read?.type !== "job" || read.jobId !== jobId) return undefined;
-    return { state: untaken(read.first(Date.now())), revision: 0 };
+    const state = submission && untakenJob(submission);
+    return state?.job_id === jobId ? { state, revision: 0 } : undefined;
   }
 }
 

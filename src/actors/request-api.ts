@@ -6,19 +6,19 @@ import type { Msg, Subscription } from "nats";
 import { decode } from "../bus/codec.ts";
 import type { Bus } from "../bus/connection.ts";
 import { ERROR_CODE_HEADER, ERROR_HEADER } from "../bus/invocation.ts";
-import { type Cursor, FIRST_PAGE, formatCursor, type JobList, parseCursor, type Waiting } from "../bus/job-list.ts";
+import { type Cursor, FIRST_PAGE, formatCursor, type JobList, parseCursor } from "../bus/job-list.ts";
 import { leave } from "../bus/leave.ts";
 import { headersOf } from "../bus/raw-headers.ts";
 import { Service, type ServiceEndpoint } from "../bus/service.ts";
 import { API_QUEUE, afterPrefix, CANCEL_PREFIX, GET_PREFIX, LIST, RETRY_PREFIX } from "../bus/subjects.ts";
 import { AsyncError, type ErrorCode, isAsyncError, messageOf } from "../job/errors.ts";
-import { type RetryPatch, untaken } from "../job/machine.ts";
+import type { RetryPatch } from "../job/machine.ts";
 import { isRecord } from "../job/schema.ts";
 import { type JobState, STATE_NAMES, type StateName } from "../job/state.ts";
 import { type JobView, viewOf } from "../job/view.ts";
 import { VERSION } from "../version.ts";
 import type { JobControl } from "./job-control.ts";
-import { readSubmission } from "./submission.ts";
+import { untakenJob } from "./submission.ts";
 
 /** Body of a request to `job.list`; empty for the first page of all jobs. */
 export interface PageRequest {
@@ -107,7 +107,7 @@ export class RequestApi {
     for (let scanned = 0; scanned < MAX_SCANNED && bytes < MAX_REPLY_BYTES && jobs.length < limit; scanned += BATCH) {
       const page = await this.#list.page(next, Math.min(BATCH, state ? BATCH : limit - jobs.length));
       for (const entry of page.entries) {
-        const job = entry.type === "job" ? entry.state : pendingJob(entry.submission);
+        const job = entry.type === "job" ? entry.state : untakenJob(entry.submission);
         next = { ...next, sequence: entry.sequence + 1 };
         if (!job || (state !== undefined && job.state !== state)) continue;
         const view = viewOf(job);
@@ -120,11 +120,6 @@ export class RequestApi {
     }
     return { jobs, next: formatCursor(next) };
   }
-}
-
-function pendingJob(submission: Waiting): JobState | undefined {
-  const read = readSubmission(submission);
-  return read.type === "job" ? untaken(read.first(Date.now())) : undefined;
 }
 
 /** Body of a request to `job.retry.<id>`; empty to change nothing. */

@@ -4,10 +4,10 @@ import type { Delivery } from "../bus/delivery.ts";
 import type { Waiting } from "../bus/job-list.ts";
 import { afterPrefix, REPEATED_HEADER, SUBMIT } from "../bus/subjects.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
-import { createFailedJob, createJob, type Origin, type Transition } from "../job/machine.ts";
+import { createFailedJob, createJob, type Origin, type Transition, untaken } from "../job/machine.ts";
 import { chosenJobIdProblem, jobIdOfSequence, jobIdProblem, MADE_UP_PREFIX } from "../job/names.ts";
 import { isRecord, parseSubmission } from "../job/schema.ts";
-import type { Failure } from "../job/state.ts";
+import type { Failure, LiveJob } from "../job/state.ts";
 
 export type ReadSubmission =
   | { type: "job"; jobId: string; first: (now: number) => Transition }
@@ -51,6 +51,12 @@ export function readSubmission({ data, sequence, storedAt, subject }: Waiting): 
     const failure: Failure = { code: "invalid_submission", name: error.name, message: error.message };
     return { type: "job", jobId: origin.jobId, first: (now) => createFailedJob(failure, nameOf(body), origin, now) };
   }
+}
+
+/** The job that a submission which nobody has taken yet will make, as it is to be shown; undefined if it will make none. */
+export function untakenJob(submission: Waiting): LiveJob | undefined {
+  const read = readSubmission(submission);
+  return read.type === "job" ? untaken(read.first(Date.now())) : undefined;
 }
 
 /**

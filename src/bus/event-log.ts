@@ -12,7 +12,7 @@ import { AsyncError, isAsyncError } from "../job/errors.ts";
 import { type JobEvent, type RejectedEvent, withoutResult } from "../job/events.ts";
 import { encodePayload, readJsonObject } from "./codec.ts";
 import type { Bus } from "./connection.ts";
-import { isWrongSequence } from "./mux.ts";
+import { isWrongSequence, type OnStored } from "./mux.ts";
 import { expectSequence } from "./raw-headers.ts";
 import { readLast } from "./stream-read.ts";
 import { eventSubject, notifySubject } from "./subjects.ts";
@@ -41,11 +41,11 @@ export class EventLog {
    */
   async record(event: JobEvent | RejectedEvent, notify?: string): Promise<void> {
     const subject = eventSubject(event.job_id, event.type);
-    if (await this.#recordAfter(subject, event, 0, notify)) return;
+    if (await this.#recordAfter(event, 0, notify)) return;
     // A job that was retried by hand may end in the same way again.
     const last = await readLast(this.#bus, EVENTS, subject);
     if (last && runOf(parseEvent(last.data)) >= runOf(event)) return;
-    if (await this.#recordAfter(subject, event, last?.sequence ?? 0)) return;
+    if (await this.#recordAfter(event, last?.sequence ?? 0)) return; // who is to be notified has been
     throw new AsyncError("jetstream_unavailable", `someone else writes on ${subject} at the same time; repeat it`);
   }
 
@@ -54,36 +54,30 @@ export class EventLog {
    * it returns; if not, repeat it with {@link record}.
    */
   recordFirst(event: JobEvent, notify: string | undefined, done: (recorded: boolean) => void): void {
-    const subject = eventSubject(event.job_id, event.type);
-    const body = encodePayload(event, "json");
-    this.#bus.mux.store(subject, body, expectSequence(0), TIMEOUT_MS, (error) => done(!error));
-    this.#notify(notify, body);
+    this.#store(event, 0, notify, (error) => done(!error));
   }
 
   /** Returns false if the newest message of the subject is not the one with that sequence (0: there is none). */
-  async #recordAfter(
-    subject: string,
-    event: JobEvent | RejectedEvent,
-    sequence: number,
-    notify?: string,
-  ): Promise<boolean> {
-    const body = encodePayload(event, "json");
+  async #recordAfter(event: JobEvent | RejectedEvent, sequence: number, notify?: string): Promise<boolean> {
     try {
-      const stored = this.#bus.mux.publish(subject, body, expectSequence(sequence));
-      this.#notify(notify, body);
-      await stored;
+      await new Promise<void>((resolve, reject) => {
+        this.#store(event, sequence, notify, (error) => (error ? reject(error) : resolve()));
+      });
       return true;
     } catch (error) {
       if (isWrongSequence(error)) return false;
       const smaller = withoutResult(event);
       if (!isAsyncError(error, "payload_too_large") || smaller === event) throw error;
-      return this.#recordAfter(subject, smaller, sequence, notify);
+      return this.#recordAfter(smaller, sequence, notify);
     }
   }
 
   /** N1 */
-  #notify(name: string | undefined, body: Payload): void {
-    if (name !== undefined) this.#publish(notifySubject(name), body);
+  #store(event: JobEvent | RejectedEvent, sequence: number, notify: string | undefined, done: OnStored): void {
+    const body = encodePayload(event, "json");
+    const subject = eventSubject(event.job_id, event.type);
+    this.#bus.mux.store(subject, body, expectSequence(sequence), TIMEOUT_MS, done);
+    if (notify !== undefined) this.#publish(notifySubject(notify), body);
   }
 
   #publish(subject: string, body: Payload): void {

@@ -109,7 +109,7 @@ export class Mux {
     headers?: MsgHdrs,
   ): OpenRequest {
     const token = this.#send(subject, payload, headers, this.local);
-    const request = new OpenRequest(this.#open, token, this.inboxPrefix + token, waiter);
+    const request = new OpenRequest(this.#open, token, this.inboxPrefix, waiter);
     this.#open.set(token, request);
     if (timeoutMs !== undefined) this.#expireIn(request, timeoutMs);
     return request;
@@ -230,17 +230,21 @@ interface Open extends Expiring {
 
 /** A request that may get replies. */
 class OpenRequest implements Ticket, Open {
-  readonly reply: string;
   at = Number.POSITIVE_INFINITY;
   readonly #open: OpenRequests<Open>;
   readonly #token: string;
+  readonly #inboxPrefix: string;
   readonly #waiter: Waiter;
 
-  constructor(open: OpenRequests<Open>, token: string, reply: string, waiter: Waiter) {
+  constructor(open: OpenRequests<Open>, token: string, inboxPrefix: string, waiter: Waiter) {
     this.#open = open;
     this.#token = token;
-    this.reply = reply;
+    this.#inboxPrefix = inboxPrefix;
     this.#waiter = waiter;
+  }
+
+  get reply(): string {
+    return this.#inboxPrefix + this.#token;
   }
 
   take(message: Msg): void {

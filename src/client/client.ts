@@ -110,7 +110,8 @@ export class Client {
     signal?.throwIfAborted();
     const begun = performance.now();
     const submission = prepare(input, options, this.#ids, this.#ends.name);
-    const { jobId, notifies } = submission;
+    const { jobId, definition } = submission;
+    const notifies = definition.notify === this.#ends.name;
     const watch = notifies ? this.#ends.watchNotified(jobId) : this.#ends.watchEvents(jobId);
     // Under an id of our own making there was no job before, so there is nothing to see yet.
     let isNew = notifies;
@@ -123,9 +124,8 @@ export class Client {
     try {
       await this.#stored(submission, timeoutMs ?? SUBMIT_TIMEOUT_MS);
       onSubmitted?.(jobId);
-      const limits: Limits = { ...(signal && { signal }) };
-      if (timeoutMs !== undefined) limits.timeoutMs = timeoutMs - (performance.now() - begun);
-      const end = await watch.until<Completed | JobView>(look, limits);
+      const leftMs = timeoutMs === undefined ? undefined : timeoutMs - (performance.now() - begun);
+      const end = await watch.until<Completed | JobView>(look, { timeoutMs: leftMs, signal });
       if ("state" in end && end.state !== "completed") throw new JobFailedError(end.job_id, end.error);
       return end.result as Result;
     } finally {

@@ -16,9 +16,9 @@ import { isEndEvent, type JobEvent } from "../job/events.ts";
 /** How long to wait. */
 export interface Limits {
   /** Default: for ever. The job goes on when it is over. */
-  timeoutMs?: number;
+  timeoutMs?: number | undefined;
   /** Ends the waiting, not the job. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 export type Completed = Extract<JobEvent, { type: "completed" }>;

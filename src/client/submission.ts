@@ -36,8 +36,6 @@ export interface Prepared {
   body: Payload;
   /** Someone may have submitted the id before. */
   repeated: boolean;
-  /** Whoever was to be notified of the end will be. */
-  notifies: boolean;
 }
 
 /** Length of what is random in an id that is made up: 96 bits. */
@@ -52,7 +50,7 @@ export const REPEATED = headersOf({ [REPEATED_HEADER]: "1" });
  */
 export function prepare(
   input: unknown,
-  { encoding = "json", jobId }: SubmitOptions,
+  { encoding = "json", jobId }: Pick<SubmitOptions, "encoding" | "jobId">,
   ids: RandomText,
   notify?: string,
 ): Prepared {
@@ -62,9 +60,10 @@ export function prepare(
   if (problem !== undefined) {
     throw new InvalidInputError("invalid_submission", "not a valid job", [{ path: "/job_id", message: problem }]);
   }
-  const notifies = notify !== undefined && chosen === undefined && submission.notify === undefined;
-  const anonymous = submission.job_id === undefined ? submission : withoutId(submission);
-  const definition = notifies ? { ...anonymous, notify } : anonymous;
+  let definition = submission.job_id === undefined ? submission : withoutId(submission);
+  if (notify !== undefined && chosen === undefined && definition.notify === undefined) {
+    definition = { ...definition, notify };
+  }
   return {
     jobId: chosen ?? MADE_UP_PREFIX + ids.next(),
     definition,
@@ -72,7 +71,6 @@ export function prepare(
     body: encodePayload(encoding === "msgpack" ? toPlain(definition) : definition, encoding),
     // One that was made up before has been submitted before, by whoever has it.
     repeated: chosen?.startsWith(MADE_UP_PREFIX) ?? false,
-    notifies,
   };
 }
 

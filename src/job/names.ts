@@ -11,9 +11,9 @@ export const MAX_JOB_ID_LENGTH = 128;
 export const MAX_FUNCTION_NAME_LENGTH = 200;
 
 /** Longest name of someone to notify, in characters. */
-export const MAX_NOTIFY_LENGTH = 64;
+const MAX_NOTIFY_LENGTH = 64;
 
-/** A job id is one subject token, one key of a KV bucket and one path segment of a URL. */
+/** One subject token; and, as a job id, one key of a KV bucket and one path segment of a URL. */
 const word = /^[A-Za-z0-9_-]+$/;
 
 /** Ids made from a stream sequence; a user cannot choose one, so the two can never meet. */

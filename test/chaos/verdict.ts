@@ -241,8 +241,9 @@ class JobJudge {
       this.#faults.some((fault) => {
         if (fault.role === "server") return overlaps(fault, from - RECOVERY_MS, to);
         if (fault.kind === "drain") return false; // nothing is to be lost by it
-        if (fault.process === execution.process && !execution.ended) return true;
-        return (fault.process === execution.process || this.#owners.has(fault.process)) && this.#isBy(fault, from, to);
+        const isExecutor = fault.process === execution.process;
+        if (isExecutor && !execution.ended) return true;
+        return (isExecutor || this.#owners.has(fault.process)) && this.#isBy(fault, from, to);
       })
     );
   }

@@ -74,7 +74,7 @@ async function published(task: () => Promise<void>, lost?: string): Promise<stri
   return subjects;
 }
 
-const begin = (subjects: string[], prefix: string) => subjects.filter((subject) => subject.startsWith(prefix)).length;
+const countOf = (subjects: string[], prefix: string) => subjects.filter((subject) => subject.startsWith(prefix)).length;
 
 test("it returns the result of the last function", async () => {
   const chain = { name: "chain", functions: [{ name: "echo", args: 1 }, job("echo", { a: [2] }).functions[0]] };
@@ -127,8 +127,8 @@ test("a notice that is lost costs two seconds at most", async () => {
   const subjects = await published(async () => {
     assert.is(await within(4_000, "the result", system.client.run(job("echo", "found"))), "found");
   }, "job.notify.");
-  assert.is(begin(subjects, "job.notify."), 1);
-  assert.is(begin(subjects, "job.get."), 1);
+  assert.is(countOf(subjects, "job.notify."), 1);
+  assert.is(countOf(subjects, "job.get."), 1);
 });
 
 test("a job that ends while its client is cut off is found when the client is back", async () => {
@@ -155,7 +155,7 @@ test("a job that waits outside of memory still knows whom to notify", async () =
   const subjects = await published(async () => {
     assert.is(await within(4_000, "the result", system.client.run(flaky)), "the second time");
   });
-  assert.is(begin(subjects, "job.get."), 0, "it need not look");
+  assert.is(countOf(subjects, "job.get."), 0, "it need not look");
 });
 
 for (const [size, data] of [

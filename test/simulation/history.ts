@@ -7,6 +7,7 @@ import { pino } from "pino";
 import { Supervisor } from "../../src/actors/supervisor.ts";
 import { Bus } from "../../src/bus/connection.ts";
 import { Client } from "../../src/client/client.ts";
+import type { Encoding } from "../../src/job/encoding.ts";
 import { isAsyncError } from "../../src/job/errors.ts";
 import { isEnded } from "../../src/job/state.ts";
 import type { Context } from "../../src/worker/context.ts";
@@ -224,59 +225,53 @@ class History {
   /** A job with an id of its own, which may be submitted again and again. */
   #planJob(client: Client, process: SimProcess, jobId: string): void {
     const { random } = this.#world;
-    const { at, submit } = this.#planSubmission(client, process, jobId, { jobId });
+    const { at, submit } = this.#planSubmission(process, `submit ${jobId}`, async (job, encoding) => {
+      await client.submit(job, { jobId, encoding, timeoutMs: SUBMIT_LIMIT_MS });
+      this.#invariants.acknowledged.add(jobId);
+    });
     while (random.chance(0.25)) this.#world.after(at + random.between(0, 4_000), submit, process);
     this.#planChanges(client, process, jobId, at);
   }
 
   /** A job whose id the client makes up: it is begun before anything is stored of it. */
   #planMadeUp(client: Client, process: SimProcess, label: string): void {
-    this.#planSubmission(client, process, label, {}, (jobId) => this.#planChanges(client, process, jobId, 0));
+    this.#planSubmission(process, `submit ${label}`, async (job, encoding) => {
+      const { job_id } = await client.submit(job, { encoding, timeoutMs: SUBMIT_LIMIT_MS });
+      this.#invariants.acknowledged.add(job_id);
+      this.#planChanges(client, process, job_id, 0);
+    });
   }
 
   /** The same for somebody who waits for the result. */
   #planRun(client: Client, process: SimProcess, label: string): void {
-    const { random } = this.#world;
-    this.#submitted += 1;
-    const job = this.#randomJob();
-    const encoding = random.pick(["json", "msgpack"] as const);
-    let id = label;
-    const onSubmitted = (jobId: string) => {
-      id = jobId;
-      this.#invariants.acknowledged.add(jobId);
-      this.#planChanges(client, process, jobId, 0);
-    };
-    const run = () =>
-      this.#request(`run ${label}`, async () => {
-        try {
-          const result = await client.run(job, { encoding, timeoutMs: RUN_LIMIT_MS, onSubmitted });
-          this.#guarded(() => this.#invariants.ran(id, result))();
-        } catch (error) {
-          this.#guarded(() => this.#invariants.ranInVain(id, error))();
-          throw error;
-        }
-      });
-    this.#world.after(random.between(10, 2_000), run, process);
+    this.#planSubmission(process, `run ${label}`, async (job, encoding) => {
+      let id = label;
+      const onSubmitted = (jobId: string) => {
+        id = jobId;
+        this.#invariants.acknowledged.add(jobId);
+        this.#planChanges(client, process, jobId, 0);
+      };
+      try {
+        const result = await client.run(job, { encoding, timeoutMs: RUN_LIMIT_MS, onSubmitted });
+        this.#guarded(() => this.#invariants.ran(id, result))();
+      } catch (error) {
+        this.#guarded(() => this.#invariants.ranInVain(id, error))();
+        throw error;
+      }
+    });
   }
 
   /** Returns when it is submitted, and how to do so once more. */
   #planSubmission(
-    client: Client,
     process: SimProcess,
-    label: string,
-    id: { jobId?: string },
-    onStored = (_jobId: string) => {},
+    what: string,
+    ask: (job: object, encoding: Encoding) => Promise<void>,
   ): { at: number; submit: () => void } {
     const { random } = this.#world;
     this.#submitted += 1;
     const job = this.#randomJob();
     const encoding = random.pick(["json", "msgpack"] as const);
-    const submit = () =>
-      this.#request(`submit ${label}`, async () => {
-        const { job_id } = await client.submit(job, { ...id, encoding, timeoutMs: 60_000 });
-        this.#invariants.acknowledged.add(job_id);
-        onStored(job_id);
-      });
+    const submit = () => this.#request(what, () => ask(job, encoding));
     const at = random.between(10, 2_000);
     this.#world.after(at, submit, process);
     return { at, submit };
@@ -460,6 +455,7 @@ class History {
   }
 }
 
+const SUBMIT_LIMIT_MS = 60_000;
 /** Far more than any job takes, faults included. */
 const RUN_LIMIT_MS = 300_000;
 
