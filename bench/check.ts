@@ -2,9 +2,10 @@
  * Whether what is stored is what must be. A ledger names the jobs that were submitted; whatever else is on the server
  * belongs to others and is passed over.
  */
-import { storedJob } from "../src/bus/job-store.ts";
-import type { StoredMessage } from "../src/bus/stream-read.ts";
-import { eventSubject } from "../src/bus/subjects.ts";
+
+import { eventSubject } from "../src/api/subjects.ts";
+import { storedJob } from "../src/bus/store/job-store.ts";
+import type { StoredMessage } from "../src/bus/store/stream-read.ts";
 import type { JobState } from "../src/job/state.ts";
 import { WrongResults } from "./contender.ts";
 

@@ -1,5 +1,5 @@
 /** The floor: bare loops on the bus, see bench/floor. */
-import { decode } from "../../src/bus/codec.ts";
+import { decode } from "../../src/bus/messages/codec.ts";
 import { monotonicUs } from "../clock.ts";
 import {
   type Contender,

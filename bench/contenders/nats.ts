@@ -2,7 +2,7 @@
 import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import { Bus } from "../../src/bus/connection.ts";
 import { startEmbeddedServer } from "../../src/bus/server/embedded-server.ts";
-import { readBatch, type StoredMessage } from "../../src/bus/stream-read.ts";
+import { readBatch, type StoredMessage } from "../../src/bus/store/stream-read.ts";
 import { JOBS, KV_JOBS, SUPERVISOR_CONSUMER } from "../../src/bus/topology.ts";
 import type { ProcessHandle } from "../process.ts";
 import { untilNoneLeft } from "../until-none-left.ts";

@@ -3,7 +3,7 @@
  * costs is what any implementation has to pay.
  */
 import type { Msg, MsgHdrs, NatsConnection, Payload } from "nats";
-import { OpenRequests } from "../../src/bus/open-requests.ts";
+import { OpenRequests } from "../../src/bus/wire/open-requests.ts";
 
 export class Inbox {
   readonly #connection: NatsConnection;

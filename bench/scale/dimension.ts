@@ -2,6 +2,7 @@
 import { Bus } from "../../src/bus/connection.ts";
 import { ensureTopology } from "../../src/bus/topology.ts";
 import { type NatsServer, useServer } from "../contenders/nats.ts";
+import type { Machine } from "../machine.ts";
 import type { Progress } from "../progress.ts";
 import type { Scope } from "../scope.ts";
 import type { Cell, Table } from "../table.ts";
@@ -19,6 +20,17 @@ export interface ScaleContext {
 export interface Findings {
   tables: Table[];
   plots: Plot[];
+}
+
+/** What is kept of a measurement. */
+export interface DimensionResult extends Findings {
+  name: string;
+  question: string;
+  date: string;
+  seconds: number;
+  /** Figures of this kind say nothing. */
+  quick: boolean;
+  machine: Machine;
 }
 
 export interface Dimension {

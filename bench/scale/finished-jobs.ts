@@ -5,10 +5,10 @@
  * at 100,000 a second and more. Nobody else may be writing to these streams meanwhile.
  */
 import { setTimeout as delay } from "node:timers/promises";
-import { expectSequence, expectSequenceWithTtl } from "../../src/bus/raw-headers.ts";
-import { readLast } from "../../src/bus/stream-read.ts";
-import { eventSubject } from "../../src/bus/subjects.ts";
+import { eventSubject } from "../../src/api/subjects.ts";
+import { readLast } from "../../src/bus/store/stream-read.ts";
 import { EVENTS, KV_JOBS, KV_PREFIX } from "../../src/bus/topology.ts";
+import { expectSequence, expectSequenceWithTtl } from "../../src/bus/wire/headers.ts";
 import { Client } from "../../src/client/client.ts";
 import { functionsOf, resultOf, WrongResults } from "../contender.ts";
 import { FUNCTION } from "../contenders/async.ts";

@@ -1,7 +1,7 @@
 /** The results as a page of Markdown: for each dimension its plots, and its tables as they are shown on the terminal. */
 import type { Machine } from "../machine.ts";
 import { renderTable } from "../table.ts";
-import type { DimensionResult } from "./results.ts";
+import type { DimensionResult } from "./dimension.ts";
 
 export function renderPage(dimensions: readonly DimensionResult[]): string {
   return [

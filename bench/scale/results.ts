@@ -1,23 +1,12 @@
 /** What is kept of the measurements: scale.json with one entry for each dimension, the plots, and a page of it all. */
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { Machine } from "../machine.ts";
-import type { Findings } from "./dimension.ts";
+import type { DimensionResult } from "./dimension.ts";
 import { renderPage } from "./page.ts";
 import { renderPlot } from "./plot.ts";
 
 const FILE = "scale.json";
 const PAGE = "README.md";
-
-export interface DimensionResult extends Findings {
-  name: string;
-  question: string;
-  date: string;
-  seconds: number;
-  /** Figures of this kind say nothing. */
-  quick: boolean;
-  machine: Machine;
-}
 
 /** The results with those of some dimensions put in place of their older ones, in the order of `names`. */
 export function mergeResults(

@@ -3,9 +3,9 @@ import type { Machine } from "../machine.ts";
 import type { Progress } from "../progress.ts";
 import { Scope } from "../scope.ts";
 import type { Table } from "../table.ts";
-import type { Dimension } from "./dimension.ts";
+import type { Dimension, DimensionResult } from "./dimension.ts";
 import { DIMENSIONS } from "./dimensions/index.ts";
-import { type DimensionResult, mergeResults, readResults, writeResults } from "./results.ts";
+import { mergeResults, readResults, writeResults } from "./results.ts";
 
 export interface ScaleOptions {
   dimensions: readonly Dimension[];

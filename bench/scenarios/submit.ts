@@ -1,9 +1,10 @@
 /** Submissions alone: the client against a bare loop that publishes the same bytes on the same subjects. */
-import { RandomText } from "../../src/bus/random-text.ts";
-import { deleteMessage } from "../../src/bus/stream-read.ts";
-import { submitSubject } from "../../src/bus/subjects.ts";
+
+import { submitSubject } from "../../src/api/subjects.ts";
+import { deleteMessage } from "../../src/bus/store/stream-read.ts";
 import { JOBS } from "../../src/bus/topology.ts";
 import { Client } from "../../src/client/client.ts";
+import { RandomText } from "../../src/util/random-text.ts";
 import { checkSubmissions } from "../check.ts";
 import { functionsOf, payloadOf } from "../contender.ts";
 import { FUNCTION } from "../contenders/async.ts";

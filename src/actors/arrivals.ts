@@ -2,30 +2,34 @@
  * Decides what each message that a supervisor gets stands for: a new job, one that goes on, or nothing; and makes the
  * actor of the job.
  *
- * V2  A job has at most one actor in a supervisor. A message for a job whose claim or departure is under way waits
+ * ARRIVALS-2  A job has at most one actor in a supervisor. A message for a job whose claim or departure is under way waits
  *     for its end.
- * V3  A message is acknowledged only when what it stands for is stored elsewhere: the job's end, a newer token, or
+ * ARRIVALS-3  A message is acknowledged only when what it stands for is stored elsewhere: the job's end, a newer token, or
  *     (for a repeated submission) the token of the job that has the id.
- * V4  A token older than the state's goes only when the state's own is there, and is the cause to make it if it is not:
+ * ARRIVALS-4  A token older than the state's goes only when the state's own is there, and is the cause to make it if it is not:
  *     so a crash between the commit, the token and the acknowledgement of a parking loses nothing.
- * V5  A token newer than the state's was made for a retry by hand that has not been committed. It is used up (the state
+ * ARRIVALS-5  A token newer than the state's was made for a retry by hand that has not been committed. It is used up (the state
  *     takes its number, so that the late commit fails) before it goes.
- * V7  A job that nobody else can have submitted (`isOnly`), and whose delivery is fresh, is begun before anything is stored
+ * ARRIVALS-7  A job that nobody else can have submitted (`isOnly`), and whose delivery is fresh, is begun before anything is stored
  *     of it but its submission; its first commit claims it. Whoever gets the message next claims it before beginning
  *     anything, so that the first commit of the one before fails; and a submission that repeats another one gives way.
+ * ARRIVALS-8  A job that a newer version has stored is left alone, and its message given back for others to take.
  */
-import type { Awake } from "../bus/awake.ts";
-import type { Delivery } from "../bus/delivery.ts";
-import type { StoredJob } from "../bus/job-store.ts";
-import { Registry } from "../bus/registry.ts";
-import { readBatch } from "../bus/stream-read.ts";
-import { WAKE_PREFIX } from "../bus/subjects.ts";
-import { timerNumberOf } from "../bus/timers.ts";
+
+import { WAKE_PREFIX } from "../api/subjects.ts";
+import type { StoredJob } from "../bus/store/job-store.ts";
+import { readBatch } from "../bus/store/stream-read.ts";
+import type { Awake } from "../bus/tokens/awake.ts";
+import type { Delivery } from "../bus/tokens/delivery.ts";
+import { timerNumberOf } from "../bus/tokens/timers.ts";
 import { JOBS } from "../bus/topology.ts";
 import { AsyncError } from "../job/errors.ts";
 import type { RejectedEvent } from "../job/events.ts";
-import { placeSleep, reduce, type Transition } from "../job/machine.ts";
-import { currentFunction, type EndedJob, isEnded, type JobState } from "../job/state.ts";
+import { reduce, type Transition } from "../job/machine.ts";
+import { FORMAT } from "../job/record.ts";
+import { rest, toBeParked } from "../job/rest.ts";
+import { type EndedJob, functionAt, isEnded, type JobState } from "../job/state.ts";
+import { Registry } from "../util/registry.ts";
 import { type ActorContext, JobActor } from "./job-actor.ts";
 import { Lease } from "./lease.ts";
 import { pause, untilDone } from "./retrying.ts";
@@ -42,6 +46,11 @@ export interface ArrivalsContext extends ActorContext {
   onLeft: () => void;
 }
 
+/** The number of the token that a submission is. */
+const SUBMISSION = 0;
+/** A job of a newer version is looked at again after this time. */
+const NEWER_RETRY_MS = 5_000;
+
 /** A message that stands for a job: a submission, which can make it (`first`), or the wake of a parked one. */
 interface Arrival {
   jobId: string;
@@ -57,6 +66,8 @@ export class Arrivals {
   readonly claiming = new Registry<{ lease: Lease; done: Promise<void> }>();
   readonly #context: ArrivalsContext;
   #newestSubmission = 0;
+  /** When a job of a newer version was met last, monotonic ms. */
+  #leftAloneAt = Number.NEGATIVE_INFINITY;
 
   constructor(context: ArrivalsContext) {
     this.#context = context;
@@ -74,26 +85,26 @@ export class Arrivals {
     if (!this.#isFresh(delivery) || !isOnly(delivery, jobId) || !this.#begin(arrival, first)) this.#enter(arrival);
   }
 
-  /** V7: it was sent just now, and not before. First deliveries come in the order of their sequences. */
+  /** ARRIVALS-7: it was sent just now, and not before. First deliveries come in the order of their sequences. */
   #isFresh({ sequence }: Delivery): boolean {
     const isNew = sequence > this.#newestSubmission;
     if (isNew) this.#newestSubmission = sequence;
-    return this.#context.awake.look() && isNew;
+    return this.#context.awake.check() && isNew;
   }
 
   /**
-   * V7: begins a job that nobody else can have submitted, without storing what its submission says already. Returns
+   * ARRIVALS-7: begins a job that nobody else can have submitted, without storing what its submission says already. Returns
    * false if more than that must be stored before anything is done.
    */
   #begin(arrival: Arrival, first: (now: number) => Transition): boolean {
     const { jobId, lease } = arrival;
     if (this.actors.has(jobId) || this.claiming.has(jobId)) return false;
     const now = Date.now();
-    const { state, effects } = this.#placed(first(now), now);
+    const { state, events } = this.#placed(first(now), now);
     if (isEnded(state) || state.token !== lease.number) return false;
     state.writer = this.#context.writer;
     this.#context.lifecycle.emit("claimed", jobId, "new");
-    this.#host(arrival, state, 0).begin(effects);
+    this.#host(arrival, state, 0).begin(events);
     return true;
   }
 
@@ -113,7 +124,7 @@ export class Arrivals {
     }
   }
 
-  /** V2: one claim per job at a time, and none for a job that has an actor. */
+  /** ARRIVALS-2: one claim per job at a time, and none for a job that has an actor. */
   #enter(arrival: Arrival): void {
     const { jobId } = arrival;
     const actor = this.actors.get(jobId);
@@ -139,7 +150,7 @@ export class Arrivals {
   #meet(actor: JobActor, arrival: Arrival): void {
     const { lease, delivery } = arrival;
     if (actor.lease.adopt(lease.number, delivery.receipt)) {
-      actor.verify(); // V6: it had run out, and someone else may have had it meanwhile
+      actor.verify(); // SUPERVISOR-2: it had run out, and someone else may have had it meanwhile
       return;
     }
     // The timer of a job that is just being parked has fired already: it begins anew when that is through.
@@ -162,6 +173,10 @@ export class Arrivals {
     for (let failures = 0; !this.#context.isStopped(); failures++) {
       if (mayExist) {
         const stored = await this.#read(jobId);
+        if (stored?.newer !== undefined) {
+          this.#leaveAlone(arrival, stored.newer);
+          return;
+        }
         if (stored?.problem !== undefined) {
           if (await this.#replaceCorrupt(stored.revision, stored.problem, arrival)) return;
           continue;
@@ -183,13 +198,13 @@ export class Arrivals {
       if (!first) throw new TypeError("a wake cannot make a job");
       const now = Date.now();
       const transition = this.#placed(first(now), now);
-      const { state, effects } = tooLarge === undefined ? transition : oversizedJob(transition, tooLarge, now);
+      const { state, events } = tooLarge === undefined ? transition : oversizedJob(transition, tooLarge, now);
       const stamped: JobState = { ...state, version: 1, writer: this.#context.writer };
       const outcome = await this.#context.store.commit(stamped, revision);
       mayExist = true;
       if (outcome.type === "stored") {
         this.#context.lifecycle.emit("claimed", jobId, "new");
-        this.#host(arrival, stamped, outcome.revision).begin(effects);
+        this.#host(arrival, stamped, outcome.revision).begin(events);
         return;
       }
       if (outcome.type === "refused") tooLarge = outcome.cause.message;
@@ -203,17 +218,29 @@ export class Arrivals {
 
   /** The first transition of a job, with the place where it waits if it has to. */
   #placed(first: Transition, now: number): Transition {
-    return placeSleep(this.#unlessJammed(first, now), now, this.#context.parkAfterMs);
+    const { state, events } = this.#unlessFull(first, now);
+    return { state: toBeParked(state, SUBMISSION, now, this.#context.parkAfterMs), events };
   }
 
   /** Where so many jobs of its function wait that it would be sent to the backlog, a new job goes there at once. */
-  #unlessJammed(first: Transition, now: number): Transition {
-    const { state, effects } = first;
-    const { current_function: index, attempt } = state;
-    if (isEnded(state) || effects.at(-1)?.type !== "invoke") return first;
-    if (!this.#context.dispatcher.jammed(currentFunction(state).name)) return first;
+  #unlessFull(first: Transition, now: number): Transition {
+    const { state, events } = first;
+    const how = isEnded(state) ? undefined : rest(state, SUBMISSION, now);
+    if (how?.type !== "attempt" || !this.#context.dispatcher.isFull(functionAt(state, how.index).name)) return first;
+    const { index, attempt } = how;
     const queued = reduce(state, { type: "no_room", index, attempt }, now);
-    return { state: queued.state, effects: [...effects.slice(0, -1), ...queued.effects] };
+    return { state: queued.state, events: [...events, ...queued.events] };
+  }
+
+  /** ARRIVALS-8. It comes again, to us or to a supervisor that can read its job. */
+  #leaveAlone({ jobId, delivery }: Arrival, format: number): void {
+    delivery.nak(NEWER_RETRY_MS);
+    const now = performance.now();
+    const isNews = now - this.#leftAloneAt > 10 * NEWER_RETRY_MS;
+    this.#leftAloneAt = now;
+    if (!isNews) return;
+    const what = `left alone: a newer version has stored the job (format ${format}, ours is ${FORMAT}); upgrade this supervisor`;
+    this.#trouble(what, undefined, jobId);
   }
 
   /** Decides what a message means for a job that is in the store. Returns false if the store has changed meanwhile. */
@@ -226,7 +253,7 @@ export class Arrivals {
     if (isEnded(state) && lease.number > state.token) return this.#useUp(state, revision, arrival);
     if (!isEnded(state) && lease.number < state.token) {
       const restore = () => this.#context.tokens.restore(state);
-      if (await this.#insist("cannot set the timer again", jobId, restore)) delivery.ack(); // V4
+      if (await this.#insist("cannot set the timer again", jobId, restore)) delivery.ack(); // ARRIVALS-4
       return true;
     }
     this.#context.lifecycle.emit("claimed", jobId, "resumed");
@@ -234,7 +261,7 @@ export class Arrivals {
     return true;
   }
 
-  /** V5. Returns false if the store has changed meanwhile. */
+  /** ARRIVALS-5. Returns false if the store has changed meanwhile. */
   async #useUp(state: EndedJob, revision: number, { lease, delivery }: Arrival): Promise<boolean> {
     const used: EndedJob = { ...state, token: lease.number, version: state.version + 1, writer: this.#context.writer };
     if ((await this.#commitOnce(used, revision)) === undefined) return false;
@@ -245,12 +272,12 @@ export class Arrivals {
   /** A job whose state cannot be read has failed. Returns false if the store has changed meanwhile. */
   async #replaceCorrupt(revision: number, problem: string, arrival: Arrival): Promise<boolean> {
     const { jobId, lease, delivery, first } = arrival;
-    const { state, effects } = corruptJob(jobId, problem, Date.now());
+    const { state, events } = corruptJob(jobId, problem, Date.now());
     const sequence = first ? delivery.sequence : 0;
     const stamped: JobState = { ...state, sequence, token: lease.number, version: 1, writer: this.#context.writer };
     const stored = await this.#commitOnce(stamped, revision);
     if (stored === undefined) return false;
-    this.#host(arrival, stamped, stored).begin(effects);
+    this.#host(arrival, stamped, stored).begin(events);
     return true;
   }
 
@@ -283,7 +310,7 @@ export class Arrivals {
       delivery.ack();
   }
 
-  /** V7: whether the submission that this one repeats is still there. */
+  /** ARRIVALS-7: whether the submission that this one repeats is still there. */
   async #waitsBefore({ jobId, delivery: { subject, sequence } }: Arrival): Promise<boolean> {
     const query = { filter: subject, from: 1, batch: 1 };
     const { messages } = await this.#patiently(jobId, () => readBatch(this.#context.bus, JOBS, query));

@@ -1,25 +1,23 @@
 import type { Msg } from "nats";
-import type { Placed } from "../bus/bag.ts";
-import type { EncodedResults } from "../bus/invocation.ts";
-import type { Ticket, Waiter } from "../bus/mux.ts";
-import type { Failure, LiveJob } from "../job/state.ts";
+import type { EncodedResults } from "../bus/messages/invocation.ts";
+import type { Ticket, Waiter } from "../bus/wire/mux.ts";
+import type { Failure } from "../job/failure.ts";
+import type { AttemptAddress, LiveJob } from "../job/state.ts";
+import type { Bagged } from "../util/bag.ts";
 
-/**
- * What becomes of an attempt. At most one of `onSucceeded`, `onFailed`, `onLost` and `onNoRoom` is called, once. `job` is
- * the state that the attempt was dispatched with, and so names it.
- */
+/** What becomes of an attempt. At most one of `onSucceeded`, `onFailed`, `onLost` and `onNoRoom` is called, once. */
 export interface AttemptListener {
   /** Asked right before it is sent: whether its job is still ours for sure. If not, it is dropped, without an outcome. */
   mayBegin(): boolean;
   /** It has been executing for a while. */
-  onStarted(job: LiveJob): void;
-  onProgress(job: LiveJob, progress: unknown): void;
-  onSucceeded(job: LiveJob, result: unknown): void;
-  onFailed(job: LiveJob, error: Failure, retryable: boolean, retryAfterMs: number | undefined): void;
+  onStarted(attempt: Attempt): void;
+  onProgress(attempt: Attempt, progress: unknown): void;
+  onSucceeded(attempt: Attempt, result: unknown): void;
+  onFailed(attempt: Attempt, error: Failure, retryable: boolean, retryAfterMs: number | undefined): void;
   /** Its worker went silent. */
-  onLost(job: LiveJob): void;
+  onLost(attempt: Attempt): void;
   /** It was never begun: there has been no worker for the function for too long. */
-  onNoRoom(job: LiveJob): void;
+  onNoRoom(attempt: Attempt): void;
 }
 
 /** The line that an attempt was sent from. */
@@ -31,7 +29,11 @@ export interface AttemptLine {
 }
 
 /** One attempt from its dispatch to its outcome. Times are monotonic ms. */
-export class Attempt implements Waiter, Placed {
+export class Attempt implements AttemptAddress, Waiter, Bagged {
+  readonly index: number;
+  readonly attempt: number;
+  readonly functionName: string;
+  /** As it was when the attempt was dispatched. */
   readonly job: LiveJob;
   /** Of a job of many functions: its results as they are sent. */
   readonly results: EncodedResults | undefined;
@@ -44,15 +46,29 @@ export class Attempt implements Waiter, Placed {
   /** How often it was sent to a worker without room. */
   refusals = 0;
   /** Among those in flight. */
-  place: number | undefined;
+  bagIndex: number | undefined;
   readonly enqueuedAt = performance.now();
   #ticket: Ticket | undefined;
   #line: AttemptLine | undefined;
 
-  constructor(job: LiveJob, listener: AttemptListener, results?: EncodedResults) {
+  constructor(
+    job: LiveJob,
+    { index, attempt }: AttemptAddress,
+    functionName: string,
+    listener: AttemptListener,
+    results?: EncodedResults,
+  ) {
     this.job = job;
+    this.index = index;
+    this.attempt = attempt;
+    this.functionName = functionName;
     this.results = results;
     this.listener = listener;
+  }
+
+  /** Whether that is its address. */
+  has({ index, attempt }: AttemptAddress): boolean {
+    return index === this.index && attempt === this.attempt;
   }
 
   get cancelled(): boolean {
@@ -82,7 +98,7 @@ export class Attempt implements Waiter, Placed {
 
   start(): void {
     this.started = true;
-    this.listener?.onStarted(this.job);
+    this.listener?.onStarted(this);
   }
 
   /** Nobody waits for its outcome any more; replies that still come are dropped. */

@@ -1,16 +1,16 @@
 /**
  * Calls jobs in from the backlogs of their functions as soon as there is room for them.
  *
- * F1  Every backlog that is not empty is known to some supervisor: to the one that filled it, to those it told, and to
+ * FEEDER-1  Every backlog that is not empty is known to some supervisor: to the one that filled it, to those it told, and to
  *     each that looks, at its start, after a reconnect and now and then.
- * F2  A function that nothing of is in memory is tried with one job, so that a worker that announces nothing is found.
+ * FEEDER-2  A function that nothing of is in memory is tried with one job, so that a worker that announces nothing is found.
  */
-import type { Backlog } from "../bus/backlog.ts";
-import { readJsonObject } from "../bus/codec.ts";
+
+import { QUEUED } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
-import { QUEUED } from "../bus/subjects.ts";
+import { readQueued } from "../bus/messages/nudges.ts";
+import type { Backlog } from "../bus/tokens/backlog.ts";
 import { isAsyncError } from "../job/errors.ts";
-import { functionNameProblem } from "../job/names.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 
 const TRY_MS = 1_000;
@@ -22,7 +22,7 @@ const MAX_KNOWN = 10_000;
 export interface FeederOptions {
   bus: Bus;
   backlog: Backlog;
-  dispatcher: Pick<Dispatcher, "appetite">;
+  dispatcher: Pick<Dispatcher, "room">;
   /** How many more jobs there is room for in memory. */
   room: () => number;
   onTrouble: (what: string, error: unknown) => void;
@@ -39,14 +39,14 @@ export class BacklogFeeder {
     this.#options = options;
     const { bus } = options;
     const queued = bus.nc.subscribe(QUEUED, { callback: (_, message) => this.#onQueued(message.data) });
-    this.#stops = [() => queued.unsubscribe(), bus.onReconnected(() => void this.look())];
+    this.#stops = [() => queued.unsubscribe(), bus.onReconnected(() => void this.discover())];
     this.#timer = setInterval(() => {
       for (const name of this.#known.keys()) this.feed(name);
     }, TRY_MS);
   }
 
   /** Looks which functions jobs wait for. */
-  async look(): Promise<void> {
+  async discover(): Promise<void> {
     try {
       for (const name of await this.#options.backlog.functions()) this.#note(name);
     } catch (error) {
@@ -65,7 +65,7 @@ export class BacklogFeeder {
   feed(name: string): void {
     if (this.#known.get(name) !== "idle" || !this.#options.bus.connected) return;
     const { dispatcher, room } = this.#options;
-    const count = Math.min(dispatcher.appetite(name), room(), MAX_CALL);
+    const count = Math.min(dispatcher.room(name), room(), MAX_CALL);
     if (count > 0) void this.#call(name, count);
   }
 
@@ -93,9 +93,9 @@ export class BacklogFeeder {
     else if (known === undefined && this.#known.size < MAX_KNOWN) this.#known.set(name, "idle");
   }
 
-  /** A name that is none is ignored, one that no job waits for does no harm. */
+  /** A name that no job waits for does no harm. */
   #onQueued(data: Uint8Array): void {
-    const name = readJsonObject(data)?.function;
-    if (typeof name === "string" && functionNameProblem(name) === undefined) this.#note(name);
+    const name = readQueued(data);
+    if (name !== undefined) this.#note(name);
   }
 }

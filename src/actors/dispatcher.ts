@@ -2,19 +2,21 @@
  * Sends invocations to `fn.<name>` and keeps those for which no worker has room: one line per function, first come
  * first served, so that functions without workers hold up nobody else.
  *
- * P1  An attempt has at most one outcome; after `cancel()` it has none.
- * P2  "No room" (503 no responders, 429) is no attempt: it uses up no retry and goes back to the head of its line.
- * P3  An attempt of a function whose workers send heartbeats is lost when three of them are missing. While we are
+ * DISPATCH-1  An attempt has at most one outcome; after `cancel()` it has none.
+ * DISPATCH-2  "No room" (503 no responders, 429) is no attempt: it uses up no retry and goes back to the head of its line.
+ * DISPATCH-3  An attempt of a function whose workers send heartbeats is lost when three of them are missing. While we are
  *     disconnected, or were stopped, silence proves nothing.
- * P4  At most `limit` invocations of a function are in flight (see `FunctionLine`).
+ * DISPATCH-4  At most `limit` invocations of a function are in flight (see `FunctionLine`).
  */
 import type { Msg } from "nats";
-import { readJsonObject } from "../bus/codec.ts";
+import { STATUS_HEADER } from "../api/headers.ts";
+import { afterPrefix, FUNCTION_PREFIX, ROOM, STOP } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
-import { type EncodedResults, STATUS_HEADER } from "../bus/invocation.ts";
-import { discoverServices } from "../bus/service.ts";
-import { afterPrefix, FUNCTION_PREFIX, ROOM, STOP } from "../bus/subjects.ts";
-import { currentFunction, type Failure, type LiveJob } from "../job/state.ts";
+import type { EncodedResults } from "../bus/messages/invocation.ts";
+import { encodeStop, readRoom } from "../bus/messages/nudges.ts";
+import { discoverServices } from "../bus/messages/service.ts";
+import type { Failure } from "../job/failure.ts";
+import { type AttemptAddress, functionAt, type LiveJob } from "../job/state.ts";
 import { Attempt, type AttemptListener } from "./attempt.ts";
 import { FunctionLine } from "./function-line.ts";
 import type { Lifecycle } from "./lifecycle.ts";
@@ -37,7 +39,7 @@ export interface DispatcherOptions {
 
 export interface DispatcherObserver {
   /** There may be room for more jobs of the function. */
-  onHungry(functionName: string): void;
+  onRoom(functionName: string): void;
 }
 
 const WATCH_MS = 100;
@@ -80,28 +82,29 @@ export class Dispatcher {
     this.#discover();
   }
 
-  /** Runs the current attempt of the job's current function, as soon as a worker has room. */
-  dispatch(job: LiveJob, listener: AttemptListener, results?: EncodedResults): Attempt {
-    const attempt = new Attempt(job, listener, results);
-    this.#lineOf(currentFunction(job).name).add(attempt);
+  /** Has the attempt of the job executed, as soon as a worker has room. */
+  dispatch(job: LiveJob, address: AttemptAddress, listener: AttemptListener, results?: EncodedResults): Attempt {
+    const { name } = functionAt(job, address.index);
+    const attempt = new Attempt(job, address, name, listener, results);
+    this.#lineOf(name).add(attempt);
     return attempt;
   }
 
   /** How many more jobs of the function would find room, as far as can be told; one to find out. */
-  appetite(functionName: string): number {
-    return this.#lines.get(functionName)?.appetite ?? 1;
+  room(functionName: string): number {
+    return this.#lines.get(functionName)?.room ?? 1;
   }
 
   /** Whether a job of the function had better wait in the backlog. */
-  jammed(functionName: string): boolean {
-    return this.#lines.get(functionName)?.jammed ?? false;
+  isFull(functionName: string): boolean {
+    return this.#lines.get(functionName)?.full ?? false;
   }
 
   /** Memory is full with `jobs`: those of slow functions, or of functions without workers, make room. */
   relieve(jobs: number): void {
     const now = performance.now();
     const slow = [...this.#lines.values()].filter((line) => line.waitedMs(now) >= this.#options.relieveAfterMs);
-    for (const line of slow) line.spill(Math.floor(jobs / 2 / slow.length));
+    for (const line of slow) line.keepFirst(Math.floor(jobs / 2 / slow.length));
   }
 
   close(): void {
@@ -117,7 +120,7 @@ export class Dispatcher {
     if (known) return known;
     const line = new FunctionLine(name, this.#bus, {
       onHeartbeat: () => this.#remember(name),
-      onHungry: () => this.#observer.onHungry(name),
+      onRoom: () => this.#observer.onRoom(name),
       onAbandoned: (attempt, reply) => this.#stop(attempt, reply),
       onTrouble: (error) => this.#lifecycle.emit("trouble", { what: `cannot send invocations of ${name}`, error }),
     });
@@ -160,24 +163,24 @@ export class Dispatcher {
   }
 
   #onRoom(data: Uint8Array): void {
-    const room = parseRoom(data);
+    const room = readRoom(data);
     if (!room) return;
     for (const name of room.functions) {
       this.#remember(name);
       this.#lines.get(name)?.onRoom(room.slots);
-      this.#observer.onHungry(name);
+      this.#observer.onRoom(name);
     }
   }
 
   /** The worker that executes it may stop; one that does not hear of it goes on for nothing. */
-  #stop({ job: { job_id, current_function: index, attempt } }: Attempt, reply: string): void {
-    if (this.#bus.connected) this.#bus.nc.publish(STOP, JSON.stringify({ reply, job_id, index, attempt }));
+  #stop(attempt: Attempt, reply: string): void {
+    if (this.#bus.connected) this.#bus.nc.publish(STOP, encodeStop(reply, attempt.job.job_id, attempt));
   }
 
   /** A heartbeat of an attempt that nobody waits for: its worker has not heard that it may stop. */
   #onStray(message: Msg): void {
     if (message.headers?.get(STATUS_HEADER) !== "heartbeat" || !this.#bus.connected) return;
-    this.#bus.nc.publish(STOP, JSON.stringify({ reply: message.subject }));
+    this.#bus.nc.publish(STOP, encodeStop(message.subject));
   }
 
   #onReconnected(): void {
@@ -186,7 +189,7 @@ export class Dispatcher {
     for (const line of this.#lines.values()) line.retry();
   }
 
-  /** P3: what we could not have heard counts as heard. */
+  /** DISPATCH-3: what we could not have heard counts as heard. */
   #forgive(): void {
     const now = performance.now();
     for (const line of this.#lines.values()) for (const attempt of line.inFlight) attempt.heardAt = now;
@@ -230,9 +233,9 @@ export class Dispatcher {
       }
       const timeoutMs = attempt.timeoutMs ?? (heartbeats ? undefined : silentTimeoutMs);
       if (timeoutMs !== undefined && age >= timeoutMs) {
-        line.end(attempt, (listener, job) => listener.onFailed(job, timeoutFailure(timeoutMs), true, undefined));
+        line.end(attempt, (listener) => listener.onFailed(attempt, timeoutFailure(timeoutMs), true, undefined));
       } else if (heartbeats && now - attempt.heardAt >= 3 * heartbeatMs) {
-        line.end(attempt, (listener, job) => listener.onLost(job));
+        line.end(attempt, (listener) => listener.onLost(attempt));
       }
     }
     line.releaseWaiting(now, roomWaitMs);
@@ -242,18 +245,4 @@ export class Dispatcher {
 
 function timeoutFailure(timeoutMs: number): Failure {
   return { code: "attempt_timeout", name: "AttemptTimeout", message: `no result within ${timeoutMs} ms` };
-}
-
-interface Room {
-  functions: string[];
-  slots: number;
-}
-
-/** What is no announcement is ignored. */
-function parseRoom(data: Uint8Array): Room | undefined {
-  const room = readJsonObject(data);
-  if (!Array.isArray(room?.functions)) return undefined;
-  const functions = room.functions.filter((name) => typeof name === "string").slice(0, 1_000);
-  const slots = typeof room.slots === "number" && room.slots > 0 ? Math.min(room.slots, 100_000) : 1;
-  return { functions, slots };
 }

@@ -7,14 +7,13 @@
  * blocked line is probed with one invocation now and then.
  */
 import type { Msg } from "nats";
-import { Bag } from "../bus/bag.ts";
+import { functionSubject } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
-import { attemptTimeoutMs, encodeInvocation, readReply } from "../bus/invocation.ts";
-import { functionSubject } from "../bus/subjects.ts";
+import { attemptTimeoutMs, encodeInvocation, readReply } from "../bus/messages/invocation.ts";
 import { type AsyncError, isAsyncError } from "../job/errors.ts";
-import type { LiveJob } from "../job/state.ts";
+import { Bag } from "../util/bag.ts";
+import { Queue } from "../util/queue.ts";
 import type { Attempt, AttemptLine, AttemptListener } from "./attempt.ts";
-import { Queue } from "./queue.ts";
 
 const FIRST_LIMIT = 32;
 const MAX_LIMIT = 100_000;
@@ -25,8 +24,8 @@ const FIRST_PROBE_MS = 50;
 const MAX_PROBE_MS = 500;
 
 export interface LineObserver {
-  /** A result made room, and few are waiting. */
-  onHungry(): void;
+  /** A result made room, and none are waiting. */
+  onRoom(): void;
   /** Nobody waits for the outcome of this attempt any more; `reply` is the reply subject of its invocation. */
   onAbandoned(attempt: Attempt, reply: string): void;
   /** A worker of the function sent a heartbeat. */
@@ -62,13 +61,13 @@ export class FunctionLine implements AttemptLine {
   }
 
   /** So many wait that further jobs had better wait in the backlog. */
-  get jammed(): boolean {
+  get full(): boolean {
     if (this.#share !== undefined && this.#waiting.size <= this.#share / 2) this.#share = undefined;
     return this.#share !== undefined;
   }
 
-  /** How many more it could do with, so that it does not run dry. */
-  get appetite(): number {
+  /** How many more it has room for: as many as it takes so that it does not run dry. */
+  get room(): number {
     if (this.#blocked && this.#waiting.size > 0) return 0;
     return Math.max(0, 2 * this.#limit - this.inFlight.size - this.#waiting.size);
   }
@@ -122,20 +121,20 @@ export class FunctionLine implements AttemptLine {
   }
 
   /** Keeps the first `share` of those that wait, and tells the others that there is no room. */
-  spill(share: number): void {
+  keepFirst(share: number): void {
     this.#share = share;
     for (const attempt of this.#waiting.cut(share)) sendAway(attempt);
   }
 
-  /** Ends an attempt in flight, and gives it up if its reply has not come; tells its listener the outcome. */
-  end(attempt: Attempt, tell: (listener: AttemptListener, job: LiveJob) => void): void {
+  /** Ends an attempt in flight, and gives it up if its reply has not come; `report` tells its listener the outcome. */
+  end(attempt: Attempt, report: (listener: AttemptListener) => void): void {
     if (!this.inFlight.delete(attempt)) return;
-    const { listener, job } = attempt;
+    const { listener } = attempt;
     attempt.listener = undefined;
     attempt.abandon();
-    if (listener) tell(listener, job);
+    if (listener) report(listener);
     this.#pump();
-    if (this.#waiting.size === 0) this.#observer.onHungry();
+    if (this.#waiting.size === 0) this.#observer.onRoom();
   }
 
   onAbandoned(attempt: Attempt, reply: string): void {
@@ -164,9 +163,9 @@ export class FunctionLine implements AttemptLine {
 
   #send(attempt: Attempt): void {
     const now = Date.now();
-    const timeoutMs = attemptTimeoutMs(attempt.job, now);
+    const timeoutMs = attemptTimeoutMs(attempt.job, attempt.index, now);
     try {
-      const body = encodeInvocation(attempt.job, now, timeoutMs, attempt.results);
+      const body = encodeInvocation(attempt.job, attempt, now, timeoutMs, attempt.results);
       const ticket = this.#bus.mux.open(this.#subject, body, undefined, attempt, attempt.results?.headers);
       attempt.sent(this, ticket, timeoutMs);
       this.inFlight.add(attempt);
@@ -180,9 +179,9 @@ export class FunctionLine implements AttemptLine {
     if (!isAsyncError(error)) throw error;
     if (error.code === "payload_too_large") {
       const message = `the invocation does not fit into a message: ${error.message}`;
-      const { listener, job } = attempt;
+      const { listener } = attempt;
       attempt.listener = undefined;
-      listener?.onFailed(job, { code: "payload_too_large", name: "PayloadTooLarge", message }, false, undefined);
+      listener?.onFailed(attempt, { code: "payload_too_large", name: "PayloadTooLarge", message }, false, undefined);
       return;
     }
     this.#waiting.giveBack(attempt);
@@ -197,7 +196,7 @@ export class FunctionLine implements AttemptLine {
       case "heartbeat":
         attempt.heardAt = performance.now();
         this.#observer.onHeartbeat();
-        if (reply.progress !== undefined) attempt.listener?.onProgress(attempt.job, reply.progress);
+        if (reply.progress !== undefined) attempt.listener?.onProgress(attempt, reply.progress);
         return false;
       case "no_room":
         this.#refused(attempt, reply.anyWorker);
@@ -205,12 +204,14 @@ export class FunctionLine implements AttemptLine {
       case "result":
         attempt.close();
         this.#accepted();
-        this.end(attempt, (listener, job) => listener.onSucceeded(job, reply.result));
+        this.end(attempt, (listener) => listener.onSucceeded(attempt, reply.result));
         return true;
       case "error":
         attempt.close();
         this.#accepted();
-        this.end(attempt, (listener, job) => listener.onFailed(job, reply.error, reply.retryable, reply.retryAfterMs));
+        this.end(attempt, (listener) => {
+          listener.onFailed(attempt, reply.error, reply.retryable, reply.retryAfterMs);
+        });
         return true;
     }
   }
@@ -253,5 +254,5 @@ function sendAway(attempt: Attempt | undefined): void {
   const listener = attempt?.listener;
   if (!attempt || !listener) return;
   attempt.listener = undefined;
-  listener.onNoRoom(attempt.job);
+  listener.onNoRoom(attempt);
 }

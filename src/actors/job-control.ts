@@ -2,20 +2,21 @@
  * What people do to jobs by hand: cancel, retry. Any supervisor can do it to any job, its own or another's, because it is
  * a compare-and-set of the state like any other; the actor that has the job hears of it, or finds out when it writes.
  *
- * K1  A cancelled job is settled (its end recorded, its token released) by whoever holds its token. What is done here
+ * CONTROL-1  A cancelled job is settled (its end recorded, its token released) by whoever holds its token. What is done here
  *     besides is to be quick: it may all be lost.
- * K2  A retry makes the job's next token before the state that needs it: a timer that gives the commit time. If that
- *     comes too late, whoever gets the wake uses the token up (V5 of the supervisor), and the commit fails.
- * K3  The end that a retry undoes is recorded before: its actor may not have come to it yet.
- * K4  Each change is signed with a name of its own: an actor of the same supervisor must not take it for its own write.
+ * CONTROL-2  A retry makes the job's next token before the state that needs it: a timer that gives the commit time. If that
+ *     comes too late, whoever gets the wake uses the token up (ARRIVALS-5), and the commit fails.
+ * CONTROL-3  The end that a retry undoes is recorded before: its actor may not have come to it yet.
+ * CONTROL-4  Each change is signed with a name of its own: an actor of the same supervisor must not take it for its own write.
  */
+
+import { changedSubject, submitSubject } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
-import type { EventLog } from "../bus/event-log.ts";
-import type { JobList } from "../bus/job-list.ts";
-import type { JobStore } from "../bus/job-store.ts";
-import { deleteMessage } from "../bus/stream-read.ts";
-import { changedSubject, submitSubject } from "../bus/subjects.ts";
-import type { Tokens } from "../bus/tokens.ts";
+import type { EventLog } from "../bus/store/event-log.ts";
+import type { JobList } from "../bus/store/job-list.ts";
+import type { JobStore } from "../bus/store/job-store.ts";
+import { deleteMessage } from "../bus/store/stream-read.ts";
+import type { Tokens } from "../bus/tokens/tokens.ts";
 import { JOBS } from "../bus/topology.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import { endEvent } from "../job/events.ts";
@@ -94,7 +95,7 @@ export class JobControl {
       // Cancelled before anybody took it: its submission takes up no room any more.
       if (change.before === 0) await deleteMessage(bus, JOBS, change.state.sequence);
     } catch (error) {
-      if (!isAsyncError(error)) throw error; // K1
+      if (!isAsyncError(error)) throw error; // CONTROL-1
       lifecycle.emit("trouble", { what: "a cancelled job is left to be settled by its owner", jobId, error });
     }
     return change.state;
@@ -115,8 +116,8 @@ export class JobControl {
         throw new AsyncError("job_not_ended", `job ${jobId} is ${found.state}; cancel it first`);
       }
       if (!canRetry(found)) throw cannotRetry(found);
-      await eventLog.record(endEvent(found)); // K3
-      await tokens.timers.schedule(jobId, Date.now() + COMMIT_TIME_MS, found.token + 1); // K2
+      await eventLog.record(endEvent(found)); // CONTROL-3
+      await tokens.timers.schedule(jobId, Date.now() + COMMIT_TIME_MS, found.token + 1); // CONTROL-2
       return "change";
     });
     if (!change.changed) return change.state;
@@ -137,7 +138,7 @@ export class JobControl {
   ): Promise<{ state: JobState; changed: boolean; before: number }> {
     const { store, bus, lifecycle } = this.#context;
     this.#changes += 1;
-    const writer = `${this.#context.writer}/${this.#changes}`; // K4
+    const writer = `${this.#context.writer}/${this.#changes}`; // CONTROL-4
     for (let tries = 0; tries < TRIES; tries++) {
       const { state, revision } = await this.find(jobId);
       // The answer to an earlier try may have been lost.
@@ -154,9 +155,7 @@ export class JobControl {
       }
       if (outcome.type === "refused") throw outcome.cause;
       if (outcome.type === "stored") {
-        for (const effect of next.effects) {
-          if (effect.type === "tell" && !isEnded(stamped)) lifecycle.emit("job", effect.event);
-        }
+        for (const one of next.events) lifecycle.emit("job", one);
         return { state: stamped, changed: true, before: revision };
       }
       if (outcome.type === "unknown") await pause(bus, tries);
@@ -166,6 +165,7 @@ export class JobControl {
 
   async #stored(jobId: string): Promise<Found | undefined> {
     const stored = await this.#context.store.get(jobId);
+    if (stored?.newer !== undefined) throw newerFormat(jobId, stored.newer);
     if (stored?.problem !== undefined) {
       throw new AsyncError(
         "corrupt_state",
@@ -181,6 +181,14 @@ export class JobControl {
     const state = submission && untakenJob(submission);
     return state?.job_id === jobId ? { state, revision: 0 } : undefined;
   }
+}
+
+/** It may be asked again: another supervisor may be new enough. */
+function newerFormat(jobId: string, format: number): AsyncError {
+  return new AsyncError(
+    "newer_format",
+    `job ${jobId} was stored by a newer version (format ${format}) than that of the supervisor that was asked; upgrade it`,
+  );
 }
 
 /** Whether a state that we have written is what the event makes. */

@@ -1,5 +1,5 @@
-import type { Receipt } from "../bus/delivery.ts";
-import type { Mux } from "../bus/mux.ts";
+import type { Receipt } from "../bus/tokens/delivery.ts";
+import type { Mux } from "../bus/wire/mux.ts";
 
 /** A lease is extended three times while it lasts: so this is three times as long. */
 const MOST_MISSED_ROUNDS = 9;

@@ -1,13 +1,18 @@
 /** From a message of stream JOBS to the first transition of a job. */
-import { decode, encodingOf } from "../bus/codec.ts";
-import type { Delivery } from "../bus/delivery.ts";
-import type { Waiting } from "../bus/job-list.ts";
-import { afterPrefix, REPEATED_HEADER, SUBMIT } from "../bus/subjects.ts";
+
+import { REPEATED_HEADER } from "../api/headers.ts";
+import { afterPrefix, SUBMIT } from "../api/subjects.ts";
+import { decode, encodingOf } from "../bus/messages/codec.ts";
+import type { Waiting } from "../bus/store/job-list.ts";
+import type { Delivery } from "../bus/tokens/delivery.ts";
+import type { Origin } from "../job/create.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
-import { createFailedJob, createJob, type Origin, type Transition, untaken } from "../job/machine.ts";
+import type { Failure } from "../job/failure.ts";
+import { createFailedJob, createJob, type Transition, untaken } from "../job/machine.ts";
 import { chosenJobIdProblem, jobIdOfSequence, jobIdProblem, MADE_UP_PREFIX } from "../job/names.ts";
-import { isRecord, parseSubmission } from "../job/schema.ts";
-import type { Failure, LiveJob } from "../job/state.ts";
+import { isRecord } from "../job/plain.ts";
+import { parseSubmission } from "../job/schema.ts";
+import type { LiveJob } from "../job/state.ts";
 
 export type ReadSubmission =
   | { type: "job"; jobId: string; first: (now: number) => Transition }

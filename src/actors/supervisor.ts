@@ -1,24 +1,24 @@
 /**
  * Takes submissions and wakes, as many as there is room for, and keeps the leases of the jobs they bring.
  *
- * V1  At most `maxLiveJobs` jobs are in memory; a tenth of that is kept for wakes, so that new jobs cannot keep
+ * SUPERVISOR-1  At most `maxLiveJobs` jobs are in memory; a tenth of that is kept for wakes, so that new jobs cannot keep
  *     parked ones out. What there is no room for stays in the streams.
- * V6  After it may have been deaf (a pause, a lost connection, a lease that ran out) it looks what has become of its
+ * SUPERVISOR-2  After it may have been deaf (a pause, a lost connection, a lease that ran out) it looks what has become of its
  *     jobs.
  *
- * V2 to V5 and V7 are those of `arrivals.ts`.
+ * What a message stands for is decided in `arrivals.ts`.
  */
 import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
-import { Awake } from "../bus/awake.ts";
+import { afterPrefix, CHANGED_PREFIX } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
-import type { Delivery } from "../bus/delivery.ts";
-import { EventLog } from "../bus/event-log.ts";
-import { JobList } from "../bus/job-list.ts";
-import { JobStore } from "../bus/job-store.ts";
-import { Puller } from "../bus/puller.ts";
-import { afterPrefix, CHANGED_PREFIX } from "../bus/subjects.ts";
-import { Tokens } from "../bus/tokens.ts";
+import { EventLog } from "../bus/store/event-log.ts";
+import { JobList } from "../bus/store/job-list.ts";
+import { JobStore } from "../bus/store/job-store.ts";
+import { Awake } from "../bus/tokens/awake.ts";
+import type { Delivery } from "../bus/tokens/delivery.ts";
+import { Puller } from "../bus/tokens/puller.ts";
+import { Tokens } from "../bus/tokens/tokens.ts";
 import {
   ensureTopology,
   JOBS,
@@ -74,6 +74,7 @@ export class Supervisor {
   /** Tells what happens in here; see `LifecycleEvents`. */
   readonly lifecycle: Lifecycle = createLifecycle();
   readonly topology: Topology;
+  /** @internal */
   readonly store: JobStore;
   readonly #bus: Bus;
   readonly #maxLiveJobs: number;
@@ -92,19 +93,22 @@ export class Supervisor {
   readonly #sweepMs: number;
   #nextSweep: NodeJS.Timeout | undefined;
   #sweptTo = 1;
+  /** It takes no more jobs. */
   #stopped = false;
+  /** It has got the last of them, and hands over what has not begun. */
+  #draining = false;
 
   private constructor(bus: Bus, topology: Topology, options: SupervisorOptions) {
     this.#bus = bus;
     this.topology = topology;
     this.#ackWaitMs = topology.ackWaitMs;
-    this.#awake = new Awake(bus, topology.ackWaitMs / 10);
+    this.#awake = new Awake(bus, topology.ackWaitMs / 10, () => this.#becomeUncertain());
     this.#sweepMs = options.sweepMs ?? 30 * 60_000;
     this.#maxLiveJobs = options.maxLiveJobs ?? DEFAULT_MAX_LIVE_JOBS;
     const retention = options.retentionMs === undefined ? {} : { retentionMs: options.retentionMs };
     this.store = new JobStore(bus, { replicas: topology.replicas, ...retention });
     this.#tokens = new Tokens(bus);
-    this.#dispatcher = new Dispatcher(bus, this.lifecycle, { onHungry: (name) => this.#feeder.feed(name) }, options);
+    this.#dispatcher = new Dispatcher(bus, this.lifecycle, { onRoom: (name) => this.#feeder.feed(name) }, options);
     this.#feeder = new BacklogFeeder({
       bus,
       backlog: this.#tokens.backlog,
@@ -126,6 +130,7 @@ export class Supervisor {
       lifecycle: this.lifecycle,
       writer: this.id,
       parkAfterMs: options.parkAfterMs ?? 10_000,
+      isDraining: () => this.#draining,
     };
     this.#arrivals = new Arrivals({
       ...this.#context,
@@ -160,7 +165,7 @@ export class Supervisor {
         if (this.#room() === 0) this.#dispatcher.relieve(this.#maxLiveJobs);
       }, RELIEVE_MS),
     ];
-    void this.#feeder.look();
+    void this.#feeder.discover();
     this.#planSweep(FIRST_SWEEP_MS);
   }
 
@@ -191,6 +196,7 @@ export class Supervisor {
     if (this.#stopped) return;
     this.#stopped = true;
     await Promise.all(this.#pullers.map((puller) => puller.stop()));
+    this.#draining = true;
     const end = performance.now() + graceMs;
     do {
       for (const actor of [...this.#arrivals.actors.values()]) actor.drain();
@@ -210,7 +216,7 @@ export class Supervisor {
     await this.close();
   }
 
-  /** How many more new jobs there is room for (V1). */
+  /** How many more new jobs there is room for (SUPERVISOR-1). */
   #room(): number {
     return Math.max(0, Math.ceil(this.#maxLiveJobs * 0.9) - this.liveJobs);
   }
@@ -221,7 +227,10 @@ export class Supervisor {
       consumer: SUPERVISOR_CONSUMER,
       room,
       onDelivery,
-      onTrouble: (reason) => this.lifecycle.emit("trouble", { what: `pulling from ${stream}: ${reason}` }),
+      onTrouble: (reason) => {
+        this.#becomeUncertain();
+        this.lifecycle.emit("trouble", { what: `pulling from ${stream}: ${reason}` });
+      },
     });
   }
 
@@ -236,8 +245,9 @@ export class Supervisor {
   }
 
   /**
-   * The server was away, or is: it may give jobs of ours to others, earlier than we know of, and confirms extensions to
-   * who has lost a message. So for two leases the states are read again with each round (V6).
+   * The server was away, or has another leader, or this process did not listen for a while. So jobs of ours may have been given
+   * to others, earlier than we know of; and the server confirms extensions also to who has lost a message. So for two leases
+   * the states are read again with each round (SUPERVISOR-2).
    */
   #becomeUncertain(): void {
     this.#uncertainUntil = performance.now() + 2 * this.#ackWaitMs;
@@ -262,7 +272,7 @@ export class Supervisor {
   }
 
   async #sweep(): Promise<void> {
-    void this.#feeder.look();
+    void this.#feeder.discover();
     try {
       const stopped = () => this.#stopped;
       const skip = (jobId: string) => this.#arrivals.actors.has(jobId) || this.#arrivals.claiming.has(jobId);
@@ -279,7 +289,7 @@ export class Supervisor {
     if (!this.#stopped) this.#planSweep(this.#sweepMs);
   }
 
-  /** V6 */
+  /** SUPERVISOR-2 */
   #onReconnected(): void {
     this.#becomeUncertain();
     for (const actor of this.#arrivals.actors.values()) actor.verify();

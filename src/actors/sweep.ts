@@ -3,26 +3,27 @@
  * would ever bring back, and a state that cannot be read. It happens if someone deletes messages by hand, restores a
  * stream from a backup, or if we have a bug. What is found can be mended.
  *
- * W1  A job is stranded if it has been left alone for a while, its token is not there, and on a second look neither has
+ * SWEEP-1  A job is stranded if it has been left alone for a while, its token is not there, and on a second look neither has
  *     it changed nor has the token come.
- * W2  Mending is a compare-and-set like any other: a job that has an owner after all loses nothing but that owner.
- * W3  Ended jobs are passed over by their TTL, without being decoded: a look at a million of them takes seconds. What is
+ * SWEEP-2  Mending is a compare-and-set like any other: a job that has an owner after all loses nothing but that owner.
+ * SWEEP-3  Ended jobs are passed over by their TTL, without being decoded: a look at a million of them takes seconds. What is
  *     written while it looks is not looked at.
- * W4  An ended job stays where it is, and one that changes goes to the end. So where all have ended, and a minute ago at
+ * SWEEP-4  An ended job stays where it is, and one that changes goes to the end. So where all have ended, and a minute ago at
  *     least, as a copy of the stream may lag behind, nothing has to be looked at again: that is `next` of a report. It is 1
  *     if nothing is there from where the sweep began, as then the stream may have been made anew.
  */
 import { setTimeout as delay } from "node:timers/promises";
+import { afterPrefix } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
-import type { EventLog } from "../bus/event-log.ts";
-import { type JobStore, storedJob } from "../bus/job-store.ts";
-import { readAt, readBatch, readNext, type StoredMessage, streamState } from "../bus/stream-read.ts";
-import { afterPrefix } from "../bus/subjects.ts";
-import type { Tokens } from "../bus/tokens.ts";
+import type { EventLog } from "../bus/store/event-log.ts";
+import { type JobStore, storedJob } from "../bus/store/job-store.ts";
+import { readAt, readBatch, readNext, type StoredMessage, streamState } from "../bus/store/stream-read.ts";
+import type { Tokens } from "../bus/tokens/tokens.ts";
 import { KV_JOBS, KV_PREFIX } from "../bus/topology.ts";
-import { isEndEvent } from "../job/events.ts";
+import { endEvent } from "../job/events.ts";
 import { createFailedJob, type Transition } from "../job/machine.ts";
-import { isEnded, type LiveJob, type StateName } from "../job/state.ts";
+import { onNextToken } from "../job/rest.ts";
+import { type EndedJob, isEnded, type LiveJob, type StateName } from "../job/state.ts";
 
 export interface SweepContext {
   bus: Bus;
@@ -38,8 +39,6 @@ export interface SweepOptions {
   fix: boolean;
   /** Where to begin: `next` of the report before. Default 1. */
   from?: number;
-  /** How long a job must have been unchanged to be looked at. Default 5 s. */
-  settledMs?: number;
   /** Looks at few jobs at a time, with so long in between that it is hardly felt. Default: as fast as it can. */
   pauseMs?: number;
   /** Jobs that are known to have an owner. */
@@ -52,6 +51,8 @@ export interface SweepReport {
   /** Live jobs that were looked at, by state. */
   live: Partial<Record<StateName, number>>;
   stranded: Stranded[];
+  /** Jobs that a newer version has stored: nothing is known of them here. */
+  newer: number;
   /** Before this sequence there are only jobs that ended a minute ago or longer. */
   next: number;
 }
@@ -66,6 +67,8 @@ export interface Stranded {
 const PAGE = 500;
 /** Sequences that are looked at together where it is not to be felt. */
 const WINDOW = 5;
+/** How long a job must have been unchanged to be looked at. */
+const SETTLED_MS = 5_000;
 const LONG_AGO_MS = 60_000;
 const SECOND_LOOK_MS = 500;
 
@@ -74,8 +77,8 @@ type Suspect = { jobId: string; revision: number } & ({ job: LiveJob } | { probl
 
 /** @throws AsyncError of the bus */
 export async function sweep(context: SweepContext, options: SweepOptions): Promise<SweepReport> {
-  const { settledMs = 5_000, pauseMs, skip = () => false, stopped = () => false } = options;
-  const report: SweepReport = { live: {}, stranded: [], next: 1 };
+  const { pauseMs, skip = () => false, stopped = () => false } = options;
+  const report: SweepReport = { live: {}, stranded: [], newer: 0, next: 1 };
   const { lastSequence: end } = await streamState(context.bus, KV_JOBS);
   let again: number | undefined;
   for (let from = options.from ?? 1; from <= end && !stopped(); ) {
@@ -85,11 +88,17 @@ export async function sweep(context: SweepContext, options: SweepOptions): Promi
     const suspects: Suspect[] = [];
     for (const message of page.messages) {
       const suspect = await suspectIn(context.store, message);
+      if (suspect === "newer") {
+        report.newer += 1;
+        again ??= message.sequence;
+        report.next = again;
+        continue;
+      }
       if (suspect || Date.now() - message.storedAt < LONG_AGO_MS) again ??= message.sequence;
       report.next = again ?? message.sequence;
       if (!suspect || skip(suspect.jobId)) continue;
       if ("job" in suspect) report.live[suspect.job.state] = (report.live[suspect.job.state] ?? 0) + 1;
-      if (Date.now() - message.storedAt >= settledMs) suspects.push(suspect);
+      if (Date.now() - message.storedAt >= SETTLED_MS) suspects.push(suspect);
     }
     for (const found of await check(context, suspects)) {
       const fixed = options.fix && (await mend(context, found));
@@ -122,19 +131,20 @@ async function readWindow(bus: Bus, from: number): Promise<Read> {
   return { messages: next ? [next] : [], next: (next?.sequence ?? from) + 1 };
 }
 
-/** W3: undefined for what has ended or was deleted. */
-async function suspectIn(store: JobStore, message: StoredMessage): Promise<Suspect | undefined> {
+/** SWEEP-3: undefined for what has ended or was deleted. */
+async function suspectIn(store: JobStore, message: StoredMessage): Promise<Suspect | "newer" | undefined> {
   const { subject, sequence, data, expires } = message;
   if (expires || data.length === 0) return undefined;
   const jobId = afterPrefix(subject, KV_PREFIX) ?? "";
   const stored = await store.complete(jobId, storedJob(sequence, data));
   if (!stored) return undefined;
-  const { revision, state, problem } = stored;
+  const { revision, state, problem, newer } = stored;
+  if (newer !== undefined) return "newer";
   if (problem !== undefined) return { jobId, revision, problem };
   return state && !isEnded(state) ? { jobId, revision, job: state } : undefined;
 }
 
-/** W1: those of the suspects that are stranded. */
+/** SWEEP-1: those of the suspects that are stranded. */
 async function check(context: SweepContext, suspects: Suspect[]): Promise<Suspect[]> {
   const first = await withoutToken(context, suspects);
   if (first.length === 0) return [];
@@ -157,14 +167,14 @@ function describe(found: Suspect): string {
   return `it is ${found.job.state}, but its token (number ${found.job.token}) is gone`;
 }
 
-/** W2. Returns false if someone else was at it meanwhile, or the outcome is not known: the next sweep will see. */
+/** SWEEP-2. Returns false if someone else was at it meanwhile, or the outcome is not known: the next sweep will see. */
 function mend(context: SweepContext, found: Suspect): Promise<boolean> {
   return "job" in found ? reissue(context, found.job, found.revision) : replace(context, found, found.problem);
 }
 
 /** The next token, as if the job had just been parked. */
 async function reissue({ store, tokens, writer }: SweepContext, state: LiveJob, revision: number): Promise<boolean> {
-  const next: LiveJob = { ...state, token: state.token + 1, version: state.version + 1, writer };
+  const next: LiveJob = { ...onNextToken(state), version: state.version + 1, writer };
   if ((await store.commit(next, revision)).type !== "stored") return false;
   await tokens.restore(next); // a timer, also for one that waits for a worker: nobody may know of its backlog
   return true;
@@ -175,17 +185,15 @@ async function replace(
   { jobId, revision }: Suspect,
   problem: string,
 ): Promise<boolean> {
-  const { state, effects } = corruptJob(jobId, problem, Date.now());
+  const { state } = corruptJob(jobId, problem, Date.now());
   const outcome = await store.commit({ ...state, version: 1, writer }, revision);
   if (outcome.type !== "stored") return false;
-  for (const effect of effects) {
-    if (effect.type === "tell" && isEndEvent(effect.event)) await eventLog.record(effect.event);
-  }
+  await eventLog.record(endEvent(state));
   return true;
 }
 
 /** The failed job that stands for one whose state cannot be read. */
-export function corruptJob(jobId: string, problem: string, now: number): Transition {
+export function corruptJob(jobId: string, problem: string, now: number): Transition<EndedJob> {
   const message = `what was stored of the job could not be read: ${problem}`;
   const error = { code: "corrupt_state", name: "CorruptState", message } as const;
   return createFailedJob(error, "", { jobId, encoding: "json", createdAt: now, sequence: 0 }, now);

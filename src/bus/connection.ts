@@ -1,17 +1,16 @@
 /**
  * One connection to NATS, with the mux on it and a gate: whether it is connected right now, and who wants to know.
  *
- * C1  It reconnects for ever; only `close()` ends it.
- * C2  Nothing is sent while disconnected: the client drops such messages in silence, so the gate is asked first.
+ * BUS-1  It reconnects for ever; only `close()` ends it.
+ * BUS-2  Nothing is sent while disconnected: the client drops such messages in silence, so the gate is asked first.
  */
 import { EventEmitter } from "node:events";
 import { connect as connectToServer, type NatsConnection, NatsConnectionImpl, type NodeConnectionOptions } from "nats";
 import { AsyncError, messageOf } from "../job/errors.ts";
-import { Mux } from "./mux.ts";
-
 import { requireServer } from "./server-check.ts";
-import { readFramesOf } from "./wire-reader.ts";
-import { writeSlabsOf } from "./wire-writer.ts";
+import { Mux } from "./wire/mux.ts";
+import { readFramesOf } from "./wire/reader.ts";
+import { writeSlabsOf } from "./wire/writer.ts";
 
 export interface BusOptions {
   /** One or more addresses, separated by commas. Default `nats://127.0.0.1:4222`. */
@@ -20,18 +19,19 @@ export interface BusOptions {
   name: string;
   /** Prefix of the reply inboxes; a permission of the user where the server has permissions. Default `_INBOX_async`. */
   inboxPrefix?: string;
-  /** How long the first connection may take. Default 5,000 ms. */
-  connectTimeoutMs?: number;
   /** Further options of the client (credentials, TLS). */
   client?: Partial<NodeConnectionOptions>;
   /** Makes the connection. Default: the client's own function; the simulation has one that needs no network. */
   connect?: (options: NodeConnectionOptions) => Promise<NatsConnection>;
 }
 
-export const DEFAULT_URL = "nats://127.0.0.1:4222";
+const DEFAULT_URL = "nats://127.0.0.1:4222";
+/** How long the first connection may take. */
+const CONNECT_TIMEOUT_MS = 5_000;
 
 export class Bus {
   readonly nc: NatsConnection;
+  /** @internal */
   readonly mux: Mux;
   readonly url: string;
   readonly #gate = new EventEmitter();
@@ -54,7 +54,7 @@ export class Bus {
    * @throws AsyncError `not_connected`, `server_too_old` or `jetstream_unavailable`
    */
   static async open(options: BusOptions): Promise<Bus> {
-    const { url = DEFAULT_URL, name, inboxPrefix = "_INBOX_async", connectTimeoutMs = 5_000, client } = options;
+    const { url = DEFAULT_URL, name, inboxPrefix = "_INBOX_async", client } = options;
     const { connect = connectToServer } = options;
     let nc: NatsConnection;
     try {
@@ -63,7 +63,7 @@ export class Bus {
         servers: url.split(",").map((one) => one.trim()),
         name,
         inboxPrefix,
-        timeout: connectTimeoutMs,
+        timeout: CONNECT_TIMEOUT_MS,
         maxReconnectAttempts: -1,
         reconnectTimeWait: 100,
         pingInterval: 3_000,

@@ -14,9 +14,9 @@ import {
   type StreamConfig,
   type StreamInfo,
 } from "@nats-io/jetstream";
+import { EVENT_PREFIX, SUBMIT, TIMER_PREFIX, WAIT_PREFIX, WAKE_PREFIX } from "../api/subjects.ts";
 import { AsyncError, messageOf } from "../job/errors.ts";
 import type { Bus } from "./connection.ts";
-import { EVENT_PREFIX, SUBMIT, TIMER_PREFIX, WAIT_PREFIX, WAKE_PREFIX } from "./subjects.ts";
 
 export const JOBS = "JOBS";
 export const KV_JOBS = "KV_jobs";
@@ -235,7 +235,7 @@ async function consumerProblems(manager: JetStreamManager, stream: string, filte
   return problems;
 }
 
-export async function openManager(bus: Bus): Promise<JetStreamManager> {
+async function openManager(bus: Bus): Promise<JetStreamManager> {
   try {
     return await jetstreamManager(bus.nc, { timeout: 5_000 });
   } catch (cause) {

@@ -13,7 +13,7 @@ import { stopChild } from "./child.ts";
 import { describeEvent } from "./describe.ts";
 import { EXIT } from "./exit.ts";
 import { createLog } from "./log.ts";
-import type { Address } from "./program.ts";
+import type { Address } from "./options.ts";
 import { Shutdown } from "./shutdown.ts";
 
 export interface DevOptions {

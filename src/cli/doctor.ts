@@ -1,13 +1,14 @@
 import { randomBytes } from "node:crypto";
 import { type SweepReport, sweep } from "../actors/sweep.ts";
+import { functionSubject } from "../api/subjects.ts";
 import { Bus } from "../bus/connection.ts";
-import { EventLog } from "../bus/event-log.ts";
-import { JobStore } from "../bus/job-store.ts";
-import { discoverServices, type ServiceInfo } from "../bus/service.ts";
-import { functionSubject } from "../bus/subjects.ts";
-import { Tokens } from "../bus/tokens.ts";
+import { discoverServices, type ServiceInfo } from "../bus/messages/service.ts";
+import { EventLog } from "../bus/store/event-log.ts";
+import { JobStore } from "../bus/store/job-store.ts";
+import { Tokens } from "../bus/tokens/tokens.ts";
 import { inspectTopology, KV_JOBS, type StreamReport } from "../bus/topology.ts";
 import { durabilityOf } from "../http/readiness.ts";
+import { VERSION } from "../version.ts";
 import { EXIT } from "./exit.ts";
 
 export interface DoctorOptions {
@@ -15,6 +16,9 @@ export interface DoctorOptions {
   fix?: true;
   json?: true;
 }
+
+/** The name of the service that answers the request API. */
+const SUPERVISOR_SERVICE = "async";
 
 /** One thing that was looked at. */
 interface Check {
@@ -53,7 +57,7 @@ async function examine(bus: Bus, fix: boolean): Promise<Check[]> {
   const store = new JobStore(bus, { replicas });
   const writer = `doctor-${randomBytes(6).toString("hex")}`;
   const report = await sweep({ bus, store, tokens, eventLog: new EventLog(bus), writer }, { fix });
-  checks.push(checkOfSupervisors(services, report), ...checksOfJobs(report));
+  checks.push(checkOfSupervisors(services, report), ...checksOfJobs(report), ...checksOfNewer(services, report));
   checks.push(...checksOfFunctions(await tokens.backlog.functions(), services));
   return checks;
 }
@@ -78,7 +82,7 @@ function checksOfStream({ name, info, problems }: StreamReport): Check[] {
 }
 
 function checkOfSupervisors(services: ServiceInfo[], { live }: SweepReport): Check {
-  const count = services.filter(({ name }) => name === "async").length;
+  const count = services.filter(({ name }) => name === SUPERVISOR_SERVICE).length;
   if (count > 0) return { ok: true, what: `${count} supervisor(s)` };
   const waiting = Object.values(live).reduce((sum, one) => sum + one, 0);
   return { ok: waiting === 0, what: `no supervisor; ${waiting} live job(s)`, next: "start one with `async server`" };
@@ -92,6 +96,16 @@ function checksOfJobs({ live, stranded }: SweepReport): Check[] {
     else checks.push({ ok: false, what: `job ${jobId}: ${problem}`, next: "mend it with `async doctor --fix`" });
   }
   return checks;
+}
+
+/** Whoever has stored them may be there to go on with them. */
+function checksOfNewer(services: ServiceInfo[], { newer }: SweepReport): Check[] {
+  if (newer === 0) return [];
+  const others = services.some(({ name, version }) => name === SUPERVISOR_SERVICE && version !== VERSION);
+  const what = `${newer} live job(s) in a format that is newer than this version (${VERSION}) knows: left alone`;
+  return [
+    { ok: others, what, next: "start a supervisor of the version that has stored them, and ask its `async doctor`" },
+  ];
 }
 
 function checksOfFunctions(waitedFor: string[], services: ServiceInfo[]): Check[] {

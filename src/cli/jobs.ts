@@ -1,7 +1,7 @@
 /** The commands that talk about jobs and workers: thin covers of the client. */
 import { readFile } from "node:fs/promises";
 import { buffer } from "node:stream/consumers";
-import { decode, encodingOf } from "../bus/codec.ts";
+import { decode, encodingOf } from "../bus/messages/codec.ts";
 import { Client } from "../client/client.ts";
 import { AsyncError, messageOf } from "../job/errors.ts";
 import type { StateName } from "../job/state.ts";

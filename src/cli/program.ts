@@ -1,12 +1,12 @@
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
 import { DEFAULT_MAX_LIVE_JOBS } from "../actors/supervisor.ts";
 import { DEFAULT_LIST_LIMIT, MAX_LIST_LIMIT } from "../client/client.ts";
 import { STATE_NAMES, type StateName } from "../job/state.ts";
 import { VERSION } from "../version.ts";
-import { MAX_CONCURRENCY } from "../worker/worker.ts";
 import { dev } from "./dev.ts";
 import { doctor } from "./doctor.ts";
 import { cancel, get, list, retry, submit, workers } from "./jobs.ts";
+import { concurrencyOption, httpOption, integer, jsonOption, natsOption } from "./options.ts";
 import { runServer } from "./server.ts";
 import { runWorker } from "./worker.ts";
 
@@ -88,39 +88,3 @@ export function createProgram(): Command {
 
 const EXIT_CODES = `
 Exit codes: 0 done, 1 the job failed (submit --wait) or another failure, 2 wrong use, 3 cannot reach NATS or a supervisor.`;
-
-const natsOption = () => new Option("--nats <url>", "address of NATS").env("NATS_URL").default("nats://127.0.0.1:4222");
-
-const jsonOption = () => new Option("--json", "JSON instead of a table");
-
-const httpOption = () =>
-  new Option("--http <host:port>", "address of the HTTP bridge")
-    .env("ASYNC_HTTP")
-    .default({ host: "127.0.0.1", port: 8000 }, "127.0.0.1:8000")
-    .argParser(parseAddress);
-
-const concurrencyOption = () =>
-  new Option(
-    "--concurrency <n>",
-    "attempts that a worker executes at a time (default: ASYNC_CONCURRENCY, else 2)",
-  ).argParser(integer(1, MAX_CONCURRENCY));
-
-export interface Address {
-  host: string;
-  port: number;
-}
-
-function parseAddress(text: string): Address {
-  const match = /^(?:(.*):)?(\d{1,5})$/.exec(text);
-  const port = Number(match?.[2]);
-  if (!match || port > 65_535) throw new InvalidArgumentError("It must be host:port or a port, e.g. 127.0.0.1:8000.");
-  return { host: (match[1] || "127.0.0.1").replaceAll(/^\[|\]$/g, ""), port };
-}
-
-function integer(minimum: number, maximum: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (text.trim() !== "" && Number.isInteger(value) && value >= minimum && value <= maximum) return value;
-    throw new InvalidArgumentError(`It must be an integer from ${minimum} to ${maximum}.`);
-  };
-}

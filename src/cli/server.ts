@@ -6,7 +6,7 @@ import { startBridge } from "../http/bridge.ts";
 import { durabilityOf } from "../http/readiness.ts";
 import { createLog } from "./log.ts";
 import { loadWorkers } from "./modules.ts";
-import type { Address } from "./program.ts";
+import type { Address } from "./options.ts";
 import { Shutdown } from "./shutdown.ts";
 
 export interface ServerOptions {

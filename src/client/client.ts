@@ -4,11 +4,10 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { Msg } from "nats";
-import { type ListReply, MAX_PAGE_LIMIT, type PageRequest } from "../actors/request-api.ts";
+import { ERROR_CODE_HEADER } from "../api/headers.ts";
+import { type ErrorReply, type ListReply, MAX_PAGE_LIMIT, type PageRequest } from "../api/requests.ts";
+import { cancelSubject, getSubject, LIST, retrySubject, submitSubject } from "../api/subjects.ts";
 import { Bus, type BusOptions } from "../bus/connection.ts";
-import { ERROR_CODE_HEADER } from "../bus/invocation.ts";
-import { RandomText } from "../bus/random-text.ts";
-import { cancelSubject, getSubject, LIST, retrySubject, submitSubject } from "../bus/subjects.ts";
 import { AsyncError, type ErrorCode, isAsyncError, JobFailedError } from "../job/errors.ts";
 import type { JobEvent } from "../job/events.ts";
 import type { RetryPatch } from "../job/machine.ts";
@@ -16,6 +15,7 @@ import { requireJobId } from "../job/names.ts";
 import { toJsonValue } from "../job/plain.ts";
 import type { StateName } from "../job/state.ts";
 import type { JobView } from "../job/view.ts";
+import { RandomText } from "../util/random-text.ts";
 import { type Completed, Ends, type Limits } from "./ends.ts";
 import {
   ID_CHARACTERS,
@@ -63,6 +63,7 @@ const TRANSIENT = new Set<ErrorCode>([
   "jetstream_unavailable",
   "no_responders",
   "bus_overloaded",
+  "newer_format", // another supervisor may be able to read it
 ]);
 
 export class Client {
@@ -115,9 +116,9 @@ export class Client {
     const watch = notifies ? this.#ends.watchNotified(jobId) : this.#ends.watchEvents(jobId);
     // Under an id of our own making there was no job before, so there is nothing to see yet.
     let isNew = notifies;
-    const look = () => {
+    const find = () => {
       if (watch.completed) return watch.completed;
-      if (!isNew) return this.#lookForEnd(jobId);
+      if (!isNew) return this.#findEnd(jobId);
       isNew = false;
       return undefined;
     };
@@ -125,7 +126,7 @@ export class Client {
       await this.#stored(submission, timeoutMs ?? SUBMIT_TIMEOUT_MS);
       onSubmitted?.(jobId);
       const leftMs = timeoutMs === undefined ? undefined : timeoutMs - (performance.now() - begun);
-      const end = await watch.until<Completed | JobView>(look, { timeoutMs: leftMs, signal });
+      const end = await watch.until<Completed | JobView>(find, { timeoutMs: leftMs, signal });
       if ("state" in end && end.state !== "completed") throw new JobFailedError(end.job_id, end.error);
       return end.result as Result;
     } finally {
@@ -209,7 +210,7 @@ export class Client {
     requireJobId(jobId);
     const watch = this.#ends.watchEvents(jobId, onEvent);
     try {
-      return await watch.until(() => this.#lookForEnd(jobId), limits);
+      return await watch.until(() => this.#findEnd(jobId), limits);
     } finally {
       watch.close();
     }
@@ -247,7 +248,7 @@ export class Client {
   }
 
   /** The job if it has ended; undefined if it has not, or if that cannot be said right now. */
-  async #lookForEnd(jobId: string): Promise<JobView | undefined> {
+  async #findEnd(jobId: string): Promise<JobView | undefined> {
     try {
       const job = await this.get(jobId);
       return job.finished_at === undefined ? undefined : job;
@@ -261,8 +262,8 @@ export class Client {
     const body = request === undefined ? "" : JSON.stringify(request);
     const reply = await this.#patiently(REQUEST_TIMEOUT_MS, (leftMs) => this.#request(subject, body, leftMs));
     if (!reply.headers?.has(ERROR_CODE_HEADER)) return reply.json();
-    const { code, message } = reply.json<{ code: ErrorCode; message: string }>();
-    throw new AsyncError(code, message);
+    const { code, message } = reply.json<ErrorReply>();
+    throw new AsyncError(code as ErrorCode, message);
   }
 
   async #request(subject: string, body: string, timeoutMs: number): Promise<Msg> {

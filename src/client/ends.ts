@@ -4,14 +4,14 @@
  * job is looked at; so whoever waits does that now and then as well.
  */
 import type { Msg, Subscription } from "nats";
-import { Bag, type Placed } from "../bus/bag.ts";
+import { eventSubject, notifySubject } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
-import { readEvent } from "../bus/event-log.ts";
-import { RandomText } from "../bus/random-text.ts";
-import { Registry } from "../bus/registry.ts";
-import { eventSubject, notifySubject } from "../bus/subjects.ts";
+import { readEvent } from "../bus/messages/events.ts";
 import { AsyncError } from "../job/errors.ts";
 import { isEndEvent, type JobEvent } from "../job/events.ts";
+import { Bag, type Bagged } from "../util/bag.ts";
+import { RandomText } from "../util/random-text.ts";
+import { Registry } from "../util/registry.ts";
 
 /** How long to wait. */
 export interface Limits {
@@ -47,7 +47,7 @@ export class Ends {
     this.#notices ??= this.#bus.nc.subscribe(notifySubject(this.name), {
       callback: (_, message) => {
         const event = jobEventIn(message);
-        if (event) this.#notified.get(event.job_id)?.tell(event);
+        if (event) this.#notified.get(event.job_id)?.onEvent(event);
       },
     });
     const watch = this.#watch(jobId, () => this.#notified.delete(jobId));
@@ -61,7 +61,7 @@ export class Ends {
         const event = jobEventIn(message);
         if (!event) return;
         onEvent?.(event);
-        watch.tell(event);
+        watch.onEvent(event);
       },
     });
     const watch = this.#watch(jobId, () => subscription.unsubscribe());
@@ -87,10 +87,10 @@ export class Ends {
 }
 
 /** Waits for the end of one job. To be closed by who opened it. */
-export class EndWatch implements Placed {
+export class EndWatch implements Bagged {
   /** The job is completed, as it will be for ever; any other end may be undone by hand. */
   completed: Completed | undefined;
-  place: number | undefined;
+  bagIndex: number | undefined;
   readonly #bus: Bus;
   readonly #jobId: string;
   readonly #stop: () => void;
@@ -104,12 +104,12 @@ export class EndWatch implements Placed {
   }
 
   /**
-   * Calls `look` until it finds the end: at once, whenever there is news, and now and then.
+   * Calls `find` until it finds the end: at once, whenever there is news, and now and then.
    *
    * @throws AsyncError `bus_timeout` when the time is over, `closed` if the connection is; the signal's reason; what
-   * `look` throws
+   * `find` throws
    */
-  async until<End>(look: () => Awaitable<End | undefined>, { timeoutMs, signal }: Limits): Promise<End> {
+  async until<End>(find: () => Awaitable<End | undefined>, { timeoutMs, signal }: Limits): Promise<End> {
     const over = timeoutMs === undefined ? Number.POSITIVE_INFINITY : performance.now() + timeoutMs;
     const onAbort = () => this.wake();
     signal?.addEventListener("abort", onAbort);
@@ -121,7 +121,7 @@ export class EndWatch implements Placed {
         const leftMs = over - performance.now();
         // Before the look. News that comes meanwhile makes it outdated, so its answer is not waited for any more.
         const news = this.#news(Math.min(POLL_MS, leftMs));
-        const found = await (leftMs > 0 ? Promise.race([look(), news]) : look());
+        const found = await (leftMs > 0 ? Promise.race([find(), news]) : find());
         if (found !== undefined) return found;
         if (leftMs <= 0) throw new AsyncError("bus_timeout", `job ${this.#jobId} has not ended in time; it goes on`);
         await news;
@@ -136,7 +136,7 @@ export class EndWatch implements Placed {
     this.#wake();
   }
 
-  tell(event: JobEvent): void {
+  onEvent(event: JobEvent): void {
     if (!isEndEvent(event)) return;
     // Without its result it says no more than that it is time to look.
     if (event.type === "completed" && !event.result_omitted) this.completed = event;

@@ -1,16 +1,16 @@
 /** From what a user submits to messages of `job.submit`: checked and encoded here, so that mistakes are told at once. */
 import type { Payload } from "nats";
-import { encodePayload } from "../bus/codec.ts";
-import type { RandomText } from "../bus/random-text.ts";
-import { headersOf } from "../bus/raw-headers.ts";
-import { REPEATED_HEADER } from "../bus/subjects.ts";
+import { REPEATED_HEADER } from "../api/headers.ts";
+import { encodePayload } from "../bus/messages/codec.ts";
+import { headersOf } from "../bus/wire/headers.ts";
+import { newJob } from "../job/create.ts";
 import type { Encoding } from "../job/encoding.ts";
 import { type AsyncError, InvalidInputError, isAsyncError } from "../job/errors.ts";
-import { createJob, untaken } from "../job/machine.ts";
 import { chosenJobIdProblem, MADE_UP_PREFIX } from "../job/names.ts";
 import { toPlain } from "../job/plain.ts";
 import { parseSubmission, type Submission } from "../job/schema.ts";
 import { type JobView, viewOf } from "../job/view.ts";
+import type { RandomText } from "../util/random-text.ts";
 
 export interface SubmitOptions {
   /** Submitting the same id again is the same job, whenever it is repeated. Default: `job_id` of the job, else made up. */
@@ -81,7 +81,7 @@ function withoutId({ job_id: _, ...definition }: Submission): Submission {
 /** The job as it is right after its submission. */
 export function pendingView({ definition, jobId, encoding }: Prepared): JobView {
   const now = Date.now();
-  return viewOf(untaken(createJob(definition, { jobId, encoding, createdAt: now, sequence: 0 }, now)));
+  return viewOf(newJob(definition, { jobId, encoding, createdAt: now, sequence: 0 }, now));
 }
 
 /** @throws InvalidInputError whose paths begin with the index */

@@ -1,6 +1,6 @@
+import { afterPrefix, FUNCTION_PREFIX } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
-import { discoverServices, type ServiceInfo } from "../bus/service.ts";
-import { afterPrefix, FUNCTION_PREFIX } from "../bus/subjects.ts";
+import { discoverServices, type ServiceInfo } from "../bus/messages/service.ts";
 
 /** A worker in the shape of the original system, with our fields added. */
 export interface WorkerView {

@@ -4,12 +4,12 @@
  */
 import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance, type FastifyReply } from "fastify";
 import type { Logger } from "pino";
-import { decode } from "../bus/codec.ts";
+import { decode } from "../bus/messages/codec.ts";
 import { type Client, DEFAULT_LIST_LIMIT, type ListRequest, MAX_LIST_LIMIT } from "../client/client.ts";
 import type { Encoding } from "../job/encoding.ts";
 import { AsyncError, InvalidInputError, isAsyncError, type Reason } from "../job/errors.ts";
 import type { RetryPatch } from "../job/machine.ts";
-import { isRecord } from "../job/schema.ts";
+import { isRecord } from "../job/plain.ts";
 import { STATE_NAMES, type StateName } from "../job/state.ts";
 import { statusOf } from "./errors.ts";
 import { type Health, readiness } from "./readiness.ts";

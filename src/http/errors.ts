@@ -1,4 +1,4 @@
-import { STATUS as API_STATUS } from "../actors/request-api.ts";
+import { STATUS as API_STATUS } from "../api/status.ts";
 import { type ErrorCode, isAsyncError } from "../job/errors.ts";
 
 /** Those of the request API, and what only comes up on our side of it. */

@@ -1,4 +1,4 @@
-import type { Failure } from "./state.ts";
+import type { Failure } from "./failure.ts";
 
 /**
  * Every error this package throws on purpose. `code` is stable and safe to match on; the message says what is
@@ -17,6 +17,7 @@ export type ErrorCode =
   | "job_not_ended"
   | "job_ended"
   | "corrupt_state"
+  | "newer_format"
   | "job_failed"
   | "job_cancelled"
   // the bus

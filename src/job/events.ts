@@ -1,5 +1,7 @@
+import type { Failure } from "./failure.ts";
 import { toJsonValue } from "./plain.ts";
-import { currentFunction, type EndedJob, type Failure, type JobState, unreachable } from "./state.ts";
+import { type AttemptAddress, type EndedJob, functionAt, type JobState, unreachable } from "./state.ts";
+import { iso } from "./time.ts";
 
 /**
  * What happens to a job, as told to the outside on `job.event.<id>.<type>`. Times are ISO 8601.
@@ -28,14 +30,13 @@ export type JobEventBody =
   | ({ type: "cancelled" } & End);
 
 /** Which run of the job has ended: 1, and one more for each retry by hand. */
-interface End {
+export interface End {
   run: number;
 }
 
-export interface AttemptRef {
+/** An attempt, and the name of its function. */
+export interface AttemptRef extends AttemptAddress {
   function: string;
-  index: number;
-  attempt: number;
 }
 
 /** A submission that could not even be recorded as a failed job: `job.event.<id or seq-n>.rejected`. */
@@ -65,7 +66,8 @@ export function endEvent(state: EndedJob): JobEvent {
   const run = (state.retries ?? 0) + 1;
   switch (state.state) {
     case "completed": {
-      const result = toJsonValue(currentFunction(state).result ?? null, state.encoding);
+      const { result: last } = functionAt(state, state.current_function);
+      const result = toJsonValue(last ?? null, state.encoding);
       return eventOf(state, at, { type: "completed", run, result });
     }
     case "failed": {
@@ -82,8 +84,4 @@ export function endEvent(state: EndedJob): JobEvent {
 /** Whether the event tells of the end of its job. */
 export function isEndEvent(event: JobEvent): boolean {
   return event.type === "completed" || event.type === "failed" || event.type === "cancelled";
-}
-
-export function iso(ms: number): string {
-  return new Date(ms).toISOString();
 }

@@ -1,8 +1,9 @@
 /**
- * The functions of a job. States are never changed but replaced, also where a job has a thousand functions: an array would
- * then be copied with all of them at each step, and what most of the collector's work would be about is these copies.
+ * The list of a job's functions. A state is never changed: each step makes a new one, with another function in its list. With
+ * a plain array, a job of a thousand functions would copy all of them at each step, and the garbage collector would be busy
+ * with these copies. So long lists are kept in chunks, and a step copies one chunk.
  */
-import type { FunctionState } from "./state.ts";
+import type { FunctionState } from "./function-state.ts";
 
 /** As much of an array as is used of them: that of a short job is one. */
 export interface Functions extends Iterable<FunctionState> {

@@ -13,14 +13,14 @@ export const MAX_FUNCTION_NAME_LENGTH = 200;
 /** Longest name of someone to notify, in characters. */
 const MAX_NOTIFY_LENGTH = 64;
 
-/** One subject token; and, as a job id, one key of a KV bucket and one path segment of a URL. */
+/** One part of a subject; and, as a job id, one key of a KV bucket and one path segment of a URL. */
 const word = /^[A-Za-z0-9_-]+$/;
 
 /** Ids made from a stream sequence; a user cannot choose one, so the two can never meet. */
 const sequenceId = /^seq-(0|[1-9][0-9]{0,15})$/;
 
 const printable = /^[!-~]+$/;
-/** Tokens of printable ASCII but `*` and `>`, with dots between them, and no `$` in front. */
+/** Parts of printable ASCII but `*` and `>`, with dots between them, and no `$` in front. */
 const functionName = /^(?!\$)[!-)+\-/-=?-~]+(?:\.[!-)+\-/-=?-~]+)*$/;
 
 /**
@@ -58,7 +58,7 @@ export function chosenJobIdProblem(id: string): string | undefined {
   return jobIdProblem(id);
 }
 
-/** Why `name` cannot be a function name, or undefined if it can. Dots are allowed, empty tokens are not. */
+/** Why `name` cannot be a function name, or undefined if it can. Dots are allowed, empty parts are not. */
 export function functionNameProblem(name: string): string | undefined {
   if (name.length <= MAX_FUNCTION_NAME_LENGTH && functionName.test(name)) return undefined;
   if (name.length === 0) return "must not be empty";

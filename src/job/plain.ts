@@ -1,6 +1,10 @@
 /** Values as both encodings can carry them. */
 import type { Encoding } from "./encoding.ts";
 
+export function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
 /**
  * The value as JSON would carry it, so that a handler's result means the same in both encodings: `toJSON` is honoured
  * (dates), functions and symbols are left out, other objects are their own fields. Bytes and big integers stay,

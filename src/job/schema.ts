@@ -7,6 +7,7 @@ import { TypeCompiler, type ValueError } from "@sinclair/typebox/compiler";
 import { ValueErrorType } from "@sinclair/typebox/errors";
 import { InvalidInputError, type Reason } from "./errors.ts";
 import { chosenJobIdProblem, functionNameProblem, notifyProblem } from "./names.ts";
+import { isRecord } from "./plain.ts";
 
 export const MAX_FUNCTIONS = 1_000;
 export const MAX_RETRY_LIMIT = 1_000;
@@ -194,8 +195,4 @@ function problemOf(error: ValueError): string {
     .replace("must be array length to be", "must have a length")
     .replace(/(greater|less) or equal to/, (_, word) => (word === "greater" ? "of at least" : "of at most"))
     .replace("to be of", "of");
-}
-
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

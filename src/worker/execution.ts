@@ -1,21 +1,15 @@
 /**
  * One attempt inside a worker: the handler's context, and the replies to the supervisor.
  *
- * E1  At most one final reply is sent, and no heartbeat after it.
- * E2  When the attempt is given up, here or by its supervisor, its signal fires and its outcome is not sent.
+ * EXECUTION-1  At most one final reply is sent, and no heartbeat after it.
+ * EXECUTION-2  When the attempt is given up, here or by its supervisor, its signal fires and its outcome is not sent.
  */
 import type { Payload } from "nats";
 import type { Logger } from "pino";
-import { encodePayload } from "../bus/codec.ts";
-import {
-  ERROR_CODE_HEADER,
-  ERROR_HEADER,
-  NO_ROOM_CODE,
-  type ReceivedInvocation,
-  type Request,
-  STATUS_HEADER,
-} from "../bus/invocation.ts";
-import { headersOf } from "../bus/raw-headers.ts";
+import { ERROR_CODE_HEADER, ERROR_HEADER, NO_ROOM_CODE, STATUS_HEADER } from "../api/headers.ts";
+import { encodePayload } from "../bus/messages/codec.ts";
+import type { ReceivedInvocation, Request } from "../bus/messages/invocation.ts";
+import { headersOf } from "../bus/wire/headers.ts";
 import type { Encoding } from "../job/encoding.ts";
 import { messageOf } from "../job/errors.ts";
 import { toPlain } from "../job/plain.ts";

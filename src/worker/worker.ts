@@ -1,28 +1,28 @@
 /**
  * A worker: serves functions from the queue group of each, at most `concurrency` attempts at a time.
  *
- * W1  While it is full it is not in the queue groups, so that invocations go to workers with room. The few that
+ * WORKER-1  While it is full it is not in the queue groups, so that invocations go to workers with room. The few that
  *     arrive in between are answered 429, which costs no attempt. Being full counts at the end of a turn of the event
  *     loop: of many invocations that arrive at once, short ones make room for each other. In a cluster it counts when
  *     it has lasted a while, see LEAVE_AFTER_MS.
- * W2  It is back in the queue groups before the reply that makes room is sent: the supervisor that gets the reply can
+ * WORKER-2  It is back in the queue groups before the reply that makes room is sent: the supervisor that gets the reply can
  *     send the next invocation at once.
- * W3  Every attempt in execution sends a heartbeat each `heartbeatMs`.
- * W4  An attempt that nobody waits for any more is told to stop.
- * W5  Closing loses nothing: what is in execution may end within the grace period, what does not is given back.
+ * WORKER-3  Every attempt in execution sends a heartbeat each `heartbeatMs`.
+ * WORKER-4  An attempt that nobody waits for any more is told to stop.
+ * WORKER-5  Closing loses nothing: what is in execution may end within the grace period, what does not is given back.
  */
 import { hostname } from "node:os";
 import type { Subscription } from "nats";
 import { type Logger, pino } from "pino";
-import { readJsonObject } from "../bus/codec.ts";
+import { functionSubject, ROOM, STOP, WORKER_QUEUE } from "../api/subjects.ts";
 import { Bus, type BusOptions } from "../bus/connection.ts";
-import { type ReceivedInvocation, type Request, readInvocation } from "../bus/invocation.ts";
-import { leave } from "../bus/leave.ts";
-import { Registry } from "../bus/registry.ts";
-import { Service, type ServiceEndpoint } from "../bus/service.ts";
-import { functionSubject, ROOM, STOP, WORKER_QUEUE } from "../bus/subjects.ts";
+import { type ReceivedInvocation, type Request, readInvocation } from "../bus/messages/invocation.ts";
+import { encodeRoom, readStop } from "../bus/messages/nudges.ts";
+import { Service, type ServiceEndpoint } from "../bus/messages/service.ts";
+import { leave } from "../bus/wire/leave.ts";
 import { AsyncError, messageOf } from "../job/errors.ts";
 import { functionNameProblem } from "../job/names.ts";
+import { Registry } from "../util/registry.ts";
 import { VERSION } from "../version.ts";
 import type { Handler } from "./context.ts";
 import { Execution, respondError, respondNoRoom } from "./execution.ts";
@@ -274,7 +274,7 @@ export class Worker {
     else this.#log.debug(about, "done");
   }
 
-  /** Called before the reply goes out (W2). */
+  /** Called before the reply goes out (WORKER-2). */
   #ended(execution: Execution): void {
     this.#running.delete(execution.reply);
     clearTimeout(this.#leaving);
@@ -310,7 +310,7 @@ export class Worker {
     return leave(left);
   }
 
-  /** W1: if there is room by now, what arrived while full begins, as far as it fits; else it is refused and we leave. */
+  /** WORKER-1: if there is room by now, what arrived while full begins, as far as it fits; else it is refused and we leave. */
   #settleAtEndOfTurn(): void {
     this.#settling ??= setImmediate(() => {
       this.#settling = undefined;
@@ -328,7 +328,7 @@ export class Worker {
     this.#announcement = undefined;
     const slots = this.#concurrency - this.#running.size;
     if (this.#phase !== "serving" || slots <= 0 || !this.#bus?.connected) return;
-    this.#bus.nc.publish(ROOM, JSON.stringify({ functions: this.functions, slots }));
+    this.#bus.nc.publish(ROOM, encodeRoom({ functions: this.functions, slots }));
   }
 
   #beat(): void {
@@ -336,10 +336,10 @@ export class Worker {
     for (const execution of this.#running.values()) execution.sendHeartbeat();
   }
 
-  /** W4. Anyone may publish on the subject, but nobody knows the reply subjects of others. */
+  /** WORKER-4. Anyone may publish on the subject, but nobody knows the reply subjects of others. */
   #onStop(data: Uint8Array): void {
-    const reply = readJsonObject(data)?.reply;
-    if (typeof reply === "string") this.#running.get(reply)?.stop();
+    const reply = readStop(data);
+    if (reply !== undefined) this.#running.get(reply)?.stop();
   }
 
   /** Whether nothing runs any more, at the latest after `graceMs`. */

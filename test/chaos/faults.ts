@@ -1,10 +1,10 @@
 /**
  * Kills, pauses and drains processes of the fleet, at random from the seed, and keeps a record of it.
  *
- * F1  Which fault is next, and when, depends on the seed alone. If nothing of the kind it is to hit is whole at that
+ * FAULTS-1  Which fault is next, and when, depends on the seed alone. If nothing of the kind it is to hit is whole at that
  *     time, it is left out.
- * F2  At most one server is down or paused at a time.
- * F3  After `heal()` everything runs. What is paused goes on by itself, also if this process is killed.
+ * FAULTS-2  At most one server is down or paused at a time.
+ * FAULTS-3  After `heal()` everything runs. What is paused goes on by itself, also if this process is killed.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -112,7 +112,7 @@ export class Faults {
     };
   }
 
-  /** F1, F2 */
+  /** FAULTS-1, FAULTS-2 */
   async #choose({ role, which, leads }: Planned): Promise<Target | undefined> {
     const targets = this.#fleet.targets.filter((target) => target.role === role);
     const whole = targets.filter((target) => !target.busy);
@@ -148,7 +148,7 @@ export class Faults {
   }
 }
 
-/** SIGSTOP, and SIGCONT later. A shell does it, so that it also happens if we are gone by then (F3). */
+/** SIGSTOP, and SIGCONT later. A shell does it, so that it also happens if we are gone by then (FAULTS-3). */
 class Pause {
   readonly over: Promise<unknown>;
   readonly #pid: number;

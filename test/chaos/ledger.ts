@@ -1,8 +1,8 @@
 /**
  * Submits the planned jobs, spread over the time of the run, and keeps the ledger: which of them were acknowledged.
  *
- * L1  A job is `acknowledged` only when the client said so: from then on it must not be lost.
- * L2  A job whose outcome the client could not find out in its time is `unknown`: it may exist or not.
+ * LEDGER-1  A job is `acknowledged` only when the client said so: from then on it must not be lost.
+ * LEDGER-2  A job whose outcome the client could not find out in its time is `unknown`: it may exist or not.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { Client } from "../../src/client/client.ts";

@@ -1,9 +1,9 @@
 /**
  * A place for a supervisor or a worker, and the process of the `async` command that is in it.
  *
- * B1  A process that cannot start, because NATS is away, is followed by the next one, as an orchestrator would do it.
- * B2  A process that ends without being asked to, or with an error when it was asked politely, is a complaint.
- * B3  No process outlives this one: they end when the channel to their parent is gone.
+ * MEMBER-1  A process that cannot start, because NATS is away, is followed by the next one, as an orchestrator would do it.
+ * MEMBER-2  A process that ends without being asked to, or with an error when it was asked politely, is a complaint.
+ * MEMBER-3  No process outlives this one: they end when the channel to their parent is gone.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -92,7 +92,7 @@ export class Member implements Target {
     return join(this.#options.folder, `${this.process}.log`);
   }
 
-  /** B1: false if it has gone again. */
+  /** MEMBER-1: false if it has gone again. */
   async #startOnce(): Promise<boolean> {
     this.#starts += 1;
     this.#ending = "starting";

@@ -6,8 +6,9 @@
  * over within a lease of it. A fault elsewhere is no excuse.
  */
 import { isEndEvent } from "../../src/job/events.ts";
+import type { FunctionState } from "../../src/job/function-state.ts";
 import { LOST_LIMIT } from "../../src/job/machine.ts";
-import { type FunctionState, isEnded, type JobState } from "../../src/job/state.ts";
+import { isEnded, type JobState } from "../../src/job/state.ts";
 import { LEASE_MS } from "./cluster.ts";
 import type { Execution, OwnerChange, StoredEvent } from "./evidence.ts";
 import type { Fault } from "./faults.ts";

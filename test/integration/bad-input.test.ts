@@ -8,7 +8,7 @@ import { Packr } from "msgpackr";
 import { headers } from "nats";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { readBatch } from "../../src/bus/stream-read.ts";
+import { readBatch } from "../../src/bus/store/stream-read.ts";
 import { type Bridge, startBridge } from "../../src/http/bridge.ts";
 import { System } from "../support/system.ts";
 import { eventually } from "../support/waiting.ts";

@@ -1,13 +1,12 @@
 /**
- * Jobs that nobody else can have submitted are begun before anything of them is stored but their submission (V7 of the
- * supervisor): what can be seen of them and done to them then, and what becomes of repetitions.
+ * Jobs that nobody else can have submitted are begun before anything of them is stored but their submission (ARRIVALS-7): what can be seen of them and done to them then, and what becomes of repetitions.
  */
 import { once } from "node:events";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Supervisor } from "../../src/actors/supervisor.ts";
-import { readBatch } from "../../src/bus/stream-read.ts";
-import { REPEATED_HEADER } from "../../src/bus/subjects.ts";
+import { REPEATED_HEADER } from "../../src/api/headers.ts";
+import { readBatch } from "../../src/bus/store/stream-read.ts";
 import { JOBS } from "../../src/bus/topology.ts";
 import { REPEATED } from "../../src/client/submission.ts";
 import { AsyncError, isAsyncError } from "../../src/job/errors.ts";

@@ -4,7 +4,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import type { DimensionResult } from "../../bench/scale/results.ts";
+import type { DimensionResult } from "../../bench/scale/dimension.ts";
 import { inTempFolder } from "../support/folder.ts";
 import { startProcess } from "../support/process.ts";
 import { eventually } from "../support/waiting.ts";

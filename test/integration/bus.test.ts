@@ -7,15 +7,16 @@ import { jetstreamManager } from "@nats-io/jetstream";
 import { headers, type Msg } from "nats";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { type Cursor, FIRST_PAGE, formatCursor, parseCursor } from "../../src/api/cursor.ts";
 import { Bus } from "../../src/bus/connection.ts";
-import type { Delivery } from "../../src/bus/delivery.ts";
-import { type Cursor, FIRST_PAGE, formatCursor, JobList, type Page, parseCursor } from "../../src/bus/job-list.ts";
-import { JobStore } from "../../src/bus/job-store.ts";
-import { Mux } from "../../src/bus/mux.ts";
-import { Puller } from "../../src/bus/puller.ts";
 import { type EmbeddedServer, startEmbeddedServer } from "../../src/bus/server/embedded-server.ts";
-import { Timers, timerNumberOf } from "../../src/bus/timers.ts";
+import { JobList, type Page } from "../../src/bus/store/job-list.ts";
+import { JobStore } from "../../src/bus/store/job-store.ts";
+import type { Delivery } from "../../src/bus/tokens/delivery.ts";
+import { Puller } from "../../src/bus/tokens/puller.ts";
+import { Timers, timerNumberOf } from "../../src/bus/tokens/timers.ts";
 import { ensureTopology, JOBS, KV_JOBS, SUPERVISOR_CONSUMER, TIMERS } from "../../src/bus/topology.ts";
+import { Mux } from "../../src/bus/wire/mux.ts";
 import { isAsyncError } from "../../src/job/errors.ts";
 import { createJob } from "../../src/job/machine.ts";
 import type { JobState } from "../../src/job/state.ts";
@@ -59,7 +60,7 @@ test("a request gets its reply; nobody listening and nobody answering are told a
   silent.unsubscribe();
 });
 
-test("[X1] a late reply, a second reply and a forged token have no effect", async () => {
+test("[MUX-1] a late reply, a second reply and a forged token have no effect", async () => {
   const seen: Msg[] = [];
   const responder = bus.nc.subscribe("test.late", { callback: (_, message) => void seen.push(message) });
   assert.is(await codeOf(bus.mux.request("test.late", "", 100)), "bus_timeout");
@@ -87,7 +88,7 @@ test("a cancelled request is silent", async () => {
   responder.unsubscribe();
 });
 
-test("[X4] the number of open requests is limited", async () => {
+test("[MUX-4] the number of open requests is limited", async () => {
   const small = new Mux(bus.nc, { inboxPrefix: "_INBOX_async", isConnected: () => true, maxWaiters: 2 });
   const waiter = { onReply: () => true, onTimeout: () => {} };
   const silent = bus.nc.subscribe("test.silent", { callback: () => {} });
@@ -146,7 +147,7 @@ test("what is stored in callbacks is told once, also what could not be sent", as
   await (await jetstreamManager(bus.nc)).streams.purge(JOBS);
 });
 
-test("[C2] nothing is sent while disconnected; the connection comes back by itself", async () => {
+test("[BUS-2] nothing is sent while disconnected; the connection comes back by itself", async () => {
   const storeDir = await mkdtemp(join(tmpdir(), "async-test-"));
   const first = await startEmbeddedServer({ storeDir });
   const own = await Bus.open({ url: first.url, name: "test" });
@@ -199,7 +200,7 @@ test("no server is a clear error, and so is one without JetStream", async () => 
   assert.is(await codeOf(Bus.open({ url: "nats://127.0.0.1:1", name: "test" })), "not_connected");
 });
 
-test("[S1, S2] a job is created once, committed by revision, and conflicts are told", async () => {
+test("[STORE-1, STORE-2] a job is created once, committed by revision, and conflicts are told", async () => {
   const store = new JobStore(bus, { replicas: 1 });
   const state = job("store-1");
   assert.is(await store.get("store-1"), undefined);
@@ -322,7 +323,7 @@ test("nothing is listed where there is nothing", () =>
     assert.equal(await listed(list, 10), []);
   }));
 
-test("[L1] a job is not missed whose first state is stored after the page that would have shown it", () =>
+test("[LIST-1] a job is not missed whose first state is stored after the page that would have shown it", () =>
   withList(async ({ list, store, submit, take }) => {
     await store.commit(job("before"), 0);
     await submit("commits");
@@ -339,7 +340,7 @@ test("[L1] a job is not missed whose first state is stored after the page that w
     assert.equal(seen, ["before", "stays", "commits", "ends"]);
   }));
 
-test("[L1] a job that changes after it was listed is seen twice, and one that nobody had taken is not missed", () =>
+test("[LIST-1] a job that changes after it was listed is seen twice, and one that nobody had taken is not missed", () =>
   withList(async ({ list, store, submit, take }) => {
     const { revision } = (await store.commit(job("changes"), 0)) as { revision: number };
     await submit("late");
@@ -385,7 +386,7 @@ function collectWakes(on: Bus): { wakes: { subject: string; number: number }[]; 
   return { wakes, stop: () => puller.stop() };
 }
 
-test("[T1] a timer fires into the wake subject; a new one replaces the old", async () => {
+test("[TIMERS-1] a timer fires into the wake subject; a new one replaces the old", async () => {
   const timers = new Timers(bus);
   const { wakes, stop } = collectWakes(bus);
   await timers.schedule("fires", Date.now() + 300, 1);
@@ -400,7 +401,7 @@ test("[T1] a timer fires into the wake subject; a new one replaces the old", asy
   stop();
 });
 
-test("[T2] scheduling the same number again changes nothing, even after it has fired", async () => {
+test("[TIMERS-2] scheduling the same number again changes nothing, even after it has fired", async () => {
   const timers = new Timers(bus);
   const { wakes, stop } = collectWakes(bus);
   await timers.schedule("again", Date.now(), 7);
@@ -431,7 +432,7 @@ test("timers survive a killed server and fire when it is back", async () => {
   await rm(storeDir, { recursive: true });
 });
 
-test("[P1] no more is pulled than there is room for; what is acknowledged makes room", async () => {
+test("[PULLER-1] no more is pulled than there is room for; what is acknowledged makes room", async () => {
   const own = await startTestServer();
   const other = await Bus.open({ url: own.url, name: "test" });
   await ensureTopology(other);
@@ -460,7 +461,7 @@ test("[P1] no more is pulled than there is room for; what is acknowledged makes 
   await own.close();
 });
 
-test("[P2] a puller whose consumer was made anew, or whose server was restarted, goes on by itself", async () => {
+test("[PULLER-2] a puller whose consumer was made anew, or whose server was restarted, goes on by itself", async () => {
   const storeDir = await mkdtemp(join(tmpdir(), "async-test-"));
   const first = await startEmbeddedServer({ storeDir });
   const own = await Bus.open({ url: first.url, name: "test" });

@@ -4,7 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Supervisor } from "../../src/actors/supervisor.ts";
-import { readBatch } from "../../src/bus/stream-read.ts";
+import { readBatch } from "../../src/bus/store/stream-read.ts";
 import { type Bridge, startBridge } from "../../src/http/bridge.ts";
 import type { JobView } from "../../src/job/view.ts";
 import { startCli } from "../support/process.ts";

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { connect } from "nats";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { encode } from "../../src/bus/codec.ts";
+import { encode } from "../../src/bus/messages/codec.ts";
 import { type Running, startCli } from "../support/process.ts";
 import { System } from "../support/system.ts";
 import { eventually, within } from "../support/waiting.ts";

@@ -4,11 +4,11 @@ import * as assert from "uvu/assert";
 import type { Attempt, AttemptListener } from "../../src/actors/attempt.ts";
 import { Dispatcher } from "../../src/actors/dispatcher.ts";
 import { createLifecycle } from "../../src/actors/lifecycle.ts";
+import { ROOM } from "../../src/api/subjects.ts";
 import type { Bus } from "../../src/bus/connection.ts";
 import type { EmbeddedServer } from "../../src/bus/server/embedded-server.ts";
-import { ROOM } from "../../src/bus/subjects.ts";
 import { createJob } from "../../src/job/machine.ts";
-import type { LiveJob } from "../../src/job/state.ts";
+import type { AttemptAddress, LiveJob } from "../../src/job/state.ts";
 import { startTestServer, testBus } from "../support/nats.ts";
 import { eventually } from "../support/waiting.ts";
 
@@ -31,21 +31,24 @@ function jobOf(jobId: string, name: string): LiveJob {
   return createJob({ name: "test", functions: [{ name }] }, origin, Date.now()).state as LiveJob;
 }
 
+/** The attempt that a new job begins with. */
+const FIRST: AttemptAddress = { index: 0, attempt: 1 };
+
 /** Tells what it is told, in the words of its method. */
-function listener(tell: (what: string, job: LiveJob) => void): AttemptListener {
+function listener(tell: (what: string, attempt: Attempt) => void): AttemptListener {
   return {
     mayBegin: () => true,
-    onStarted: (job) => tell("started", job),
-    onProgress: (job) => tell("progress", job),
-    onSucceeded: (job) => tell("succeeded", job),
-    onFailed: (job) => tell("failed", job),
-    onLost: (job) => tell("lost", job),
-    onNoRoom: (job) => tell("no room", job),
+    onStarted: (attempt) => tell("started", attempt),
+    onProgress: (attempt) => tell("progress", attempt),
+    onSucceeded: (attempt) => tell("succeeded", attempt),
+    onFailed: (attempt) => tell("failed", attempt),
+    onLost: (attempt) => tell("lost", attempt),
+    onNoRoom: (attempt) => tell("no room", attempt),
   };
 }
 
 async function withDispatcher(use: (dispatcher: Dispatcher) => Promise<void>): Promise<void> {
-  const dispatcher = new Dispatcher(bus, createLifecycle(), { onHungry: () => {} });
+  const dispatcher = new Dispatcher(bus, createLifecycle(), { onRoom: () => {} });
   try {
     await use(dispatcher);
   } finally {
@@ -59,9 +62,9 @@ test("where many attempts last long at once, their starts are recorded some at a
     const started: string[] = [];
     const batches: number[] = [];
     let batch = 0;
-    const onTold = (what: string, { job_id }: LiveJob) => {
+    const onTold = (what: string, { job }: Attempt) => {
       assert.is(what, "started");
-      started.push(job_id);
+      started.push(job.job_id);
       batch += 1;
       if (batch > 1) return;
       setImmediate(() => {
@@ -70,7 +73,7 @@ test("where many attempts last long at once, their starts are recorded some at a
       });
     };
     const attempts = Array.from({ length: 250 }, (_, n) =>
-      dispatcher.dispatch(jobOf(`j${n}`, "holds"), listener(onTold)),
+      dispatcher.dispatch(jobOf(`j${n}`, "holds"), FIRST, listener(onTold)),
     );
     bus.nc.publish(ROOM, JSON.stringify({ functions: ["holds"], slots: 250 }));
     await eventually("all are told", () => started.length === 250 && batch === 0);
@@ -80,7 +83,7 @@ test("where many attempts last long at once, their starts are recorded some at a
     worker.unsubscribe();
   }));
 
-test("[P1] an attempt that ends within a tenth of a second is told to have succeeded, and nothing else", () =>
+test("[DISPATCH-1] an attempt that ends within a tenth of a second is told to have succeeded, and nothing else", () =>
   withDispatcher(async (dispatcher) => {
     const worker = bus.nc.subscribe("fn.quick", {
       queue: "fn",
@@ -95,7 +98,8 @@ test("[P1] an attempt that ends within a tenth of a second is told to have succe
       attempts.push(
         dispatcher.dispatch(
           jobOf(`q${n}`, "quick"),
-          listener((what, { job_id }) => told.push(`${job_id} ${what}`)),
+          FIRST,
+          listener((what, attempt) => told.push(`${attempt.job.job_id} ${what}`)),
         ),
       );
     }
@@ -106,7 +110,7 @@ test("[P1] an attempt that ends within a tenth of a second is told to have succe
     worker.unsubscribe();
   }));
 
-test("[P1] an attempt that was cancelled has no outcome; its worker is told to stop, with the subject of its reply", () =>
+test("[DISPATCH-1] an attempt that was cancelled has no outcome; its worker is told to stop, with the subject of its reply", () =>
   withDispatcher(async (dispatcher) => {
     let reply: string | undefined;
     let stopped: { reply: string; job_id: string } | undefined;
@@ -123,6 +127,7 @@ test("[P1] an attempt that was cancelled has no outcome; its worker is told to s
     });
     const attempt = dispatcher.dispatch(
       jobOf("stopped", "stopped"),
+      FIRST,
       listener((what) => assert.unreachable(what)),
     );
     await eventually("it is invoked", () => reply);

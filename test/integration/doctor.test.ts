@@ -2,7 +2,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Supervisor } from "../../src/actors/supervisor.ts";
-import { readLast } from "../../src/bus/stream-read.ts";
+import { readLast } from "../../src/bus/store/stream-read.ts";
 import { createJob } from "../../src/job/machine.ts";
 import type { JobState } from "../../src/job/state.ts";
 import { startCli } from "../support/process.ts";

@@ -83,7 +83,7 @@ test("starts on a free port of this machine, with JetStream", async () => {
   await bus.close();
 });
 
-test("E5: close() ends the process and removes the temporary folder, and may be called again", async () => {
+test("SERVER-5: close() ends the process and removes the temporary folder, and may be called again", async () => {
   const server = await startTestServer();
   const group = await groupOf(server.storeDir);
   await Promise.all([server.close(), server.close()]);
@@ -128,7 +128,7 @@ test("is ready also when its configuration does not let us in", async () => {
   await bus.close();
 });
 
-test("G2, G5: stops in good order when its parent is killed", () =>
+test("G2, GUARD-5: stops in good order when its parent is killed", () =>
   inTempFolder(async (ports) => {
     // The server removes its ports file in an orderly stop only.
     const parent = await startParent({ extraConfig: `ports_file_dir: ${JSON.stringify(ports)}` });
@@ -139,10 +139,10 @@ test("G2, G5: stops in good order when its parent is killed", () =>
     await parent.exited;
     await untilGone(parent.group);
     assert.equal(await readdir(ports), []);
-    assert.not(await isThere(parent.storeDir), "E5: the guard removes the folder");
+    assert.not(await isThere(parent.storeDir), "SERVER-5: the guard removes the folder");
   }));
 
-test("G2: stops when its parent crashes", async () => {
+test("GUARD-2: stops when its parent crashes", async () => {
   const parent = await startParent({});
   parent.child.stdin.end();
   const [code] = await parent.exited;
@@ -152,7 +152,7 @@ test("G2: stops when its parent crashes", async () => {
   assert.not(await isThere(parent.storeDir));
 });
 
-test("G3: says when it was killed, with the end of its log", async () => {
+test("GUARD-3: says when it was killed, with the end of its log", async () => {
   const server = await startTestServer();
   const group = await groupOf(server.storeDir);
   process.kill(server.pid, "SIGKILL");
@@ -164,7 +164,7 @@ test("G3: says when it was killed, with the end of its log", async () => {
   assert.not(await isThere(server.storeDir));
 });
 
-test("G2, G4: nothing is left when the guard is stopped or killed", async () => {
+test("G2, GUARD-4: nothing is left when the guard is stopped or killed", async () => {
   for (const signal of ["SIGTERM", "SIGKILL"] as const) {
     const server = await startTestServer();
     const group = await groupOf(server.storeDir);
@@ -176,7 +176,7 @@ test("G2, G4: nothing is left when the guard is stopped or killed", async () => 
   }
 });
 
-test("G2: a server that does not stop is killed", async () => {
+test("GUARD-2: a server that does not stop is killed", async () => {
   let up = () => {};
   const started = new Promise<void>((resolve) => {
     up = resolve;
@@ -190,14 +190,14 @@ test("G2: a server that does not stop is killed", async () => {
   assert.equal(await commandsOfGroup(guard.pid), []);
 });
 
-test("G1: a guard whose life line ends before it may start has started nothing", async () => {
+test("GUARD-1: a guard whose life line ends before it may start has started nothing", async () => {
   const guard = await startGuard({ command: ["/bin/sh", "-c", "echo started"], onLog: assert.unreachable });
   await guard.stop();
   assert.is(await guard.serverPid, undefined);
   assert.equal(await guard.exited, { code: 0, signal: null });
 });
 
-test("L1: a folder in use is refused, at once", () =>
+test("LOCK-1: a folder in use is refused, at once", () =>
   inTempFolder(async (storeDir) => {
     await using server = await startTestServer({ storeDir });
     await failsWith("store_in_use", { storeDir }, storeDir, String(process.pid));
@@ -205,7 +205,7 @@ test("L1: a folder in use is refused, at once", () =>
     await bus.close();
   }));
 
-test("L2: of many that start on one folder with a stale lock, one gets it", () =>
+test("LOCK-2: of many that start on one folder with a stale lock, one gets it", () =>
   inTempFolder(async (storeDir) => {
     await symlink("999999999.999999998", join(storeDir, "nats-server.lock.7"));
     const starts = await Promise.allSettled(Array.from({ length: 8 }, () => startTestServer({ storeDir })));
@@ -216,7 +216,7 @@ test("L2: of many that start on one folder with a stale lock, one gets it", () =
     assert.ok(errors.every((error) => isAsyncError(error, "store_in_use")));
   }));
 
-test("L1: a lock is stale when its process is gone, or is another program by now", () =>
+test("LOCK-1: a lock is stale when its process is gone, or is another program by now", () =>
   inTempFolder(async (storeDir) => {
     const other = spawn("sleep", ["60"], { detached: true });
     try {
@@ -229,7 +229,7 @@ test("L1: a lock is stale when its process is gone, or is another program by now
     }
   }));
 
-test("L1, L3: a folder can be used again after its parent, guard and server were killed, in any combination", () =>
+test("LOCK-1, LOCK-3: a folder can be used again after its parent, guard and server were killed, in any combination", () =>
   inTempFolder(async (storeDir) => {
     for (const all of [true, false]) {
       const parent = await startParent({ storeDir });
@@ -241,7 +241,7 @@ test("L1, L3: a folder can be used again after its parent, guard and server were
     }
   }));
 
-test("E4: a taken port is named, and nothing is left", () =>
+test("SERVER-4: a taken port is named, and nothing is left", () =>
   inTempFolder(async (storeDir) => {
     const listener = createServer().listen(0, "127.0.0.1");
     await once(listener, "listening");
@@ -267,7 +267,7 @@ test("a folder that cannot be written is named", () =>
     await failsWith("store_not_writable", { storeDir }, storeDir);
   }));
 
-test("E4: a server that ends at once is reported with the end of its log", async () => {
+test("SERVER-4: a server that ends at once is reported with the end of its log", async () => {
   await failsWith("server_exited", { extraConfig: "no_such_setting: 1" }, "with code 1", "no_such_setting");
 });
 

@@ -5,7 +5,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Supervisor } from "../../src/actors/supervisor.ts";
-import { readBatch } from "../../src/bus/stream-read.ts";
+import { readBatch } from "../../src/bus/store/stream-read.ts";
 import { NetworkLink } from "../support/network-link.ts";
 import { type Running, startCli, startProcess } from "../support/process.ts";
 import { System } from "../support/system.ts";

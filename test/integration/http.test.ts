@@ -2,8 +2,8 @@
 import { createConnection } from "node:net";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { encode } from "../../src/bus/codec.ts";
 import { Bus } from "../../src/bus/connection.ts";
+import { encode } from "../../src/bus/messages/codec.ts";
 import { startEmbeddedServer } from "../../src/bus/server/embedded-server.ts";
 import { Client } from "../../src/client/client.ts";
 import { type Bridge, startBridge } from "../../src/http/bridge.ts";

@@ -5,7 +5,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Supervisor } from "../../src/actors/supervisor.ts";
 import { Bus } from "../../src/bus/connection.ts";
-import { readBatch } from "../../src/bus/stream-read.ts";
+import { readBatch } from "../../src/bus/store/stream-read.ts";
 import { Client } from "../../src/client/client.ts";
 import { startBridge } from "../../src/http/bridge.ts";
 import type { JobView } from "../../src/job/view.ts";

@@ -3,7 +3,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Supervisor } from "../../src/actors/supervisor.ts";
 import type { Bus } from "../../src/bus/connection.ts";
-import { readBatch } from "../../src/bus/stream-read.ts";
+import { readBatch } from "../../src/bus/store/stream-read.ts";
 import { ensureTopology, JOBS } from "../../src/bus/topology.ts";
 import { Client } from "../../src/client/client.ts";
 import { AsyncError, InvalidInputError } from "../../src/job/errors.ts";

@@ -2,7 +2,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { decode, encode } from "../../src/bus/codec.ts";
+import { decode, encode } from "../../src/bus/messages/codec.ts";
 import type { Encoding } from "../../src/job/encoding.ts";
 import { AsyncError } from "../../src/job/errors.ts";
 import type { JobState } from "../../src/job/state.ts";

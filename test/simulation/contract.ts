@@ -2,12 +2,12 @@
  * What our code relies on in a NATS server, as questions that are asked of the model and of a real server alike: a model
  * that answers otherwise proves nothing.
  *
- * Q1  A scenario tells only what has to be the same: no sequences, and of times whether something was early or in time.
- * Q2  It finds the work-queue streams empty, and uses names of its own elsewhere.
- * Q3  `expected` is what a real server says. Where the model is known to say something else, `model` says what: a gap,
+ * CONTRACT-1  A scenario tells only what has to be the same: no sequences, and of times whether something was early or in time.
+ * CONTRACT-2  It finds the work-queue streams empty, and uses names of its own elsewhere.
+ * CONTRACT-3  `expected` is what a real server says. Where the model is known to say something else, `model` says what: a gap,
  *     to be closed, after which `model` goes.
  */
-import { expectSequence, headersOf } from "../../src/bus/raw-headers.ts";
+import { expectSequence, headersOf } from "../../src/bus/wire/headers.ts";
 import { delivered, deliveries, described, outcome, type Probe, SOON_MS, type Stored, sleep } from "./probe.ts";
 
 export interface Scenario {
@@ -15,7 +15,7 @@ export interface Scenario {
   /** What the server does, line by line. */
   tell: (probe: Probe) => Promise<string[]>;
   expected: string[];
-  /** Q3 */
+  /** CONTRACT-3 */
   model?: string[];
 }
 

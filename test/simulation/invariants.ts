@@ -1,19 +1,20 @@
 /**
  * What must be true at every step of every history, whatever fails. The names are those of ARCHITECTURE.md.
  *
- * S1  A job ends once: an ended state never changes but by a retry, and EVENTS has one end event per end.
- * S2  No function begins before the end of its predecessor is committed, nor is it invoked again after its own.
- * S3  Executions never exceed the limit, but for what was lost or taken over.
- * S4  No effect of a stale attempt or actor: a result belongs to the live attempt, and once another supervisor has begun an
+ * SIM-1  A job ends once: an ended state never changes but by a retry, and EVENTS has one end event per end.
+ * SIM-2  No function begins before the end of its predecessor is committed, nor is it invoked again after its own.
+ * SIM-3  Executions never exceed the limit, but for what was lost or taken over.
+ * SIM-4  No effect of a stale attempt or actor: a result belongs to the live attempt, and once another supervisor has begun an
  *     attempt, the one before commits nothing.
- * S5  A live job always has a token; a submission goes only when a state, a rejection, or an earlier copy of it is stored.
- * S6  All jobs end once faults stop, and none that was acknowledged is lost.
- * S7  Whoever waits for a job's end is told of one that is stored, and with its result.
+ * SIM-5  A live job always has a token; a submission goes only when a state, a rejection, or an earlier copy of it is stored.
+ * SIM-6  All jobs end once faults stop, and none that was acknowledged is lost.
+ * SIM-7  Whoever waits for a job's end is told of one that is stored, and with its result.
  */
-import { completed } from "../../src/bus/brief-state.ts";
-import { decode } from "../../src/bus/codec.ts";
-import { storedJob } from "../../src/bus/job-store.ts";
-import { functionSubject } from "../../src/bus/subjects.ts";
+
+import { functionSubject } from "../../src/api/subjects.ts";
+import { decode } from "../../src/bus/messages/codec.ts";
+import { completed } from "../../src/bus/store/brief-state.ts";
+import { storedJob } from "../../src/bus/store/job-store.ts";
 import { JobFailedError } from "../../src/job/errors.ts";
 import type { JobEvent } from "../../src/job/events.ts";
 import { isEnded, type JobState } from "../../src/job/state.ts";
@@ -99,7 +100,7 @@ export class Invariants implements Observer {
     const jobId = message.subject.split(".").at(-1) ?? "";
     const seen = this.jobs.get(jobId);
     if (stream === "JOBS" && !seen && !this.#isSubmitted(jobId)) {
-      throw new Violation("S5", `the submission of ${jobId} went, but there is no state`);
+      throw new Violation("SIM-5", `the submission of ${jobId} went, but there is no state`);
     }
     if (seen) this.#requireToken(jobId, seen.state, `after ${message.subject} went`);
   }
@@ -135,7 +136,7 @@ export class Invariants implements Observer {
     // Who has a job that is cancelled by hand hears of it by a nudge, which a network that drops messages may swallow.
     if (since !== undefined && !seen.byHand && this.#now() - since > STALE_MS) {
       throw new Violation(
-        "S2",
+        "SIM-2",
         `function ${index} of ${job_id} is invoked again ${this.#now() - since} ms after its end`,
       );
     }
@@ -149,7 +150,7 @@ export class Invariants implements Observer {
     const state = this.jobs.get(jobId)?.state;
     if (!state) this.#requireFirst(jobId, index, execution.attempt);
     else if (state.current_function < index) {
-      throw new Violation("S2", `function ${index} of ${jobId} has begun, stored is ${state.current_function}`);
+      throw new Violation("SIM-2", `function ${index} of ${jobId} has begun, stored is ${state.current_function}`);
     }
     const key = `${jobId}/${index}`;
     this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
@@ -162,7 +163,7 @@ export class Invariants implements Observer {
     const stored = state?.functions.at(state.functions.length - 1)?.result as Execution | undefined;
     if (state?.state !== "completed" || stored?.number !== (result as Execution).number) {
       throw new Violation(
-        "S7",
+        "SIM-7",
         `${jobId}, which is ${state?.state}, was run with the result ${JSON.stringify(result)}`,
       );
     }
@@ -170,19 +171,19 @@ export class Invariants implements Observer {
 
   /** A client that ran the job has been told why it has none. */
   ranInVain(jobId: string, error: unknown): void {
-    if (!(error instanceof JobFailedError)) throw new Violation("S7", `the end of ${jobId} is not found: ${error}`);
-    if (!this.jobs.get(jobId)?.ends) throw new Violation("S7", `${error.message}, which is not stored`);
+    if (!(error instanceof JobFailedError)) throw new Violation("SIM-7", `the end of ${jobId} is not found: ${error}`);
+    if (!this.jobs.get(jobId)?.ends) throw new Violation("SIM-7", `${error.message}, which is not stored`);
   }
 
   /** When faults have stopped and everything is quiet. */
   finish(faultless: boolean): void {
     for (const jobId of this.acknowledged) {
-      if (!this.jobs.has(jobId)) throw new Violation("S6", `the acknowledged job ${jobId} is lost`);
+      if (!this.jobs.has(jobId)) throw new Violation("SIM-6", `the acknowledged job ${jobId} is lost`);
     }
     for (const [jobId, seen] of this.jobs) {
-      if (!isEnded(seen.state)) throw new Violation("S6", `job ${jobId} is still ${seen.state.state}`);
+      if (!isEnded(seen.state)) throw new Violation("SIM-6", `job ${jobId} is still ${seen.state.state}`);
       if (seen.endEvents !== seen.ends) {
-        throw new Violation("S1", `job ${jobId} has ended ${seen.ends} times, with ${seen.endEvents} events`);
+        throw new Violation("SIM-1", `job ${jobId} has ended ${seen.ends} times, with ${seen.endEvents} events`);
       }
       for (const [index, fn] of [...seen.state.functions].entries()) {
         const most =
@@ -190,7 +191,7 @@ export class Invariants implements Observer {
           (faultless ? 0 : seen.takeovers + 5 * (1 + seen.retries));
         const count = this.#counts.get(`${jobId}/${index}`) ?? 0;
         if (count > most)
-          throw new Violation("S3", `function ${index} of ${jobId} was executed ${count} times of ${most}`);
+          throw new Violation("SIM-3", `function ${index} of ${jobId} was executed ${count} times of ${most}`);
       }
     }
   }
@@ -238,7 +239,7 @@ export class Invariants implements Observer {
     if (state) return state;
     const submission = brief && this.#jetStream?.stream("JOBS").messages.get(brief.sequence);
     const whole = submission ? completed(brief, submission.data) : { problem: problem ?? "its submission is gone" };
-    if ("problem" in whole) throw new Violation("S1", `a state that is none was stored: ${whole.problem}`);
+    if ("problem" in whole) throw new Violation("SIM-1", `a state that is none was stored: ${whole.problem}`);
     return whole.state;
   }
 
@@ -246,22 +247,23 @@ export class Invariants implements Observer {
     const { job_id: jobId } = after;
     if (isEnded(before)) {
       if (!isEnded(after)) {
-        if (after.token !== before.token + 1) throw new Violation("S1", `job ${jobId} lives again without a new token`);
+        if (after.token !== before.token + 1)
+          throw new Violation("SIM-1", `job ${jobId} lives again without a new token`);
         seen.retries += 1;
         return;
       }
       if (after.state !== before.state || after.finished_at !== before.finished_at) {
-        throw new Violation("S1", `job ${jobId} ended as ${before.state} and again as ${after.state}`);
+        throw new Violation("SIM-1", `job ${jobId} ended as ${before.state} and again as ${after.state}`);
       }
       return;
     }
     if (after.writer === before.writer && seen.invoker !== undefined && seen.invoker !== after.writer) {
-      throw new Violation("S4", `${after.writer} has committed ${jobId} after ${seen.invoker} had begun an attempt`);
+      throw new Violation("SIM-4", `${after.writer} has committed ${jobId} after ${seen.invoker} had begun an attempt`);
     }
     this.#requireLive(before, after);
   }
 
-  /** S4: what is new of results is of the attempt that was live. */
+  /** SIM-4: what is new of results is of the attempt that was live. */
   #requireLive(before: Pick<JobState, "current_function" | "attempt" | "functions">, after: JobState): void {
     for (const [index, fn] of [...after.functions].entries()) {
       const earlier = before.functions.at(index);
@@ -270,17 +272,17 @@ export class Invariants implements Observer {
       const execution = this.executions.get(`${after.job_id}#${result?.number}`);
       if (!execution || execution.index !== before.current_function || execution.attempt !== before.attempt) {
         throw new Violation(
-          "S4",
+          "SIM-4",
           `the result of ${after.job_id} ${index} is of attempt ${execution?.attempt}, live was ${before.attempt}`,
         );
       }
     }
   }
 
-  /** S2: a job of which nothing is stored but its submission begins with the first attempt of its first function. */
+  /** SIM-2: a job of which nothing is stored but its submission begins with the first attempt of its first function. */
   #requireFirst(jobId: string, index: number, attempt: number): void {
     if (this.#isSubmitted(jobId) && index === 0 && attempt === 1) return;
-    throw new Violation("S2", `attempt ${attempt} of function ${index} of ${jobId}, which is not stored`);
+    throw new Violation("SIM-2", `attempt ${attempt} of function ${index} of ${jobId}, which is not stored`);
   }
 
   #isSubmitted(jobId: string): boolean {
@@ -303,9 +305,9 @@ export class Invariants implements Observer {
     if (!END_EVENTS.has(type)) return;
     this.#log(`event ${jobId} ${type}`);
     const seen = this.jobs.get(jobId);
-    if (!seen) throw new Violation("S1", `the end of ${jobId} was told, which is not stored`);
+    if (!seen) throw new Violation("SIM-1", `the end of ${jobId} was told, which is not stored`);
     seen.endEvents += 1;
-    if (seen.endEvents > seen.ends) throw new Violation("S1", `the end of ${jobId} was told twice`);
+    if (seen.endEvents > seen.ends) throw new Violation("SIM-1", `the end of ${jobId} was told twice`);
   }
 
   #onNotice({ job_id: jobId, type }: JobEvent): void {
@@ -313,11 +315,11 @@ export class Invariants implements Observer {
     const seen = this.jobs.get(jobId);
     // Of the other ends a retry by hand may have made a live job again.
     if (!seen?.ends || (type === "completed" && seen.state.state !== type)) {
-      throw new Violation("S7", `${jobId} is ${type} for whom it notifies, but it is ${seen?.state.state}`);
+      throw new Violation("SIM-7", `${jobId} is ${type} for whom it notifies, but it is ${seen?.state.state}`);
     }
   }
 
-  /** S5. Any message that leads to the job will do: an older token is the cause to make the newer one. */
+  /** SIM-5. Any message that leads to the job will do: an older token is the cause to make the newer one. */
   #requireToken(jobId: string, state: JobState, when: string): void {
     if (isEnded(state)) return;
     const jetStream = this.#jetStream;
@@ -327,6 +329,6 @@ export class Invariants implements Observer {
     for (const { subject } of timers.messages.values()) {
       if (subject.startsWith("job.wait.") && subject.endsWith(`.${jobId}`)) return;
     }
-    throw new Violation("S5", `live job ${jobId} has no token ${when}`);
+    throw new Violation("SIM-5", `live job ${jobId} has no token ${when}`);
   }
 }

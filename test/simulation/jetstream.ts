@@ -2,9 +2,9 @@
  * A model of JetStream as far as our code uses it: four streams, compare-and-set, duplicates, schedules, two work-queue
  * consumers, direct reads. It survives crashes of the server; pulls and messages on their way do not.
  *
- * J1  An expected last sequence is checked against the newest message of the subject.
- * J2  A delivered message that is neither acked nor extended within `ackWaitMs` is delivered again.
- * J3  A schedule fires once, up to 250 ms late, and is replaced by the removal of itself and its message on the target.
+ * JETSTREAM-1  An expected last sequence is checked against the newest message of the subject.
+ * JETSTREAM-2  A delivered message that is neither acked nor extended within `ackWaitMs` is delivered again.
+ * JETSTREAM-3  A schedule fires once, up to 250 ms late, and is replaced by the removal of itself and its message on the target.
  */
 import { headers as createHeaders, type MsgHdrs } from "nats";
 import { type Connection, type Network, type Packet, status } from "./network.ts";
@@ -195,7 +195,7 @@ export class JetStream {
     return message;
   }
 
-  /** J3 */
+  /** JETSTREAM-3 */
   #plan(stream: Stream, message: Stored, at: number): void {
     const { world } = this.#network;
     const target = message.headers?.get("Nats-Schedule-Target") ?? "";
@@ -270,7 +270,7 @@ export class JetStream {
     if (this.#network.strikes("redeliver", this.faults.redeliver)) pending.expiresAt = world.now + 5;
   }
 
-  /** J2 */
+  /** JETSTREAM-2 */
   #watch(consumer: Consumer, pending: Pending): void {
     const { world } = this.#network;
     const look = () => {

@@ -5,7 +5,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Supervisor } from "../../src/actors/supervisor.ts";
 import { Bus } from "../../src/bus/connection.ts";
-import { headersOf } from "../../src/bus/raw-headers.ts";
+import { headersOf } from "../../src/bus/wire/headers.ts";
 import { Client } from "../../src/client/client.ts";
 import { Worker } from "../../src/worker/worker.ts";
 import { ACK_WAIT_MS, SCENARIOS } from "./contract.ts";
@@ -85,7 +85,7 @@ class Lab {
 
 const numbers = (count: number) => Array.from({ length: count }, (_, i) => `${i}`);
 
-test("a link keeps the order, unless it is told not to (N1)", async () => {
+test("a link keeps the order, unless it is told not to (NETWORK-1)", async () => {
   const [ordered, mixed] = [new Lab(), new Lab()];
   ordered.sendEachMs(50, 200);
   await ordered.run(2_000);
@@ -120,7 +120,7 @@ test("messages get lost and come twice as often as they are told to, and it is c
   assert.is(new Set(twice.heard).size, 500);
 });
 
-test("without a connection nothing leaves or comes; what was subscribed is heard again after it (N2)", async () => {
+test("without a connection nothing leaves or comes; what was subscribed is heard again after it (NETWORK-2)", async () => {
   const lab = new Lab();
   const statuses: string[] = [];
   const watch = async () => {

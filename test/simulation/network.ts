@@ -1,9 +1,9 @@
 /**
  * The core of a NATS server and the links to it: subscriptions, queue groups, requests, and what networks do to messages.
  *
- * N1  A link keeps the order of its messages, unless the fault `reorder` strikes.
- * N2  What is on its way when a connection breaks is lost; what is published without a connection never leaves.
- * N3  A request that nobody and no stream takes is answered 503.
+ * NETWORK-1  A link keeps the order of its messages, unless the fault `reorder` strikes.
+ * NETWORK-2  What is on its way when a connection breaks is lost; what is published without a connection never leaves.
+ * NETWORK-3  A request that nobody and no stream takes is answered 503.
  */
 import { headers as createHeaders, type Msg, type MsgHdrs } from "nats";
 import { matcher } from "./subjects.ts";
@@ -145,7 +145,7 @@ export class Connection {
     payload: Uint8Array | string = "",
     { reply, headers }: { reply?: string; headers?: MsgHdrs } = {},
   ): void {
-    const data = Buffer.from(payload as Uint8Array); // a copy, see O3 of wire-writer.ts
+    const data = Buffer.from(payload as Uint8Array); // a copy, see WRITER-3
     if (data.length > MAX_PAYLOAD) throw new Error("'payload' max_payload size exceeded");
     const packet = { subject, data, reply, headers: headers && readable(headers) };
     this.#toServer(() => this.#network.receive(packet, this));

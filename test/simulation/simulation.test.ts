@@ -35,7 +35,7 @@ test("patterns fit subjects as they do on a server", () => {
   assert.not.ok(fits("job.wait.x.*", "job.wait.x.y.1"));
 });
 
-test("time, timers and processes: order, pauses, kills and skew (T1, T2, T3)", async () => {
+test("time, timers and processes: order, pauses, kills and skew (WORLD-1, WORLD-2, WORLD-3)", async () => {
   const world = new World(1);
   const restore = world.install();
   const seen: string[] = [];

@@ -2,10 +2,10 @@
  * Virtual time: everything that happens is an event in one queue, ordered by its time and, at the same time, by when it
  * was planned. Same seed, same history.
  *
- * T1  An event runs to the end of its promise chains before the next one begins.
- * T2  Timers belong to the simulated process that set them. A killed process does nothing more; a paused one does it
+ * WORLD-1  An event runs to the end of its promise chains before the next one begins.
+ * WORLD-2  Timers belong to the simulated process that set them. A killed process does nothing more; a paused one does it
  *     all when it goes on, while its clocks have not stood still.
- * T3  Code under test sees only virtual clocks and seeded random numbers (`install`).
+ * WORLD-3  Code under test sees only virtual clocks and seeded random numbers (`install`).
  */
 import { syncBuiltinESMExports } from "node:module";
 import timersPromises from "node:timers/promises";
@@ -159,13 +159,13 @@ export class World {
       this.current = owner;
       this.events += 1;
       run();
-      runMicrotasks(); // T1
+      runMicrotasks(); // WORLD-1
       this.current = NOBODY;
       return true;
     }
   }
 
-  /** T3. Returns how to undo it. */
+  /** WORLD-3. Returns how to undo it. */
   install(): () => void {
     const saved = {
       setTimeout: globalThis.setTimeout,

@@ -4,8 +4,9 @@ import * as assert from "uvu/assert";
 import { checkBodies, checkEnds, checkStates, checkSubmissions, jobIdOf } from "../../bench/check.ts";
 import { WrongResults } from "../../bench/contender.ts";
 import { sumProblem } from "../../bench/contenders/async.ts";
-import { encode } from "../../src/bus/codec.ts";
-import type { FunctionState, JobState } from "../../src/job/state.ts";
+import { encode } from "../../src/bus/messages/codec.ts";
+import type { FunctionState } from "../../src/job/function-state.ts";
+import type { JobState } from "../../src/job/state.ts";
 
 const ledger = new Map([
   ["a", 0],

@@ -3,12 +3,12 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { logAxis, tickLabel } from "../../bench/scale/axis.ts";
 import { calibrate, scaledCount } from "../../bench/scale/counts.ts";
-import { growthTable, totalOf } from "../../bench/scale/dimension.ts";
+import { type DimensionResult, growthTable, totalOf } from "../../bench/scale/dimension.ts";
 import { growthOf, type Point, verdictOf } from "../../bench/scale/growth.ts";
 import { askedOf } from "../../bench/scale/options.ts";
 import { renderPage } from "../../bench/scale/page.ts";
 import { type Plot, renderPlot } from "../../bench/scale/plot.ts";
-import { type DimensionResult, mergeResults } from "../../bench/scale/results.ts";
+import { mergeResults } from "../../bench/scale/results.ts";
 
 const COUNTS = [1, 10, 100, 1_000, 10_000];
 const powerLaw = (exponent: number) => COUNTS.map((n): Point => [n, 3 * n ** exponent]);

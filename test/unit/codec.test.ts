@@ -2,7 +2,7 @@ import * as fc from "fast-check";
 import { Packr } from "msgpackr";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { decode, decodeReply, encode, encodingOf } from "../../src/bus/codec.ts";
+import { decode, decodeReply, encode, encodingOf } from "../../src/bus/messages/codec.ts";
 import { isAsyncError } from "../../src/job/errors.ts";
 import { jsonValue, same } from "./support.ts";
 

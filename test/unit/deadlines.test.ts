@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Deadlines, type Expiring } from "../../src/bus/deadlines.ts";
+import { Deadlines, type Expiring } from "../../src/bus/wire/deadlines.ts";
 
 /** What is open, as in the mux: each is opened with a time, and goes when it expires or is removed. */
 class Open {
@@ -152,7 +152,7 @@ test("deadlines that are opened while others expire are met too", () =>
     assert.ok(at >= begun + 65);
   }));
 
-test("the timer runs only while there may be something to wait for (D1)", () =>
+test("the timer runs only while there may be something to wait for (DEADLINES-1)", () =>
   withOpen(async (open) => {
     await delay(120);
     assert.is(open.looks, 0, "nothing was opened");
@@ -164,7 +164,7 @@ test("the timer runs only while there may be something to wait for (D1)", () =>
     assert.ok((await open.expiry(20)) >= begun + 20, "and it begins again");
   }));
 
-test("looks come no faster than the deadlines are coarse, however many are opened (D1)", () =>
+test("looks come no faster than the deadlines are coarse, however many are opened (DEADLINES-1)", () =>
   withOpen(async (open) => {
     const begun = performance.now();
     for (let n = 0; n < 1_000; n++) open.add((n * 37) % 200, () => {});
@@ -172,7 +172,7 @@ test("looks come no faster than the deadlines are coarse, however many are opene
     assert.ok(open.looks <= (performance.now() - begun) / 50 + 1, `${open.looks} looks`);
   }));
 
-test("a process that was busy beyond a deadline reads what has arrived before it gives up (D2)", () =>
+test("a process that was busy beyond a deadline reads what has arrived before it gives up (DEADLINES-2)", () =>
   withOpen(async (open) => {
     const echo = spawn("cat", { stdio: ["pipe", "pipe", "inherit"] });
     try {

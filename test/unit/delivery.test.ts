@@ -2,8 +2,8 @@ import type { Msg, NatsConnection } from "nats";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { jobIdOfWake } from "../../src/actors/submission.ts";
-import { Delivery } from "../../src/bus/delivery.ts";
-import type { Mux } from "../../src/bus/mux.ts";
+import { Delivery } from "../../src/bus/tokens/delivery.ts";
+import type { Mux } from "../../src/bus/wire/mux.ts";
 import { isAsyncError } from "../../src/job/errors.ts";
 import { NOW } from "./support.ts";
 

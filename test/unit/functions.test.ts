@@ -1,8 +1,8 @@
 import * as fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import type { FunctionState } from "../../src/job/function-state.ts";
 import { functionList } from "../../src/job/functions.ts";
-import type { FunctionState } from "../../src/job/state.ts";
 
 const some = (count: number): FunctionState[] =>
   Array.from({ length: count }, (_, index) => ({ name: `f${index}`, retry_count: 0 }));

@@ -2,22 +2,22 @@ import * as fc from "fast-check";
 import { headers, type Msg, type MsgHdrs, MsgHdrsImpl } from "nats";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { decode, encode, encodingOf } from "../../src/bus/codec.ts";
+import { RESULTS_AT_HEADER } from "../../src/api/headers.ts";
+import { decode, encode, encodingOf } from "../../src/bus/messages/codec.ts";
 import {
   attemptTimeoutMs,
   EncodedResults,
   encodeInvocation,
   type Invocation,
-  RESULTS_AT_HEADER,
   type ReceivedInvocation,
   readInvocation,
   readReply,
-} from "../../src/bus/invocation.ts";
+} from "../../src/bus/messages/invocation.ts";
 import { isAsyncError } from "../../src/job/errors.ts";
 import { reduce } from "../../src/job/machine.ts";
 import { MAX_DURATION_MS } from "../../src/job/schema.ts";
 import type { LiveJob } from "../../src/job/state.ts";
-import { jsonValue, live, NOW, newJob, same, submissionOf, succeededWith } from "./support.ts";
+import { attemptOf, jsonValue, live, NOW, newJob, same, submissionOf, succeededWith } from "./support.ts";
 
 /** What `readReply` looks at in a message. */
 function reply(data: Uint8Array | string = "", pairs?: Record<string, string>): Msg {
@@ -34,14 +34,15 @@ function message(data: Uint8Array | string, set: MsgHdrs | undefined): Msg {
 const failure = (pairs: Record<string, string>, body?: unknown) =>
   readReply(reply(body === undefined ? "" : JSON.stringify(body), pairs), "json");
 
-/** What is sent of an invocation. */
-function sent(...all: Parameters<typeof encodeInvocation>): Uint8Array {
-  const payload = encodeInvocation(...all);
+/** What is sent of the invocation of the attempt that comes next. */
+function sent(job: LiveJob, now: number, timeoutMs: number | undefined, results?: EncodedResults): Uint8Array {
+  const payload = encodeInvocation(job, attemptOf(job), now, timeoutMs, results);
   return typeof payload === "string" ? Buffer.from(payload) : payload;
 }
 
 /** As a line sends it. */
-const bodyOf = (job: LiveJob, now = NOW) => decode(sent(job, now, attemptTimeoutMs(job, now))) as Invocation;
+const bodyOf = (job: LiveJob, now = NOW) =>
+  decode(sent(job, now, attemptTimeoutMs(job, job.current_function, now))) as Invocation;
 
 // --- the invocation
 
@@ -143,6 +144,20 @@ test("an invocation carries the number of the attempt", () => {
   assert.is(bodyOf({ ...newJob(submissionOf("a")), attempt: 4 }).attempt, 4);
 });
 
+test("an invocation is that of the attempt that is asked for, with the results before it", () => {
+  let job = newJob(submissionOf("a", "b", "c"));
+  for (const result of ["first", "second"]) job = live(reduce(job, succeededWith(job, result), NOW).state);
+  const invocations = [
+    encodeInvocation(job, { index: 1, attempt: 3 }, NOW, undefined),
+    encodeInvocation(job, { index: 1, attempt: 3 }, NOW, undefined, new EncodedResults("json")),
+  ];
+  for (const payload of invocations) {
+    const body = decode(Buffer.from(payload)) as Invocation;
+    assert.equal([body.function, body.index, body.attempt, body.results], ["b", 1, 3, ["first"]]);
+  }
+  assert.throws(() => encodeInvocation(job, { index: 3, attempt: 1 }, NOW, undefined), RangeError);
+});
+
 test("an invocation is encoded as its job was submitted", () => {
   for (const encoding of ["json", "msgpack"] as const) {
     assert.is(encodingOf(sent({ ...newJob(submissionOf("a")), encoding }, NOW, undefined)), encoding);
@@ -172,17 +187,27 @@ test("an attempt may take as long as its function's timeout, but no longer than 
   const timed = newJob({ name: "test", functions: [{ name: "a", timeout_ms: 300 }] });
   const ending = newJob({ ...submissionOf("a"), timeout_ms: 1_000 });
   const both = newJob({ name: "test", functions: [{ name: "a", timeout_ms: 300 }], timeout_ms: 1_000 });
-  assert.is(attemptTimeoutMs(plain, NOW), undefined);
-  assert.is(attemptTimeoutMs(timed, NOW + 5_000), 300);
-  assert.is(attemptTimeoutMs(ending, NOW + 400), 600);
-  assert.is(attemptTimeoutMs(both, NOW + 400), 300);
-  assert.is(attemptTimeoutMs(both, NOW + 900), 100);
+  assert.is(attemptTimeoutMs(plain, 0, NOW), undefined);
+  assert.is(attemptTimeoutMs(timed, 0, NOW + 5_000), 300);
+  assert.is(attemptTimeoutMs(ending, 0, NOW + 400), 600);
+  assert.is(attemptTimeoutMs(both, 0, NOW + 400), 300);
+  assert.is(attemptTimeoutMs(both, 0, NOW + 900), 100);
+});
+
+test("an attempt may take as long as its own function's timeout, whichever function the job is at", () => {
+  const functions = [{ name: "a", timeout_ms: 300 }, { name: "b" }, { name: "c", timeout_ms: 2_000 }];
+  const job = newJob({ name: "test", functions, timeout_ms: 1_000 });
+  assert.equal(
+    [0, 1, 2].map((index) => attemptTimeoutMs(job, index, NOW + 100)),
+    [300, 900, 900],
+  );
+  assert.throws(() => attemptTimeoutMs(job, 3, NOW), RangeError);
 });
 
 test("past the deadline there is no time left, never less", () => {
   const job = newJob({ ...submissionOf("a"), timeout_ms: 1_000 });
-  assert.is(attemptTimeoutMs(job, NOW + 1_000), 0);
-  assert.is(attemptTimeoutMs(job, NOW + 5_000), 0);
+  assert.is(attemptTimeoutMs(job, 0, NOW + 1_000), 0);
+  assert.is(attemptTimeoutMs(job, 0, NOW + 5_000), 0);
 });
 
 // --- results

@@ -1,15 +1,17 @@
 /**
- * The invariants M1 to M6 of the state machine under random submissions and random events: outcomes of live, stale and
- * future attempts in any order, resumes in between, time that only goes on.
+ * The invariants of the state machine under random submissions and random events: outcomes of live, stale and future
+ * attempts in any order, resumes in between, time that only goes on.
  */
 import * as fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { decode, encode } from "../../src/bus/codec.ts";
-import { canRetry, createJob, type Effect, type Event, LOST_LIMIT, placeSleep, reduce } from "../../src/job/machine.ts";
+import { decode, encode } from "../../src/bus/messages/codec.ts";
+import { isEndEvent, type JobEvent } from "../../src/job/events.ts";
+import { canRetry, createJob, type Event, LOST_LIMIT, reduce } from "../../src/job/machine.ts";
+import { toBeParked } from "../../src/job/rest.ts";
 import { parseSubmission, type Submission } from "../../src/job/schema.ts";
 import { isEnded, type JobState, type LiveJob } from "../../src/job/state.ts";
-import { BOOM, deepFreeze, jsonValue, NOW, ORIGIN, same } from "./support.ts";
+import { BOOM, deepFreeze, ENDED, executes, type How, how, jsonValue, NOW, ORIGIN, same, told } from "./support.ts";
 
 const optional = { requiredKeys: [] as never[], noNullPrototype: true };
 
@@ -124,7 +126,9 @@ interface Seen {
   event: Event;
   now: number;
   after: JobState;
-  effects: Effect[];
+  events: JobEvent[];
+  /** How it goes on for who holds the token of `before`. */
+  next: How;
 }
 
 /** Every transition of one history, the input of each deep-frozen: a machine that changes its input throws. */
@@ -135,9 +139,10 @@ function history(input: Submission, plan: Step[]): Seen[] {
   for (const one of plan) {
     now += one.passMs;
     const event = eventOf(state, one);
-    const { state: after, effects } = reduce(state, event, now);
-    seen.push({ before: state, event, now, after, effects });
-    state = deepFreeze(after);
+    const { state: after, events } = reduce(state, event, now);
+    const next = how({ state: deepFreeze(after) }, now, state.token);
+    seen.push({ before: state, event, now, after, events, next });
+    state = after;
   }
   return seen;
 }
@@ -156,15 +161,12 @@ function forEachTransition(check: (seen: Seen) => void, { numRuns } = RUNS): voi
 const isStale = ({ before, event }: Seen) =>
   "attempt" in event && (event.attempt !== before.attempt || event.index !== before.current_function);
 
-const nextSteps = (effects: Effect[]) =>
-  effects.filter((effect) => ["invoke", "sleep", "park", "enqueue", "settle"].includes(effect.type));
-
 const isRetry = ({ before, event }: Seen) => event.type === "retried" && isEnded(before) && canRetry(before);
 
-test("an ended job is never changed by any event but a retry by hand, which brings the next token (M1)", () => {
+test("an ended job is never changed by any event but a retry by hand, which brings the next token (MACHINE-1)", () => {
   let met = 0;
   forEachTransition((seen) => {
-    const { before, event, after, effects } = seen;
+    const { before, after, events } = seen;
     if (!isEnded(before)) return;
     met += 1;
     if (isRetry(seen)) {
@@ -173,23 +175,23 @@ test("an ended job is never changed by any event but a retry by hand, which brin
       return;
     }
     assert.is(after, before);
-    assert.is(effects.length, event.type === "resumed" ? 2 : 0);
+    assert.equal(events, []);
   });
   assert.ok(met > 20, "the histories reach the end of jobs");
 });
 
-test("outcomes of any but the live attempt return the same object and no effects (M2)", () => {
+test("outcomes of any but the live attempt return the same object and tell nothing (MACHINE-2)", () => {
   let met = 0;
   forEachTransition((seen) => {
     if (!isStale(seen)) return;
     met += 1;
     assert.is(seen.after, seen.before);
-    assert.equal(seen.effects, []);
+    assert.equal(seen.events, []);
   });
   assert.ok(met > 20, "the histories contain stale outcomes");
 });
 
-test("current_function only grows by one, and only once the function before it has returned (M3)", () => {
+test("current_function only grows by one, and only once the function before it has returned (MACHINE-3)", () => {
   let met = 0;
   forEachTransition(({ before, event, after }) => {
     const grown = after.current_function - before.current_function;
@@ -204,7 +206,7 @@ test("current_function only grows by one, and only once the function before it h
   assert.ok(met > 20, "the histories reach the second function");
 });
 
-test("functions after the current one are untouched, those before it do not change any more (M3)", () => {
+test("functions after the current one are untouched, those before it do not change any more (MACHINE-3)", () => {
   forEachTransition(({ before, after }) => {
     for (const [index, fn] of [...after.functions].entries()) {
       if (index > after.current_function) assert.is(fn.retry_count, 0);
@@ -213,7 +215,7 @@ test("functions after the current one are untouched, those before it do not chan
   });
 });
 
-test("failures never exceed retry_limit and losses never LOST_LIMIT (M4)", () => {
+test("failures never exceed retry_limit and losses never LOST_LIMIT (MACHINE-4)", () => {
   let atLimit = 0;
   forEachTransition(({ after }) => {
     for (const fn of after.functions) {
@@ -226,16 +228,16 @@ test("failures never exceed retry_limit and losses never LOST_LIMIT (M4)", () =>
   assert.ok(atLimit > 0, "the histories reach the limit");
 });
 
-test("a function that has used up its executions is never invoked again (M4)", () => {
-  forEachTransition(({ after, effects }) => {
-    if (!effects.some((effect) => effect.type === "invoke")) return;
+test("a function that has used up its executions is never invoked again (MACHINE-4)", () => {
+  forEachTransition(({ after, now }) => {
+    if (how({ state: after }, now, after.token).type !== "attempt") return;
     const fn = after.functions.at(after.current_function);
     assert.ok((fn?.failures ?? 0) < (fn?.retry_options?.retry_limit ?? 1));
     assert.ok((fn?.lost ?? 0) < LOST_LIMIT);
   });
 });
 
-test("the number of the live attempt never shrinks within a function, and is the next after what is counted (M2)", () => {
+test("the number of the live attempt never shrinks within a function, and is the next after what is counted (MACHINE-2)", () => {
   forEachTransition(({ before, after }) => {
     if (after.current_function === before.current_function) assert.ok(after.attempt >= before.attempt);
     const counted = after.functions.at(after.current_function)?.retry_count ?? 0;
@@ -243,53 +245,121 @@ test("the number of the live attempt never shrinks within a function, and is the
   });
 });
 
-test("what ends an attempt or a wait goes on in exactly one way: invoke, sleep, enqueue or settle (M6)", () => {
+test("what ends an attempt or a wait goes on in exactly one way: an attempt, a wait, a place or the end (MACHINE-6)", () => {
+  const met = new Map<string, number>();
   forEachTransition((seen) => {
-    const { before, event, after, effects } = seen;
-    if (isEnded(before) || isStale(seen) || event.type === "started" || event.type === "retried") return;
-    if (event.type === "expired" && after === before) return;
-    const next = nextSteps(effects);
-    assert.is(next.length, 1);
-    assert.is(next[0]?.type === "settle", isEnded(after));
-    assert.is(effects.at(-1), next[0], "what is told comes before what is done");
+    const { event, after, next } = seen;
+    assert.equal(next, expectedNext(seen));
+    if (!isStale(seen)) met.set(next.type, (met.get(next.type) ?? 0) + 1);
+    if (isEnded(after) || event.type === "no_room" || event.type === "retried") return;
+    if (!isStale(seen)) assert.ok(next.type === "attempt" || next.type === "memory", "its token is kept");
+  });
+  for (const type of ["attempt", "memory", "place", "timer", "ended"]) assert.ok((met.get(type) ?? 0) > 20, type);
+});
+
+/** By the words of the state: `rest` must not be needed to know it. */
+function expectedNext({ before, after, now }: Seen): How {
+  if (isEnded(after)) return ENDED;
+  const { current_function: index, attempt, deadline_at: deadline = Number.POSITIVE_INFINITY } = after;
+  if (after.token > before.token) {
+    if (after.state === "pending") return { type: "timer", until: 0 };
+    return { type: "place", functionName: after.functions.at(index)?.name ?? "", until: after.deadline_at };
+  }
+  if (after.state === "scheduled" && now < after.scheduled_at) {
+    return { type: "memory", until: Math.min(after.scheduled_at, deadline) };
+  }
+  if (after.state === "waiting" && after.waiting_for === "backoff" && now < after.due_at) {
+    return { type: "memory", until: Math.min(after.due_at, deadline) };
+  }
+  return executes(index, attempt);
+}
+
+test("a token is counted up only where the job is to leave memory: without room, or by a retry by hand (MACHINE-5)", () => {
+  forEachTransition((seen) => {
+    const { before, event, after, next } = seen;
+    const leaves = event.type === "no_room" && !isStale(seen) && !isEnded(before);
+    assert.is(after.token, before.token + (leaves || isRetry(seen) ? 1 : 0));
+    if (leaves) assert.is(next.type, "place");
   });
 });
 
-test("a sleep lies ahead and never reaches beyond the deadline (M6)", () => {
+test("each transition tells what has happened once, in one event at most besides the end (MACHINE-5, MACHINE-8)", () => {
+  const met = new Set<string>();
+  forEachTransition((seen) => {
+    const expected = expectedEvents(seen);
+    assert.equal(
+      seen.events.map((event) => event.type),
+      expected,
+    );
+    assert.not.ok(seen.events.some(isEndEvent), "the state tells it");
+    if (isEnded(seen.after))
+      assert.equal(told({ state: seen.after, events: seen.events }), [...expected, seen.after.state]);
+    for (const type of expected) met.add(type);
+  });
+  assert.equal([...met].sort(), ["retried", "retrying", "started", "succeeded", "waiting"]);
+});
+
+function expectedEvents(seen: Seen): string[] {
+  const { before, event, after } = seen;
+  if (isRetry(seen)) return ["retried"];
+  if (isEnded(before) || isStale(seen)) return [];
+  const wasRecorded = before.functions.at(before.current_function)?.retry_count === before.attempt;
+  switch (event.type) {
+    case "started":
+      return wasRecorded ? [] : ["started"];
+    case "succeeded":
+      return wasRecorded ? ["succeeded"] : [];
+    case "failed":
+    case "lost":
+      return isEnded(after) ? [] : ["retrying"];
+    case "no_room":
+      return ["waiting"];
+    default:
+      return [];
+  }
+}
+
+test("a wait in memory lies ahead and never reaches beyond the deadline (MACHINE-6)", () => {
   let met = 0;
-  forEachTransition(({ after, effects, now }) => {
-    for (const effect of effects) {
-      if (effect.type !== "sleep") continue;
-      met += 1;
-      assert.ok(Number.isInteger(effect.until));
-      assert.ok(effect.until <= (after.deadline_at ?? Number.POSITIVE_INFINITY));
-      if (after.deadline_at === undefined) assert.ok(effect.until > now);
-    }
+  forEachTransition((seen) => {
+    const { event, after, next, now } = seen;
+    if (next.type !== "memory") return;
+    met += 1;
+    assert.ok(Number.isInteger(next.until));
+    assert.ok(next.until <= (after.deadline_at ?? Number.POSITIVE_INFINITY));
+    // What changes nothing does not look at the deadline either.
+    const looksAtTime = !isStale(seen) && event.type !== "retried";
+    if (looksAtTime || after.deadline_at === undefined) assert.ok(next.until > now);
   });
-  assert.ok(met > 20, "the histories contain sleeps");
+  assert.ok(met > 20, "the histories contain waits");
 });
 
-test("a sleep that is placed is either kept or parked under one more token, never both (M5, M6)", () => {
+test("a wait is either spent in memory or parked under one more token, never both (MACHINE-5, MACHINE-6)", () => {
+  let met = 0;
   fc.assert(
     fc.property(submission, fc.array(step, { maxLength: 20 }), fc.nat(3_000), (input, plan, parkAfterMs) => {
-      for (const { after, effects, now } of history(input, plan)) {
-        const placed = placeSleep(deepFreeze({ state: after, effects }), now, parkAfterMs);
-        const [sleep] = effects.filter((effect) => effect.type === "sleep");
-        const parks = placed.effects.filter((effect) => effect.type === "park");
-        const long = sleep !== undefined && sleep.until - now > parkAfterMs;
-        assert.equal(parks, long ? [{ type: "park", until: sleep.until, token: after.token + 1 }] : []);
-        assert.is(placed.state.token, after.token + (long ? 1 : 0));
-        assert.is(placed.effects.length, effects.length);
+      for (const { before, after, next, now } of history(input, plan)) {
+        const placed = toBeParked(after, before.token, now, parkAfterMs);
+        if (next.type !== "memory" || next.until - now <= parkAfterMs) {
+          assert.is(placed, after);
+          continue;
+        }
+        met += 1;
+        assert.equal(placed, { ...after, token: after.token + 1 });
+        assert.equal(how({ state: placed }, now, before.token), { type: "timer", until: next.until });
+        assert.equal(how({ state: placed }, now, placed.token), next, "to who gets the timer's wake");
+        assert.is(toBeParked(placed, before.token, now, parkAfterMs), placed);
       }
     }),
     { numRuns: 200 },
   );
+  assert.ok(met > 20, "the histories contain long waits");
 });
 
 test("the machine is a function of its input: the same state and event give the same transition", () => {
   forEachTransition(
-    ({ before, event, now, after, effects }) => {
-      assert.ok(same(reduce(before, event, now), { state: after, effects }));
+    ({ before, event, now, after, events }) => {
+      assert.ok(same(reduce(before, event, now), { state: after, events }));
     },
     { numRuns: 150 },
   );
@@ -297,33 +367,40 @@ test("the machine is a function of its input: the same state and event give the 
 
 test("every state survives MessagePack unchanged, and goes on as if it had never been stored", () => {
   forEachTransition(
-    ({ before, event, now, after, effects }) => {
+    ({ before, event, now, after, events, next }) => {
       const stored = decode(encode(before, "msgpack"), "msgpack") as JobState;
       assert.ok(same(stored, before));
-      assert.ok(same(reduce(stored, event, now), { state: after, effects }));
+      const again = reduce(stored, event, now);
+      assert.ok(same(again, { state: after, events }));
+      assert.equal(how(again, now, before.token), next);
     },
     { numRuns: 150 },
   );
 });
 
-test("a job whose attempts are always answered ends, however they are answered (M4, M6)", () => {
+test("a job whose attempts are always answered ends, however they are answered (MACHINE-4, MACHINE-6)", () => {
   const outcome = step.map((one) => ({ ...one, index: 0, attempt: 0 }));
   fc.assert(
     fc.property(submission, fc.array(outcome, { minLength: 1, maxLength: 10 }), (input, answers) => {
       let now = NOW;
-      let { state, effects } = createJob(input, ORIGIN, now);
+      let { state, events } = createJob(input, ORIGIN, now);
       const attempts = input.functions.reduce((sum, fn) => sum + (fn.retry_options?.retry_limit ?? 1) + LOST_LIMIT, 0);
-      let events = 0;
-      for (; !isEnded(state); events++) {
-        // each attempt is one event, with at most one sleep before it
-        assert.ok(events <= 2 * attempts + 1, "the number of events is bounded");
-        const [next] = nextSteps(effects);
+      let count = 0;
+      for (; !isEnded(state); count++) {
+        // each attempt is one event, with at most one wait before it
+        assert.ok(count <= 2 * attempts + 1, "the number of events is bounded");
+        assert.not.ok(events.some(isEndEvent));
+        const next = how({ state }, now);
         let event: Event = { type: "due" };
-        if (next?.type === "sleep") now = Math.max(now, next.until);
-        else event = answerTo(state, answers[events % answers.length] as Step);
-        ({ state, effects } = reduce(state, event, now));
+        if (next.type === "memory") now = Math.max(now, next.until);
+        else {
+          assert.equal(next, executes(state.current_function, state.attempt));
+          event = answerTo(state, answers[count % answers.length] as Step);
+        }
+        ({ state, events } = reduce(state, event, now));
       }
-      assert.equal(nextSteps(effects), [{ type: "settle" }]);
+      assert.not.ok(events.some(isEndEvent), "the state tells it");
+      assert.equal(how({ state }, now), ENDED);
     }),
     { numRuns: 400 },
   );

@@ -1,29 +1,25 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import {
-  createFailedJob,
-  createJob,
-  LOST_LIMIT,
-  placeSleep,
-  reduce,
-  type Transition,
-  untaken,
-} from "../../src/job/machine.ts";
+import { endEvent } from "../../src/job/events.ts";
+import type { Failure } from "../../src/job/failure.ts";
+import { createFailedJob, createJob, LOST_LIMIT, reduce, type Transition, untaken } from "../../src/job/machine.ts";
 import { parseSubmission } from "../../src/job/schema.ts";
-import { type Failure, isEnded, type JobState, type LiveJob } from "../../src/job/state.ts";
+import { isEnded, type JobState, type LiveJob } from "../../src/job/state.ts";
 import {
   attemptOf,
   BOOM,
   deepFreeze,
+  ENDED,
   ended,
+  executes,
   failedWith,
+  how,
   live,
   NOW,
   newJob,
   ORIGIN,
   run,
   SEED,
-  steps,
   submissionOf,
   succeededWith,
   told,
@@ -40,8 +36,8 @@ function retryingJob(retry_limit = 3, more: { timeout_ms?: number } = {}) {
 
 // --- creation
 
-test("a job that is due is pending and invoked; what comes next tells of it (M8)", () => {
-  const { state, effects } = createJob(submissionOf("a"), ORIGIN, NOW);
+test("a job that is due is pending and invoked; what comes next tells of it (MACHINE-8)", () => {
+  const { state, events } = createJob(submissionOf("a"), ORIGIN, NOW);
   assert.equal(state, {
     state: "pending",
     job_id: "job-1",
@@ -58,33 +54,32 @@ test("a job that is due is pending and invoked; what comes next tells of it (M8)
     version: 0,
     writer: "",
   });
-  assert.equal(effects, [{ type: "invoke" }]);
+  assert.equal(events, []);
+  assert.equal(how({ state }, NOW), executes(0, 1));
 });
 
-test("a job whose start is ahead is scheduled and sleeps until then", () => {
-  const { state, effects } = createJob({ ...submissionOf("a"), scheduled_at: "2026-11-23T22:00:00Z" }, ORIGIN, NOW);
+test("a job whose start is ahead is scheduled and waits until then", () => {
+  const { state, events } = createJob({ ...submissionOf("a"), scheduled_at: "2026-11-23T22:00:00Z" }, ORIGIN, NOW);
   assert.is(state.state, "scheduled");
   assert.is(state.scheduled_at, NOW + 3_600_000);
-  assert.equal(effects, [
+  assert.equal(events, [
     {
-      type: "tell",
-      event: {
-        type: "accepted",
-        job_id: "job-1",
-        job_name: "test",
-        at: "2026-11-23T21:00:00.000Z",
-        scheduled_at: "2026-11-23T22:00:00.000Z",
-      },
+      type: "accepted",
+      job_id: "job-1",
+      job_name: "test",
+      at: "2026-11-23T21:00:00.000Z",
+      scheduled_at: "2026-11-23T22:00:00.000Z",
     },
-    { type: "sleep", until: NOW + 3_600_000 },
   ]);
+  assert.equal(how({ state }, NOW), { type: "memory", until: NOW + 3_600_000 });
 });
 
 test("a job whose start has passed is pending", () => {
-  const { state, effects } = createJob({ ...submissionOf("a"), scheduled_at: "2026-11-23T20:00:00Z" }, ORIGIN, NOW);
+  const { state, events } = createJob({ ...submissionOf("a"), scheduled_at: "2026-11-23T20:00:00Z" }, ORIGIN, NOW);
   assert.is(state.state, "pending");
   assert.is(state.scheduled_at, NOW - 3_600_000);
-  assert.equal(steps(effects), [{ type: "invoke" }]);
+  assert.equal(events, []);
+  assert.equal(how({ state }, NOW), executes(0, 1));
 });
 
 test("a job's deadline counts from its scheduled start", () => {
@@ -95,10 +90,10 @@ test("a job's deadline counts from its scheduled start", () => {
 });
 
 test("a job that is read only after its deadline fails at once", () => {
-  const { state, effects } = createJob({ ...submissionOf("a"), timeout_ms: 5_000 }, ORIGIN, NOW + 5_000);
+  const { state, events } = createJob({ ...submissionOf("a"), timeout_ms: 5_000 }, ORIGIN, NOW + 5_000);
   assert.is(state.state === "failed" && state.error.code, "job_timeout");
-  assert.equal(told(effects), ["failed"]);
-  assert.equal(steps(effects), [{ type: "settle" }]);
+  assert.equal(told({ state, events }), ["failed"]);
+  assert.equal(how({ state }, NOW), ENDED);
 });
 
 test("data, args, options and encoding are kept as submitted", () => {
@@ -111,34 +106,34 @@ test("data, args, options and encoding are kept as submitted", () => {
 
 test("a submission that is no valid job is recorded as a failed job without functions", () => {
   const error: Failure = { code: "invalid_submission", name: "InvalidInputError", message: "no" };
-  const { state, effects } = createFailedJob(error, "broken", ORIGIN, NOW + 5);
+  const { state, events } = createFailedJob(error, "broken", ORIGIN, NOW + 5);
   assert.is(state.state, "failed");
   assert.is(state.name, "broken");
   assert.equal(state.functions, []);
   assert.is(ended(state).finished_at, NOW + 5);
-  assert.equal(effects, [
-    {
-      type: "tell",
-      event: {
-        type: "failed",
-        job_id: "job-1",
-        job_name: "broken",
-        at: "2026-11-23T21:00:00.005Z",
-        run: 1,
-        error,
-        function: "",
-        index: 0,
-      },
-    },
-    { type: "settle" },
-  ]);
-  assert.equal(reduce(state, { type: "resumed" }, NOW + 99), { state, effects });
+  assert.equal(events, []);
+  assert.equal(how({ state }, NOW), ENDED);
+  const end = {
+    type: "failed",
+    job_id: "job-1",
+    job_name: "broken",
+    at: "2026-11-23T21:00:00.005Z",
+    run: 1,
+    error,
+    function: "",
+    index: 0,
+  };
+  assert.equal(endEvent(state), end);
+  const resumed = reduce(state, { type: "resumed" }, NOW + 99);
+  assert.is(resumed.state, state);
+  assert.equal(resumed.events, []);
+  assert.equal(endEvent(ended(resumed.state)), end);
 });
 
 // --- success
 
-test("the success of a function in the middle of a chain invokes the next one with the same commit (M3)", () => {
-  const { state, effects } = reduce(
+test("the success of a function in the middle of a chain invokes the next one with the same commit (MACHINE-3)", () => {
+  const { state, events } = reduce(
     newJob(submissionOf("a", "b")),
     succeededWith(newJob(submissionOf("a", "b")), 42),
     NOW + 9,
@@ -150,48 +145,46 @@ test("the success of a function in the middle of a chain invokes the next one wi
     { name: "a", retry_count: 1, result: 42, finished_at: NOW + 9 },
     { name: "b", retry_count: 0 },
   ]);
-  assert.equal(effects, [{ type: "invoke" }], "what passed quickly is not told (M8)");
+  assert.equal(events, [], "what passed quickly is not told (MACHINE-8)");
+  assert.equal(how({ state }, NOW + 9), executes(1, 1));
 });
 
-test("the success of an attempt is told if its start was (M8)", () => {
+test("the success of an attempt is told if its start was (MACHINE-8)", () => {
   const job = newJob(submissionOf("a", "b"));
   const begun = live(reduce(job, { type: "started", ...attemptOf(job) }, NOW + 100).state);
-  const { state, effects } = reduce(begun, succeededWith(begun, 42), NOW + 200);
-  assert.equal(effects, [
+  const { state, events } = reduce(begun, succeededWith(begun, 42), NOW + 200);
+  assert.equal(events, [
     {
-      type: "tell",
-      event: {
-        type: "succeeded",
-        job_id: "job-1",
-        job_name: "test",
-        at: "2026-11-23T21:00:00.200Z",
-        function: "a",
-        index: 0,
-        attempt: 1,
-      },
+      type: "succeeded",
+      job_id: "job-1",
+      job_name: "test",
+      at: "2026-11-23T21:00:00.200Z",
+      function: "a",
+      index: 0,
+      attempt: 1,
     },
-    { type: "invoke" },
   ]);
+  assert.equal(how({ state }, NOW + 200), executes(1, 1));
   const last = reduce(state, succeededWith(state, 1), NOW + 201);
-  assert.equal(told(last.effects), ["completed"], "the second function was quick");
+  assert.equal(told(last), ["completed"], "the second function was quick");
 });
 
-test("the success of an attempt is not told for the start of an attempt before it (M8)", () => {
+test("the success of an attempt is not told for the start of an attempt before it (MACHINE-8)", () => {
   const begun = reduce(retryingJob(), { type: "started", ...attemptOf(retryingJob()) }, NOW + 100).state;
   const failed = reduce(begun, failedWith(begun), NOW + 200).state;
-  assert.equal(told(reduce(failed, succeededWith(failed, 1), NOW + 2_000).effects), ["completed"]);
+  assert.equal(told(reduce(failed, succeededWith(failed, 1), NOW + 2_000)), ["completed"]);
 });
 
 test("the success of the last function completes the job and leaves current_function at it", () => {
   const job = newJob(submissionOf("a"));
-  const { state, effects } = reduce(job, succeededWith(job, { ok: true }), NOW + 9);
+  const { state, events } = reduce(job, succeededWith(job, { ok: true }), NOW + 9);
   assert.is(state.state, "completed");
   assert.is(state.current_function, 0);
   assert.is(ended(state).finished_at, NOW + 9);
-  assert.equal(told(effects), ["completed"]);
-  assert.equal(steps(effects), [{ type: "settle" }]);
-  const last = effects.at(-2);
-  assert.equal(last?.type === "tell" && last.event.type === "completed" && last.event.result, { ok: true });
+  assert.equal(told({ state, events }), ["completed"]);
+  assert.equal(how({ state }, NOW), ENDED);
+  const end = endEvent(ended(state));
+  assert.equal(end.type === "completed" && end.result, { ok: true });
 });
 
 test("a success forgets the failure of the attempt before and keeps the count of failures", () => {
@@ -210,11 +203,12 @@ test("a success forgets the failure of the attempt before and keeps the count of
 
 test("a chain whose deadline has passed when a function returns keeps the result and does not invoke the next", () => {
   const job = newJob({ ...submissionOf("a", "b"), timeout_ms: 100 });
-  const { state, effects } = reduce(job, succeededWith(job, 1), NOW + 100);
+  const { state, events } = reduce(job, succeededWith(job, 1), NOW + 100);
   assert.is(state.state === "failed" && state.error.code, "job_timeout");
   assert.is(state.functions.at(0)?.result, 1);
   assert.is(state.functions.at(1)?.retry_count, 0);
-  assert.equal(steps(effects), [{ type: "settle" }]);
+  assert.equal(told({ state, events }), ["failed"]);
+  assert.equal(how({ state }, NOW), ENDED);
 });
 
 test("the last result counts even when it comes with the deadline", () => {
@@ -226,15 +220,15 @@ test("the last result counts even when it comes with the deadline", () => {
 
 test("a recorded start counts the execution and sets both start times once", () => {
   const job = newJob(submissionOf("a"));
-  const { state, effects } = reduce(job, { type: "started", ...attemptOf(job) }, NOW + 3);
+  const { state, events } = reduce(job, { type: "started", ...attemptOf(job) }, NOW + 3);
   assert.is(state.state, "running");
   assert.is(state.started_at, NOW + 3);
   assert.equal(state.functions, [{ name: "a", retry_count: 1, started_at: NOW + 3 }]);
-  assert.equal(told(effects), ["started"]);
-  assert.equal(steps(effects), []);
+  assert.equal(told({ state, events }), ["started"]);
+  assert.equal(how({ state }, NOW + 3), executes(0, 1), "the same attempt goes on");
   const again = reduce(state, { type: "started", ...attemptOf(state) }, NOW + 4);
   assert.is(again.state, state);
-  assert.equal(again.effects, []);
+  assert.equal(again.events, []);
 });
 
 test("the start of a second attempt keeps the first start times", () => {
@@ -250,40 +244,37 @@ test("the start of a second attempt keeps the first start times", () => {
 
 // --- failure
 
-test("a failure with executions left waits for the backoff (M6)", () => {
-  const { state, effects } = reduce(retryingJob(), failedWith(retryingJob()), NOW + 10);
+test("a failure with executions left waits for the backoff (MACHINE-6)", () => {
+  const { state, events } = reduce(retryingJob(), failedWith(retryingJob()), NOW + 10);
   assert.is(state.state === "waiting" && state.waiting_for, "backoff");
   assert.is("due_at" in state && state.due_at, NOW + 1_010);
   assert.is(state.attempt, 2);
   assert.equal(state.functions.at(0), { name: "a", retry_options: FIXED(3), retry_count: 1, failures: 1, error: BOOM });
-  assert.equal(effects, [
+  assert.equal(events, [
     {
-      type: "tell",
-      event: {
-        type: "retrying",
-        job_id: "job-1",
-        job_name: "test",
-        at: "2026-11-23T21:00:00.010Z",
-        function: "a",
-        index: 0,
-        attempt: 1,
-        error: BOOM,
-        due_at: "2026-11-23T21:00:01.010Z",
-      },
+      type: "retrying",
+      job_id: "job-1",
+      job_name: "test",
+      at: "2026-11-23T21:00:00.010Z",
+      function: "a",
+      index: 0,
+      attempt: 1,
+      error: BOOM,
+      due_at: "2026-11-23T21:00:01.010Z",
     },
-    { type: "sleep", until: NOW + 1_010 },
   ]);
+  assert.equal(how({ state }, NOW + 10), { type: "memory", until: NOW + 1_010 });
 });
 
-test("a failure without retry_options fails the job after one execution (M4)", () => {
+test("a failure without retry_options fails the job after one execution (MACHINE-4)", () => {
   const job = newJob(submissionOf("a", "b"));
-  const { state, effects } = reduce(job, failedWith(job), NOW + 1);
+  const { state, events } = reduce(job, failedWith(job), NOW + 1);
   assert.equal(state.state === "failed" && state.error, BOOM);
   assert.is(state.current_function, 0);
   assert.is(state.functions.at(0)?.retry_count, 1);
   assert.equal(state.functions.at(1), { name: "b", retry_count: 0 });
-  assert.equal(told(effects), ["failed"]);
-  assert.equal(steps(effects), [{ type: "settle" }]);
+  assert.equal(told({ state, events }), ["failed"]);
+  assert.equal(how({ state }, NOW), ENDED);
 });
 
 test("retry_options without a retry_limit mean one execution", () => {
@@ -292,44 +283,48 @@ test("retry_options without a retry_limit mean one execution", () => {
 });
 
 test("retry_after_ms overrides the backoff", () => {
-  const { state, effects } = reduce(retryingJob(), failedWith(retryingJob(), { retryAfterMs: 77 }), NOW);
+  const { state, events } = reduce(retryingJob(), failedWith(retryingJob(), { retryAfterMs: 77 }), NOW);
   assert.is("due_at" in state && state.due_at, NOW + 77);
-  assert.equal(steps(effects), [{ type: "sleep", until: NOW + 77 }]);
+  assert.equal(told({ state, events }), ["retrying"]);
+  assert.equal(how({ state }, NOW), { type: "memory", until: NOW + 77 });
 });
 
 test("a retry without delay is invoked at once and never waits", () => {
-  const { state, effects } = reduce(retryingJob(), failedWith(retryingJob(), { retryAfterMs: 0 }), NOW);
+  const { state, events } = reduce(retryingJob(), failedWith(retryingJob(), { retryAfterMs: 0 }), NOW);
   assert.is(state.state, "running");
   assert.is(state.attempt, 2);
-  assert.equal(told(effects), ["retrying"]);
-  assert.equal(steps(effects), [{ type: "invoke" }]);
+  assert.equal(told({ state, events }), ["retrying"]);
+  assert.equal(how({ state }, NOW), executes(0, 2));
 });
 
 test("a failure that is not retryable fails the job whatever is left", () => {
   const job = retryingJob(5);
-  const { state, effects } = reduce(job, failedWith(job, { retryable: false, retryAfterMs: 5 }), NOW);
+  const { state, events } = reduce(job, failedWith(job, { retryable: false, retryAfterMs: 5 }), NOW);
   assert.equal(state.state === "failed" && state.error, BOOM);
-  assert.equal(steps(effects), [{ type: "settle" }]);
+  assert.equal(told({ state, events }), ["failed"]);
+  assert.equal(how({ state }, NOW), ENDED);
 });
 
 test("a failure that comes with the deadline is counted, and fails the job as timed out", () => {
   const job = retryingJob(3, { timeout_ms: 500 });
-  const { state, effects } = reduce(job, failedWith(job), NOW + 500);
+  const { state, events } = reduce(job, failedWith(job), NOW + 500);
   assert.is(state.state === "failed" && state.error.code, "job_timeout");
   assert.equal(state.functions.at(0)?.error, BOOM);
   assert.is(state.functions.at(0)?.failures, 1);
-  assert.equal(steps(effects), [{ type: "settle" }]);
+  assert.equal(told({ state, events }), ["failed"]);
+  assert.equal(how({ state }, NOW), ENDED);
 });
 
-test("a backoff that reaches beyond the deadline sleeps only until the deadline, which then fails the job", () => {
+test("a backoff that reaches beyond the deadline lasts only until the deadline, which then fails the job", () => {
   const job = retryingJob(3, { timeout_ms: 500 });
-  const { state, effects } = reduce(job, failedWith(job), NOW);
-  assert.equal(steps(effects), [{ type: "sleep", until: NOW + 500 }]);
+  const { state, events } = reduce(job, failedWith(job), NOW);
+  assert.equal(told({ state, events }), ["retrying"]);
+  assert.equal(how({ state }, NOW), { type: "memory", until: NOW + 500 });
   const due = reduce(state, { type: "due" }, NOW + 500);
   assert.is(due.state.state === "failed" && due.state.error.code, "job_timeout");
 });
 
-test("a delay of nothing stays nothing however often the factor is applied (M6)", () => {
+test("a delay of nothing stays nothing however often the factor is applied (MACHINE-6)", () => {
   const backoff = { delay_ms: 0, factor: 1_000 };
   let state: JobState = newJob({
     name: "test",
@@ -337,77 +332,90 @@ test("a delay of nothing stays nothing however often the factor is applied (M6)"
   });
   for (let failures = 1; failures <= 150; failures++) {
     const next: Transition = reduce(state, failedWith(state), NOW);
-    assert.equal(steps(next.effects), [{ type: "invoke" }]);
+    assert.equal(told(next), ["retrying"]);
+    assert.equal(how(next, NOW), executes(0, failures + 1));
     state = next.state;
   }
 });
 
 // --- loss
 
-test("a lost attempt is run again at once and uses up no retry (M4)", () => {
+test("a lost attempt is run again at once and uses up no retry (MACHINE-4)", () => {
   const job = newJob(submissionOf("a"));
-  const { state, effects } = reduce(job, { type: "lost", ...attemptOf(job) }, NOW);
+  const { state, events } = reduce(job, { type: "lost", ...attemptOf(job) }, NOW);
   assert.is(state.state, "running");
   assert.is(state.attempt, 2);
   assert.is(state.functions.at(0)?.lost, 1);
   assert.is(state.functions.at(0)?.failures, undefined);
   assert.is(state.functions.at(0)?.retry_count, 1);
   assert.is(state.functions.at(0)?.error?.code, "attempt_lost");
-  assert.equal(told(effects), ["retrying"]);
-  assert.equal(steps(effects), [{ type: "invoke" }]);
+  assert.equal(told({ state, events }), ["retrying"]);
+  assert.equal(how({ state }, NOW), executes(0, 2));
 });
 
-test("workers that keep disappearing fail the job at LOST_LIMIT (M4)", () => {
+test("workers that keep disappearing fail the job at LOST_LIMIT (MACHINE-4)", () => {
   let state: JobState = newJob(submissionOf("a"));
   for (let count = 1; count < LOST_LIMIT; count++) {
     state = live(reduce(state, { type: "lost", ...attemptOf(state) }, NOW).state);
   }
-  const { state: last, effects } = reduce(state, { type: "lost", ...attemptOf(state) }, NOW);
-  assert.is(last.state === "failed" && last.error.code, "attempt_lost");
-  assert.is(last.functions.at(0)?.lost, LOST_LIMIT);
-  assert.is(last.functions.at(0)?.retry_count, LOST_LIMIT);
-  assert.equal(steps(effects), [{ type: "settle" }]);
+  const last = reduce(state, { type: "lost", ...attemptOf(state) }, NOW);
+  ({ state } = last);
+  assert.is(state.state === "failed" && state.error.code, "attempt_lost");
+  assert.is(state.functions.at(0)?.lost, LOST_LIMIT);
+  assert.is(state.functions.at(0)?.retry_count, LOST_LIMIT);
+  assert.equal(told(last), ["failed"]);
+  assert.equal(how(last, NOW), ENDED);
 });
 
 test("an attempt that is lost when the deadline has passed is not run again", () => {
   const job = newJob({ ...submissionOf("a"), timeout_ms: 100 });
-  const { state, effects } = reduce(job, { type: "lost", ...attemptOf(job) }, NOW + 100);
+  const { state, events } = reduce(job, { type: "lost", ...attemptOf(job) }, NOW + 100);
   assert.is(state.state === "failed" && state.error.code, "job_timeout");
-  assert.equal(steps(effects), [{ type: "settle" }]);
+  assert.equal(told({ state, events }), ["failed"]);
+  assert.equal(how({ state }, NOW), ENDED);
 });
 
 // --- no room
 
-test("a job without room waits for a worker under its next token, and counts no attempt (M6)", () => {
+test("a job without room waits for a worker under its next token, and counts no attempt (MACHINE-6)", () => {
   const job = newJob(submissionOf("a"));
-  const { state, effects } = reduce(job, { type: "no_room", ...attemptOf(job) }, NOW);
+  const { state, events } = reduce(job, { type: "no_room", ...attemptOf(job) }, NOW);
   assert.is(state.state === "waiting" && state.waiting_for, "worker");
   assert.is(state.token, job.token + 1);
   assert.is(state.attempt, 1);
   assert.is(state.functions.at(0)?.retry_count, 0);
-  assert.equal(told(effects), ["waiting"]);
-  assert.equal(steps(effects), [{ type: "enqueue", token: job.token + 1 }]);
+  assert.equal(told({ state, events }), ["waiting"]);
+  assert.equal(how({ state }, NOW, job.token), { type: "place", functionName: "a", until: undefined });
 });
 
-test("a job that waited for a worker is invoked when it is taken over (M6)", () => {
+test("a job that waited for a worker is invoked when it is taken over (MACHINE-6)", () => {
   const job = newJob(submissionOf("a"));
   const { state } = reduce(job, { type: "no_room", ...attemptOf(job) }, NOW);
-  assert.equal(steps(reduce(state, { type: "resumed" }, NOW + 1).effects), [{ type: "invoke" }]);
+  const resumed = reduce(state, { type: "resumed" }, NOW + 1);
+  assert.equal(resumed.events, []);
+  assert.equal(how(resumed, NOW + 1, state.token), executes(0, 1));
+});
+
+test("a job waits for a worker no longer than until its deadline", () => {
+  const job = newJob({ ...submissionOf("a", "b"), timeout_ms: 1_000 });
+  const second = reduce(job, succeededWith(job, 1), NOW).state;
+  const { state } = reduce(second, { type: "no_room", ...attemptOf(second) }, NOW + 1);
+  assert.equal(how({ state }, NOW + 1), { type: "place", functionName: "b", until: NOW + 1_000 });
 });
 
 // --- by hand
 
-test("a live job can be cancelled in any state, and what was live of it has no effect any more (M1, M2)", () => {
+test("a live job can be cancelled in any state, and what was live of it has no effect any more (MACHINE-1, MACHINE-2)", () => {
   const job = newJob(submissionOf("a"));
   const waiting = reduce(retryingJob(), failedWith(retryingJob()), NOW).state as LiveJob;
   const started = reduce(job, { type: "started", ...attemptOf(job) }, NOW).state as LiveJob;
   for (const live of [job, waiting, started]) {
-    const { state, effects } = reduce(live, { type: "cancelled" }, NOW + 5);
+    const { state, events } = reduce(live, { type: "cancelled" }, NOW + 5);
     assert.is(state.state, "cancelled");
     assert.is(isEnded(state) && state.finished_at, NOW + 5);
     assert.not.ok("due_at" in state);
-    assert.equal(told(effects), ["cancelled"]);
-    assert.equal(steps(effects), [{ type: "settle" }]);
+    assert.equal(told({ state, events }), ["cancelled"]);
+    assert.equal(how({ state }, NOW), ENDED);
     assert.is(reduce(state, { type: "succeeded", ...attemptOf(live), result: 1 }, NOW + 6).state, state);
   }
 });
@@ -417,7 +425,7 @@ test("a failed job that is retried goes on at the function that failed, with all
   const second = reduce(job, { type: "succeeded", ...attemptOf(job), result: "kept" }, NOW).state as LiveJob;
   const failed = reduce(second, failedWith(second), NOW).state;
   assert.is(failed.state, "failed");
-  const { state, effects } = reduce(deepFreeze(failed), { type: "retried" }, NOW + 5_000);
+  const { state, events } = reduce(deepFreeze(failed), { type: "retried" }, NOW + 5_000);
   assert.is(state.state, "pending");
   assert.is(state.current_function, 1);
   assert.is(state.attempt, 2);
@@ -426,7 +434,9 @@ test("a failed job that is retried goes on at the function that failed, with all
   assert.is(state.functions.at(0)?.result, "kept");
   assert.equal(state.functions.at(1), { name: "b", retry_count: 1 });
   assert.not.ok("error" in state || "finished_at" in state);
-  assert.equal(told(effects), ["retried"]);
+  assert.equal(told({ state, events }), ["retried"]);
+  assert.equal(how({ state }, NOW + 5_000, failed.token), { type: "timer", until: 0 }, "whoever gets its next token");
+  assert.equal(how({ state }, NOW + 5_000, state.token), executes(1, 2));
   const again = reduce(state, { type: "succeeded", index: 1, attempt: 2, result: "late" }, NOW + 5_001).state;
   assert.is(again.state, "completed");
   assert.is(again.functions.at(1)?.retry_count, 2);
@@ -441,7 +451,7 @@ test("a retry can bring other data and other args for the function that is run n
   assert.is(state.attempt, 1, "nothing had begun");
 });
 
-test("neither a completed job, nor a live one, nor one that never was valid can be retried (M1)", () => {
+test("neither a completed job, nor a live one, nor one that never was valid can be retried (MACHINE-1)", () => {
   const job = newJob(submissionOf("a"));
   const completed = reduce(job, { type: "succeeded", ...attemptOf(job), result: 1 }, NOW).state;
   const invalid = createFailedJob(BOOM, "", ORIGIN, NOW).state;
@@ -450,58 +460,69 @@ test("neither a completed job, nor a live one, nor one that never was valid can 
 
 // --- due, resumed, expired
 
-test("a wait that is due is invoked, one that is not sleeps on (M6)", () => {
+test("a wait that is due is invoked, one that is not goes on (MACHINE-6)", () => {
   const { state } = reduce(retryingJob(), failedWith(retryingJob()), NOW);
-  assert.equal(reduce(state, { type: "due" }, NOW + 999).effects, [{ type: "sleep", until: NOW + 1_000 }]);
+  const early = reduce(state, { type: "due" }, NOW + 999);
+  assert.is(early.state, state);
+  assert.equal(early.events, []);
+  assert.equal(how(early, NOW + 999), { type: "memory", until: NOW + 1_000 });
   const due = reduce(state, { type: "due" }, NOW + 1_000);
   assert.is(due.state, state);
-  assert.equal(due.effects, [{ type: "invoke" }]);
+  assert.equal(due.events, []);
+  assert.equal(how(due, NOW + 1_000), executes(0, 2));
 });
 
 test("a scheduled job that is due is invoked", () => {
   const job = live(createJob({ ...submissionOf("a"), scheduled_at: "2026-11-23T22:00:00Z" }, ORIGIN, NOW).state);
-  assert.equal(reduce(job, { type: "due" }, NOW + 3_600_000).effects, [{ type: "invoke" }]);
+  const { state, events } = reduce(job, { type: "due" }, NOW + 3_600_000);
+  assert.equal(events, []);
+  assert.equal(how({ state }, NOW + 3_600_000), executes(0, 1));
 });
 
 test("a job that is resumed before its attempt was recorded as begun keeps the attempt's number", () => {
   const job = newJob(submissionOf("a"));
-  const { state, effects } = reduce(job, { type: "resumed" }, NOW + 1);
+  const { state, events } = reduce(job, { type: "resumed" }, NOW + 1);
   assert.equal(state, job);
-  assert.equal(effects, [{ type: "invoke" }]);
+  assert.equal(events, []);
+  assert.equal(how({ state }, NOW + 1), executes(0, 1));
 });
 
-test("an orphaned attempt whose start is recorded is followed by one with a new number (M2)", () => {
+test("an orphaned attempt whose start is recorded is followed by one with a new number (MACHINE-2)", () => {
   const begun = reduce(newJob(submissionOf("a")), { type: "started", index: 0, attempt: 1 }, NOW).state;
-  const { state, effects } = reduce(begun, { type: "resumed" }, NOW + 1);
+  const { state, events } = reduce(begun, { type: "resumed" }, NOW + 1);
   assert.is(state.attempt, 2);
-  assert.equal(effects, [{ type: "invoke" }]);
+  assert.equal(events, []);
+  assert.equal(how({ state }, NOW + 1), executes(0, 2));
   const late = reduce(state, { type: "succeeded", index: 0, attempt: 1, result: "late" }, NOW + 2);
   assert.is(late.state, state);
-  assert.equal(late.effects, []);
+  assert.equal(late.events, []);
 });
 
 test("a job that is resumed while it waits goes on waiting for the same attempt", () => {
   const { state } = reduce(retryingJob(), failedWith(retryingJob()), NOW);
   const resumed = reduce(state, { type: "resumed" }, NOW + 10);
-  assert.is.not(resumed.state, state, "it is committed all the same: that is the fence (M7)");
+  assert.is.not(resumed.state, state, "it is committed all the same: that is the fence (MACHINE-7)");
   assert.equal(resumed.state, state);
-  assert.equal(resumed.effects, [{ type: "sleep", until: NOW + 1_000 }]);
+  assert.equal(resumed.events, []);
+  assert.equal(how(resumed, NOW + 10), { type: "memory", until: NOW + 1_000 });
 });
 
 test("a job that is resumed after its deadline fails", () => {
   const job = newJob({ ...submissionOf("a"), timeout_ms: 100 });
-  const { state, effects } = reduce(job, { type: "resumed" }, NOW + 100);
+  const { state, events } = reduce(job, { type: "resumed" }, NOW + 100);
   assert.is(state.state === "failed" && state.error.code, "job_timeout");
-  assert.equal(steps(effects), [{ type: "settle" }]);
+  assert.equal(told({ state, events }), ["failed"]);
+  assert.equal(how({ state }, NOW), ENDED);
 });
 
 test("an expiry counts only when the deadline has passed", () => {
   const job = newJob({ ...submissionOf("a"), timeout_ms: 100 });
   const early = reduce(job, { type: "expired" }, NOW + 99);
   assert.is(early.state, job);
-  assert.equal(early.effects, []);
-  const { state } = reduce(job, { type: "expired" }, NOW + 100);
+  assert.equal(early.events, []);
+  const { state, events } = reduce(job, { type: "expired" }, NOW + 100);
   assert.is(state.state === "failed" && state.error.code, "job_timeout");
+  assert.equal(told({ state, events }), ["failed"]);
   assert.match(state.state === "failed" ? state.error.message : "", "100 ms");
 });
 
@@ -510,9 +531,9 @@ test("a job without a deadline never expires", () => {
   assert.is(reduce(job, { type: "expired" }, Number.MAX_SAFE_INTEGER).state, job);
 });
 
-// --- M1, M2
+// --- MACHINE-1, MACHINE-2
 
-test("outcomes of another attempt or another function change nothing (M2)", () => {
+test("outcomes of another attempt or another function change nothing (MACHINE-2)", () => {
   const job = live(
     reduce(newJob(submissionOf("a", "b")), { type: "succeeded", index: 0, attempt: 1, result: 1 }, NOW).state,
   );
@@ -529,9 +550,9 @@ test("outcomes of another attempt or another function change nothing (M2)", () =
       { type: "lost", ...ref },
       { type: "no_room", ...ref },
     ] as const) {
-      const { state, effects } = reduce(job, outcome, NOW);
+      const { state, events } = reduce(job, outcome, NOW);
       assert.is(state, job);
-      assert.equal(effects, []);
+      assert.equal(events, []);
     }
   }
 });
@@ -541,7 +562,7 @@ const failed = () => run(newJob(submissionOf("a")), () => "fail").state;
 const cancelled = (): JobState => ({ ...newJob(submissionOf("a")), state: "cancelled", finished_at: NOW + 1 });
 
 for (const make of [completed, failed, cancelled]) {
-  test(`a ${make.name} job never changes and has no effects (M1)`, () => {
+  test(`a ${make.name} job never changes and tells nothing (MACHINE-1)`, () => {
     const job = deepFreeze(make());
     const ref = attemptOf(job);
     for (const event of [
@@ -553,48 +574,27 @@ for (const make of [completed, failed, cancelled]) {
       { type: "due" },
       { type: "expired" },
     ] as const) {
-      const { state, effects } = reduce(job, event, NOW + 99);
+      const { state, events } = reduce(job, event, NOW + 99);
       assert.is(state, job);
-      assert.equal(effects, []);
+      assert.equal(events, []);
     }
   });
 
-  test(`a ${make.name} job that is resumed tells its end again, word by word, and settles (M1)`, () => {
-    const job = make();
+  test(`a ${make.name} job that is resumed tells its end again, word by word, and nothing else (MACHINE-1)`, () => {
+    const job = deepFreeze(make());
     const once = reduce(job, { type: "resumed" }, NOW + 10);
     const later = reduce(job, { type: "resumed" }, NOW + 10_000_000);
-    assert.is(once.state, job);
-    assert.equal(told(once.effects), [make.name]);
-    assert.equal(steps(once.effects), [{ type: "settle" }]);
-    assert.equal(later.effects, once.effects);
+    for (const resumed of [once, later]) {
+      assert.is(resumed.state, job);
+      assert.equal(told(resumed), [make.name]);
+      assert.equal(how(resumed, NOW + 10), ENDED);
+    }
+    assert.equal(endEvent(ended(structuredClone(job))), endEvent(ended(job)), "it depends on the state alone");
   });
 }
 
 test("an event that does not exist is refused loudly", () => {
   assert.throws(() => reduce(newJob(submissionOf("a")), { type: "nonsense" } as never, NOW), /unexpected value/);
-});
-
-// --- where a sleep is spent
-
-const sleepy = (): Transition => reduce(retryingJob(), failedWith(retryingJob()), NOW);
-
-test("a short sleep is spent in memory and changes nothing", () => {
-  const transition = sleepy();
-  assert.is(placeSleep(transition, NOW, 1_000), transition);
-});
-
-test("a long sleep is parked under the next token, counted in the state that is committed (M5)", () => {
-  const transition = deepFreeze(sleepy());
-  const { state, effects } = placeSleep(transition, NOW, 999);
-  assert.equal(state, { ...transition.state, token: 1 });
-  assert.equal(told(effects), ["retrying"]);
-  assert.equal(steps(effects), [{ type: "park", until: NOW + 1_000, token: 1 }]);
-  assert.is(placeSleep({ ...transition, state }, NOW, 999).state.token, 2);
-});
-
-test("a transition without a sleep is left as it is", () => {
-  const transition = createJob(submissionOf("a"), ORIGIN, NOW);
-  assert.is(placeSleep(transition, NOW, 0), transition);
 });
 
 // --- the jobs of the original system

@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { functionSubject, submitSubject } from "../../src/bus/subjects.ts";
+import { functionSubject, submitSubject } from "../../src/api/subjects.ts";
 import {
   chosenJobIdProblem,
   functionNameProblem,

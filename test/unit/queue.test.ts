@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Queue } from "../../src/actors/queue.ts";
+import { Queue } from "../../src/util/queue.ts";
 
 interface Item {
   rank: number;

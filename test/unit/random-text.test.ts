@@ -1,7 +1,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { RandomText } from "../../src/bus/random-text.ts";
 import { chosenJobIdProblem, jobIdProblem, MADE_UP_PREFIX } from "../../src/job/names.ts";
+import { RandomText } from "../../src/util/random-text.ts";
 
 test("each text has the length that was asked for, also where it does not divide the pool", () => {
   for (const length of [1, 7, 8, 16, 1_000, 4_095, 4_096]) {

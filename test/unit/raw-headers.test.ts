@@ -2,7 +2,7 @@ import * as fc from "fast-check";
 import { headers, type MsgHdrs } from "nats";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { expectSequence, expectSequenceWithTtl, headersOf } from "../../src/bus/raw-headers.ts";
+import { expectSequence, expectSequenceWithTtl, headersOf } from "../../src/bus/wire/headers.ts";
 
 /** What the client sends of them. */
 const sent = (set: MsgHdrs) => Buffer.from((set as unknown as { encode(): Uint8Array }).encode()).toString();

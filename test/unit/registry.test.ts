@@ -2,15 +2,15 @@
 import * as fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Bag, type Placed } from "../../src/bus/bag.ts";
-import { OpenRequests } from "../../src/bus/open-requests.ts";
-import { Registry } from "../../src/bus/registry.ts";
+import { OpenRequests } from "../../src/bus/wire/open-requests.ts";
+import { Bag, type Bagged } from "../../src/util/bag.ts";
+import { Registry } from "../../src/util/registry.ts";
 
-interface Thing extends Placed {
+interface Thing extends Bagged {
   name: string;
 }
 
-const thing = (name: string): Thing => ({ name, place: undefined });
+const thing = (name: string): Thing => ({ name, bagIndex: undefined });
 const operations = fc.array(fc.tuple(fc.constantFrom("put", "take"), fc.constantFrom("a", "b", "c", "d", "e", "f")));
 
 test("a registry has what a Map would have", () => {
@@ -50,7 +50,7 @@ test("a bag has what a Set would have", () => {
         }
         assert.is(bag.size, set.size);
         assert.equal(new Set(bag), set);
-        assert.is(one.place === undefined, !set.has(one));
+        assert.is(one.bagIndex === undefined, !set.has(one));
       }
     }),
   );
@@ -74,7 +74,7 @@ test("who goes through a bag comes to each, the older ones first, and may delete
   assert.is(other.delete(things[2] as Thing), false, "it is in another one");
   bag.clear();
   assert.is(bag.size, 0);
-  assert.is(things[2]?.place, undefined);
+  assert.is(things[2]?.bagIndex, undefined);
 });
 
 test("an open request is found by its token, until it is deleted, and by no other", () => {

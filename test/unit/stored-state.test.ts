@@ -1,14 +1,21 @@
-/** States as bytes: in full, and of long jobs without what their submission says. */
+/**
+ * States as bytes: in full, and of long jobs without what their submission says. What someone else has stored is either read
+ * as a state that can be shown, left to a newer version, or said to be none.
+ */
 import * as fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { BriefWriter, canBeBrief, completed } from "../../src/bus/brief-state.ts";
-import { encode } from "../../src/bus/codec.ts";
-import { storedJob } from "../../src/bus/job-store.ts";
-import { packState } from "../../src/bus/stored-state.ts";
+import { decode, encode } from "../../src/bus/messages/codec.ts";
+import { BriefWriter, canBeBrief, completed } from "../../src/bus/store/brief-state.ts";
+import { type StoredJob, storedJob } from "../../src/bus/store/job-store.ts";
+import { packFields, packState } from "../../src/bus/store/stored-state.ts";
+import type { FunctionState } from "../../src/job/function-state.ts";
+import { functionList } from "../../src/job/functions.ts";
 import { type Event, reduce } from "../../src/job/machine.ts";
+import { entriesOf, FORMAT, FUNCTION_FIELDS, JOB_FIELDS, type NamedField } from "../../src/job/record.ts";
 import type { Submission } from "../../src/job/schema.ts";
-import { isEnded, type JobState } from "../../src/job/state.ts";
+import { type AnyPhase, isEnded, type JobFields, type JobState } from "../../src/job/state.ts";
+import { viewOf } from "../../src/job/view.ts";
 import { attemptOf, BOOM, jsonValue, NOW, newJob } from "./support.ts";
 
 const functionSpec = fc.record(
@@ -67,6 +74,9 @@ function* statesOf(input: Submission, happenings: readonly Happening[]): Generat
   }
 }
 
+const elementsOf = (bytes: Uint8Array) => decode(bytes, "msgpack") as unknown[];
+const RECORD_LENGTH = elementsOf(packState(newJob({ name: "test", functions: [{ name: "a" }] }))).length;
+
 const history = fc.tuple(submission, fc.array(happening, { maxLength: 30 }));
 
 test("a state comes back from its bytes as it was", () => {
@@ -79,12 +89,37 @@ test("a state comes back from its bytes as it was", () => {
   );
 });
 
-test("a state that version 0.2 has stored, as a map, is read too", () => {
-  const state = newJob({ name: "old", functions: [{ name: "a", args: [1] }], data: { x: 1 } });
-  assert.equal(storedJob(5, encode(state, "msgpack")), { revision: 5, state });
+test("the first element is the format, the last are the functions, without what is nil at their end (RECORD-1, RECORD-2)", () => {
+  fc.assert(
+    fc.property(history, ([input, happenings]) => {
+      for (const state of statesOf(input, happenings)) {
+        const elements = elementsOf(packState(state));
+        assert.is(elements[0], FORMAT);
+        assert.is(elements.length, RECORD_LENGTH, "each has its place");
+        const functions = elements.at(-1) as unknown[][];
+        assert.is(functions.length, state.functions.length);
+        for (const fn of functions) assert.is.not(fn.at(-1), null);
+        if (!canBeBrief(state)) continue;
+        assert.is(elementsOf(new BriefWriter().write(state))[0], FORMAT);
+      }
+    }),
+  );
 });
 
-test("a brief state is made whole by the submission, at every step that can be brief", () => {
+test("a function of which nothing is known but its name takes no more than that", () => {
+  const job = newJob({
+    name: "test",
+    functions: [{ name: "a" }, { name: "b", args: [1] }, { name: "c", timeout_ms: 5 }],
+  });
+  const returned = reduce(job, { type: "succeeded", ...attemptOf(job), result: null }, NOW).state;
+  assert.equal(elementsOf(packState(returned)).at(-1), [
+    ["a", 1, null, NOW],
+    ["b", 0, [1]],
+    ["c", 0, null, null, null, { timeout_ms: 5 }],
+  ]);
+});
+
+test("a brief state is made whole by the submission, at every step that can be brief (BRIEF-1, BRIEF-2)", () => {
   fc.assert(
     fc.property(history, ([input, happenings]) => {
       const writer = new BriefWriter();
@@ -110,7 +145,7 @@ test("a brief state has neither args nor data, and does not grow with the functi
   assert.ok(size(2) < 400);
 });
 
-test("an ended job, and one whose token is not its submission, are stored in full", () => {
+test("an ended job, and one whose token is not its submission, are stored in full (BRIEF-1)", () => {
   const job = newJob({ name: "test", functions: [{ name: "a" }] });
   const parked = reduce(job, { type: "no_room", ...attemptOf(job) }, NOW).state;
   const cancelled = reduce(job, { type: "cancelled" }, NOW).state;
@@ -128,18 +163,333 @@ test("a submission that is none of the job's says what is wrong", () => {
   }
 });
 
-test("what is no state is not taken for one", () => {
-  const sixteen = encode(
-    Array.from({ length: 16 }, () => 1),
-    "msgpack",
+// --- every field
+
+/** With each field that there is, whether or not they can be together. The compiler asks for those that are added. */
+const EVERY_FUNCTION_FIELD: Required<FunctionState> = {
+  name: "b",
+  args: { x: [1, "two", null] },
+  retry_options: { retry_limit: 5, backoff: { type: "fixed", delay_ms: 7 } },
+  timeout_ms: 1_234,
+  retry_count: 4,
+  failures: 2,
+  lost: 1,
+  started_at: NOW + 1_000,
+  finished_at: NOW + 2_000,
+  result: { y: "done" },
+  error: BOOM,
+};
+const { error: _error, ...DONE } = { ...EVERY_FUNCTION_FIELD, name: "a", finished_at: NOW + 500 };
+const EVERY_FIELD: Required<JobFields & AnyPhase> = {
+  job_id: "job-1",
+  name: "every",
+  state: "running",
+  data: { z: 1 },
+  functions: [DONE, EVERY_FUNCTION_FIELD],
+  current_function: 1,
+  attempt: 5,
+  encoding: "msgpack",
+  created_at: NOW,
+  scheduled_at: NOW + 100,
+  started_at: NOW + 1_000,
+  retried_at: NOW + 300,
+  retries: 2,
+  timeout_ms: 60_000,
+  deadline_at: NOW + 60_100,
+  notify: "someone",
+  sequence: 77,
+  token: 3,
+  version: 9,
+  writer: "supervisor-1",
+  waiting_for: "backoff",
+  due_at: NOW + 5_000,
+  finished_at: NOW + 6_000,
+  error: { ...BOOM, message: "of the job" },
+};
+
+const everyState = (more: object = {}) => ({ ...EVERY_FIELD, ...more }) as unknown as JobState;
+
+function without<Whole extends object>(whole: Whole, names: readonly string[]): Whole {
+  return Object.fromEntries(Object.entries(whole).filter(([name]) => !names.includes(name))) as Whole;
+}
+
+test("every field of a job and of its functions comes back", () => {
+  assert.equal(Object.keys(EVERY_FIELD).sort(), Object.keys(JOB_FIELDS).sort());
+  assert.equal(Object.keys(EVERY_FUNCTION_FIELD).sort(), Object.keys(FUNCTION_FIELDS).sort());
+  assert.equal(storedJob(5, packState(everyState())), { revision: 5, state: EVERY_FIELD });
+});
+
+test("every field comes back whichever others are there, and none that was not", () => {
+  const absent = (fields: NamedField[]) => {
+    const optional = fields.filter(([, { kept, optional }]) => kept === "rarely" || optional);
+    return fc.subarray(optional.map(([name]) => name).filter((name) => name !== "result"));
+  };
+  fc.assert(
+    fc.property(absent(entriesOf(JOB_FIELDS)), absent(entriesOf(FUNCTION_FIELDS)), (ofJob, ofFunction) => {
+      // A function has a result if it has returned.
+      const left = ofFunction.includes("finished_at") ? [...ofFunction, "result"] : ofFunction;
+      const functions = [DONE, without(EVERY_FUNCTION_FIELD, left)];
+      const state = without(everyState({ functions }), ofJob);
+      assert.equal(storedJob(5, packState(state)), { revision: 5, state });
+    }),
+    { numRuns: 500 },
   );
-  const nameless = encode([...Array.from({ length: 12 }, () => 1), null, null, {}, 7], "msgpack");
-  for (const bytes of [sixteen, nameless, encode([1, 2], "msgpack"), encode(7, "msgpack")]) {
-    const { state, problem, brief } = storedJob(5, bytes);
-    assert.is(state, undefined);
-    assert.is(brief, undefined);
-    assert.ok(problem);
+});
+
+test("a value that stands for another one, or is nil itself, comes back all the same", () => {
+  for (const state of [
+    everyState({ scheduled_at: NOW }),
+    everyState({ data: null }),
+    everyState({ functions: [DONE, { ...EVERY_FUNCTION_FIELD, result: null }] }),
+    everyState({ functions: [DONE, { name: "b", retry_count: 1, finished_at: 0, result: null }] }),
+    everyState({ created_at: 0, scheduled_at: 0, finished_at: 0, due_at: 0, retries: 0, timeout_ms: 0 }),
+    everyState({ finished_at: 8.64e15, deadline_at: 8.64e15 }),
+  ]) {
+    assert.equal(storedJob(5, packState(state)), { revision: 5, state });
   }
+});
+
+test("every field that a brief state may have comes back", () => {
+  const { retries: _retries, ...brief } = EVERY_FIELD;
+  const state = { ...brief, token: 0, functions: functionList([...EVERY_FIELD.functions]) } as unknown as JobState;
+  assert.ok(canBeBrief(state));
+  const stored = storedJob(5, canBeBrief(state) ? new BriefWriter().write(state) : new Uint8Array());
+  const functions = EVERY_FIELD.functions.map(({ name, args, retry_options, timeout_ms }) => {
+    return { name, args, retry_options, timeout_ms };
+  });
+  const submission = encode({ name: EVERY_FIELD.name, data: EVERY_FIELD.data, functions }, "json");
+  assert.ok(stored.brief);
+  assert.equal(stored.brief && completed(stored.brief, submission), { state });
+});
+
+// --- of a newer format
+
+/** Arrays that begin with `format`, with each head that there is, whatever comes after, and however many elements they say. */
+function arraysOf(format: number, after: Uint8Array): Uint8Array[] {
+  const number = format <= 0x7f ? [format] : [0xcc, format];
+  const heads = [
+    [0x91],
+    [0x9f],
+    [0xdc, 0, RECORD_LENGTH],
+    [0xdc, 0xff, 0xff],
+    [0xdd, 0, 0, 0, RECORD_LENGTH],
+    [0xdd, 0xff, 0xff, 0xff, 0xff],
+  ];
+  return heads.map((head) => Uint8Array.of(...head, ...number, ...after));
+}
+
+const newer = (format: number): StoredJob => ({ revision: 5, state: undefined, newer: format });
+
+test("a record of a newer format is told as such, whatever comes after its number (RECORD-1)", () => {
+  const formats = fc.oneof(fc.constant(FORMAT + 1), fc.integer({ min: FORMAT + 1, max: 255 }));
+  fc.assert(
+    fc.property(formats, fc.uint8Array({ maxLength: 40 }), (format, after) => {
+      for (const bytes of arraysOf(format, after)) assert.equal(storedJob(5, bytes), newer(format));
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test("a record that is ours but for its number is of a newer format too, also a brief one (RECORD-1)", () => {
+  const elements = elementsOf(packState(everyState()));
+  assert.equal(storedJob(5, encode([FORMAT + 1, ...elements.slice(1)], "msgpack")), newer(FORMAT + 1));
+  const job = newJob({ name: "test", functions: [{ name: "a" }] });
+  const brief = elementsOf(new BriefWriter().write(job));
+  assert.equal(storedJob(5, encode([FORMAT + 1, ...brief.slice(1)], "msgpack")), newer(FORMAT + 1));
+  assert.equal(storedJob(5, encode([FORMAT + 1], "msgpack")), newer(FORMAT + 1));
+  assert.equal(storedJob(5, encode([FORMAT + 1, ...elements, "more"], "msgpack")), newer(FORMAT + 1));
+});
+
+test("what comes after the number of a newer format may be undecodable (RECORD-1)", () => {
+  for (const after of [[0xc1], [0xd9, 0xff], [0xdf, 0xff], [0xdf, 0xff, 0xff, 0xff, 0xff], [0xc7, 0x05, 0x77]]) {
+    for (const bytes of arraysOf(FORMAT + 1, Uint8Array.from(after))) {
+      assert.equal(storedJob(5, bytes), newer(FORMAT + 1));
+    }
+    const [ours] = arraysOf(FORMAT, Uint8Array.from(after));
+    assert.ok(problemOf(ours ?? new Uint8Array()), "of ours it is a problem");
+  }
+});
+
+// --- what is no state
+
+/** Why it is no state. */
+function problemOf(bytes: Uint8Array): string {
+  const { problem = "", ...rest } = storedJob(5, bytes);
+  assert.equal(rest, { revision: 5, state: undefined }, "and nothing else is said");
+  return problem;
+}
+
+test("what is no state is not taken for one", () => {
+  const ones = encode([FORMAT, ...Array.from({ length: RECORD_LENGTH - 1 }, () => 1)], "msgpack");
+  assert.is(problemOf(ones), "its job_id is no text");
+  const head = Array.from({ length: RECORD_LENGTH - 5 }, () => 1);
+  const nameless = encode([FORMAT, ...head, null, null, {}, 7], "msgpack");
+  assert.is(problemOf(nameless), "neither a state nor a brief one");
+});
+
+test("an array or map that is none of ours, or no such thing at all, is a problem", () => {
+  const elements = elementsOf(packState(everyState()));
+  const others = [elements.slice(1), elements.slice(0, -1), [...elements, null], [elements], [FORMAT], [1, 2], []];
+  for (const first of [FORMAT - 1, String(FORMAT), FORMAT + 0.5, -1, null]) others.push([first, ...elements.slice(1)]);
+  const none = [EVERY_FIELD, { format: FORMAT }, {}, 7, FORMAT + 1, "text", null, true];
+  for (const other of [...others, ...none]) assert.is(problemOf(encode(other, "msgpack")), "format is none of ours");
+  for (const head of [
+    [0x91],
+    [0x91, 0xcc],
+    [0xdc],
+    [0xdc, 0],
+    [0xdc, 0, 1],
+    [0xdd],
+    [0xdd, 0, 0, 0],
+    [0xdd, 0, 0, 0, 1],
+  ]) {
+    assert.is(problemOf(Uint8Array.from(head)), "format is none of ours", "it ends before its first element");
+  }
+  assert.is(problemOf(encode(EVERY_FIELD, "json")), "format is none of ours");
+});
+
+test("a record that ends too early, or does not end, is a problem", () => {
+  const bytes = packState(everyState());
+  for (let length = 1; length < bytes.length; length++) assert.ok(problemOf(bytes.subarray(0, length)), String(length));
+  assert.match(problemOf(Buffer.concat([bytes, Buffer.of(0xc0)])), "not valid MessagePack");
+});
+
+// --- what is wrong with a field
+
+const NO_NUMBERS = [-1, 0.5, 2 ** 53, Number.NaN, Number.POSITIVE_INFINITY, 2n ** 63n, "1", {}, [], true];
+const NO_TIMES = [...NO_NUMBERS, 8.64e15 + 1, "2026-11-23T21:00:00Z"];
+const NO_TEXTS = [1, {}, [], true];
+const NO_MAPS = [1, "x", [], true, null];
+const UNKNOWN = ["nonsense", 1, {}, null];
+
+/** Values that a field cannot have. Null is one of them where it stands for nothing else. */
+type Wrong = [fields: string[], values: unknown[]][];
+
+const WRONG: Wrong = [
+  [
+    ["created_at", "started_at", "retried_at", "deadline_at", "due_at"],
+    [...NO_TIMES, null],
+  ],
+  [["scheduled_at", "finished_at"], NO_TIMES],
+  [
+    ["current_function", "attempt", "retries", "timeout_ms", "sequence", "token", "version"],
+    [...NO_NUMBERS, null],
+  ],
+  [
+    ["job_id", "notify", "writer"],
+    [...NO_TEXTS, null],
+  ],
+  [["name"], NO_TEXTS],
+  [["state", "encoding", "waiting_for"], UNKNOWN],
+  [["error"], NO_MAPS],
+  [["functions"], [1, "x", {}, null, [1], [null], [[]], [["a"]], [[null, 0]], [{}]]],
+  [["data"], []],
+];
+const WRONG_IN_FUNCTION: Wrong = [
+  [["started_at"], [...NO_TIMES, null]],
+  [["finished_at"], NO_TIMES],
+  [
+    ["retry_count", "timeout_ms", "failures", "lost"],
+    [...NO_NUMBERS, null],
+  ],
+  [["name"], [...NO_TEXTS, null]],
+  [["retry_options", "error"], NO_MAPS],
+  [["args", "result"], []],
+];
+
+function* eachWrong(wrong: Wrong, fields: object): Generator<[field: string, value: unknown]> {
+  assert.equal(wrong.flatMap(([names]) => names).sort(), Object.keys(fields).sort());
+  for (const [names, values] of wrong) for (const name of names) for (const value of values) yield [name, value];
+}
+
+test("a field of a job that cannot be, as a time that no date can have, is a problem that names it", () => {
+  const packed = elementsOf(packState(everyState())).at(-1) as unknown[];
+  for (const [field, value] of eachWrong(WRONG, JOB_FIELDS)) {
+    const state = everyState({ [field]: value });
+    const functions = field === "functions" ? (value as unknown[]) : packed;
+    const problem = problemOf(packFields(state, state.name, state.data, functions));
+    assert.ok(problem.startsWith(`its ${field} `), `${field}, ${String(value)}: ${problem}`);
+  }
+});
+
+test("a field of a function that cannot be is a problem", () => {
+  for (const [field, value] of eachWrong(WRONG_IN_FUNCTION, FUNCTION_FIELDS)) {
+    const functions = [DONE, { ...EVERY_FUNCTION_FIELD, [field]: value }];
+    const problem = problemOf(packState(everyState({ functions })));
+    assert.is(problem, "its functions are no list of them", `${field}, ${String(value)}`);
+  }
+});
+
+test("a state without what its phase needs is a problem", () => {
+  const spoilt = (state: string, ...names: string[]) => problemOf(packState(without(everyState({ state }), names)));
+  for (const state of ["completed", "failed", "cancelled"]) {
+    assert.is(spoilt(state, "finished_at"), "its finished_at is no time");
+  }
+  assert.is(spoilt("failed", "error"), "its error is missing");
+  assert.is(spoilt("waiting", "waiting_for"), "its waiting_for is unknown");
+  assert.is(spoilt("waiting", "due_at"), "its due_at is no time");
+  for (const more of [{ current_function: 2 }, { functions: [] }, { state: "completed", current_function: 2 }]) {
+    assert.is(problemOf(packState(everyState(more))), "its current_function does not exist");
+  }
+});
+
+/** What is made of bytes that anyone may have written: never a fault, and a state only if it can be shown. */
+function survives(bytes: Uint8Array, submission: Uint8Array): void {
+  const stored = storedJob(5, bytes);
+  const { state, problem, newer, brief } = stored;
+  assert.is([state, problem, newer, brief].filter((one) => one !== undefined).length, 1, "it is one of them");
+  if (state) assert.is(viewOf(state).job_id, state.job_id);
+  if (!brief) return;
+  const whole = completed(brief, submission);
+  if ("state" in whole) assert.is(viewOf(whole.state).job_id, whole.state.job_id);
+}
+
+test("a field may have any value: it is a problem, or the state can be shown", () => {
+  const bigInt = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 64n - 1n });
+  const value = fc.oneof(jsonValue, fc.maxSafeInteger(), fc.double(), bigInt);
+  const anyOf = (fields: object) =>
+    fc.dictionary(fc.constantFrom(...Object.keys(fields).filter((name) => name !== "functions")), value, {
+      maxKeys: 2,
+    });
+  const states = fc.constantFrom("running", "completed", "failed", "cancelled", "waiting");
+  fc.assert(
+    fc.property(states, anyOf(JOB_FIELDS), anyOf(FUNCTION_FIELDS), (state, ofJob, ofFunction) => {
+      const functions = [DONE, { ...EVERY_FUNCTION_FIELD, ...ofFunction }];
+      survives(packState(everyState({ state, ...ofJob })), new Uint8Array());
+      survives(packState(everyState({ state, functions })), new Uint8Array());
+    }),
+    { numRuns: 1_000 },
+  );
+});
+
+test("a record with spoilt bytes, or any others, is no fault", () => {
+  const input = { name: "test", functions: [{ name: "a" }, { name: "b", args: [1] }, { name: "c" }], data: { x: 1 } };
+  const submission = encode(input, "json");
+  const writer = new BriefWriter();
+  const records = [Buffer.from(packState(everyState()))];
+  const types = ["started", "succeeded", "failed"] as const;
+  const happenings = types.map((type) => ({ type, result: { y: 1 }, passMs: 5 }));
+  for (const state of statesOf(input, happenings)) {
+    records.push(Buffer.from(packState(state)));
+    if (canBeBrief(state)) records.push(Buffer.from(writer.write(state)));
+  }
+  const flips = fc.array(fc.tuple(fc.nat(1_000), fc.nat(255)), { minLength: 1, maxLength: 5 });
+  fc.assert(
+    fc.property(fc.constantFrom(...records), flips, (record, changes) => {
+      const bytes = Buffer.from(record);
+      for (const [index, byte] of changes) bytes[index % bytes.length] = byte;
+      survives(bytes, submission);
+    }),
+    { numRuns: 3_000 },
+  );
+  fc.assert(
+    fc.property(fc.uint8Array({ minLength: 1, maxLength: 60 }), (bytes) => survives(bytes, submission)),
+    { numRuns: 1_000 },
+  );
+});
+
+test("an empty value is a deletion", () => {
+  assert.equal(storedJob(5, new Uint8Array()), { revision: 5, state: undefined });
 });
 
 test.run();

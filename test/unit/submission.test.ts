@@ -3,12 +3,12 @@ import { Packr } from "msgpackr";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { isOnly, isRepeated, oversizedJob, type ReadSubmission, readSubmission } from "../../src/actors/submission.ts";
-import { encode } from "../../src/bus/codec.ts";
-import type { Delivery } from "../../src/bus/delivery.ts";
+import { encode } from "../../src/bus/messages/codec.ts";
+import type { Delivery } from "../../src/bus/tokens/delivery.ts";
 import type { Transition } from "../../src/job/machine.ts";
 import { chosenJobIdProblem } from "../../src/job/names.ts";
 import { viewOf } from "../../src/job/view.ts";
-import { NOW, SEED, steps, submissionOf } from "./support.ts";
+import { ENDED, executes, how, NOW, SEED, submissionOf, told } from "./support.ts";
 
 /** What tells whether a submission is the only one of its id. */
 function arrival(subject: string, more: { deliveries?: number; repeated?: boolean } = {}): Delivery {
@@ -30,21 +30,24 @@ function firstOf(submission: ReadSubmission): Transition {
 }
 
 function failureOf(submission: ReadSubmission) {
-  const { state, effects } = firstOf(submission);
+  const first = firstOf(submission);
+  const { state } = first;
   if (state.state !== "failed") throw new Error(`the job is ${state.state}`);
   assert.equal(state.functions, []);
-  assert.equal(steps(effects), [{ type: "settle" }]);
+  assert.equal(told(first), ["failed"]);
+  assert.equal(how(first, NOW), ENDED);
   return state.error;
 }
 
 test("a submission becomes a job with the time and sequence at which the server stored it", () => {
-  const { state, effects } = firstOf(read(SEED.job_chain));
+  const { state, events } = firstOf(read(SEED.job_chain));
   assert.is(state.state, "pending");
   assert.is(state.created_at, NOW);
   assert.is(state.sequence, 7);
   assert.is(state.encoding, "json");
   assert.is(state.functions.length, 3);
-  assert.equal(steps(effects), [{ type: "invoke" }]);
+  assert.equal(events, []);
+  assert.equal(how({ state }, NOW), executes(0, 1));
 });
 
 test("a job keeps the encoding of its submission", () => {
@@ -177,10 +180,12 @@ function survives(subject: string, data: Uint8Array): void {
     assert.ok(submission.reason.length > 0);
     return;
   }
-  const { state, effects } = submission.first(NOW);
+  const { state, events } = submission.first(NOW);
   assert.is(state.job_id, submission.jobId);
   assert.ok(state.job_id === "seq-7" || chosenJobIdProblem(state.job_id) === undefined);
-  assert.is(steps(effects).length, 1);
+  const next = how({ state }, NOW);
+  assert.ok(next.type === "attempt" || next.type === "memory" || next.type === "ended", next.type);
+  assert.equal(told({ state, events }), { attempt: [], memory: ["accepted"], ended: ["failed"] }[next.type]);
   assert.ok(encode(state, "msgpack").length > 0);
   assert.is(viewOf(state).job_id, submission.jobId);
 }
@@ -215,14 +220,15 @@ test("any JSON value is a job or a failed job", () => {
 
 test("a job that is too large to be stored is a failed job without its payload", () => {
   const first = firstOf(read({ ...submissionOf("a", "b"), data: "x".repeat(100_000) }, "job.submit.large"));
-  const { state, effects } = oversizedJob(first, "maximum payload exceeded", NOW + 5);
+  const { state, events } = oversizedJob(first, "maximum payload exceeded", NOW + 5);
   assert.is(state.state === "failed" && state.error.code, "payload_too_large");
   assert.match(state.state === "failed" ? state.error.message : "", "maximum payload exceeded");
   assert.is(state.job_id, "large");
   assert.is(state.sequence, 7);
   assert.is(state.created_at, NOW);
   assert.ok(encode(state, "msgpack").length < 1_000);
-  assert.equal(steps(effects), [{ type: "settle" }]);
+  assert.equal(told({ state, events }), ["failed"]);
+  assert.equal(how({ state }, NOW + 5), ENDED);
 });
 
 test.run();

@@ -1,12 +1,16 @@
-/** What several unit suites share: plain jobs, attempts and frozen values. No I/O but package.json. */
+/** What several unit suites share: plain jobs, attempts, what follows from a transition, frozen values. No I/O but package.json. */
 import { readFileSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 import * as fc from "fast-check";
 import * as assert from "uvu/assert";
+import type { Origin } from "../../src/job/create.ts";
 import { InvalidInputError, type Reason } from "../../src/job/errors.ts";
-import { type Attempt, createJob, type Effect, type Event, type Origin, reduce } from "../../src/job/machine.ts";
+import { endEvent } from "../../src/job/events.ts";
+import type { Failure } from "../../src/job/failure.ts";
+import { createJob, type Event, reduce, type Transition } from "../../src/job/machine.ts";
+import { type Rest, rest } from "../../src/job/rest.ts";
 import { parseSubmission, type Submission } from "../../src/job/schema.ts";
-import { type EndedJob, type Failure, isEnded, type JobState, type LiveJob } from "../../src/job/state.ts";
+import { type AttemptAddress, type EndedJob, isEnded, type JobState, type LiveJob } from "../../src/job/state.ts";
 
 export const NOW = Date.UTC(2026, 10, 23, 21, 0, 0);
 export const ORIGIN: Origin = { jobId: "job-1", encoding: "json", createdAt: NOW, sequence: 7 };
@@ -56,7 +60,7 @@ export function ended(state: JobState): EndedJob {
 }
 
 /** The attempt that is live or comes next. */
-export function attemptOf(state: JobState): Attempt {
+export function attemptOf(state: JobState): AttemptAddress {
   return { index: state.current_function, attempt: state.attempt };
 }
 
@@ -75,17 +79,25 @@ export const failedWith = (state: JobState, more: { retryable?: boolean; retryAf
   ...more,
 });
 
-/** Effects without the telling. */
-export function steps(effects: Effect[]): Effect[] {
-  return effects.filter((effect) => effect.type !== "tell");
+/** The types of all that is told once the state is committed, in order: of the end too, where the transition was the end. */
+export function told({ state, events }: Transition): string[] {
+  const types: string[] = events.map((event) => event.type);
+  return isEnded(state) ? [...types, endEvent(state).type] : types;
 }
 
-/** The types of the events that are told, in order. */
-export function told(effects: Effect[]): string[] {
-  return effects.flatMap((effect) => (effect.type === "tell" ? [effect.event.type] : []));
+/** How a job goes on: not at all, or as `rest` says to the holder of token `held`. Without it: of the submission. */
+export type How = Rest | { type: "ended" };
+
+export const ENDED: How = { type: "ended" };
+
+export function how({ state }: { state: JobState }, now: number, held = 0): How {
+  return isEnded(state) ? ENDED : rest(state, held, now);
 }
 
-/** Answers each invocation with what `answer` says until the job ends; sleeps pass at once. Returns the executions. */
+/** That attempt is to be executed. */
+export const executes = (index: number, attempt: number): How => ({ type: "attempt", index, attempt });
+
+/** Answers each invocation with what `answer` says until the job ends; waits pass at once. Returns the executions. */
 export function run(job: LiveJob, answer: (name: string) => "ok" | "fail") {
   const executions: string[] = [];
   let state: JobState = job;
@@ -95,15 +107,16 @@ export function run(job: LiveJob, answer: (name: string) => "ok" | "fail") {
     const name = state.functions.at(state.current_function)?.name ?? "";
     executions.push(name);
     const outcome = answer(name) === "ok" ? succeededWith(state, `${name} done`) : failedWith(state);
-    const next = reduce(state, outcome, now);
-    state = next.state;
-    for (const effect of next.effects) {
-      if (effect.type !== "sleep") continue;
-      now = effect.until;
-      const due = reduce(state, { type: "due" }, now);
-      assert.equal(steps(due.effects)[0]?.type, "invoke");
-      state = due.state;
+    ({ state } = reduce(state, outcome, now));
+    const next = how({ state }, now);
+    if (next.type !== "memory") {
+      assert.equal(next, isEnded(state) ? ENDED : executes(state.current_function, state.attempt));
+      continue;
     }
+    now = next.until;
+    const due = reduce(state, { type: "due" }, now);
+    assert.equal(how(due, now), executes(state.current_function, state.attempt));
+    state = due.state;
   }
   return { state: ended(state), executions };
 }

@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { endEvent } from "../../src/job/events.ts";
 import { createFailedJob, createJob, reduce } from "../../src/job/machine.ts";
 import { toJsonValue, toPlain } from "../../src/job/plain.ts";
 import { parseSubmission } from "../../src/job/schema.ts";
@@ -9,6 +10,7 @@ import { viewOf } from "../../src/job/view.ts";
 import {
   attemptOf,
   BOOM,
+  ended,
   failedWith,
   jsonValue,
   NOW,
@@ -19,6 +21,7 @@ import {
   same,
   submissionOf,
   succeededWith,
+  told,
 } from "./support.ts";
 
 const AT = "2026-11-23T21:00:00.000Z";
@@ -149,16 +152,12 @@ test("in a MessagePack job bytes are shown in base64, big integers as decimal st
   const state = packedJob(data);
   assert.equal(viewOf(state).data, expected);
   assert.equal(viewOf(state).functions.at(0)?.args, expected);
-  const { state: done, effects } = reduce(state, succeededWith(state, data), NOW);
+  const { state: done, events } = reduce(state, succeededWith(state, data), NOW);
   assert.equal(viewOf(done).result, expected);
   assert.equal(viewOf(done).functions.at(0)?.result, expected);
-  const end = effects.flatMap((effect) =>
-    effect.type === "tell" && effect.event.type === "completed" ? effect.event : [],
-  );
-  assert.equal(
-    end.map((event) => event.result),
-    [expected],
-  );
+  assert.equal(told({ state: done, events }), ["completed"]);
+  const end = endEvent(ended(done));
+  assert.equal(end.type === "completed" && end.result, expected);
 });
 
 test("bytes that are a part of a larger buffer are shown without the rest", () => {

@@ -3,9 +3,9 @@ import * as fc from "fast-check";
 import { headers, type Msg, ProtocolHandler, SubscriptionImpl } from "nats";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { headersOf } from "../../src/bus/raw-headers.ts";
-import { readFramesOf } from "../../src/bus/wire-reader.ts";
-import { writeSlabsOf } from "../../src/bus/wire-writer.ts";
+import { headersOf } from "../../src/bus/wire/headers.ts";
+import { readFramesOf } from "../../src/bus/wire/reader.ts";
+import { writeSlabsOf } from "../../src/bus/wire/writer.ts";
 
 const INFO = { max_payload: 1_048_576, headers: true };
 

@@ -4,12 +4,12 @@
  * Its border: binary.ts finds the program, guard.ts ties its life to ours, store-lock.ts keeps others off
  * its folder, log.ts understands what it says. This module puts them in order.
  *
- * E1  Only this machine can reach it.
- * E2  A free port is the server's own choice, read from its log, and it counts as ready once it answered a client.
+ * SERVER-1  Only this machine can reach it.
+ * SERVER-2  A free port is the server's own choice, read from its log, and it counts as ready once it answered a client.
  *     Nothing waits by the clock; a start that takes too long is given up.
- * E3  The folder is locked before anything is written into it, and before the server runs.
- * E4  A start that fails leaves no process behind, and no folder of its making.
- * E5  A temporary folder is removed when the server is gone: by the guard, which also outlives us.
+ * SERVER-3  The folder is locked before anything is written into it, and before the server runs.
+ * SERVER-4  A start that fails leaves no process behind, and no folder of its making.
+ * SERVER-5  A temporary folder is removed when the server is gone: by the guard, which also outlives us.
  */
 import { mkdir, mkdtemp, realpath, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";

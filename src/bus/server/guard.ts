@@ -6,11 +6,11 @@
  * without polling. Guard and server have a process group of their own: Ctrl-C in a terminal reaches the parent only,
  * which drains first.
  *
- * G1  Nothing is started before `go()`; when the life line ends before that, the guard leaves.
- * G2  When the life line ends or the guard gets SIGTERM, the server gets SIGTERM, and SIGKILL after the grace period.
- * G3  When the server exits, for whatever reason, the guard exits with its code.
- * G4  No process of the group outlives the guard. Where the guard itself is killed, the parent ends the group.
- * G5  The server can always write its log. A Go program dies of SIGPIPE when stderr breaks, which would turn the parent's
+ * GUARD-1  Nothing is started before `go()`; when the life line ends before that, the guard leaves.
+ * GUARD-2  When the life line ends or the guard gets SIGTERM, the server gets SIGTERM, and SIGKILL after the grace period.
+ * GUARD-3  When the server exits, for whatever reason, the guard exits with its code.
+ * GUARD-4  No process of the group outlives the guard. Where the guard itself is killed, the parent ends the group.
+ * GUARD-5  The server can always write its log. A Go program dies of SIGPIPE when stderr breaks, which would turn the parent's
  *     sudden death into a hard stop of the server; so the log passes through a relay that goes on reading.
  */
 import { type ChildProcess, spawn } from "node:child_process";
@@ -145,7 +145,7 @@ function exitOf(child: ChildProcess, pid: number, stopGraceMs: number): Promise<
     let late: NodeJS.Timeout | undefined;
     child.once("exit", (_, signal) => {
       if (signal === null) return;
-      // Somebody killed the guard (G4).
+      // Somebody killed the guard (GUARD-4).
       signalGroup(pid, "SIGTERM");
       late = setTimeout(() => signalGroup(pid, "SIGKILL"), stopGraceMs);
     });

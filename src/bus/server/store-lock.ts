@@ -5,13 +5,13 @@
  * one is exclusive, and unlike a file it is never there without its content. It is not taken away: it holds for as long
  * as its holder lives, so that a SIGKILL of everything leaves nothing to clean up.
  *
- * L1  A lock holds while a process of the guard's group is alive and was started for this folder. The id of a process
+ * LOCK-1  A lock holds while a process of the guard's group is alive and was started for this folder. The id of a process
  *     group is not given away again while it has a member, so the server counts even if its guard was killed; what an
  *     unrelated process with that id is doing is told by its command line.
- * L2  Locks are numbered, and the one with the highest number counts. A lock that does not hold any more is followed by
+ * LOCK-2  Locks are numbered, and the one with the highest number counts. A lock that does not hold any more is followed by
  *     the next number, which only one starter can make; replacing it in place would let two starters each remove the
  *     other's new lock. The highest lock is therefore never removed.
- * L3  A holder whose parent is gone is about to stop (see the guard), so it is waited for.
+ * LOCK-3  A holder whose parent is gone is about to stop (see the guard), so it is waited for.
  *
  * Its border: process ids are those of one machine. Containers that share a folder do not see each other's.
  */

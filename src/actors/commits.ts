@@ -1,0 +1,169 @@
+/**
+ * What is stored of the job of one actor, and the only way in which the actor writes it. Where the outcome of a commit is not
+ * clear, it finds out what has become of it; what follows from that is for the actor to do.
+ *
+ * COMMIT-1  It writes only on the revision that it has read or written last.
+ * COMMIT-2  Its own write whose answer was lost is recognised by `writer` and `version`.
+ * COMMIT-3  A state that does not fit into a message is refused for good. Only where that is the state that says so, its
+ *     payloads are left out: any job can end.
+ * COMMIT-4  With each commit the version grows by one, the token does not shrink, and a job that has ended does not change.
+ */
+
+import type { Bus } from "../bus/connection.ts";
+import { BriefWriter } from "../bus/store/brief-state.ts";
+import type { CommitOutcome, JobStore, StoredJob } from "../bus/store/job-store.ts";
+import { isAsyncError } from "../job/errors.ts";
+import { isEnded, type JobState, unreachable, withoutPayloads } from "../job/state.ts";
+import { pause } from "./retrying.ts";
+
+/** What has become of a commit. Unless it is `stored`, nothing that follows from its state may be done. */
+export type CommitResult =
+  | "stored"
+  | Found
+  /** It does not fit into a message. */
+  | { type: "refused"; why: string };
+
+/** What someone else has made of the job. */
+export type Found =
+  /** It has ended, and its state is that of ours now: it was cancelled. */
+  | "ended"
+  /** It has another owner, is gone, or cannot be read. */
+  | "superseded";
+
+export interface CommitsContext {
+  bus: Bus;
+  store: JobStore;
+  /** Unique to this process's supervisor. */
+  writer: string;
+}
+
+export interface CommitsOptions {
+  /** Its steps are stored without what its submission says. */
+  long: boolean;
+  isGone: () => boolean;
+  /** Told when what is tried again fails for the first time. */
+  onTrouble: (what: string, error: unknown) => void;
+  /** A fault of ours. */
+  onFault: (error: unknown) => void;
+}
+
+export class Commits {
+  readonly #context: CommitsContext;
+  readonly #options: CommitsOptions;
+  readonly #brief: BriefWriter | undefined;
+  #state: JobState;
+  /** 0 while only the submission is stored. */
+  #revision: number;
+
+  constructor(context: CommitsContext, state: JobState, revision: number, options: CommitsOptions) {
+    this.#context = context;
+    this.#state = state;
+    this.#revision = revision;
+    this.#options = options;
+    this.#brief = options.long ? new BriefWriter() : undefined;
+  }
+
+  /** The newest state that is known to be stored. */
+  get state(): JobState {
+    return this.#state;
+  }
+
+  /** Stores `next`, which must be a new object, and tells once what has become of it. One at a time. */
+  commit(next: JobState, done: (result: CommitResult) => void): void {
+    this.#assertFollows(next);
+    next.version = this.#state.version + 1;
+    next.writer = this.#context.writer;
+    const onOutcome = (outcome: CommitOutcome) => {
+      if (outcome.type === "stored") {
+        this.#set(next, outcome.revision);
+        done("stored");
+      } else this.#sortOut(next, outcome).then(done).catch(this.#options.onFault);
+    };
+    this.#context.store.put(next, this.#revision, onOutcome, this.#brief);
+  }
+
+  /**
+   * Compares the job with what is stored. Returns undefined if nobody else has written it.
+   *
+   * @throws AsyncError of the bus
+   */
+  async compare(): Promise<Found | undefined> {
+    const stored = await this.#context.store.get(this.#state.job_id);
+    return this.#isOurs(stored) ? undefined : this.#writtenByOthers(stored);
+  }
+
+  /** COMMIT-4 */
+  #assertFollows(next: JobState): void {
+    const before = this.#state;
+    if (next === before || isEnded(before) || next.token < before.token || next.job_id !== before.job_id) {
+      throw new TypeError(
+        `job ${before.job_id} cannot go from ${before.state}/${before.token} to ${next.state}/${next.token}`,
+      );
+    }
+  }
+
+  #set(state: JobState, revision: number): void {
+    this.#state = state;
+    this.#revision = revision;
+  }
+
+  async #sortOut(state: JobState, first: CommitOutcome): Promise<CommitResult> {
+    const { store, bus } = this.#context;
+    let next = state;
+    for (let failures = 0, outcome = first; !this.#options.isGone(); failures++) {
+      if (failures > 0) outcome = await store.commit(next, this.#revision, this.#brief);
+      switch (outcome.type) {
+        case "stored":
+          this.#set(next, outcome.revision);
+          return "stored";
+        case "refused":
+          if (!isFailedBySize(next)) return { type: "refused", why: outcome.cause.message };
+          next = withoutPayloads(next); // COMMIT-3
+          continue;
+        case "unknown":
+          if (failures === 0) this.#options.onTrouble("cannot commit", outcome.cause);
+          await pause(bus, failures);
+          break;
+        case "conflict":
+          break;
+        default:
+          return unreachable(outcome);
+      }
+      const found = await this.#readBack(next, failures);
+      if (found !== "unclear") return found;
+    }
+    return "superseded";
+  }
+
+  /** What the store says about a commit; `unclear` if it is to be tried again. */
+  async #readBack(next: JobState, failures: number): Promise<"stored" | Found | "unclear"> {
+    try {
+      const stored = await this.#context.store.get(next.job_id);
+      if (this.#isOurs(stored)) return "unclear"; // it is not stored
+      if (stored?.state?.writer === next.writer && stored.state.version === next.version) {
+        this.#set(next, stored.revision); // COMMIT-2
+        return "stored";
+      }
+      return this.#writtenByOthers(stored);
+    } catch (error) {
+      if (!isAsyncError(error)) throw error;
+      if (failures === 0) this.#options.onTrouble("cannot read back a commit", error);
+      await pause(this.#context.bus, failures);
+      return "unclear";
+    }
+  }
+
+  #isOurs(stored: StoredJob | undefined): boolean {
+    return (stored?.revision ?? 0) === this.#revision;
+  }
+
+  #writtenByOthers(stored: StoredJob | undefined): Found {
+    if (!stored?.state || !isEnded(stored.state)) return "superseded";
+    this.#set(stored.state, stored.revision);
+    return "ended";
+  }
+}
+
+function isFailedBySize(state: JobState): boolean {
+  return state.state === "failed" && state.error.code === "payload_too_large";
+}

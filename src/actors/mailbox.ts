@@ -1,0 +1,29 @@
+import type { Event } from "../job/machine.ts";
+
+/** What an actor has been told and has not dealt with yet. */
+export class Mailbox {
+  /** Undefined while there are none: most events are taken out as soon as they are in. */
+  #events: Event[] | undefined;
+  #doubt = false;
+
+  post(event: Event): void {
+    if (this.#events) this.#events.push(event);
+    else this.#events = [event];
+  }
+
+  /** Someone else may have written the job. Saying so again changes nothing. */
+  postDoubt(): void {
+    this.#doubt = true;
+  }
+
+  /** What is to be dealt with next: a doubt before anything else, then all events together. Undefined if there is nothing. */
+  take(): "doubt" | Event[] | undefined {
+    if (this.#doubt) {
+      this.#doubt = false;
+      return "doubt";
+    }
+    const events = this.#events;
+    this.#events = undefined;
+    return events;
+  }
+}

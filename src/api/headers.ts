@@ -1,0 +1,14 @@
+/** Headers of the messages between supervisors, workers and clients, and the values that have a meaning. */
+
+/** What failed, in words. Standard of NATS services. */
+export const ERROR_HEADER = "Nats-Service-Error";
+/** Its code: that of HTTP, as is the custom of NATS services. */
+export const ERROR_CODE_HEADER = "Nats-Service-Error-Code";
+/** The service error code of a worker that has no room now: not an attempt. */
+export const NO_ROOM_CODE = "429";
+/** `heartbeat`: the worker of an attempt is alive; the body is the progress, if there is any. */
+export const STATUS_HEADER = "Async-Status";
+/** Where in the body of an invocation the results begin, so that they can be left unread until they are asked for. */
+export const RESULTS_AT_HEADER = "Async-Results-At";
+/** A submission under an id that begins with `auto-` has this header, with any value, unless it is the first one. */
+export const REPEATED_HEADER = "Async-Repeated";

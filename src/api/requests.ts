@@ -1,0 +1,55 @@
+/** The bodies of requests to supervisors, and of their answers: JSON. What comes in is checked here. */
+import { AsyncError } from "../job/errors.ts";
+import type { RetryPatch } from "../job/machine.ts";
+import { STATE_NAMES, type StateName } from "../job/state.ts";
+import type { JobView } from "../job/view.ts";
+
+/** Body of a request to `job.list`; empty for the first page of all jobs. */
+export interface PageRequest {
+  state?: StateName;
+  /** Most jobs in the answer, 1 to 1,000. Default 100. */
+  limit?: number;
+  /** `next` of the page before. */
+  cursor?: string;
+}
+
+/** The answer to it. */
+export interface ListReply {
+  jobs: JobView[];
+  /** Where to go on; absent when there is no more. */
+  next?: string;
+}
+
+/** The body of an answer that is an error; its header `Nats-Service-Error-Code` has the status of the code. */
+export interface ErrorReply {
+  code: string;
+  message: string;
+}
+
+export const DEFAULT_PAGE_LIMIT = 100;
+export const MAX_PAGE_LIMIT = 1_000;
+
+/** @throws AsyncError `invalid_request` */
+export function checkPageRequest(body: Record<string, unknown>): PageRequest {
+  const { state, limit, cursor } = body;
+  if (state !== undefined && !STATE_NAMES.includes(state as StateName)) {
+    throw new AsyncError("invalid_request", `state must be one of ${STATE_NAMES.join(", ")}`);
+  }
+  if (
+    limit !== undefined &&
+    !(Number.isInteger(limit) && (limit as number) >= 1 && (limit as number) <= MAX_PAGE_LIMIT)
+  ) {
+    throw new AsyncError("invalid_request", `limit must be an integer from 1 to ${MAX_PAGE_LIMIT}`);
+  }
+  if (cursor !== undefined && typeof cursor !== "string")
+    throw new AsyncError("invalid_request", "cursor must be a string");
+  return body as PageRequest;
+}
+
+/** Body of a request to `job.retry.<id>`; empty to change nothing. @throws AsyncError `invalid_request` */
+export function checkRetryPatch({ data, args, ...unknown }: Record<string, unknown>): RetryPatch {
+  const [first] = Object.keys(unknown);
+  if (first !== undefined)
+    throw new AsyncError("invalid_request", `${first} is not a known field; there are data and args`);
+  return { ...(data !== undefined && { data }), ...(args !== undefined && { args }) };
+}

@@ -1,0 +1,15 @@
+import type { ErrorCode } from "../job/errors.ts";
+
+/** The service error code of each error that the request API answers with; the ones of HTTP, as is the custom of NATS services. */
+export const STATUS: Partial<Record<ErrorCode, number>> = {
+  invalid_job_id: 400,
+  invalid_request: 400,
+  job_not_found: 404,
+  job_ended: 409,
+  job_not_ended: 409,
+  payload_too_large: 413,
+  jetstream_unavailable: 503,
+  not_connected: 503,
+  bus_timeout: 503,
+  newer_format: 503,
+};

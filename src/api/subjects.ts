@@ -1,0 +1,43 @@
+/** Every subject the system uses, in one place. Names must have been validated (`job/names.ts`) before they get here. */
+export const SUBMIT = "job.submit";
+export const EVENT_PREFIX = "job.event";
+/** The end of a job whose submission names someone to notify: the same body as that of its event. */
+const NOTIFY_PREFIX = "job.notify";
+export const TIMER_PREFIX = "job.timer";
+export const WAKE_PREFIX = "job.wake";
+/** Jobs that wait for a worker, outside of memory: `job.wait.<function>.<id>`. */
+export const WAIT_PREFIX = "job.wait";
+export const GET_PREFIX = "job.get";
+export const CANCEL_PREFIX = "job.cancel";
+export const RETRY_PREFIX = "job.retry";
+export const FUNCTION_PREFIX = "fn";
+/** The queue group in which workers subscribe to `fn.<name>`. */
+export const WORKER_QUEUE = "fn";
+/** The queue group in which supervisors answer the request API. */
+export const API_QUEUE = "async";
+/** A worker tells that it has room: `{functions: string[], slots: number}`. */
+export const ROOM = "job.ctl.room";
+/** Nobody waits for this attempt any more: `{reply, job_id, index, attempt}`, `reply` being that of its invocation. */
+export const STOP = "job.ctl.stop";
+/** Someone else than its actor has written the state of a job: `job.ctl.changed.<id>`. */
+export const CHANGED_PREFIX = "job.ctl.changed";
+/** Jobs of a function have been sent to wait for a worker outside of memory: `{function}`. */
+export const QUEUED = "job.ctl.queued";
+
+export const submitSubject = (id?: string) => (id === undefined ? SUBMIT : `${SUBMIT}.${id}`);
+export const functionSubject = (name: string) => `${FUNCTION_PREFIX}.${name}`;
+export const eventSubject = (id: string, type: string) => `${EVENT_PREFIX}.${id}.${type}`;
+export const notifySubject = (name: string) => `${NOTIFY_PREFIX}.${name}`;
+export const timerSubject = (id: string) => `${TIMER_PREFIX}.${id}`;
+export const wakeSubject = (id: string) => `${WAKE_PREFIX}.${id}`;
+export const waitSubject = (functionName: string, id: string) => `${WAIT_PREFIX}.${functionName}.${id}`;
+export const getSubject = (id: string) => `${GET_PREFIX}.${id}`;
+export const cancelSubject = (id: string) => `${CANCEL_PREFIX}.${id}`;
+export const retrySubject = (id: string) => `${RETRY_PREFIX}.${id}`;
+export const changedSubject = (id: string) => `${CHANGED_PREFIX}.${id}`;
+export const LIST = "job.list";
+
+/** What follows `prefix.` in `subject`; undefined if nothing does. */
+export function afterPrefix(subject: string, prefix: string): string | undefined {
+  return subject.startsWith(`${prefix}.`) ? subject.slice(prefix.length + 1) : undefined;
+}

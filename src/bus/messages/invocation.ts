@@ -1,0 +1,206 @@
+/** The messages of an attempt: the invocation, and what a worker may reply. */
+import type { Msg, MsgHdrs, Payload } from "nats";
+import { ERROR_CODE_HEADER, ERROR_HEADER, NO_ROOM_CODE, RESULTS_AT_HEADER, STATUS_HEADER } from "../../api/headers.ts";
+import type { Encoding } from "../../job/encoding.ts";
+import { AsyncError, isAsyncError } from "../../job/errors.ts";
+import type { Failure } from "../../job/failure.ts";
+import type { FunctionState } from "../../job/function-state.ts";
+import type { Functions } from "../../job/functions.ts";
+import { isRecord } from "../../job/plain.ts";
+import { MAX_DURATION_MS } from "../../job/schema.ts";
+import { type AttemptAddress, functionAt, type LiveJob } from "../../job/state.ts";
+import { iso } from "../../job/time.ts";
+import { RawHeaders } from "../wire/headers.ts";
+import { isNoResponders } from "../wire/jetstream.ts";
+import { decode, decodeReply, encode, encodePayload, encodingOf } from "./codec.ts";
+import { EncodedArray } from "./encoded-array.ts";
+
+/** The body of an invocation. `data`, `args` and `results` are as submitted and as returned. */
+export interface Invocation {
+  job_id: string;
+  job_name: string;
+  function: string;
+  /** Index of the function in the job. */
+  index: number;
+  /** From 1. */
+  attempt: number;
+  args: unknown;
+  data: unknown;
+  /** When the attempt is given up, ISO 8601 by the supervisor's clock; null if never. */
+  deadline: string | null;
+  /** The same as a duration from now, for workers whose clock differs. */
+  timeout_ms: number | null;
+  /** Results of the functions before this one, in order. The last field, see {@link EncodedResults}. */
+  results: unknown[];
+}
+
+/** How long an attempt of that function may take from `now`: the function's timeout, or what is left of the job's. */
+export function attemptTimeoutMs(job: LiveJob, index: number, now: number): number | undefined {
+  const left = job.deadline_at === undefined ? Number.POSITIVE_INFINITY : Math.max(0, job.deadline_at - now);
+  const timeout = Math.min(functionAt(job, index).timeout_ms ?? Number.POSITIVE_INFINITY, left);
+  return timeout === Number.POSITIVE_INFINITY ? undefined : timeout;
+}
+
+/**
+ * The body of the invocation of an attempt that may take `timeoutMs` from `now`; with the `results` of the same job if they
+ * are encoded: then it is good until the next call with them.
+ */
+export function encodeInvocation(
+  job: LiveJob,
+  { index, attempt }: AttemptAddress,
+  now: number,
+  timeoutMs: number | undefined,
+  results?: EncodedResults,
+): Payload {
+  const fn = functionAt(job, index);
+  const body: Invocation = {
+    job_id: job.job_id,
+    job_name: job.name,
+    function: fn.name,
+    index,
+    attempt,
+    args: fn.args ?? null,
+    data: job.data,
+    deadline: timeoutMs === undefined ? null : iso(now + timeoutMs),
+    timeout_ms: timeoutMs ?? null,
+    results: results ? [] : job.functions.slice(0, index).map(resultOf),
+  };
+  if (!results) return encodePayload(body, job.encoding);
+  return results.insertedInto(encode(body, job.encoding), job.functions, index);
+}
+
+function resultOf({ result }: FunctionState): unknown {
+  return result ?? null;
+}
+
+/**
+ * The results of a job of many functions, as they go into its invocations. They do not change, so each is encoded once:
+ * anew for each invocation, a thousand would be encoded half a million times.
+ */
+export class EncodedResults {
+  /** Of the invocation that was made last. */
+  headers: MsgHdrs | undefined;
+  readonly #results: EncodedArray;
+  /** Of the end of a body without results, from where they begin. */
+  readonly #endLength: number;
+
+  constructor(encoding: Encoding) {
+    this.#results = new EncodedArray(encoding);
+    this.#endLength = NO_RESULTS[encoding].length;
+  }
+
+  /**
+   * `body` ends with an empty array, for the results of the first `count` functions. To be called with one state after the
+   * other of one job, and with no smaller count than before.
+   */
+  insertedInto(body: Uint8Array, functions: Functions, count: number): Uint8Array {
+    while (this.#results.length < count) {
+      this.#results.push(resultOf(functions.at(this.#results.length) as FunctionState));
+    }
+    const { length } = this.#results;
+    this.headers =
+      length < MANY_RESULTS ? undefined : RawHeaders.of(`${RESULTS_AT_HEADER}: ${body.length - this.#endLength}\r\n`);
+    return this.#results.insertedInto(body);
+  }
+}
+
+/** How a body ends that has none. */
+const NO_RESULTS: Record<Encoding, Buffer> = { json: Buffer.from("[]}"), msgpack: Buffer.of(0x90) };
+/** To read fewer costs no more than to read a header. */
+const MANY_RESULTS = 64;
+
+/** As much of a message as a worker needs of an invocation. */
+export interface Request extends Pick<Msg, "reply" | "data" | "respond"> {
+  headers?: MsgHdrs | undefined;
+}
+
+/** What a worker has got. */
+export interface ReceivedInvocation {
+  /** Whose own `results` may be missing. */
+  body: Invocation;
+  encoding: Encoding;
+  /** Reads them; most functions of long jobs never look at theirs. */
+  results(): unknown[];
+}
+
+/** @throws AsyncError `undecodable`, `invalid_request` */
+export function readInvocation({ data, headers }: Pick<Request, "data" | "headers">): ReceivedInvocation {
+  const encoding = encodingOf(data);
+  const at = Number(headers?.get(RESULTS_AT_HEADER) || data.length);
+  const late = at < data.length;
+  const body = decode(late ? Buffer.concat([data.subarray(0, at), NO_RESULTS[encoding]]) : data, encoding);
+  if (!isRecord(body) || typeof body.job_id !== "string" || typeof body.attempt !== "number") {
+    throw new AsyncError("invalid_request", "not an invocation: send a job to job.submit instead");
+  }
+  const readLate = () => decode(encoding === "json" ? data.subarray(at, -1) : data.subarray(at), encoding);
+  const results = () => (late ? readLate() : (body.results ?? [])) as unknown[];
+  return { body: body as unknown as Invocation, encoding, results };
+}
+
+export type WorkerReply =
+  | { type: "result"; result: unknown }
+  | { type: "error"; error: Failure; retryable: boolean; retryAfterMs?: number }
+  | { type: "heartbeat"; progress?: unknown }
+  /** A worker without room answered, or there is no worker at all. */
+  | { type: "no_room"; anyWorker: boolean };
+
+/** Reads whatever came back. Never throws: a reply that makes no sense is an error of the worker. */
+export function readReply(message: Msg, encoding: Encoding): WorkerReply {
+  const { headers } = message;
+  if (!headers) return readResult(message, encoding);
+  if (isNoResponders(message)) return { type: "no_room", anyWorker: false };
+  if (headers.get(STATUS_HEADER) === "heartbeat") return readHeartbeat(message);
+  const code = headers.get(ERROR_CODE_HEADER);
+  if (code === NO_ROOM_CODE) return { type: "no_room", anyWorker: true };
+  if (code || headers.has(ERROR_HEADER))
+    return readError(message, headers.get(ERROR_HEADER) || `service error ${code}`);
+  return readResult(message, encoding);
+}
+
+function readResult(message: Msg, encoding: Encoding): WorkerReply {
+  try {
+    return { type: "result", result: decodeReply(message.data, encoding) };
+  } catch (error) {
+    if (!isAsyncError(error, "undecodable")) throw error;
+    return { type: "error", error: failure("InvalidReply", error.message), retryable: true };
+  }
+}
+
+function readHeartbeat(message: Msg): WorkerReply {
+  if (message.data.length === 0) return { type: "heartbeat" };
+  const progress = decodeOr(undefined, message.data);
+  return progress === undefined ? { type: "heartbeat" } : { type: "heartbeat", progress };
+}
+
+const MAX_TEXT_LENGTH = 8_192;
+
+function readError(message: Msg, headline: string): WorkerReply {
+  const body = message.data.length === 0 ? {} : decodeOr({}, message.data);
+  const fields = isRecord(body) ? body : {};
+  const error = failure(text(fields.name) || "Error", text(fields.message) || headline);
+  const stack = text(fields.stack);
+  if (stack) error.stack = stack;
+  const reply: WorkerReply = { type: "error", error, retryable: fields.retryable !== false };
+  const retryAfterMs = fields.retry_after_ms;
+  if (typeof retryAfterMs === "number" && retryAfterMs >= 0) {
+    reply.retryAfterMs = Math.min(Math.round(retryAfterMs), MAX_DURATION_MS);
+  }
+  return reply;
+}
+
+function failure(name: string, message: string): Failure {
+  return { code: "function_failed", name, message };
+}
+
+function text(value: unknown): string {
+  return typeof value === "string" ? value.slice(0, MAX_TEXT_LENGTH) : "";
+}
+
+/** Details that come with a status or an error are a courtesy: what cannot be read is left out. */
+function decodeOr<T>(fallback: T, bytes: Uint8Array): unknown {
+  try {
+    return decode(bytes);
+  } catch {
+    return fallback;
+  }
+}

@@ -1,0 +1,54 @@
+/**
+ * The messages of `job.ctl.>`: what supervisors and workers tell each other to be quick. Any of them may get lost, and anyone may
+ * send nonsense there, so nothing depends on them; what cannot be read is no message.
+ */
+
+import { functionNameProblem } from "../../job/names.ts";
+import type { AttemptAddress } from "../../job/state.ts";
+import { readJsonObject } from "./codec.ts";
+
+const MAX_FUNCTIONS = 1_000;
+const MAX_SLOTS = 100_000;
+
+/** On `job.ctl.room`: a worker has room for so many attempts of any of these functions. */
+export interface Room {
+  functions: string[];
+  slots: number;
+}
+
+export function encodeRoom(room: Room): string {
+  return JSON.stringify(room);
+}
+
+export function readRoom(data: Uint8Array): Room | undefined {
+  const room = readJsonObject(data);
+  if (!Array.isArray(room?.functions)) return undefined;
+  const functions = room.functions.filter((name) => typeof name === "string").slice(0, MAX_FUNCTIONS);
+  const slots = typeof room.slots === "number" && room.slots > 0 ? Math.min(room.slots, MAX_SLOTS) : 1;
+  return { functions, slots };
+}
+
+/**
+ * On `job.ctl.stop`: nobody waits for the attempt any more whose invocation has this reply subject. Which one that is, is said
+ * where it is known.
+ */
+export function encodeStop(reply: string, jobId?: string, address?: AttemptAddress): string {
+  return JSON.stringify({ reply, job_id: jobId, index: address?.index, attempt: address?.attempt });
+}
+
+/** The reply subject. */
+export function readStop(data: Uint8Array): string | undefined {
+  const reply = readJsonObject(data)?.reply;
+  return typeof reply === "string" ? reply : undefined;
+}
+
+/** On `job.ctl.queued`: jobs of the function have been put into its backlog. */
+export function encodeQueued(functionName: string): string {
+  return JSON.stringify({ function: functionName });
+}
+
+/** The name of the function. */
+export function readQueued(data: Uint8Array): string | undefined {
+  const name = readJsonObject(data)?.function;
+  return typeof name === "string" && functionNameProblem(name) === undefined ? name : undefined;
+}

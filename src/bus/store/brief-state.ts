@@ -1,0 +1,119 @@
+/**
+ * The state of a live job without what its submission says: the names and args of its functions, and its data. A job that
+ * has many functions, or much data, is stored so at each of its steps: in full, every step would cost as much as all of
+ * the job, and a job of a thousand functions a million of them.
+ *
+ * BRIEF-1  Only a job whose token is its submission is stored so: while it is, the submission is there to read it with.
+ * BRIEF-2  What is stored of a step that is done never changes, so its bytes are made once (`BriefWriter`).
+ *
+ * It has the layout of `stored-state.ts` with other things in its last three fields: no name, what is known of the function
+ * being run, and the steps that are done, two elements for each: what it returned, and when it had, in ms since the one
+ * before (the first: since the job was created). The second is an array, `[finished_at, retry_count, started_at, failures,
+ * lost]` with times of the same kind, where the step has not simply succeeded the first time.
+ */
+import { AsyncError, isAsyncError, messageOf } from "../../job/errors.ts";
+import { type FunctionState, newFunction } from "../../job/function-state.ts";
+import { functionList } from "../../job/functions.ts";
+import { isRecord } from "../../job/plain.ts";
+import { progressOf, stateProblem } from "../../job/record.ts";
+import { parseSubmission } from "../../job/schema.ts";
+import { functionAt, isEnded, type JobState, type LiveJob } from "../../job/state.ts";
+import { decode } from "../messages/codec.ts";
+import { EncodedArray } from "../messages/encoded-array.ts";
+import { packFields, type Unpacked } from "./stored-state.ts";
+
+/** Whether the state may be stored so (BRIEF-1). */
+export function canBeBrief(state: JobState): state is LiveJob {
+  return !isEnded(state) && state.token === 0 && state.retries === undefined;
+}
+
+export class BriefWriter {
+  /** Those that are done. */
+  readonly #steps = new EncodedArray("msgpack");
+  /** The last of them. */
+  #stepEndedAt: number | undefined;
+
+  /** To be called with one state after the other of the same job. What is returned is good until the next call. */
+  write(state: LiveJob): Uint8Array {
+    this.#stepEndedAt ??= state.created_at;
+    for (let index = this.#steps.length / 2; index < state.current_function; index++) {
+      const step = state.functions.at(index) as FunctionState;
+      this.#steps.push(step.result ?? null);
+      this.#steps.push(factsOf(step, this.#stepEndedAt));
+      this.#stepEndedAt = step.finished_at ?? this.#stepEndedAt;
+    }
+    return this.#steps.insertedInto(packFields(state, null, progressOf(functionAt(state, state.current_function)), []));
+  }
+}
+
+/** How a step came to its end. Times are relative to the end of the step before. */
+type Facts =
+  | number
+  | [finishedAt: number | null, retryCount: number, startedAt: number | null, failures: number, lost: number];
+
+function factsOf({ retry_count, finished_at, started_at, failures, lost }: FunctionState, before: number): Facts {
+  const since = (at: number | undefined) => (at === undefined ? null : at - before);
+  if (retry_count === 1 && finished_at !== undefined && (started_at ?? failures ?? lost) === undefined) {
+    return finished_at - before;
+  }
+  return [since(finished_at), retry_count, since(started_at), failures ?? 0, lost ?? 0];
+}
+
+/** What is stored of a job, without its definition. */
+export interface Brief {
+  /** Where the definition is: the sequence of the submission in stream JOBS. */
+  sequence: number;
+  head: Record<string, unknown>;
+  current: unknown;
+  /** As they are stored, see the head of this file. */
+  steps: unknown[];
+}
+
+/** Undefined if the state is stored in full. @throws AsyncError `undecodable` */
+export function briefFrom({ head, name, data: current, functions: steps }: Unpacked): Brief | undefined {
+  if (name !== null) return undefined;
+  const { sequence } = head;
+  if (typeof sequence !== "number" || !Number.isSafeInteger(sequence) || !Array.isArray(steps)) {
+    throw new AsyncError("undecodable", "neither a state nor a brief one");
+  }
+  return { sequence, head, current, steps };
+}
+
+/** The whole state, or why it is none. */
+export function completed(
+  { head, current, steps }: Brief,
+  submission: Uint8Array,
+): { state: JobState } | { problem: string } {
+  try {
+    const { name, functions: specs, data } = parseSubmission(decode(submission));
+    const functions = specs.map(newFunction);
+    let before = Number(head.created_at);
+    for (let index = 0; index < steps.length / 2; index++) {
+      const done = withStep(functions[index], steps[2 * index], steps[2 * index + 1] as Facts, before);
+      functions[index] = done;
+      before = done.finished_at ?? before;
+    }
+    const running = functions[Number(head.current_function)];
+    if (running && isRecord(current)) Object.assign(running, current);
+    const state = { ...head, name, data: data ?? null, functions };
+    const problem = stateProblem(state);
+    if (problem !== undefined) return { problem: `its ${problem}` };
+    return { state: { ...state, functions: functionList(functions) } as unknown as JobState };
+  } catch (error) {
+    if (!isAsyncError(error)) throw error;
+    return { problem: `its submission: ${messageOf(error)}` };
+  }
+}
+
+function withStep(fn: FunctionState | undefined, result: unknown, facts: Facts, before: number): FunctionState {
+  if (!fn) throw new AsyncError("undecodable", "it has fewer functions than are done");
+  if (typeof facts === "number") return { ...fn, retry_count: 1, result, finished_at: before + facts };
+  if (!Array.isArray(facts)) throw new AsyncError("undecodable", "what is known of a function that is done is missing");
+  const [finishedAt, retry_count, startedAt, failures, lost] = facts;
+  const done: FunctionState = { ...fn, retry_count, result };
+  if (typeof finishedAt === "number") done.finished_at = before + finishedAt;
+  if (typeof startedAt === "number") done.started_at = before + startedAt;
+  if (failures) done.failures = failures;
+  if (lost) done.lost = lost;
+  return done;
+}

@@ -1,0 +1,115 @@
+/**
+ * Pages through all jobs, in three parts: those in the store, in the order in which they last changed; the submissions of
+ * which nothing is stored, because no supervisor has taken them yet, or because one has begun them as they are (ARRIVALS-7);
+ * and what has been stored since the first part was read.
+ *
+ * LIST-1  A job that changes while the pages are read may be seen twice, but is never missed: it goes from the submissions to
+ *     the store, never back, and each of its changes goes to the end of the store. So what is found to be stored when
+ *     its submission is looked at, or gone because it has ended, either has not changed since the first part, which had
+ *     it, or is in the third.
+ */
+import type { Cursor } from "../../api/cursor.ts";
+import { afterPrefix } from "../../api/subjects.ts";
+import { AsyncError } from "../../job/errors.ts";
+import type { JobState } from "../../job/state.ts";
+import type { Bus } from "../connection.ts";
+import { JOBS, KV_JOBS, KV_PREFIX, SUPERVISOR_CONSUMER } from "../topology.ts";
+import { type JobStore, storedJob } from "./job-store.ts";
+import { readAt, readBatch, readLast, type StoredMessage } from "./stream-read.ts";
+
+/** A submission that waits in stream JOBS. */
+export type Waiting = Omit<StoredMessage, "expires">;
+
+/** `sequence` is that in the stream of the page. */
+export type Listed = { sequence: number } & (
+  | { type: "job"; state: JobState }
+  | { type: "waiting"; submission: Waiting }
+);
+
+export interface Page {
+  entries: Listed[];
+  /** Where the next page begins; absent after the last one. */
+  next?: Cursor;
+}
+
+const TIMEOUT_MS = 2_000;
+
+export class JobList {
+  readonly #bus: Bus;
+  readonly #store: JobStore;
+  readonly #idOf: (submission: Waiting) => string;
+
+  /** `idOf` tells the id of the job that a submission makes. */
+  constructor(bus: Bus, store: JobStore, idOf: (submission: Waiting) => string) {
+    this.#bus = bus;
+    this.#store = store;
+    this.#idOf = idOf;
+  }
+
+  /** At most `batch` entries from `cursor` on. What is stored but is no job is left out. @throws AsyncError of the bus */
+  page(cursor: Cursor, batch: number): Promise<Page> {
+    return cursor.part === "submitted" ? this.#submittedPage(cursor, batch) : this.#storedPage(cursor, batch);
+  }
+
+  /** The submission on a subject or with a sequence, if it is still in stream JOBS. @throws AsyncError of the bus */
+  submission(where: string | number): Promise<Waiting | undefined> {
+    return typeof where === "string" ? readLast(this.#bus, JOBS, where) : readAt(this.#bus, JOBS, where);
+  }
+
+  async #storedPage(cursor: Exclude<Cursor, { part: "submitted" }>, batch: number): Promise<Page> {
+    const { messages, pending } = await readBatch(this.#bus, KV_JOBS, { from: cursor.sequence, batch });
+    const entries: Listed[] = [];
+    for (const { subject, sequence, data } of messages) {
+      const jobId = afterPrefix(subject, KV_PREFIX) ?? "";
+      const state = (await this.#store.complete(jobId, storedJob(sequence, data)))?.state;
+      if (state) entries.push({ type: "job", sequence, state });
+    }
+    const sequence = afterLast(messages, cursor.sequence);
+    if (messages.length > 0 && pending > 0) return { entries, next: { ...cursor, sequence } };
+    if (cursor.part === "changed") return { entries };
+    return { entries, next: { part: "submitted", sequence: 1, since: sequence } };
+  }
+
+  async #submittedPage(cursor: Extract<Cursor, { part: "submitted" }>, batch: number): Promise<Page> {
+    const { messages, pending } = await readBatch(this.#bus, JOBS, { from: cursor.sequence, batch });
+    const entries = (await this.#withoutStored(messages)).map(
+      (submission): Listed => ({ type: "waiting", sequence: submission.sequence, submission }),
+    );
+    if (messages.length > 0 && pending > 0) {
+      return { entries, next: { ...cursor, sequence: afterLast(messages, cursor.sequence) } };
+    }
+    return { entries, next: { part: "changed", sequence: cursor.since } };
+  }
+
+  /** Of those that have been delivered, most are stored. Those that have not are not looked for: there may be many. */
+  async #withoutStored(submissions: StoredMessage[]): Promise<StoredMessage[]> {
+    if (submissions.length === 0) return submissions;
+    const delivered = await this.#lastDelivered();
+    const stored = await Promise.all(
+      submissions.map((submission) => submission.sequence <= delivered && this.#isStored(this.#idOf(submission))),
+    );
+    return submissions.filter((_, index) => !stored[index]);
+  }
+
+  /** A key that was deleted by hand has an empty message. */
+  async #isStored(jobId: string): Promise<boolean> {
+    const message = await readLast(this.#bus, KV_JOBS, `${KV_PREFIX}.${jobId}`);
+    return message !== undefined && message.data.length > 0;
+  }
+
+  /** The sequence of the newest submission that a supervisor has got. */
+  async #lastDelivered(): Promise<number> {
+    const subject = `$JS.API.CONSUMER.INFO.${JOBS}.${SUPERVISOR_CONSUMER}`;
+    const { delivered } = (await this.#bus.mux.request(subject, "", TIMEOUT_MS)).json<ConsumerInfoReply>();
+    if (delivered) return delivered.stream_seq;
+    throw new AsyncError("jetstream_unavailable", "the consumer of stream JOBS cannot be asked right now; try again");
+  }
+}
+
+interface ConsumerInfoReply {
+  delivered?: { stream_seq: number };
+}
+
+function afterLast(messages: StoredMessage[], from: number): number {
+  return (messages.at(-1)?.sequence ?? from - 1) + 1;
+}

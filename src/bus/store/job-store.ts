@@ -1,0 +1,180 @@
+/**
+ * The state of jobs in bucket `jobs`. Every write is compare-and-set on the revision of the job's key.
+ *
+ * STORE-1  A write succeeds only on the revision it was derived from; 0 is "the key does not exist".
+ * STORE-2  The caller can tell three outcomes apart: stored, conflict (someone else wrote), unknown (no answer came).
+ */
+import type { Msg, MsgHdrs } from "nats";
+import { AsyncError, isAsyncError } from "../../job/errors.ts";
+import { stateProblem } from "../../job/record.ts";
+import { isEnded, type JobState } from "../../job/state.ts";
+import type { Bus } from "../connection.ts";
+import { JOBS, KV_JOBS, KV_PREFIX } from "../topology.ts";
+import { expectSequence, expectSequenceWithTtl } from "../wire/headers.ts";
+import { isWrongSequence, JetStreamError } from "../wire/jetstream.ts";
+import { type Brief, type BriefWriter, briefFrom, canBeBrief, completed } from "./brief-state.ts";
+import { packState, readRecord, stateFrom } from "./stored-state.ts";
+import { readAt, readLast } from "./stream-read.ts";
+
+export interface StoredJob {
+  /** Undefined where the key was deleted by hand: only the deletion's revision is left. And where there is one of the others. */
+  state: JobState | undefined;
+  revision: number;
+  /** Why what is stored is no state of a job: someone else than us has written it. */
+  problem?: string;
+  /** The format of what a newer version has stored. It is not ours to read, to fail or to overwrite. */
+  newer?: number;
+  /** Present instead where the rest of the state is in the submission: see {@link JobStore.complete}. */
+  brief?: Brief;
+}
+
+export type CommitOutcome =
+  | { type: "stored"; revision: number }
+  /** Someone else has written since; read before deciding. */
+  | { type: "conflict" }
+  /** No answer, or no leader right now: it may be stored or not; read before deciding. */
+  | { type: "unknown"; cause: AsyncError }
+  /** It is not stored and never will be as it is. */
+  | { type: "refused"; cause: AsyncError };
+
+const MESSAGE_TOO_LARGE = 10054;
+const TIMEOUT_MS = 2_000;
+
+export interface JobStoreOptions {
+  replicas: number;
+  /** How long an ended job is kept. Default 7 days. */
+  retentionMs?: number;
+}
+
+export class JobStore {
+  readonly #bus: Bus;
+  readonly #replicas: number;
+  readonly #ttl: string;
+  /** Of a job that ends with its first commit, as most do that have one function. */
+  readonly #expectNoneAtEnd: MsgHdrs;
+
+  constructor(bus: Bus, { replicas, retentionMs = 7 * 24 * 3_600_000 }: JobStoreOptions) {
+    this.#bus = bus;
+    this.#replicas = replicas;
+    this.#ttl = `${Math.max(1, Math.round(retentionMs / 1000))}s`;
+    this.#expectNoneAtEnd = expectSequenceWithTtl(0, this.#ttl);
+  }
+
+  /**
+   * Stores `state` as the successor of `revision` (0: as a new job). Tells the outcome once, maybe before it returns.
+   *
+   * @param brief of the job, if its steps are to be stored without what its submission says
+   */
+  put(state: JobState, revision: number, done: (outcome: CommitOutcome) => void, brief?: BriefWriter): void {
+    const headers = isEnded(state) ? this.#expectAtEnd(revision) : expectSequence(revision);
+    const body = brief && canBeBrief(state) ? brief.write(state) : packState(state);
+    this.#bus.mux.store(`${KV_PREFIX}.${state.job_id}`, body, headers, TIMEOUT_MS, (error, sequence) => {
+      done(error ? outcomeOf(error) : { type: "stored", revision: sequence });
+    });
+  }
+
+  #expectAtEnd(revision: number): MsgHdrs {
+    return revision === 0 ? this.#expectNoneAtEnd : expectSequenceWithTtl(revision, this.#ttl);
+  }
+
+  /** The same with a promise. */
+  commit(state: JobState, revision: number, brief?: BriefWriter): Promise<CommitOutcome> {
+    return new Promise((resolve) => this.put(state, revision, resolve, brief));
+  }
+
+  /**
+   * The newest stored state. Read from the leader where there are replicas, which may lag behind.
+   *
+   * @returns undefined if there is no such job
+   * @throws AsyncError of the bus
+   */
+  async get(id: string): Promise<StoredJob | undefined> {
+    const stored = await this.#read(id);
+    return stored && this.complete(id, stored);
+  }
+
+  /**
+   * What was read of a job, with what is in its submission. If that is gone the job has ended meanwhile, or waits on another
+   * token, and is read again.
+   *
+   * @throws AsyncError of the bus
+   */
+  async complete(id: string, stored: StoredJob): Promise<StoredJob | undefined> {
+    if (!stored.brief) return stored;
+    const { revision, brief } = stored;
+    const submission = await this.#message(JOBS, { seq: brief.sequence });
+    if (submission) return { revision, state: undefined, ...completed(brief, submission.data) };
+    const now = await this.#read(id);
+    if (now?.revision !== revision) return now && this.complete(id, now);
+    return { revision, state: undefined, problem: `submission, number ${brief.sequence} in stream ${JOBS}, is gone` };
+  }
+
+  async #read(id: string): Promise<StoredJob | undefined> {
+    const message = await this.#message(KV_JOBS, { last_by_subj: `${KV_PREFIX}.${id}` });
+    return message && storedJob(message.sequence, message.data);
+  }
+
+  async #message(stream: string, query: MessageQuery): Promise<Found | undefined> {
+    if (this.#replicas > 1) return this.#askLeader(stream, query);
+    return "seq" in query ? readAt(this.#bus, stream, query.seq) : readLast(this.#bus, stream, query.last_by_subj);
+  }
+
+  async #askLeader(stream: string, query: MessageQuery): Promise<Found | undefined> {
+    const reply = await this.#request(`$JS.API.STREAM.MSG.GET.${stream}`, JSON.stringify(query));
+    const { message, error } = reply.json<LeaderReply>();
+    if (message) return { sequence: message.seq, data: Buffer.from(message.data ?? "", "base64") };
+    if (error?.code === 404) return undefined;
+    const what = `stream ${stream} cannot be read: ${error?.description}`;
+    throw new AsyncError("jetstream_unavailable", what);
+  }
+
+  async #request(subject: string, query: string): Promise<Msg> {
+    try {
+      return await this.#bus.mux.request(subject, query, TIMEOUT_MS);
+    } catch (cause) {
+      if (!isAsyncError(cause, "no_responders")) throw cause;
+      const what = "jobs cannot be read right now: no leader, or the streams are not made yet";
+      throw new AsyncError("jetstream_unavailable", what, { cause });
+    }
+  }
+}
+
+type MessageQuery = { seq: number } | { last_by_subj: string };
+
+interface Found {
+  sequence: number;
+  data: Uint8Array;
+}
+
+interface LeaderReply {
+  message?: { seq: number; data?: string };
+  error?: { code: number; description?: string };
+}
+
+/** What is stored as a revision. Anyone with the right to may have written it, so it is looked at before it is believed. */
+export function storedJob(revision: number, data: Uint8Array): StoredJob {
+  if (data.length === 0) return { revision, state: undefined }; // a deletion marker
+  try {
+    const stored = readRecord(data);
+    if (stored.type === "newer") return { revision, state: undefined, newer: stored.format };
+    if (stored.type === "none") return { revision, state: undefined, problem: "format is none of ours" };
+    const brief = briefFrom(stored.fields);
+    if (brief) return { revision, state: undefined, brief };
+    const state = stateFrom(stored.fields);
+    const problem = stateProblem(state);
+    return problem === undefined
+      ? { revision, state: state as JobState }
+      : { revision, state: undefined, problem: `its ${problem}` };
+  } catch (error) {
+    if (!isAsyncError(error, "undecodable")) throw error;
+    return { revision, state: undefined, problem: error.message };
+  }
+}
+
+function outcomeOf(cause: AsyncError): CommitOutcome {
+  if (isWrongSequence(cause)) return { type: "conflict" };
+  if (cause instanceof JetStreamError && cause.errorCode === MESSAGE_TOO_LARGE) {
+    return { type: "refused", cause: new AsyncError("payload_too_large", cause.message, { cause }) };
+  }
+  return { type: cause.code === "payload_too_large" ? "refused" : "unknown", cause };
+}

@@ -1,0 +1,148 @@
+/**
+ * The state of a job as bytes: a MessagePack array of its fields, in the order of `job/record.ts`. With their names it would
+ * be three times as long, and each byte of a commit costs the supervisor and the server some 13 ns together (measured):
+ * most of what a chain of short functions costs would be the names of its fields.
+ *
+ *     [format, ...fields that are always kept, {name: value} of those that rarely are, or nil, name, data, functions]
+ *
+ * Each function is an array of the same kind, `[...always, {rarely}]`, without what is nil at its end. The states of long
+ * jobs leave out more (`brief-state.ts`).
+ *
+ * RECORD-1  The first element is the format. One that is newer than ours is not looked into: it is for others to read.
+ * RECORD-2  `functions` is the last field of all, so that a brief state can have its steps appended to it.
+ */
+import type { FunctionState } from "../../job/function-state.ts";
+import { isRecord } from "../../job/plain.ts";
+import { entriesOf, FORMAT, FUNCTION_FIELDS, JOB_FIELDS, type NamedField } from "../../job/record.ts";
+import type { JobState } from "../../job/state.ts";
+import { compile } from "../../util/compile.ts";
+import { decode, encode } from "../messages/codec.ts";
+
+interface Layout {
+  /** Those with a place of their own, in order. */
+  always: NamedField[];
+  /** Those that are stored with their names. */
+  rarely: NamedField[];
+}
+
+function layoutOf(fields: NamedField[]): Layout {
+  const kept = (as: string) => fields.filter(([, field]) => field.kept === as);
+  return { always: kept("always"), rarely: kept("rarely") };
+}
+
+const JOB_LAYOUT = layoutOf(entriesOf(JOB_FIELDS));
+const FUNCTION_LAYOUT = layoutOf(entriesOf(FUNCTION_FIELDS));
+
+// --- writing
+
+export function packState(state: JobState): Uint8Array {
+  return packFields(state, state.name, state.data, state.functions.map(packFunction));
+}
+
+/** The last three fields of a brief state are others. */
+export function packFields(state: JobState, name: string | null, data: unknown, functions: unknown[]): Uint8Array {
+  return encode(jobArray(state, name, data, functions), "msgpack");
+}
+
+const jobArray = compile<(job: JobState, name: string | null, data: unknown, functions: unknown[]) => unknown[]>(
+  {},
+  `(job, name, data, functions) => {
+    ${rareCode("job", JOB_LAYOUT)}
+    return [${FORMAT}, ${JOB_LAYOUT.always.map((field) => valueCode("job", field))}, rare, name, data, functions];
+  }`,
+);
+
+const packFunction = compile<(fn: FunctionState) => unknown[]>(
+  {},
+  `(fn) => {
+    ${rareCode("fn", FUNCTION_LAYOUT)}
+    ${FUNCTION_LAYOUT.always.map(([name, field], index) => `const a${index} = ${valueCode("fn", [name, field])};`).join("\n")}
+    ${shortestArrayCode([...FUNCTION_LAYOUT.always.map((_, index) => `a${index}`), "rare"])}
+  }`,
+);
+
+function valueCode(whole: string, [name, { optional, mostly }]: NamedField): string {
+  if (mostly) return `${whole}.${name} === ${whole}.${mostly} ? null : ${whole}.${name}`;
+  return optional ? `${whole}.${name} ?? null` : `${whole}.${name}`;
+}
+
+/** Sets `rare` to a map of the fields that are there; null if none is. */
+function rareCode(whole: string, { rarely }: Layout): string {
+  const lines = rarely.map(([name]) => `if (${whole}.${name} !== undefined) (rare ??= {}).${name} = ${whole}.${name};`);
+  return `let rare = null; ${lines.join("\n")}`;
+}
+
+/** Returns the values up to the last that is not null. */
+function shortestArrayCode(values: string[]): string {
+  const lines = values.map((value, index) => `if (${value} !== null) return [${values.slice(0, index + 1)}];`);
+  return [...lines.reverse(), "return [];"].join("\n");
+}
+
+// --- reading
+
+/** What {@link packFields} has packed. */
+export interface Unpacked {
+  /** All fields but the last three. */
+  head: Record<string, unknown>;
+  name: unknown;
+  data: unknown;
+  functions: unknown;
+}
+
+/** What was stored as a state: its fields, or the number of its format if that is newer than ours (RECORD-1). */
+export type ReadRecord = { type: "fields"; fields: Unpacked } | { type: "newer"; format: number } | { type: "none" };
+
+/** Format, the fields that are always kept, those that rarely are, name, data, functions. */
+const ELEMENTS = JOB_LAYOUT.always.length + 5;
+
+/** @throws AsyncError `undecodable` */
+export function readRecord(bytes: Uint8Array): ReadRecord {
+  const format = formatOf(bytes);
+  if (format === undefined) return { type: "none" };
+  if (format > FORMAT) return { type: "newer", format };
+  const value = decode(bytes, "msgpack") as unknown[];
+  if (format !== FORMAT || value.length !== ELEMENTS) return { type: "none" };
+  const [name, data, functions] = value.slice(-3);
+  const head = unpackFields(value.slice(1, -3), JOB_LAYOUT);
+  return { type: "fields", fields: { head, name, data, functions } };
+}
+
+/** Of a state that is stored in full. */
+export function stateFrom({ head, name, data, functions }: Unpacked): unknown {
+  return { ...head, name, data, functions: Array.isArray(functions) ? functions.map(unpackFunction) : functions };
+}
+
+function unpackFunction(value: unknown): unknown {
+  return Array.isArray(value) ? unpackFields(value, FUNCTION_LAYOUT) : value;
+}
+
+function unpackFields(values: unknown[], { always, rarely }: Layout): Record<string, unknown> {
+  const fields: Record<string, unknown> = {};
+  for (const [index, [name, { mostly, optional, presentWith }]] of always.entries()) {
+    const value = values[index] ?? null;
+    const isAbsent = value === null && optional && !(presentWith && presentWith in fields);
+    if (!isAbsent) fields[name] = value === null && mostly ? fields[mostly] : value;
+  }
+  const rare = values[always.length];
+  if (isRecord(rare)) for (const [name] of rarely) if (rare[name] !== undefined) fields[name] = rare[name];
+  return fields;
+}
+
+const FIX_ARRAY = 0x90;
+const ARRAY_16 = 0xdc;
+const ARRAY_32 = 0xdd;
+const MAX_FIX_INT = 0x7f;
+const UINT_8 = 0xcc;
+
+/** The integer that an array begins with, up to 255; undefined if it is none. The rest of it is not decoded: we may not be able to. */
+function formatOf(bytes: Uint8Array): number | undefined {
+  const [first = 0] = bytes;
+  let at: number;
+  if ((first & 0xf0) === FIX_ARRAY) at = 1;
+  else if (first === ARRAY_16) at = 3;
+  else if (first === ARRAY_32) at = 5;
+  else return undefined;
+  const format = bytes[at];
+  if (format === UINT_8) return bytes[at + 1];
+  return format !== undefined && format <= MAX_FIX_INT ? format : undefined;
+}

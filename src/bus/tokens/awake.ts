@@ -1,0 +1,47 @@
+/**
+ * Notices when this process was stopped, or too busy to listen, for a while. What it reads after such a while may have been
+ * sent long ago: the lease of a delivery may have run out, and nothing in the message says so.
+ *
+ * AWAKE-1  It is in doubt from the first check after such a while until all that the server had sent by then has been read.
+ */
+import type { Bus } from "../connection.ts";
+
+export class Awake {
+  readonly #bus: Bus;
+  readonly #limitMs: number;
+  readonly #onDoubt: () => void;
+  readonly #timer: NodeJS.Timeout;
+  #checkedAt = performance.now();
+  #doubts = 0;
+
+  /**
+   * @param limitMs how long it may not have listened without being in doubt
+   * @param onDoubt called when a doubt begins
+   */
+  constructor(bus: Bus, limitMs: number, onDoubt: () => void) {
+    this.#bus = bus;
+    this.#limitMs = limitMs;
+    this.#onDoubt = onDoubt;
+    this.#timer = setInterval(() => this.check(), limitMs / 4);
+  }
+
+  /** Returns whether what is read now was sent within the last `limitMs`, as far as it is for us. */
+  check(): boolean {
+    const now = performance.now();
+    if (now - this.#checkedAt > this.#limitMs) void this.#doubt();
+    this.#checkedAt = now;
+    return this.#doubts === 0;
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  /** The answer to a flush comes after all that was sent before. Without a connection, nothing of it comes any more. */
+  async #doubt(): Promise<void> {
+    this.#doubts += 1;
+    this.#onDoubt();
+    await this.#bus.flush();
+    this.#doubts -= 1;
+  }
+}

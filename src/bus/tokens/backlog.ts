@@ -1,0 +1,156 @@
+/**
+ * The durable backlog of each function: jobs that wait for a worker outside of memory, in the order in which they were
+ * put there. Kept in stream TIMERS as `job.wait.<function>.<id>`, next to the timers, because a place in it is the same
+ * thing as a timer: a token with a number that turns into a wake; when there is room instead of at a time.
+ *
+ * BACKLOG-1  A place goes only after the wake with its number is stored.
+ * BACKLOG-2  A job has at most one wake at a time: calling it twice, by several supervisors or after a crash, changes nothing. One
+ *     that is called from a place it has left already is looked at by a supervisor, which finds that it has a newer token.
+ * BACKLOG-3  More places are read than are called, because the server counts all places of the function for each read: 60 ms for
+ *     100,000 of them. What was read ahead is used for `FRESH_MS`, unless someone else turns out to call the same places.
+ */
+
+import { afterPrefix, QUEUED, WAIT_PREFIX, waitSubject, wakeSubject } from "../../api/subjects.ts";
+import { isAsyncError } from "../../job/errors.ts";
+import type { Bus } from "../connection.ts";
+import { encodeQueued } from "../messages/nudges.ts";
+import { deleteMessage, readBatch, readLast, type StoredMessage } from "../store/stream-read.ts";
+import { TIMERS } from "../topology.ts";
+import { expectSequence, headersOf } from "../wire/headers.ts";
+import { isWrongSequence } from "../wire/jetstream.ts";
+import { timerNumberOf } from "./timers.ts";
+
+const TIMEOUT_MS = 2_000;
+/** The server lists no more subjects in one answer. */
+const MAX_SUBJECTS_LISTED = 100_000;
+/** Places read in one go (BACKLOG-3). */
+const AHEAD = 1_000;
+const FRESH_MS = 5_000;
+/** Functions for which places are kept. */
+const MAX_KEPT = 100;
+
+/** The first places of a backlog, as they were at some time. */
+interface Ahead {
+  places: Place[];
+  /** How many more there were after them. */
+  more: number;
+  readAt: number;
+}
+
+interface Place {
+  jobId: string;
+  /** The number of the token, as it is stored. */
+  number: Uint8Array;
+  sequence: number;
+}
+
+export class Backlog {
+  readonly #bus: Bus;
+  readonly #ahead = new Map<string, Ahead>();
+
+  constructor(bus: Bus) {
+    this.#bus = bus;
+  }
+
+  /**
+   * Lets a job wait for a worker of the function, under token `number`. Repeating it changes nothing for two minutes,
+   * and makes a second place for the same token after that, which is dropped when its turn comes.
+   *
+   * @throws AsyncError of the bus: the outcome is unknown, repeat it
+   */
+  async put(functionName: string, jobId: string, number: number): Promise<void> {
+    const headers = headersOf({ "Nats-Msg-Id": `${jobId}:${number}:wait` });
+    await this.#bus.mux.publish(waitSubject(functionName, jobId), String(number), headers);
+  }
+
+  /** Tells the other supervisors that there is something to call. They may miss it: see {@link functions}. */
+  announce(functionName: string): void {
+    if (this.#bus.connected) this.#bus.nc.publish(QUEUED, encodeQueued(functionName));
+  }
+
+  /**
+   * Wakes the first `count` jobs that wait for the function, for whichever supervisor has room for them.
+   *
+   * @returns whether there may be more of them; @throws AsyncError of the bus
+   */
+  async call(functionName: string, count: number): Promise<boolean> {
+    const kept = this.#ahead.get(functionName);
+    this.#ahead.delete(functionName);
+    const isUsable = kept !== undefined && performance.now() - kept.readAt < FRESH_MS && kept.places.length >= count;
+    const { places, more, readAt } = isUsable ? kept : await this.#read(functionName, count);
+    const outcomes = await Promise.all(places.slice(0, count).map((place) => this.#wake(place)));
+    const rest = places.slice(count);
+    if (rest.length > 0 && !outcomes.includes("called by another")) {
+      this.#keep(functionName, { places: rest, more, readAt });
+    }
+    // What was put there since they were read is not counted.
+    return isUsable || rest.length + more > 0 || outcomes.includes("not yet");
+  }
+
+  #keep(functionName: string, ahead: Ahead): void {
+    this.#ahead.set(functionName, ahead);
+    for (const oldest of this.#ahead.keys()) {
+      if (this.#ahead.size <= MAX_KEPT) return;
+      this.#ahead.delete(oldest);
+    }
+  }
+
+  async #read(functionName: string, count: number): Promise<Ahead> {
+    const filter = waitSubject(functionName, "*");
+    const readAt = performance.now();
+    const batch = Math.max(count, AHEAD);
+    const { messages, pending } = await readBatch(this.#bus, TIMERS, { filter, from: 1, batch });
+    return { places: messages.map(placeOf), more: pending, readAt };
+  }
+
+  /** The functions that jobs wait for. Costs the server a look at each of these jobs. @throws AsyncError of the bus */
+  async functions(): Promise<string[]> {
+    const names = new Set<string>();
+    for (let offset = 0; ; offset += MAX_SUBJECTS_LISTED) {
+      const query = JSON.stringify({ subjects_filter: `${WAIT_PREFIX}.>`, offset });
+      const reply = await this.#bus.mux.request(`$JS.API.STREAM.INFO.${TIMERS}`, query, TIMEOUT_MS);
+      const subjects = Object.keys(reply.json<StreamInfo>().state?.subjects ?? {});
+      for (const subject of subjects) {
+        const name = functionOf(subject);
+        if (name !== undefined) names.add(name);
+      }
+      if (subjects.length < MAX_SUBJECTS_LISTED) return [...names];
+    }
+  }
+
+  /** BACKLOG-1, BACKLOG-2. A job is not woken yet while it is still leaving the memory of a supervisor. */
+  async #wake({ jobId, number, sequence }: Place): Promise<"called" | "called by another" | "not yet"> {
+    const wake = wakeSubject(jobId);
+    let outcome: "called" | "called by another" = "called";
+    try {
+      await this.#bus.mux.publish(wake, number, expectSequence(0));
+    } catch (error) {
+      if (!isWrongSequence(error)) throw error;
+      // It has a wake: that of this place, or an older one which its actor has not released yet.
+      const other = await readLast(this.#bus, TIMERS, wake);
+      if (!other || timerNumberOf(other.data) < timerNumberOf(number)) return "not yet";
+      outcome = "called by another";
+    }
+    try {
+      await deleteMessage(this.#bus, TIMERS, sequence);
+    } catch (error) {
+      // Called once more when the function is next: then it is an older token than that of its job, or its wake is there.
+      if (!isAsyncError(error)) throw error;
+    }
+    return outcome;
+  }
+}
+
+interface StreamInfo {
+  state?: { subjects?: Record<string, number> };
+}
+
+/** Copied, because a message keeps all in memory that was read with it. */
+function placeOf({ subject, sequence, data }: StoredMessage): Place {
+  return { jobId: subject.slice(subject.lastIndexOf(".") + 1), number: Buffer.from(data), sequence };
+}
+
+function functionOf(subject: string): string | undefined {
+  const rest = afterPrefix(subject, WAIT_PREFIX);
+  return rest?.slice(0, rest.lastIndexOf("."));
+}

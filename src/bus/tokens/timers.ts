@@ -1,0 +1,87 @@
+/**
+ * Durable timers: one per job, kept by the server (ADR-51 message schedules), fired into `job.wake.<id>` up to 250 ms
+ * late, also after a restart of the server.
+ *
+ * TIMERS-1  A job has at most one timer, the one with the highest number: setting an older one changes nothing.
+ * TIMERS-2  The wake carries the number. Scheduling the same number again within the stream's duplicate window (two minutes)
+ *     changes nothing, even if it has fired: so it is safe to repeat after a crash.
+ */
+
+import { timerSubject, wakeSubject } from "../../api/subjects.ts";
+import { AsyncError } from "../../job/errors.ts";
+import type { Bus } from "../connection.ts";
+import { readLast } from "../store/stream-read.ts";
+import { TIMERS } from "../topology.ts";
+import { headersOf } from "../wire/headers.ts";
+import { isWrongSequence } from "../wire/jetstream.ts";
+
+export class Timers {
+  readonly #bus: Bus;
+
+  constructor(bus: Bus) {
+    this.#bus = bus;
+  }
+
+  /**
+   * Fires timer `number` of the job at `at` (ms since 1970; the past is "now").
+   *
+   * @throws AsyncError of the bus: the outcome is unknown, repeat it
+   */
+  async schedule(jobId: string, at: number, number: number): Promise<void> {
+    await this.#set(jobId, at, number, { "Nats-Msg-Id": `${jobId}:${number}` });
+  }
+
+  /** The same for one that was set before and is known to be gone. @throws AsyncError of the bus */
+  async restore(jobId: string, at: number, number: number): Promise<void> {
+    await this.#set(jobId, at, number, {});
+  }
+
+  /** Fires timer `number` at once, also if it is set for later. @throws AsyncError of the bus */
+  async hurry(jobId: string, number: number): Promise<void> {
+    await this.#set(jobId, Date.now(), number, {}, "replace");
+  }
+
+  /** TIMERS-1 */
+  async #set(
+    jobId: string,
+    at: number,
+    number: number,
+    id: Record<string, string>,
+    same: "keep" | "replace" = "keep",
+  ): Promise<void> {
+    const headers = {
+      "Nats-Schedule": `@at ${new Date(at).toISOString()}`,
+      "Nats-Schedule-Target": wakeSubject(jobId),
+      ...id,
+    };
+    if (await this.#setAfter(jobId, number, headers, 0)) return;
+    const other = await readLast(this.#bus, TIMERS, timerSubject(jobId));
+    const set = other ? timerNumberOf(other.data) : 0;
+    if (set > number || (set === number && same === "keep")) return;
+    if (await this.#setAfter(jobId, number, headers, other?.sequence ?? 0)) return;
+    throw new AsyncError(
+      "jetstream_unavailable",
+      `someone else sets the timer of ${jobId} at the same time; repeat it`,
+    );
+  }
+
+  /** Returns false if the timer that is set is not the message with that sequence (0: none). */
+  async #setAfter(jobId: string, number: number, pairs: Record<string, string>, sequence: number): Promise<boolean> {
+    const headers = headersOf({ ...pairs, "Nats-Expected-Last-Subject-Sequence": String(sequence) });
+    try {
+      await this.#bus.mux.publish(timerSubject(jobId), String(number), headers);
+      return true;
+    } catch (error) {
+      if (isWrongSequence(error)) return false;
+      throw error;
+    }
+  }
+}
+
+/** The number of the timer that fired. */
+export function timerNumberOf(body: Uint8Array): number {
+  const number = Number(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString());
+  if (!Number.isSafeInteger(number) || number < 1)
+    throw new AsyncError("undecodable", "a wake carries no timer number");
+  return number;
+}

@@ -1,0 +1,62 @@
+/**
+ * The durable tokens of jobs that are not in memory: what a live state says, as messages. Number 0 is the submission,
+ * which exists already; any other is a timer or a place in a backlog, which turn into a wake.
+ */
+
+import { timerSubject, waitSubject, wakeSubject } from "../../api/subjects.ts";
+import { type Parked, restParked, wakeAt } from "../../job/rest.ts";
+import type { LiveJob } from "../../job/state.ts";
+import type { Bus } from "../connection.ts";
+import { readAt, readLast } from "../store/stream-read.ts";
+import { JOBS, TIMERS } from "../topology.ts";
+import { Backlog } from "./backlog.ts";
+import { Timers, timerNumberOf } from "./timers.ts";
+
+export class Tokens {
+  readonly backlog: Backlog;
+  readonly timers: Timers;
+  readonly #bus: Bus;
+
+  constructor(bus: Bus) {
+    this.#bus = bus;
+    this.backlog = new Backlog(bus);
+    this.timers = new Timers(bus);
+  }
+
+  /**
+   * Makes token `number` of a job that leaves memory, or has left it. Repeating it within two minutes changes nothing.
+   *
+   * @throws AsyncError of the bus: the outcome is unknown, repeat it
+   */
+  async place(jobId: string, number: number, how: Parked): Promise<void> {
+    // Where there are two, whichever turns into a wake first takes the job along; the other one finds it gone on, or past
+    // its deadline.
+    if (how.until !== undefined) await this.timers.schedule(jobId, how.until, number);
+    if (how.type === "place") await this.backlog.put(how.functionName, jobId, number);
+  }
+
+  /**
+   * Makes the token of a job if it is not there: it may have been placed before, and got lost. A job that waited for a
+   * worker is woken at once.
+   *
+   * @throws AsyncError of the bus: the outcome is unknown, repeat it
+   */
+  async restore(job: LiveJob): Promise<void> {
+    if (!(await this.exists(job))) await this.timers.restore(job.job_id, wakeAt(job), job.token);
+  }
+
+  /** Whether the token that the state names is there, waiting or in the hands of a supervisor. @throws AsyncError of the bus */
+  async exists(job: LiveJob): Promise<boolean> {
+    const { job_id: id, token, sequence } = job;
+    if (token === 0) return (await readAt(this.#bus, JOBS, sequence)) !== undefined;
+    // In the order in which one turns into the other, so that it is not missed while it does.
+    const how = restParked(job);
+    const place = how.type === "place" ? [waitSubject(how.functionName, id)] : [];
+    const subjects = [...place, timerSubject(id), wakeSubject(id)];
+    for (const subject of subjects) {
+      const message = await readLast(this.#bus, TIMERS, subject);
+      if (message && timerNumberOf(message.data) >= token) return true;
+    }
+    return false;
+  }
+}

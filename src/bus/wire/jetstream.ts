@@ -1,0 +1,62 @@
+/** What JetStream answers to a publish, and the errors of it. */
+import type { Msg } from "nats";
+import { AsyncError } from "../../job/errors.ts";
+
+/** JetStream refused; `errorCode` is its own number (10071 is a wrong revision). */
+export class JetStreamError extends AsyncError {
+  readonly errorCode: number;
+
+  constructor(code: "jetstream_error" | "jobs_full", errorCode: number, description: string) {
+    super(code, `JetStream: ${description} (${errorCode})`);
+    this.name = "JetStreamError";
+    this.errorCode = errorCode;
+  }
+}
+
+/** The newest message of the subject was another one than expected; 10164 is what a replicated stream says. */
+const WRONG_SEQUENCE = new Set([10071, 10164]);
+
+/** Whether JetStream refused because someone else had written. */
+export function isWrongSequence(error: unknown): boolean {
+  return error instanceof JetStreamError && WRONG_SEQUENCE.has(error.errorCode);
+}
+
+/** Told the sequence of what was stored, or why it is not known to be: exactly once. */
+export type OnStored = (error: AsyncError | undefined, sequence: number) => void;
+
+export function isNoResponders(message: Msg): boolean {
+  return message.headers?.code === 503 && message.data.length === 0;
+}
+
+export function jetStreamUnavailable(subject: string): AsyncError {
+  return new AsyncError(
+    "jetstream_unavailable",
+    `no stream takes ${subject} right now: JetStream is down, has no leader, or the streams are not made (async server makes them)`,
+  );
+}
+
+/** JetStream error codes that mean "the stream is full" (`discard: new`). */
+const STREAM_FULL = new Set([10047, 10077, 10122]);
+
+/** What JetStream answers to a publish. */
+interface PubAck {
+  seq?: number;
+  error?: { code: number; err_code?: number; description?: string };
+}
+
+/** Tells `done` what the acknowledgement says. */
+export function settleAck(message: Msg, done: OnStored): void {
+  let ack: PubAck;
+  try {
+    ack = message.json<PubAck>();
+  } catch (cause) {
+    const what = "the acknowledgement cannot be read: the message may be stored or not";
+    done(new AsyncError("bus_timeout", what, { cause }), 0);
+    return;
+  }
+  if (ack.error) {
+    const errorCode = ack.error.err_code ?? ack.error.code;
+    const code = STREAM_FULL.has(errorCode) ? "jobs_full" : "jetstream_error";
+    done(new JetStreamError(code, errorCode, ack.error.description ?? "error"), 0);
+  } else done(undefined, ack.seq ?? 0);
+}

@@ -1,0 +1,190 @@
+/**
+ * Reads messages from the bytes that a socket has received with less work than the client does: its parser looks at each
+ * byte of the line before a message several times, and makes seven objects of it. That was a tenth of a supervisor's time.
+ *
+ * READER-1  What is no message, or is not understood, is left to the client's parser, byte for byte.
+ * READER-2  A message that has not come as a whole is kept until the rest of it is there; a large one is left to the client's
+ *     parser, which does not put it together anew with each part that comes.
+ */
+import { type Msg, type MsgHdrs, MsgHdrsImpl, MsgImpl, type ProtocolHandler, State } from "nats";
+
+const CARRIAGE_RETURN = 13;
+const LINE_FEED = 10;
+const H = 72;
+const M = 77;
+const MSG_LENGTH = "MSG ".length;
+const HMSG_LENGTH = "HMSG ".length;
+const LINE_END_LENGTH = 2;
+/** As much as comes in one part, at most. */
+const LARGE_BYTES = 65_536;
+
+/** Makes a connection of the client read as told above. */
+export function readFramesOf(protocol: ProtocolHandler): void {
+  const reset = protocol.resetOutbound;
+  // It makes a new parser for each connection to a server.
+  protocol.resetOutbound = () => {
+    reset.call(protocol);
+    readWith(protocol);
+  };
+  readWith(protocol);
+}
+
+function readWith(protocol: ProtocolHandler): void {
+  const { parser } = protocol;
+  const reader = new FrameReader(protocol);
+  const parse = parser.parse.bind(parser);
+  parser.parse = (bytes) => {
+    // READER-1: it may be in the middle of something
+    if (parser.state === State.OP_START) reader.read(bytes, parse);
+    else parse(bytes);
+  };
+}
+
+class FrameReader {
+  readonly #protocol: ProtocolHandler;
+  /** READER-2 */
+  #rest: Buffer | undefined;
+
+  constructor(protocol: ProtocolHandler) {
+    this.#protocol = protocol;
+  }
+
+  read(bytes: Uint8Array, parse: (bytes: Uint8Array) => void): void {
+    let chunk = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    if (this.#rest) chunk = Buffer.concat([this.#rest, chunk]);
+    this.#rest = undefined;
+    for (let at = 0; at < chunk.length; ) {
+      const lineEnd = chunk.indexOf(LINE_FEED, at) - 1;
+      if (lineEnd < at) {
+        this.#rest = chunk.subarray(at);
+        return;
+      }
+      const length = this.#readMessage(chunk, at, lineEnd);
+      if (length === undefined) {
+        parse(chunk.subarray(at, lineEnd + LINE_END_LENGTH));
+        at = lineEnd + LINE_END_LENGTH;
+      } else if (at + length <= chunk.length) at += length;
+      else {
+        if (length < LARGE_BYTES) this.#rest = chunk.subarray(at);
+        else parse(chunk.subarray(at));
+        return;
+      }
+    }
+  }
+
+  /**
+   * Delivers the message at `at`, if it is there as a whole. Returns its length in bytes, or undefined if it is none: that is
+   * `MSG <subject> <sid> [reply] <length>` or `HMSG <subject> <sid> [reply] <length of headers> <length of all>`.
+   */
+  #readMessage(chunk: Buffer, at: number, lineEnd: number): number | undefined {
+    const first = chunk[at];
+    if ((first !== M && first !== H) || chunk[lineEnd] !== CARRIAGE_RETURN) return undefined;
+    const line = chunk.toString("utf8", at, lineEnd);
+    const start = first === H ? HMSG_LENGTH : MSG_LENGTH;
+    const subjectEnd = line.indexOf(" ", start);
+    const sidEnd = line.indexOf(" ", subjectEnd + 1);
+    const lengthStart = line.lastIndexOf(" ");
+    const optionsEnd = first === H ? line.lastIndexOf(" ", lengthStart - 1) : lengthStart;
+    const sid = Number(line.slice(subjectEnd + 1, sidEnd));
+    const length = Number(line.slice(lengthStart + 1));
+    const headers = first === H ? Number(line.slice(optionsEnd + 1, lengthStart)) : 0;
+    if (!(start < subjectEnd && subjectEnd < sidEnd && sidEnd <= optionsEnd && sid > 0 && headers <= length)) {
+      return undefined;
+    }
+    const begin = lineEnd + LINE_END_LENGTH;
+    const end = begin + length;
+    if (end + LINE_END_LENGTH <= chunk.length) {
+      const reply = sidEnd < optionsEnd ? line.slice(sidEnd + 1, optionsEnd) : "";
+      this.#deliver(
+        new WireMessage(this.#protocol, line.slice(start, subjectEnd), sid, reply, chunk, begin, headers, end),
+      );
+    }
+    return end + LINE_END_LENGTH - at;
+  }
+
+  /** As the client does it. */
+  #deliver(message: WireMessage): void {
+    const protocol = this.#protocol;
+    protocol.inMsgs += 1;
+    protocol.inBytes += message.length;
+    const subscription = protocol.subscriptions.get(message.sid);
+    if (!subscription) return;
+    subscription.received += 1;
+    subscription.callback?.(null, message as Msg); // whose types leave out that it may have no headers
+    if (subscription.max !== undefined && subscription.received >= subscription.max) subscription.unsubscribe();
+  }
+}
+
+const NOTHING = new Uint8Array();
+const UNREAD = { subject: NOTHING, sid: 0, hdr: -1, size: 0 };
+
+/** A message that takes out of its bytes only what is asked for. */
+class WireMessage extends MsgImpl {
+  readonly #subject: string;
+  readonly #sid: number;
+  readonly #reply: string;
+  readonly #chunk: Buffer;
+  readonly #begin: number;
+  readonly #dataBegin: number;
+  readonly #end: number;
+  #data: Uint8Array | undefined;
+
+  /** Its headers, if it has any, begin at `begin`, its data after them. */
+  constructor(
+    protocol: ProtocolHandler,
+    subject: string,
+    sid: number,
+    reply: string,
+    chunk: Buffer,
+    begin: number,
+    headersLength: number,
+    end: number,
+  ) {
+    super(UNREAD, NOTHING, protocol);
+    this.#subject = subject;
+    this.#sid = sid;
+    this.#reply = reply;
+    this.#chunk = chunk;
+    this.#begin = begin;
+    this.#dataBegin = begin + headersLength;
+    this.#end = end;
+  }
+
+  override get subject(): string {
+    return this.#subject;
+  }
+
+  override get sid(): number {
+    return this.#sid;
+  }
+
+  /** Empty if there is none, as with the client. */
+  override get reply(): string {
+    return this.#reply;
+  }
+
+  override get headers(): MsgHdrs | undefined {
+    if (this.#dataBegin > this.#begin) {
+      this._headers ??= MsgHdrsImpl.decode(this.#chunk.subarray(this.#begin, this.#dataBegin));
+    }
+    return this._headers;
+  }
+
+  override get data(): Uint8Array {
+    this.#data ??= this.#chunk.subarray(this.#dataBegin, this.#end);
+    return this.#data;
+  }
+
+  /** Bytes of its headers and data. */
+  get length(): number {
+    return this.#end - this.#begin;
+  }
+
+  override size(): number {
+    return this.#subject.length + this.#reply.length + this.length;
+  }
+
+  override string(): string {
+    return this.#chunk.toString("utf8", this.#dataBegin, this.#end);
+  }
+}

@@ -1,0 +1,23 @@
+/** Why a function, an attempt or a job failed. `code` is stable; `name` and `message` are the worker's own words. */
+export interface Failure {
+  code: FailureCode;
+  name: string;
+  message: string;
+  stack?: string;
+}
+
+export type FailureCode =
+  /** the handler threw, or the service answered with an error */
+  | "function_failed"
+  /** the attempt took longer than the function's timeout */
+  | "attempt_timeout"
+  /** workers kept disappearing in the middle of attempts of this function */
+  | "attempt_lost"
+  /** the job took longer than its timeout */
+  | "job_timeout"
+  /** an invocation, a result or the state of the job would be larger than the server's limit */
+  | "payload_too_large"
+  /** the submission could not be decoded or is not a valid job */
+  | "invalid_submission"
+  /** what was stored of the job could not be read any more */
+  | "corrupt_state";

@@ -1,0 +1,209 @@
+/**
+ * The fields of a job's record, each declared once: where it stands in what is stored, what a stored value must be, and how
+ * users see it. Storing, reading, checking and showing follow from these lists (`bus/store/stored-state.ts`, `view.ts`),
+ * as does the way from one phase to the next. So a new field is one line in `state.ts` and one here.
+ *
+ * The order of the lists is that of the views.
+ */
+import { compile } from "../util/compile.ts";
+import type { Encoding } from "./encoding.ts";
+import type { FunctionState } from "./function-state.ts";
+import { isRecord, toJsonValue } from "./plain.ts";
+import {
+  type AnyPhase,
+  type EndPhase,
+  type JobFields,
+  type LivePhase,
+  STATE_NAMES,
+  type StateName,
+  type WaitReason,
+} from "./state.ts";
+import { iso, isTime } from "./time.ts";
+
+/**
+ * The format that this version writes, the first element of each record. A record of a newer one is left alone by whoever
+ * does not know it (see `NewerFormat` of the job store). To be counted up whenever an older version would misread a record.
+ */
+export const FORMAT = 1;
+
+export interface Field<Value = unknown> {
+  /**
+   * `always`: it has a place of its own in each record. `rarely`: it is stored with its name, where it is present.
+   * `definition`: the submission says it as well, and a brief record leaves it out.
+   */
+  kept: "always" | "rarely" | "definition";
+  /** What is wrong with a stored value, in words that follow the name of the field; undefined if nothing is. */
+  problem: (value: unknown) => string | undefined;
+  /** Fields of a job that belong to its phase, and end with it. */
+  ofPhase?: true;
+  /** Fields of a function that the submission says as well. */
+  submitted?: true;
+  /** Where it is `always` kept, but may be absent. Null is stored then. */
+  optional?: true;
+  /** The field whose value it has mostly. Null is stored then. */
+  mostly?: string;
+  /** The field that it is present with: null is a value of it then. */
+  presentWith?: string;
+  /** How users see it. Absent: they do not. */
+  view?: (value: Value, encoding: Encoding) => unknown;
+  /** The name under which they do, if it is another one. */
+  viewedAs?: string;
+}
+
+/** A line for each field, by its name. */
+export type Fields<Whole> = { readonly [Name in keyof Whole]-?: Field<Exclude<Whole[Name], undefined>> };
+
+const anything = () => undefined;
+const text = (value: unknown) => (typeof value === "string" ? undefined : "is no text");
+const count = (value: unknown) => (Number.isSafeInteger(value) && (value as number) >= 0 ? undefined : "is no count");
+const time = (value: unknown) => (isTime(value) ? undefined : "is no time");
+const record = (value: unknown) => (isRecord(value) ? undefined : "is no map");
+const oneOf = (values: readonly unknown[]) => (value: unknown) => (values.includes(value) ? undefined : "is unknown");
+const functionList = (value: unknown) =>
+  Array.isArray(value) && value.every(isFunctionState) ? undefined : "are no list of them";
+
+const asIs = (value: unknown) => value;
+const asJson = (value: unknown, encoding: Encoding) => toJsonValue(value, encoding);
+
+export const FUNCTION_FIELDS: Fields<FunctionState> = {
+  name: { kept: "always", submitted: true, problem: text, view: asIs },
+  retry_count: { kept: "always", problem: count, view: asIs },
+  args: { kept: "always", submitted: true, optional: true, problem: anything, view: asJson },
+  retry_options: { kept: "rarely", submitted: true, problem: record, view: asIs },
+  timeout_ms: { kept: "rarely", submitted: true, problem: count, view: asIs },
+  failures: { kept: "rarely", problem: count },
+  lost: { kept: "rarely", problem: count, view: asIs, viewedAs: "lost_count" },
+  started_at: { kept: "rarely", problem: time, view: iso },
+  finished_at: { kept: "always", optional: true, problem: time, view: iso },
+  result: { kept: "always", optional: true, presentWith: "finished_at", problem: anything, view: asJson },
+  error: { kept: "rarely", problem: record, view: asIs },
+};
+
+const WAIT_REASONS: readonly WaitReason[] = ["backoff", "worker"];
+const showFunctions = (functions: JobFields["functions"], encoding: Encoding) =>
+  functions.map((fn) => showFunction(fn, encoding));
+
+export const JOB_FIELDS: Fields<JobFields & AnyPhase> = {
+  job_id: { kept: "always", problem: text, view: asIs },
+  name: { kept: "definition", problem: text, view: asIs },
+  state: { kept: "always", ofPhase: true, problem: oneOf(STATE_NAMES), view: asIs },
+  data: { kept: "definition", problem: anything, view: asJson },
+  functions: { kept: "definition", problem: functionList, view: showFunctions },
+  current_function: { kept: "always", problem: count, view: asIs },
+  attempt: { kept: "always", problem: count },
+  encoding: { kept: "always", problem: oneOf(["json", "msgpack"] satisfies Encoding[]) },
+  created_at: { kept: "always", problem: time, view: iso },
+  scheduled_at: { kept: "always", mostly: "created_at", problem: time, view: iso },
+  sequence: { kept: "always", problem: count },
+  token: { kept: "always", problem: count },
+  version: { kept: "always", problem: count },
+  writer: { kept: "always", problem: text },
+  started_at: { kept: "rarely", problem: time, view: iso },
+  retried_at: { kept: "rarely", problem: time, view: iso },
+  retries: { kept: "rarely", problem: count },
+  timeout_ms: { kept: "rarely", problem: count, view: asIs },
+  deadline_at: { kept: "rarely", problem: time, view: iso },
+  notify: { kept: "rarely", problem: text, view: asIs },
+  waiting_for: { kept: "rarely", ofPhase: true, problem: oneOf(WAIT_REASONS), view: asIs },
+  due_at: { kept: "rarely", ofPhase: true, problem: time, view: iso },
+  finished_at: { kept: "always", optional: true, ofPhase: true, problem: time, view: iso },
+  error: { kept: "rarely", ofPhase: true, problem: record, view: asIs },
+};
+
+export type NamedField = readonly [name: string, field: Field];
+
+export function entriesOf<Whole>(fields: Fields<Whole>): NamedField[] {
+  return Object.entries(fields) as NamedField[];
+}
+
+/** Whether a field may be absent. */
+function mayBeAbsent({ kept, optional }: Field): boolean {
+  return kept === "rarely" || optional === true;
+}
+
+// --- from one phase to the next
+
+/** The job in a phase; the fields of another one do not linger. */
+export const inPhase = compile<<P extends LivePhase | EndPhase>(job: JobFields, phase: P) => JobFields & P>(
+  {},
+  copyCode(["job", "phase"], entriesOf(JOB_FIELDS), ([, field]) => (field.ofPhase ? "phase" : "job")),
+);
+
+/** What is known of a function besides its submission. */
+export const progressOf = compile<(fn: FunctionState) => Partial<FunctionState>>(
+  {},
+  copyCode(
+    ["fn"],
+    entriesOf(FUNCTION_FIELDS).filter(([, field]) => !field.submitted),
+    () => "fn",
+  ),
+);
+
+/** Code of a function that makes an object with the fields that its arguments have. */
+function copyCode(parameters: string[], fields: NamedField[], from: (field: NamedField) => string): string {
+  const always: string[] = [];
+  const maybe: string[] = [];
+  for (const field of fields) {
+    const [name] = field;
+    const value = `${from(field)}.${name}`;
+    if (mayBeAbsent(field[1])) maybe.push(`if (${value} !== undefined) copy.${name} = ${value};`);
+    else always.push(`${name}: ${value}`);
+  }
+  return `(${parameters}) => { const copy = { ${always} }; ${maybe.join(" ")} return copy; }`;
+}
+
+// --- what users see
+
+/** A function as users see it: `FunctionView`. */
+const showFunction = compileView<FunctionState>(FUNCTION_FIELDS);
+/** The fields of a job as users see them, without what follows from others. */
+export const showJob = compileView<JobFields & AnyPhase>(JOB_FIELDS);
+
+function compileView<Whole>(fields: Fields<Whole>): (whole: Whole, encoding: Encoding) => object {
+  const shown = entriesOf(fields).filter(([, { view }]) => view !== undefined);
+  const lines = shown.map(([name, field], index) => {
+    const value = field.view === asIs ? `whole.${name}` : `view[${index}](whole.${name}, encoding)`;
+    const line = `shown.${field.viewedAs ?? name} = ${value};`;
+    return mayBeAbsent(field) ? `if (whole.${name} !== undefined) ${line}` : line;
+  });
+  const view = shown.map(([, field]) => field.view);
+  return compile({ view }, `(whole, encoding) => { const shown = {}; ${lines.join(" ")} return shown; }`);
+}
+
+// --- what is wrong with what was stored
+
+/** What makes a decoded value something else than the state of a job; undefined if nothing does. */
+export function stateProblem(value: unknown): string | undefined {
+  if (!isRecord(value)) return "value is no map";
+  return fieldsProblem(value, JOB_FIELD_LIST) ?? phaseProblem(value);
+}
+
+const JOB_FIELD_LIST = entriesOf(JOB_FIELDS);
+const FUNCTION_FIELD_LIST = entriesOf(FUNCTION_FIELDS);
+
+function fieldsProblem(value: Record<string, unknown>, fields: NamedField[]): string | undefined {
+  for (const [name, field] of fields) {
+    if (value[name] === undefined && mayBeAbsent(field)) continue;
+    const problem = field.problem(value[name]);
+    if (problem !== undefined) return `${name} ${problem}`;
+  }
+  return undefined;
+}
+
+function isFunctionState(value: unknown): boolean {
+  return isRecord(value) && fieldsProblem(value, FUNCTION_FIELD_LIST) === undefined;
+}
+
+/** What the fields have to do with each other. */
+function phaseProblem(value: Record<string, unknown>): string | undefined {
+  const state = value.state as StateName;
+  const ended = state === "completed" || state === "failed" || state === "cancelled";
+  if (ended && value.finished_at === undefined) return "finished_at is no time";
+  if (state === "failed" && value.error === undefined) return "error is missing";
+  if (state === "waiting" && value.waiting_for === undefined) return "waiting_for is unknown";
+  if (state === "waiting" && value.waiting_for === "backoff" && value.due_at === undefined) return "due_at is no time";
+  // Only a submission that was no valid job has no functions, and it has failed.
+  const functions = (value.functions as unknown[]).length;
+  const inRange = (value.current_function as number) < functions || (functions === 0 && ended);
+  return inRange ? undefined : "current_function does not exist";
+}
