@@ -32,7 +32,7 @@ export async function checkStates(states: AsyncIterable<Stored>, ledger: Ledger,
     const id = jobIdOf(subject);
     const number = ledger.get(id);
     if (number === undefined) continue;
-    const { state, problem: unreadable = "deleted" } = storedJob(sequence, data);
+    const { state, problem: unreadable = "deleted" } = storedJob(id, sequence, data);
     if (state?.state !== "completed") throw new WrongResults(`job ${id} is ${state?.state ?? unreadable}`);
     const wrong = problem(state, number);
     if (wrong !== undefined) throw new WrongResults(`job ${id} (number ${number}): ${wrong}; ${shown(state)}`);

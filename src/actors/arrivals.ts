@@ -256,8 +256,10 @@ export class Arrivals {
       if (await this.#insist("cannot set the timer again", jobId, restore)) delivery.ack(); // ARRIVALS-4
       return true;
     }
+    // A state that is older than its token was restored from a backup. It takes that number, so that its next one is newer.
+    const held = lease.number > state.token ? { ...state, token: lease.number } : state;
     this.#context.lifecycle.emit("claimed", jobId, "resumed");
-    this.#host(arrival, state, revision).resume();
+    this.#host(arrival, held, revision).resume();
     return true;
   }
 

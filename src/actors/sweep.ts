@@ -136,7 +136,7 @@ async function suspectIn(store: JobStore, message: StoredMessage): Promise<Suspe
   const { subject, sequence, data, expires } = message;
   if (expires || data.length === 0) return undefined;
   const jobId = afterPrefix(subject, KV_PREFIX) ?? "";
-  const stored = await store.complete(jobId, storedJob(sequence, data));
+  const stored = await store.complete(jobId, storedJob(jobId, sequence, data));
   if (!stored) return undefined;
   const { revision, state, problem, newer } = stored;
   if (newer !== undefined) return "newer";

@@ -22,7 +22,7 @@ import { iso, isTime } from "./time.ts";
 
 /**
  * The format that this version writes, the first element of each record. A record of a newer one is left alone by whoever
- * does not know it (see `NewerFormat` of the job store). To be counted up whenever an older version would misread a record.
+ * does not know it (`StoredJob.newer` of the job store). To be counted up whenever an older version would misread a record.
  */
 export const FORMAT = 1;
 
@@ -204,6 +204,6 @@ function phaseProblem(value: Record<string, unknown>): string | undefined {
   if (state === "waiting" && value.waiting_for === "backoff" && value.due_at === undefined) return "due_at is no time";
   // Only a submission that was no valid job has no functions, and it has failed.
   const functions = (value.functions as unknown[]).length;
-  const inRange = (value.current_function as number) < functions || (functions === 0 && ended);
+  const inRange = (value.current_function as number) < functions || (functions === 0 && state === "failed");
   return inRange ? undefined : "current_function does not exist";
 }

@@ -61,7 +61,7 @@ export class StateReader {
   async readOn(): Promise<void> {
     this.#next = await readFrom(this.#bus, KV_JOBS, this.#next, (message) => {
       const id = message.subject.slice(KV_PREFIX.length + 1);
-      const { state, problem } = storedJob(message.sequence, message.data);
+      const { state, problem } = storedJob(id, message.sequence, message.data);
       if (state) this.states.set(id, state);
       if (problem !== undefined) this.problems.set(id, problem);
     });

@@ -8,8 +8,10 @@ import { Packr } from "msgpackr";
 import { headers } from "nats";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { packState } from "../../src/bus/store/stored-state.ts";
 import { readBatch } from "../../src/bus/store/stream-read.ts";
 import { type Bridge, startBridge } from "../../src/http/bridge.ts";
+import type { JobState } from "../../src/job/state.ts";
 import { System } from "../support/system.ts";
 import { eventually } from "../support/waiting.ts";
 
@@ -212,20 +214,27 @@ test(`replies and heartbeats of any kind end the attempt or are passed over (see
 });
 
 test(`stored state that is none: the job has failed and says why (seed ${SEED})`, async () => {
-  const wrong = [
+  const wrong: object[] = [
     { job_id: "x" },
-    { state: "running", functions: null },
-    { ...VALID, state: "resting" },
-    { ...VALID, current_function: 7 },
-    { ...VALID, current_function: -1 },
-    { ...VALID, functions: [{ retry_count: 0 }] },
-    { ...VALID, token: "1" },
-    { ...VALID, state: "failed", finished_at: 1 },
-    { ...VALID, state: "waiting", waiting_for: "backoff" },
-    { ...VALID, encoding: "xml" },
-    { ...VALID, attempt: 1e300 },
-  ].map((value) => packr.pack(value));
-  const states = [...wrong, ...everything().filter((body) => body.length > 0)];
+    { functions: [] },
+    { state: "resting" },
+    { current_function: 7 },
+    { current_function: -1 },
+    { functions: [{ retry_count: 0 }] },
+    { token: "1" },
+    { state: "failed", finished_at: 1 },
+    { state: "waiting", waiting_for: "backoff" },
+    { state: "completed" },
+    { encoding: "xml" },
+    { attempt: 1e300 },
+    { created_at: 9e15 },
+  ];
+  // As a record of the job that it is stored under, but for what is wrong with it; and what is no record at all.
+  const states = [
+    ...wrong.map((more, index) => packState({ ...VALID, job_id: `stored-${index}`, ...more } as unknown as JobState)),
+    ...wrong.map((more) => packr.pack({ ...VALID, ...more })),
+    ...everything().filter((body) => body.length > 0),
+  ];
   const ids = states.map((_, index) => `stored-${index}`);
   for (const [index, state] of states.entries()) {
     await system.bus.mux.publish(`$KV.jobs.${ids[index]}`, state);

@@ -99,13 +99,15 @@ test("[DISPATCH-1] an attempt that ends within a tenth of a second is told to ha
         dispatcher.dispatch(
           jobOf(`q${n}`, "quick"),
           FIRST,
-          listener((what, attempt) => told.push(`${attempt.job.job_id} ${what}`)),
+          listener((what, { job, functionName, index, attempt }) => {
+            told.push(`${job.job_id} ${functionName} ${index} ${attempt} ${what}`);
+          }),
         ),
       );
     }
     await eventually("all have ended", () => told.length >= 20);
     await bus.flush();
-    assert.equal(told.sort(), Array.from({ length: 20 }, (_, n) => `q${n} succeeded`).sort());
+    assert.equal(told.sort(), Array.from({ length: 20 }, (_, n) => `q${n} quick 0 1 succeeded`).sort());
     assert.not.ok(attempts.some((attempt) => attempt.inFlight));
     worker.unsubscribe();
   }));

@@ -19,8 +19,8 @@ const test = suite("newer-format");
 let system: System;
 const troubles: Trouble[] = [];
 
-/** What a newer version may store: an array that begins with its format, and anything after that. */
-const NEWER = encode([FORMAT + 1, { all: "is different" }, [], "here"], "msgpack");
+/** What a newer version may store: an array that begins with its format and the id of the job, and anything after that. */
+const newer = (jobId: string) => encode([FORMAT + 1, jobId, { all: "is different" }, [], "here"], "msgpack");
 
 test.before(async () => {
   system = await System.start();
@@ -45,7 +45,7 @@ const codeOf = (asking: Promise<unknown>) =>
   );
 
 test("its wake is given back until somebody can read it; that is said once, and nothing is changed", async () => {
-  await store("parked", NEWER);
+  await store("parked", newer("parked"));
   await system.bus.mux.publish("job.wake.parked", "3");
   await eventually("it is met", () => troubles.length > 0);
   const consumer = async () =>
@@ -62,7 +62,7 @@ test("its wake is given back until somebody can read it; that is said once, and 
   assert.is(troubles.length, 1, JSON.stringify(troubles));
   assert.match(troubles[0]?.what ?? "", "a newer version has stored the job (format 2, ours is 1)");
   assert.is(troubles[0]?.jobId, "parked");
-  assert.equal(Buffer.from((await stored("parked")) ?? []), Buffer.from(NEWER));
+  assert.equal(Buffer.from((await stored("parked")) ?? []), Buffer.from(newer("parked")));
   assert.is((await consumer()).num_ack_pending, 1, "the wake is still there");
 
   // A supervisor that can read it has gone on with it, or it was this one that was upgraded.
@@ -73,11 +73,11 @@ test("its wake is given back until somebody can read it; that is said once, and 
 });
 
 test("a submission of its id is neither lost nor another job", async () => {
-  await store("taken", NEWER);
+  await store("taken", newer("taken"));
   await system.client.submit({ name: "other", functions: [{ name: "echo", args: "other" }] }, { jobId: "taken" });
   await system.client.submit({ name: "next", functions: [{ name: "echo", args: "done" }] }, { jobId: "next" });
   assert.is((await system.client.wait("next", { timeoutMs: 10_000 })).result, "done");
-  assert.equal(Buffer.from((await stored("taken")) ?? []), Buffer.from(NEWER));
+  assert.equal(Buffer.from((await stored("taken")) ?? []), Buffer.from(newer("taken")));
   assert.ok(await readLast(system.bus, "JOBS", "job.submit.taken"), "the submission waits");
 });
 
@@ -88,7 +88,7 @@ test("who asks for it is told that this supervisor is too old; lists leave it ou
   const { jobs } = await system.client.list();
   assert.ok(jobs.some(({ job_id }) => job_id === "next"));
   assert.not(jobs.some(({ job_id, state }) => job_id === "taken" && state !== "pending"));
-  assert.equal(Buffer.from((await stored("taken")) ?? []), Buffer.from(NEWER));
+  assert.equal(Buffer.from((await stored("taken")) ?? []), Buffer.from(newer("taken")));
 });
 
 test("doctor says so, and that somebody must be upgraded", async () => {
@@ -100,7 +100,7 @@ test("doctor says so, and that somebody must be upgraded", async () => {
   const problems = checks.filter(({ ok }) => !ok).map(({ what }) => what);
   assert.is(problems.length, 1, JSON.stringify(problems));
   assert.match(problems[0] ?? "", "1 live job(s) in a format that is newer than this version");
-  assert.equal(Buffer.from((await stored("taken")) ?? []), Buffer.from(NEWER));
+  assert.equal(Buffer.from((await stored("taken")) ?? []), Buffer.from(newer("taken")));
 });
 
 test.run();

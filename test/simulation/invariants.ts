@@ -197,8 +197,8 @@ export class Invariants implements Observer {
   }
 
   #onState(message: Stored): void {
-    const state = this.#stateIn(message);
-    const jobId = state.job_id;
+    const jobId = message.subject.split(".").at(-1) ?? "";
+    const state = this.#stateIn(jobId, message);
     const before = this.jobs.get(jobId);
     this.#log(
       `state ${jobId} ${state.state} fn ${state.current_function} attempt ${state.attempt} token ${state.token} v${state.version} by ${state.writer}`,
@@ -234,8 +234,8 @@ export class Invariants implements Observer {
     this.#requireToken(jobId, state, "when its state was stored");
   }
 
-  #stateIn({ data, sequence }: Stored): JobState {
-    const { state, problem, brief } = storedJob(sequence, data);
+  #stateIn(jobId: string, { data, sequence }: Stored): JobState {
+    const { state, problem, brief } = storedJob(jobId, sequence, data);
     if (state) return state;
     const submission = brief && this.#jetStream?.stream("JOBS").messages.get(brief.sequence);
     const whole = submission ? completed(brief, submission.data) : { problem: problem ?? "its submission is gone" };

@@ -4,7 +4,7 @@ import * as assert from "uvu/assert";
 import { checkBodies, checkEnds, checkStates, checkSubmissions, jobIdOf } from "../../bench/check.ts";
 import { WrongResults } from "../../bench/contender.ts";
 import { sumProblem } from "../../bench/contenders/async.ts";
-import { encode } from "../../src/bus/messages/codec.ts";
+import { packState } from "../../src/bus/store/stored-state.ts";
 import type { FunctionState } from "../../src/job/function-state.ts";
 import type { JobState } from "../../src/job/state.ts";
 
@@ -16,6 +16,7 @@ const ledger = new Map([
 const fn = (result: unknown, more: Partial<FunctionState> = {}): FunctionState => ({
   name: "bench.add",
   retry_count: 1,
+  finished_at: 2,
   result,
   ...more,
 });
@@ -33,7 +34,7 @@ const right = [state("a", [fn(1)]), state("b", [fn(2)])];
 
 async function* stored(states: JobState[]) {
   for (const [i, one] of states.entries()) {
-    yield { subject: `$KV.jobs.${one.job_id}`, sequence: i + 1, data: encode(one, "msgpack") };
+    yield { subject: `$KV.jobs.${one.job_id}`, sequence: i + 1, data: packState(one) };
   }
 }
 

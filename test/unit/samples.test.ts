@@ -155,7 +155,7 @@ function replay(history: History): void {
       stored.length <= step.stored_bytes + FORMAT_BYTES,
       `${at}: ${stored.length} > ${step.stored_bytes} bytes`,
     );
-    const read = storedJob(1, stored).state;
+    const read = storedJob(state.job_id, 1, stored).state;
     assert.ok(read, `${at}: it cannot be read`);
     if (!CHANGED_BY_MESSAGEPACK.has(history.name)) {
       assert.is(JSON.stringify(viewOf(read)), view, `${at}: view of what was read`);

@@ -16,7 +16,10 @@ import { entriesOf, FORMAT, FUNCTION_FIELDS, JOB_FIELDS, type NamedField } from 
 import type { Submission } from "../../src/job/schema.ts";
 import { type AnyPhase, isEnded, type JobFields, type JobState } from "../../src/job/state.ts";
 import { viewOf } from "../../src/job/view.ts";
-import { attemptOf, BOOM, jsonValue, NOW, newJob } from "./support.ts";
+import { attemptOf, BOOM, jsonValue, NOW, newJob, ORIGIN } from "./support.ts";
+
+/** Of all jobs in here. */
+const ID = ORIGIN.jobId;
 
 const functionSpec = fc.record(
   {
@@ -83,7 +86,7 @@ test("a state comes back from its bytes as it was", () => {
   fc.assert(
     fc.property(history, ([input, happenings]) => {
       for (const state of statesOf(input, happenings)) {
-        assert.equal(storedJob(5, packState(state)), { revision: 5, state });
+        assert.equal(storedJob(ID, 5, packState(state)), { revision: 5, state });
       }
     }),
   );
@@ -125,7 +128,7 @@ test("a brief state is made whole by the submission, at every step that can be b
       const writer = new BriefWriter();
       for (const state of statesOf(input, happenings)) {
         if (!canBeBrief(state)) continue;
-        const { brief, state: whole } = storedJob(5, writer.write(state));
+        const { brief, state: whole } = storedJob(ID, 5, writer.write(state));
         assert.is(whole, undefined);
         assert.ok(brief);
         assert.is(brief.sequence, state.sequence);
@@ -156,7 +159,7 @@ test("an ended job, and one whose token is not its submission, are stored in ful
 });
 
 test("a submission that is none of the job's says what is wrong", () => {
-  const { brief } = storedJob(5, new BriefWriter().write(newJob({ name: "test", functions: [{ name: "a" }] })));
+  const { brief } = storedJob(ID, 5, new BriefWriter().write(newJob({ name: "test", functions: [{ name: "a" }] })));
   assert.ok(brief);
   for (const wrong of [Buffer.from("{"), Buffer.from("{}"), new Uint8Array()]) {
     assert.ok("problem" in completed(brief, wrong));
@@ -216,7 +219,7 @@ function without<Whole extends object>(whole: Whole, names: readonly string[]): 
 test("every field of a job and of its functions comes back", () => {
   assert.equal(Object.keys(EVERY_FIELD).sort(), Object.keys(JOB_FIELDS).sort());
   assert.equal(Object.keys(EVERY_FUNCTION_FIELD).sort(), Object.keys(FUNCTION_FIELDS).sort());
-  assert.equal(storedJob(5, packState(everyState())), { revision: 5, state: EVERY_FIELD });
+  assert.equal(storedJob(ID, 5, packState(everyState())), { revision: 5, state: EVERY_FIELD });
 });
 
 test("every field comes back whichever others are there, and none that was not", () => {
@@ -230,7 +233,7 @@ test("every field comes back whichever others are there, and none that was not",
       const left = ofFunction.includes("finished_at") ? [...ofFunction, "result"] : ofFunction;
       const functions = [DONE, without(EVERY_FUNCTION_FIELD, left)];
       const state = without(everyState({ functions }), ofJob);
-      assert.equal(storedJob(5, packState(state)), { revision: 5, state });
+      assert.equal(storedJob(ID, 5, packState(state)), { revision: 5, state });
     }),
     { numRuns: 500 },
   );
@@ -245,7 +248,7 @@ test("a value that stands for another one, or is nil itself, comes back all the 
     everyState({ created_at: 0, scheduled_at: 0, finished_at: 0, due_at: 0, retries: 0, timeout_ms: 0 }),
     everyState({ finished_at: 8.64e15, deadline_at: 8.64e15 }),
   ]) {
-    assert.equal(storedJob(5, packState(state)), { revision: 5, state });
+    assert.equal(storedJob(ID, 5, packState(state)), { revision: 5, state });
   }
 });
 
@@ -253,7 +256,7 @@ test("every field that a brief state may have comes back", () => {
   const { retries: _retries, ...brief } = EVERY_FIELD;
   const state = { ...brief, token: 0, functions: functionList([...EVERY_FIELD.functions]) } as unknown as JobState;
   assert.ok(canBeBrief(state));
-  const stored = storedJob(5, canBeBrief(state) ? new BriefWriter().write(state) : new Uint8Array());
+  const stored = storedJob(ID, 5, canBeBrief(state) ? new BriefWriter().write(state) : new Uint8Array());
   const functions = EVERY_FIELD.functions.map(({ name, args, retry_options, timeout_ms }) => {
     return { name, args, retry_options, timeout_ms };
   });
@@ -264,9 +267,9 @@ test("every field that a brief state may have comes back", () => {
 
 // --- of a newer format
 
-/** Arrays that begin with `format`, with each head that there is, whatever comes after, and however many elements they say. */
-function arraysOf(format: number, after: Uint8Array): Uint8Array[] {
-  const number = format <= 0x7f ? [format] : [0xcc, format];
+/** Arrays that begin with `format` and the id of the job, with each head that there is, whatever comes after, and however many elements they say. */
+function arraysOf(format: number, after: Uint8Array, id = encode(ID, "msgpack")): Uint8Array[] {
+  const number = encode(format, "msgpack");
   const heads = [
     [0x91],
     [0x9f],
@@ -275,16 +278,16 @@ function arraysOf(format: number, after: Uint8Array): Uint8Array[] {
     [0xdd, 0, 0, 0, RECORD_LENGTH],
     [0xdd, 0xff, 0xff, 0xff, 0xff],
   ];
-  return heads.map((head) => Uint8Array.of(...head, ...number, ...after));
+  return heads.map((head) => Uint8Array.of(...head, ...number, ...id, ...after));
 }
 
 const newer = (format: number): StoredJob => ({ revision: 5, state: undefined, newer: format });
 
 test("a record of a newer format is told as such, whatever comes after its number (RECORD-1)", () => {
-  const formats = fc.oneof(fc.constant(FORMAT + 1), fc.integer({ min: FORMAT + 1, max: 255 }));
+  const formats = fc.oneof(fc.constant(FORMAT + 1), fc.integer({ min: FORMAT + 1, max: 65_535 }));
   fc.assert(
     fc.property(formats, fc.uint8Array({ maxLength: 40 }), (format, after) => {
-      for (const bytes of arraysOf(format, after)) assert.equal(storedJob(5, bytes), newer(format));
+      for (const bytes of arraysOf(format, after)) assert.equal(storedJob(ID, 5, bytes), newer(format));
     }),
     { numRuns: 500 },
   );
@@ -292,38 +295,47 @@ test("a record of a newer format is told as such, whatever comes after its numbe
 
 test("a record that is ours but for its number is of a newer format too, also a brief one (RECORD-1)", () => {
   const elements = elementsOf(packState(everyState()));
-  assert.equal(storedJob(5, encode([FORMAT + 1, ...elements.slice(1)], "msgpack")), newer(FORMAT + 1));
+  assert.equal(storedJob(ID, 5, encode([FORMAT + 1, ...elements.slice(1)], "msgpack")), newer(FORMAT + 1));
   const job = newJob({ name: "test", functions: [{ name: "a" }] });
   const brief = elementsOf(new BriefWriter().write(job));
-  assert.equal(storedJob(5, encode([FORMAT + 1, ...brief.slice(1)], "msgpack")), newer(FORMAT + 1));
-  assert.equal(storedJob(5, encode([FORMAT + 1], "msgpack")), newer(FORMAT + 1));
-  assert.equal(storedJob(5, encode([FORMAT + 1, ...elements, "more"], "msgpack")), newer(FORMAT + 1));
+  assert.equal(storedJob(ID, 5, encode([FORMAT + 1, ...brief.slice(1)], "msgpack")), newer(FORMAT + 1));
+  assert.equal(storedJob(ID, 5, encode([FORMAT + 1, ID], "msgpack")), newer(FORMAT + 1));
+  assert.equal(storedJob(ID, 5, encode([FORMAT + 1, ...elements.slice(1), "more"], "msgpack")), newer(FORMAT + 1));
 });
 
 test("what comes after the number of a newer format may be undecodable (RECORD-1)", () => {
   for (const after of [[0xc1], [0xd9, 0xff], [0xdf, 0xff], [0xdf, 0xff, 0xff, 0xff, 0xff], [0xc7, 0x05, 0x77]]) {
     for (const bytes of arraysOf(FORMAT + 1, Uint8Array.from(after))) {
-      assert.equal(storedJob(5, bytes), newer(FORMAT + 1));
+      assert.equal(storedJob(ID, 5, bytes), newer(FORMAT + 1));
     }
     const [ours] = arraysOf(FORMAT, Uint8Array.from(after));
     assert.ok(problemOf(ours ?? new Uint8Array()), "of ours it is a problem");
   }
 });
 
+test("a record that does not name the job is none of ours, whatever format it says (RECORD-1)", () => {
+  for (const id of [new Uint8Array(), encode("job-2", "msgpack"), encode(`${ID}0`, "msgpack"), encode(7, "msgpack")]) {
+    for (const bytes of [...arraysOf(FORMAT, new Uint8Array(), id), ...arraysOf(FORMAT + 1, new Uint8Array(), id)]) {
+      assert.is(problemOf(bytes), "value is no record of this job");
+    }
+  }
+  assert.is(problemOf(packState(everyState({ job_id: "job-2" }))), "value is no record of this job");
+});
+
 // --- what is no state
 
 /** Why it is no state. */
 function problemOf(bytes: Uint8Array): string {
-  const { problem = "", ...rest } = storedJob(5, bytes);
+  const { problem = "", ...rest } = storedJob(ID, 5, bytes);
   assert.equal(rest, { revision: 5, state: undefined }, "and nothing else is said");
   return problem;
 }
 
 test("what is no state is not taken for one", () => {
-  const ones = encode([FORMAT, ...Array.from({ length: RECORD_LENGTH - 1 }, () => 1)], "msgpack");
-  assert.is(problemOf(ones), "its job_id is no text");
-  const head = Array.from({ length: RECORD_LENGTH - 5 }, () => 1);
-  const nameless = encode([FORMAT, ...head, null, null, {}, 7], "msgpack");
+  const ones = encode([FORMAT, ID, ...Array.from({ length: RECORD_LENGTH - 2 }, () => 1)], "msgpack");
+  assert.is(problemOf(ones), "its name is no text");
+  const head = Array.from({ length: RECORD_LENGTH - 6 }, () => 1);
+  const nameless = encode([FORMAT, ID, ...head, null, null, {}, 7], "msgpack");
   assert.is(problemOf(nameless), "neither a state nor a brief one");
 });
 
@@ -332,7 +344,8 @@ test("an array or map that is none of ours, or no such thing at all, is a proble
   const others = [elements.slice(1), elements.slice(0, -1), [...elements, null], [elements], [FORMAT], [1, 2], []];
   for (const first of [FORMAT - 1, String(FORMAT), FORMAT + 0.5, -1, null]) others.push([first, ...elements.slice(1)]);
   const none = [EVERY_FIELD, { format: FORMAT }, {}, 7, FORMAT + 1, "text", null, true];
-  for (const other of [...others, ...none]) assert.is(problemOf(encode(other, "msgpack")), "format is none of ours");
+  for (const other of [...others, ...none])
+    assert.is(problemOf(encode(other, "msgpack")), "value is no record of this job");
   for (const head of [
     [0x91],
     [0x91, 0xcc],
@@ -343,9 +356,9 @@ test("an array or map that is none of ours, or no such thing at all, is a proble
     [0xdd, 0, 0, 0],
     [0xdd, 0, 0, 0, 1],
   ]) {
-    assert.is(problemOf(Uint8Array.from(head)), "format is none of ours", "it ends before its first element");
+    assert.is(problemOf(Uint8Array.from(head)), "value is no record of this job", "it ends before its first element");
   }
-  assert.is(problemOf(encode(EVERY_FIELD, "json")), "format is none of ours");
+  assert.is(problemOf(encode(EVERY_FIELD, "json")), "value is no record of this job");
 });
 
 test("a record that ends too early, or does not end, is a problem", () => {
@@ -408,7 +421,8 @@ test("a field of a job that cannot be, as a time that no date can have, is a pro
     const state = everyState({ [field]: value });
     const functions = field === "functions" ? (value as unknown[]) : packed;
     const problem = problemOf(packFields(state, state.name, state.data, functions));
-    assert.ok(problem.startsWith(`its ${field} `), `${field}, ${String(value)}: ${problem}`);
+    const expected = field === "job_id" ? "value is no record of this job" : `its ${field} `;
+    assert.ok(problem.startsWith(expected), `${field}, ${String(value)}: ${problem}`);
   }
 });
 
@@ -435,7 +449,7 @@ test("a state without what its phase needs is a problem", () => {
 
 /** What is made of bytes that anyone may have written: never a fault, and a state only if it can be shown. */
 function survives(bytes: Uint8Array, submission: Uint8Array): void {
-  const stored = storedJob(5, bytes);
+  const stored = storedJob(ID, 5, bytes);
   const { state, problem, newer, brief } = stored;
   assert.is([state, problem, newer, brief].filter((one) => one !== undefined).length, 1, "it is one of them");
   if (state) assert.is(viewOf(state).job_id, state.job_id);
@@ -489,7 +503,7 @@ test("a record with spoilt bytes, or any others, is no fault", () => {
 });
 
 test("an empty value is a deletion", () => {
-  assert.equal(storedJob(5, new Uint8Array()), { revision: 5, state: undefined });
+  assert.equal(storedJob(ID, 5, new Uint8Array()), { revision: 5, state: undefined });
 });
 
 test.run();

@@ -61,7 +61,7 @@ export class JobList {
     const entries: Listed[] = [];
     for (const { subject, sequence, data } of messages) {
       const jobId = afterPrefix(subject, KV_PREFIX) ?? "";
-      const state = (await this.#store.complete(jobId, storedJob(sequence, data)))?.state;
+      const state = (await this.#store.complete(jobId, storedJob(jobId, sequence, data)))?.state;
       if (state) entries.push({ type: "job", sequence, state });
     }
     const sequence = afterLast(messages, cursor.sequence);

@@ -111,7 +111,7 @@ export class JobStore {
 
   async #read(id: string): Promise<StoredJob | undefined> {
     const message = await this.#message(KV_JOBS, { last_by_subj: `${KV_PREFIX}.${id}` });
-    return message && storedJob(message.sequence, message.data);
+    return message && storedJob(id, message.sequence, message.data);
   }
 
   async #message(stream: string, query: MessageQuery): Promise<Found | undefined> {
@@ -151,13 +151,13 @@ interface LeaderReply {
   error?: { code: number; description?: string };
 }
 
-/** What is stored as a revision. Anyone with the right to may have written it, so it is looked at before it is believed. */
-export function storedJob(revision: number, data: Uint8Array): StoredJob {
+/** What is stored as a revision of a job. Anyone with the right to may have written it, so it is looked at before it is believed. */
+export function storedJob(jobId: string, revision: number, data: Uint8Array): StoredJob {
   if (data.length === 0) return { revision, state: undefined }; // a deletion marker
   try {
-    const stored = readRecord(data);
+    const stored = readRecord(jobId, data);
     if (stored.type === "newer") return { revision, state: undefined, newer: stored.format };
-    if (stored.type === "none") return { revision, state: undefined, problem: "format is none of ours" };
+    if (stored.type === "none") return { revision, state: undefined, problem: "value is no record of this job" };
     const brief = briefFrom(stored.fields);
     if (brief) return { revision, state: undefined, brief };
     const state = stateFrom(stored.fields);

@@ -3,12 +3,13 @@
  * be three times as long, and each byte of a commit costs the supervisor and the server some 13 ns together (measured):
  * most of what a chain of short functions costs would be the names of its fields.
  *
- *     [format, ...fields that are always kept, {name: value} of those that rarely are, or nil, name, data, functions]
+ *     [format, job_id, ...others that are always kept, {name: value} of those that rarely are, or nil, name, data, functions]
  *
  * Each function is an array of the same kind, `[...always, {rarely}]`, without what is nil at its end. The states of long
  * jobs leave out more (`brief-state.ts`).
  *
- * RECORD-1  The first element is the format. One that is newer than ours is not looked into: it is for others to read.
+ * RECORD-1  A record of any version begins with its format and the id of its job. In one that is newer than ours, nothing else
+ *     is looked at: it is for others to read.
  * RECORD-2  `functions` is the last field of all, so that a brief state can have its steps appended to it.
  */
 import type { FunctionState } from "../../job/function-state.ts";
@@ -95,9 +96,9 @@ export type ReadRecord = { type: "fields"; fields: Unpacked } | { type: "newer";
 /** Format, the fields that are always kept, those that rarely are, name, data, functions. */
 const ELEMENTS = JOB_LAYOUT.always.length + 5;
 
-/** @throws AsyncError `undecodable` */
-export function readRecord(bytes: Uint8Array): ReadRecord {
-  const format = formatOf(bytes);
+/** What is stored under the key of a job. @throws AsyncError `undecodable` */
+export function readRecord(jobId: string, bytes: Uint8Array): ReadRecord {
+  const format = formatOf(jobId, bytes);
   if (format === undefined) return { type: "none" };
   if (format > FORMAT) return { type: "newer", format };
   const value = decode(bytes, "msgpack") as unknown[];
@@ -128,21 +129,31 @@ function unpackFields(values: unknown[], { always, rarely }: Layout): Record<str
   return fields;
 }
 
-const FIX_ARRAY = 0x90;
+const EMPTY_ARRAY = 0x90;
+const LAST_FIX_ARRAY = 0x9f;
 const ARRAY_16 = 0xdc;
 const ARRAY_32 = 0xdd;
 const MAX_FIX_INT = 0x7f;
 const UINT_8 = 0xcc;
+const UINT_16 = 0xcd;
 
-/** The integer that an array begins with, up to 255; undefined if it is none. The rest of it is not decoded: we may not be able to. */
-function formatOf(bytes: Uint8Array): number | undefined {
+/**
+ * The format of a record of the job; undefined if it is none (RECORD-1). The rest of it is not decoded: we may not be able to.
+ */
+function formatOf(jobId: string, bytes: Uint8Array): number | undefined {
   const [first = 0] = bytes;
   let at: number;
-  if ((first & 0xf0) === FIX_ARRAY) at = 1;
+  if (first > EMPTY_ARRAY && first <= LAST_FIX_ARRAY) at = 1;
   else if (first === ARRAY_16) at = 3;
   else if (first === ARRAY_32) at = 5;
   else return undefined;
-  const format = bytes[at];
-  if (format === UINT_8) return bytes[at + 1];
-  return format !== undefined && format <= MAX_FIX_INT ? format : undefined;
+  const [number = 0xff, high = 0, low = 0] = bytes.subarray(at, at + 3);
+  let format: number;
+  if (number <= MAX_FIX_INT) format = number;
+  else if (number === UINT_8) format = high;
+  else if (number === UINT_16) format = high * 256 + low;
+  else return undefined;
+  const idAt = at + 1 + (number === UINT_8 ? 1 : 0) + (number === UINT_16 ? 2 : 0);
+  const id = encode(jobId, "msgpack");
+  return Buffer.from(id).equals(bytes.subarray(idAt, idAt + id.length)) ? format : undefined;
 }
