@@ -6,8 +6,8 @@
  *     for its end.
  * ARRIVALS-3  A message is acknowledged only when what it stands for is stored elsewhere: the job's end, a newer token, or
  *     (for a repeated submission) the token of the job that has the id.
- * ARRIVALS-4  A token older than the state's goes only when the state's own is there, and is the cause to make it if it is not:
- *     so a crash between the commit, the token and the acknowledgement of a parking loses nothing.
+ * ARRIVALS-4  A token that is older than the state's is acknowledged only when the state's own token is there; if it is missing,
+ *     it is made first. So a crash between the commit, the token and the acknowledgement of a parking loses nothing.
  * ARRIVALS-5  A token newer than the state's was made for a retry by hand that has not been committed. It is used up (the state
  *     takes its number, so that the late commit fails) before it goes.
  * ARRIVALS-7  A job that nobody else can have submitted (`isOnly`), and whose delivery is fresh, is begun before anything is stored

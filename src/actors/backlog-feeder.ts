@@ -3,7 +3,7 @@
  *
  * FEEDER-1  Every backlog that is not empty is known to some supervisor: to the one that filled it, to those it told, and to
  *     each that looks, at its start, after a reconnect and now and then.
- * FEEDER-2  A function that nothing of is in memory is tried with one job, so that a worker that announces nothing is found.
+ * FEEDER-2  Where no job of a function is in memory, one is called as a trial, so that a worker that announces nothing is found.
  */
 
 import { QUEUED } from "../api/subjects.ts";

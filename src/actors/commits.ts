@@ -4,8 +4,8 @@
  *
  * COMMIT-1  It writes only on the revision that it has read or written last.
  * COMMIT-2  Its own write whose answer was lost is recognised by `writer` and `version`.
- * COMMIT-3  A state that does not fit into a message is refused for good. Only where that is the state that says so, its
- *     payloads are left out: any job can end.
+ * COMMIT-3  A state that does not fit into a message is refused for good. Only a state that has failed for that reason is
+ *     stored without its payloads: so any job can end.
  * COMMIT-4  With each commit the version grows by one, the token does not shrink, and a job that has ended does not change.
  */
 

@@ -214,7 +214,7 @@ export class Dispatcher {
     this.#watchdog = undefined;
   }
 
-  /** That there is no worker is told at once, but we may not have come to read it. The answer to a flush comes after it. */
+  /** "No responders" may have come and not been read yet. It was sent before the answer to a flush, so flush first. */
   async #recordStarts(lasting: Attempt[]): Promise<void> {
     const sentAt = lasting.map((attempt) => attempt.sentAt);
     if (!(await this.#bus.flush())) return;

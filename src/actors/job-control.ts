@@ -3,7 +3,7 @@
  * a compare-and-set of the state like any other; the actor that has the job hears of it, or finds out when it writes.
  *
  * CONTROL-1  A cancelled job is settled (its end recorded, its token released) by whoever holds its token. What is done here
- *     besides is to be quick: it may all be lost.
+ *     besides the commit only makes that quicker, and may fail.
  * CONTROL-2  A retry makes the job's next token before the state that needs it: a timer that gives the commit time. If that
  *     comes too late, whoever gets the wake uses the token up (ARRIVALS-5), and the commit fails.
  * CONTROL-3  The end that a retry undoes is recorded before: its actor may not have come to it yet.

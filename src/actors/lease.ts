@@ -23,8 +23,8 @@ export class Lease {
   }
 
   /**
-   * Nobody else can have it: nothing is begun on one of which that cannot be said. One that has run out is not extended
-   * any more, as that would extend the lease of whoever got the message next; but the message may be delivered again.
+   * True while nobody else can have it; nothing is begun on a lease that is not valid. One that has run out is not extended any
+   * more, as that would extend the lease of whoever got the message next; but the message may be delivered again.
    */
   get valid(): boolean {
     return performance.now() - this.#extendedAt < this.#ackWaitMs;

@@ -19,9 +19,9 @@ export type LifecycleEvents = {
 export type ReleaseReason =
   /** it has ended */
   | "ended"
-  /** a durable timer brings it back */
+  /** a durable timer, or its place in a backlog, brings it back */
   | "parked"
-  /** another supervisor, or a cancellation, has written its state */
+  /** another supervisor has written its state */
   | "superseded"
   /** given back for another supervisor to take */
   | "handed_over";

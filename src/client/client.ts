@@ -261,20 +261,25 @@ export class Client {
   async #ask(subject: string, request?: unknown): Promise<unknown> {
     const body = request === undefined ? "" : JSON.stringify(request);
     const reply = await this.#patiently(REQUEST_TIMEOUT_MS, (leftMs) => this.#request(subject, body, leftMs));
-    if (!reply.headers?.has(ERROR_CODE_HEADER)) return reply.json();
-    const { code, message } = reply.json<ErrorReply>();
-    throw new AsyncError(code as ErrorCode, message);
+    const error = errorIn(reply);
+    if (error) throw error;
+    return reply.json();
   }
 
   async #request(subject: string, body: string, timeoutMs: number): Promise<Msg> {
+    let reply: Msg;
     try {
-      return await this.bus.mux.request(subject, body, timeoutMs);
+      reply = await this.bus.mux.request(subject, body, timeoutMs);
     } catch (error) {
       if (!isAsyncError(error, "no_responders")) throw error;
       throw new AsyncError("no_responders", "no supervisor is running; start one with `async server`", {
         cause: error,
       });
     }
+    // The next one that is asked may be another supervisor, which can read it.
+    const error = errorIn(reply);
+    if (error?.code === "newer_format") throw error;
+    return reply;
   }
 
   /** Tries until it succeeds, fails for good, or the time is over. One try gets at most half of the time. */
@@ -292,4 +297,11 @@ export class Client {
       }
     }
   }
+}
+
+/** What a supervisor answers instead of what it was asked for. */
+function errorIn(reply: Msg): AsyncError | undefined {
+  if (!reply.headers?.has(ERROR_CODE_HEADER)) return undefined;
+  const { code, message } = reply.json<ErrorReply>();
+  return new AsyncError(code as ErrorCode, message);
 }

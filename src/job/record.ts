@@ -1,9 +1,10 @@
 /**
  * The fields of a job's record, each declared once: where it stands in what is stored, what a stored value must be, and how
  * users see it. Storing, reading, checking and showing follow from these lists (`bus/store/stored-state.ts`, `view.ts`),
- * as does the way from one phase to the next. So a new field is one line in `state.ts` and one here.
+ * as does the way from one phase to the next. So a new field is one line in `state.ts` or `function-state.ts` and one here.
  *
- * The order of the lists is that of the views.
+ * The order of the lists is that of the views. That of the fields which are `always` kept is also the order in which they are
+ * stored, so it belongs to the format. A field that refers to another one (`mostly`, `presentWith`) comes after it.
  */
 import { compile } from "../util/compile.ts";
 import type { Encoding } from "./encoding.ts";
@@ -22,7 +23,8 @@ import { iso, isTime } from "./time.ts";
 
 /**
  * The format that this version writes, the first element of each record. A record of a newer one is left alone by whoever
- * does not know it (`StoredJob.newer` of the job store). To be counted up whenever an older version would misread a record.
+ * does not know it (`StoredJob.newer` of the job store). To be counted up with every new field, as an older version would lose
+ * it at its next commit; then `readRecord` has to go on reading records of the formats before.
  */
 export const FORMAT = 1;
 
@@ -40,9 +42,9 @@ export interface Field<Value = unknown> {
   submitted?: true;
   /** Where it is `always` kept, but may be absent. Null is stored then. */
   optional?: true;
-  /** The field whose value it has mostly. Null is stored then. */
+  /** It usually equals this field. Null is stored then. */
   mostly?: string;
-  /** The field that it is present with: null is a value of it then. */
+  /** It exists exactly when this field does: then a stored null is a value, else it means absent. */
   presentWith?: string;
   /** How users see it. Absent: they do not. */
   view?: (value: Value, encoding: Encoding) => unknown;

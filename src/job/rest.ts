@@ -36,7 +36,7 @@ export function rest(job: LiveJob, held: number, now: number): Rest {
   return { type: "memory", until: untilDeadline(job, due) };
 }
 
-/** How it rests when nobody holds its token, and the token is no submission. */
+/** How a job rests outside of memory: on its token, which is not its submission, and which nobody holds. */
 export function restParked(job: LiveJob): Parked {
   if (job.state === "waiting" && job.waiting_for === "worker") {
     const { name: functionName } = functionAt(job, job.current_function);
@@ -45,7 +45,7 @@ export function restParked(job: LiveJob): Parked {
   return { type: "timer", until: wakeAt(job) };
 }
 
-/** When a job that nobody holds is to be woken at the latest: when it is due, or at its deadline; 0 is now. */
+/** When a job that nobody holds is to be woken at the latest: when it is due, or at its deadline. A time that has passed is "at once". */
 export function wakeAt(job: LiveJob): number {
   return untilDeadline(job, dueAt(job));
 }

@@ -20,7 +20,7 @@ export interface JobFields {
   created_at: number;
   scheduled_at: number;
   started_at?: number;
-  /** When it was last retried by hand, and how often. Absent is never. */
+  /** When it was last retried by hand, and how often. Absent: never. */
   retried_at?: number;
   retries?: number;
   timeout_ms?: number;

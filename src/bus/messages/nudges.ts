@@ -29,8 +29,8 @@ export function readRoom(data: Uint8Array): Room | undefined {
 }
 
 /**
- * On `job.ctl.stop`: nobody waits for the attempt any more whose invocation has this reply subject. Which one that is, is said
- * where it is known.
+ * On `job.ctl.stop`: nobody waits any more for the attempt whose invocation has this reply subject. Its job and address are
+ * given if they are known.
  */
 export function encodeStop(reply: string, jobId?: string, address?: AttemptAddress): string {
   return JSON.stringify({ reply, job_id: jobId, index: address?.index, attempt: address?.attempt });

@@ -34,8 +34,8 @@ export class EventLog {
   }
 
   /**
-   * Stores the event of an end, or that of a rejection. Once, however often and however late it is repeated: a subject
-   * tells one kind of end of one job, so whether the newest event on it is of this run, or a later one, can be asked.
+   * Stores the event of an end, or that of a rejection. Once, however often it is repeated, as long as stream EVENTS keeps it:
+   * there is one subject for each job and kind of end, so its newest event shows whether this run's end is stored.
    *
    * @param notify who is to be told as well
    * @throws AsyncError of the bus: the outcome is unknown, repeat it

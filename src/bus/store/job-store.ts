@@ -2,7 +2,7 @@
  * The state of jobs in bucket `jobs`. Every write is compare-and-set on the revision of the job's key.
  *
  * STORE-1  A write succeeds only on the revision it was derived from; 0 is "the key does not exist".
- * STORE-2  The caller can tell three outcomes apart: stored, conflict (someone else wrote), unknown (no answer came).
+ * STORE-2  The caller can tell four outcomes apart: stored, conflict (someone else wrote), unknown (no answer came), refused.
  */
 import type { Msg, MsgHdrs } from "nats";
 import { AsyncError, isAsyncError } from "../../job/errors.ts";
@@ -17,7 +17,7 @@ import { packState, readRecord, stateFrom } from "./stored-state.ts";
 import { readAt, readLast } from "./stream-read.ts";
 
 export interface StoredJob {
-  /** Undefined where the key was deleted by hand: only the deletion's revision is left. And where there is one of the others. */
+  /** Undefined where `problem`, `newer` or `brief` is set, and where the key was deleted by hand: only its revision is left. */
   state: JobState | undefined;
   revision: number;
   /** Why what is stored is no state of a job: someone else than us has written it. */

@@ -25,7 +25,7 @@ export class Awake {
     this.#timer = setInterval(() => this.check(), limitMs / 4);
   }
 
-  /** Returns whether what is read now was sent within the last `limitMs`, as far as it is for us. */
+  /** Returns false while what we read may be older than `limitMs`. */
   check(): boolean {
     const now = performance.now();
     if (now - this.#checkedAt > this.#limitMs) void this.#doubt();

@@ -4,8 +4,8 @@
  * thing as a timer: a token with a number that turns into a wake; when there is room instead of at a time.
  *
  * BACKLOG-1  A place goes only after the wake with its number is stored.
- * BACKLOG-2  A job has at most one wake at a time: calling it twice, by several supervisors or after a crash, changes nothing. One
- *     that is called from a place it has left already is looked at by a supervisor, which finds that it has a newer token.
+ * BACKLOG-2  A job has at most one wake at a time: calling it twice, by several supervisors or after a crash, changes nothing. A place
+ *     that its job has left already may wake it once more; the supervisor that gets the wake sees a newer token and drops it.
  * BACKLOG-3  More places are read than are called, because the server counts all places of the function for each read: 60 ms for
  *     100,000 of them. What was read ahead is used for `FRESH_MS`, unless someone else turns out to call the same places.
  */

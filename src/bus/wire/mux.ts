@@ -4,7 +4,7 @@
  * What is on the path of every job takes a callback; promises are for the rest: a chain of them costs more than the
  * message, and what is sent from it misses the write to the socket that the callbacks of a turn share.
  *
- * MUX-1  A reply key is used for one message and cannot be guessed; what arrives under a key that is not waited for is
+ * MUX-1  Each request has a reply key of its own, which cannot be guessed. What arrives under a key that is not waited for is
  *     dropped. So a late reply of an attempt that was given up has no effect.
  * MUX-2  Nothing is sent while disconnected (the client would drop it in silence): the caller gets `not_connected`.
  * MUX-3  A timeout means "unknown", not "not done".
