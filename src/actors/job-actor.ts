@@ -29,6 +29,7 @@ import { type Event, reduce, type Transition } from "../job/machine.ts";
 import { toJsonValue } from "../job/plain.ts";
 import { type Parked, rest, toBeParked } from "../job/rest.ts";
 import { type AttemptAddress, type EndedJob, isEnded, type JobState, type LiveJob, unreachable } from "../job/state.ts";
+import { timerMs } from "../job/time.ts";
 import type { Attempt, AttemptListener } from "./attempt.ts";
 import type { BacklogFeeder } from "./backlog-feeder.ts";
 import { type CommitResult, Commits, type CommitsContext, type Found } from "./commits.ts";
@@ -50,11 +51,9 @@ export interface ActorContext extends CommitsContext {
   isDraining: () => boolean;
 }
 
-const MAX_TIMER_MS = 2 ** 31 - 1;
-
 /** How long to set a timer for: it may go off early (by a rounding, or because none reaches that far) but not late. */
-function timerMs(at: number): number {
-  return Math.min(MAX_TIMER_MS, Math.max(0, at - Date.now()));
+function msUntil(at: number): number {
+  return timerMs(at - Date.now());
 }
 
 type Mode =
@@ -331,7 +330,7 @@ export class JobActor implements AttemptListener {
       return;
     }
     clearTimeout(this.#alarm);
-    this.#alarm = setTimeout(() => this.#post({ type: "due" }), timerMs(until));
+    this.#alarm = setTimeout(() => this.#post({ type: "due" }), msUntil(until));
   }
 
   #watchDeadline(job: LiveJob): void {
@@ -341,7 +340,7 @@ export class JobActor implements AttemptListener {
       this.#deadline = undefined;
       if (Date.now() >= deadline) this.#post({ type: "expired" });
       else if (this.#mode !== "gone") this.#watchDeadline(job);
-    }, timerMs(deadline));
+    }, msUntil(deadline));
   }
 
   /** ACTOR-5 */

@@ -14,7 +14,7 @@ import {
   type PageRequest,
 } from "../api/requests.ts";
 import { STATUS } from "../api/status.ts";
-import { API_QUEUE, afterPrefix, CANCEL_PREFIX, GET_PREFIX, LIST, RETRY_PREFIX } from "../api/subjects.ts";
+import { API_QUEUE, API_SERVICE, afterPrefix, CANCEL_PREFIX, GET_PREFIX, LIST, RETRY_PREFIX } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
 import { decode } from "../bus/messages/codec.ts";
 import { Service, type ServiceEndpoint } from "../bus/messages/service.ts";
@@ -49,7 +49,7 @@ export class RequestApi {
       metadata: {},
     });
     this.#service = new Service(bus, {
-      name: "async",
+      name: API_SERVICE,
       version: VERSION,
       description: "async: jobs",
       metadata: () => ({}),

@@ -246,9 +246,8 @@ export class Supervisor {
 
   /**
    * The server was away, or has another leader, or this process did not listen for a while. So jobs of ours may have been given
-   * to others, earlier than we know of; and the server confirms an extension even to a
-   * supervisor that does not have the lease any more. So for two leases
-   * the states are read again with each round (SUPERVISOR-2).
+   * to others, earlier than we know of; and the server confirms an extension even to a supervisor that does not have the lease
+   * any more. So for two leases the states are read again with each round (SUPERVISOR-2).
    */
   #becomeUncertain(): void {
     this.#uncertainUntil = performance.now() + 2 * this.#ackWaitMs;

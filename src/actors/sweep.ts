@@ -88,14 +88,12 @@ export async function sweep(context: SweepContext, options: SweepOptions): Promi
     const suspects: Suspect[] = [];
     for (const message of page.messages) {
       const suspect = await suspectIn(context.store, message);
-      if (suspect === "newer") {
-        report.newer += 1;
-        again ??= message.sequence;
-        report.next = again;
-        continue;
-      }
       if (suspect || Date.now() - message.storedAt < LONG_AGO_MS) again ??= message.sequence;
       report.next = again ?? message.sequence;
+      if (suspect === "newer") {
+        report.newer += 1;
+        continue;
+      }
       if (!suspect || skip(suspect.jobId)) continue;
       if ("job" in suspect) report.live[suspect.job.state] = (report.live[suspect.job.state] ?? 0) + 1;
       if (Date.now() - message.storedAt >= SETTLED_MS) suspects.push(suspect);

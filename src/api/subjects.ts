@@ -15,6 +15,8 @@ export const FUNCTION_PREFIX = "fn";
 export const WORKER_QUEUE = "fn";
 /** The queue group in which supervisors answer the request API. */
 export const API_QUEUE = "async";
+/** The name of the NATS service that answers the request API. */
+export const API_SERVICE = "async";
 /** A worker tells that it has room: `{functions: string[], slots: number}`. */
 export const ROOM = "job.ctl.room";
 /** Nobody waits for this attempt any more: `{reply, job_id, index, attempt}`, `reply` being that of its invocation. */

@@ -25,7 +25,7 @@ export interface BusOptions {
   connect?: (options: NodeConnectionOptions) => Promise<NatsConnection>;
 }
 
-const DEFAULT_URL = "nats://127.0.0.1:4222";
+export const DEFAULT_URL = "nats://127.0.0.1:4222";
 /** How long the first connection may take. */
 const CONNECT_TIMEOUT_MS = 5_000;
 

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { type SweepReport, sweep } from "../actors/sweep.ts";
-import { functionSubject } from "../api/subjects.ts";
+import { API_SERVICE, functionSubject } from "../api/subjects.ts";
 import { Bus } from "../bus/connection.ts";
 import { discoverServices, type ServiceInfo } from "../bus/messages/service.ts";
 import { EventLog } from "../bus/store/event-log.ts";
@@ -16,9 +16,6 @@ export interface DoctorOptions {
   fix?: true;
   json?: true;
 }
-
-/** The name of the service that answers the request API. */
-const SUPERVISOR_SERVICE = "async";
 
 /** One thing that was looked at. */
 interface Check {
@@ -82,7 +79,7 @@ function checksOfStream({ name, info, problems }: StreamReport): Check[] {
 }
 
 function checkOfSupervisors(services: ServiceInfo[], { live }: SweepReport): Check {
-  const count = services.filter(({ name }) => name === SUPERVISOR_SERVICE).length;
+  const count = services.filter(({ name }) => name === API_SERVICE).length;
   if (count > 0) return { ok: true, what: `${count} supervisor(s)` };
   const waiting = Object.values(live).reduce((sum, one) => sum + one, 0);
   return { ok: waiting === 0, what: `no supervisor; ${waiting} live job(s)`, next: "start one with `async server`" };
@@ -101,7 +98,7 @@ function checksOfJobs({ live, stranded }: SweepReport): Check[] {
 /** Whoever has stored them may be there to go on with them. */
 function checksOfNewer(services: ServiceInfo[], { newer }: SweepReport): Check[] {
   if (newer === 0) return [];
-  const others = services.some(({ name, version }) => name === SUPERVISOR_SERVICE && version !== VERSION);
+  const others = services.some(({ name, version }) => name === API_SERVICE && version !== VERSION);
   const what = `${newer} live job(s) in a format that is newer than this version (${VERSION}) knows: left alone`;
   return [
     { ok: others, what, next: "start a supervisor of the version that has stored them, and ask its `async doctor`" },

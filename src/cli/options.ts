@@ -1,9 +1,9 @@
 /** Options that several commands have. */
 import { InvalidArgumentError, Option } from "commander";
+import { DEFAULT_URL } from "../bus/connection.ts";
 import { MAX_CONCURRENCY } from "../worker/worker.ts";
 
-export const natsOption = () =>
-  new Option("--nats <url>", "address of NATS").env("NATS_URL").default("nats://127.0.0.1:4222");
+export const natsOption = () => new Option("--nats <url>", "address of NATS").env("NATS_URL").default(DEFAULT_URL);
 
 export const jsonOption = () => new Option("--json", "JSON instead of a table");
 

@@ -13,6 +13,7 @@ import { isRecord, toJsonValue } from "./plain.ts";
 import {
   type AnyPhase,
   type EndPhase,
+  isEndState,
   type JobFields,
   type LivePhase,
   STATE_NAMES,
@@ -199,8 +200,7 @@ function isFunctionState(value: unknown): boolean {
 /** What the fields have to do with each other. */
 function phaseProblem(value: Record<string, unknown>): string | undefined {
   const state = value.state as StateName;
-  const ended = state === "completed" || state === "failed" || state === "cancelled";
-  if (ended && value.finished_at === undefined) return "finished_at is no time";
+  if (isEndState(state) && value.finished_at === undefined) return "finished_at is no time";
   if (state === "failed" && value.error === undefined) return "error is missing";
   if (state === "waiting" && value.waiting_for === undefined) return "waiting_for is unknown";
   if (state === "waiting" && value.waiting_for === "backoff" && value.due_at === undefined) return "due_at is no time";

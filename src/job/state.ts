@@ -83,7 +83,11 @@ export interface AttemptAddress {
 }
 
 export function isEnded(job: JobState): job is EndedJob {
-  return job.state === "completed" || job.state === "failed" || job.state === "cancelled";
+  return isEndState(job.state);
+}
+
+export function isEndState(state: StateName): state is EndPhase["state"] {
+  return state === "completed" || state === "failed" || state === "cancelled";
 }
 
 /** The function with that index. @throws RangeError if the job has none */

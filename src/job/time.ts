@@ -10,3 +10,11 @@ const MAX_TIME_MS = 8.64e15;
 export function isTime(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= MAX_TIME_MS;
 }
+
+/** A longer timer of Node would go off at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+/** The delay that a timer can have which is next to `ms`. One that goes off too early because of that is to be set again. */
+export function timerMs(ms: number): number {
+  return Math.min(MAX_TIMER_MS, Math.max(0, ms));
+}

@@ -13,6 +13,7 @@ import { headersOf } from "../bus/wire/headers.ts";
 import type { Encoding } from "../job/encoding.ts";
 import { messageOf } from "../job/errors.ts";
 import { toPlain } from "../job/plain.ts";
+import { timerMs } from "../job/time.ts";
 import type { Context, Handler } from "./context.ts";
 import { FatalError, RetryAfter } from "./errors.ts";
 
@@ -58,7 +59,7 @@ export class Execution implements Context {
     if (timeoutMs === null || timeoutMs === undefined) return;
     this.deadline = new Date(Date.now() + timeoutMs);
     const onTimeout = () => this.#giveUp(new Error(`the attempt took longer than ${timeoutMs} ms`));
-    this.#timeout = setTimeout(onTimeout, Math.min(timeoutMs, 2 ** 31 - 1));
+    this.#timeout = setTimeout(onTimeout, timerMs(timeoutMs));
   }
 
   /** Names the attempt on the bus. */

@@ -149,11 +149,12 @@ function formatOf(jobId: string, bytes: Uint8Array): number | undefined {
   else return undefined;
   const [number = 0xff, high = 0, low = 0] = bytes.subarray(at, at + 3);
   let format: number;
-  if (number <= MAX_FIX_INT) format = number;
-  else if (number === UINT_8) format = high;
-  else if (number === UINT_16) format = high * 256 + low;
+  let length: number;
+  if (number <= MAX_FIX_INT) [format, length] = [number, 1];
+  else if (number === UINT_8) [format, length] = [high, 2];
+  else if (number === UINT_16) [format, length] = [high * 256 + low, 3];
   else return undefined;
-  const idAt = at + 1 + (number === UINT_8 ? 1 : 0) + (number === UINT_16 ? 2 : 0);
+  const idAt = at + length;
   const id = encode(jobId, "msgpack");
   return Buffer.from(id).equals(bytes.subarray(idAt, idAt + id.length)) ? format : undefined;
 }

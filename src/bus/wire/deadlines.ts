@@ -9,6 +9,8 @@
  * DEADLINES-2  Expiry runs after the sockets have been read, so that a process that was stopped or busy for a while sees the
  *     replies that arrived in the meantime before it gives up on them.
  */
+import { timerMs } from "../../job/time.ts";
+
 export interface Expiring {
   /** Monotonic ms; infinite for what does not expire. May be moved to a later time. */
   at: number;
@@ -18,7 +20,6 @@ export interface Expiring {
 
 /** Looks are at least this far apart. */
 const TICK_MS = 50;
-const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export class Deadlines {
   readonly #open: () => Iterable<Expiring>;
@@ -47,7 +48,7 @@ export class Deadlines {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     if (this.#next === Number.POSITIVE_INFINITY) return;
-    const ms = Math.min(MAX_TIMER_MS, Math.max(TICK_MS, this.#next - performance.now()));
+    const ms = timerMs(Math.max(TICK_MS, this.#next - performance.now()));
     this.#timer = setTimeout(() => setImmediate(() => this.#scan()), ms);
     this.#timer.unref();
   }
