@@ -353,7 +353,7 @@ export class JobActor implements AttemptListener {
     if (how.type === "place") feeder.filled(how.functionName);
   }
 
-  /** The end is recorded before the token goes (ACTOR-5). */
+  /** The state is the record of the end; events that are kept are stored before the token goes (ACTOR-5). */
   #end(job: EndedJob): void {
     const { eventLog } = this.#context;
     const event = endEvent(job);

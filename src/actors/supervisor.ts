@@ -116,7 +116,7 @@ export class Supervisor {
       room: () => this.#room(),
       onTrouble: (what, error) => this.#trouble(what, error),
     });
-    const eventLog = new EventLog(bus);
+    const eventLog = new EventLog(bus, topology);
     this.lifecycle.on("job", (event) => {
       if (event.type !== "rejected" && !isEndEvent(event)) eventLog.publish(event);
     });

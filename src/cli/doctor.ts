@@ -56,7 +56,10 @@ async function examine(bus: Bus, fix: boolean): Promise<Check[]> {
   const tokens = new Tokens(bus);
   const store = new JobStore(bus, { replicas });
   const writer = `doctor-${randomBytes(6).toString("hex")}`;
-  const report = await sweep({ bus, store, tokens, eventLog: new EventLog(bus), writer }, { fix });
+  const report = await sweep(
+    { bus, store, tokens, eventLog: new EventLog(bus, { storesCompleted: false }), writer },
+    { fix },
+  );
   checks.push(checkOfSupervisors(services, report), ...checksOfJobs(report), ...checksOfNewer(services, report));
   checks.push(...checksOfFunctions(await tokens.backlog.functions(), services));
   return checks;

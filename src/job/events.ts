@@ -81,6 +81,21 @@ export function endEvent(state: EndedJob): JobEvent {
   }
 }
 
+/** The types of all events of jobs. */
+export const EVENT_TYPES: readonly (JobEvent | RejectedEvent)["type"][] = [
+  "accepted",
+  "started",
+  "progress",
+  "succeeded",
+  "retrying",
+  "waiting",
+  "retried",
+  "completed",
+  "failed",
+  "cancelled",
+  "rejected",
+];
+
 /** Whether the event tells of the end of its job. */
 export function isEndEvent(event: JobEvent): boolean {
   return event.type === "completed" || event.type === "failed" || event.type === "cancelled";

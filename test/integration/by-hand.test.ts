@@ -22,7 +22,8 @@ const aborted = new Set<string>();
 const note = (jobId: string, what: unknown) => begun.set(jobId, [...(begun.get(jobId) ?? []), what]);
 
 test.before(async () => {
-  system = await System.start({ parkAfterMs: 500, roomWaitMs: 300 });
+  // All ends are kept, so that they can be counted.
+  system = await System.start({ parkAfterMs: 500, roomWaitMs: 300, topology: { storeCompleted: true } });
   bridge = await startBridge({ client: system.client, port: 0 });
   await system.worker(
     (w) =>

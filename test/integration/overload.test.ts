@@ -18,7 +18,8 @@ const MAX_LIVE = 100;
 let system: System;
 
 test.before(async () => {
-  system = await System.start({ maxLiveJobs: MAX_LIVE, relieveAfterMs: 300, roomWaitMs: 2_000 });
+  const topology = { storeCompleted: true };
+  system = await System.start({ maxLiveJobs: MAX_LIVE, relieveAfterMs: 300, roomWaitMs: 2_000, topology });
 });
 test.after(async () => {
   await system.close();

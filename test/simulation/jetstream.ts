@@ -7,6 +7,8 @@
  * JETSTREAM-3  A schedule fires once, up to 250 ms late, and is replaced by the removal of itself and its message on the target.
  */
 import { headers as createHeaders, type MsgHdrs } from "nats";
+import { eventSubject } from "../../src/api/subjects.ts";
+import { EVENT_TYPES } from "../../src/job/events.ts";
 import { type Connection, type Network, type Packet, status } from "./network.ts";
 import { matcher } from "./subjects.ts";
 import { NOBODY } from "./world.ts";
@@ -36,11 +38,12 @@ export interface JetStreamFaults {
 export const RELIABLE: JetStreamFaults = { lostAck: 0, refuse: 0, redeliver: 0 };
 
 const DUPLICATE_WINDOW_MS = 120_000;
+const RARE_EVENTS = EVENT_TYPES.filter((type) => type !== "completed").map((type) => eventSubject("*", type));
 const SUBJECTS: Record<string, string[]> = {
   JOBS: ["job.submit", "job.submit.>"],
   KV_jobs: ["$KV.jobs.>"],
   TIMERS: ["job.timer.*", "job.wake.*", "job.wait.>"],
-  EVENTS: ["job.event.>"],
+  EVENTS: RARE_EVENTS,
 };
 
 class Stream {
@@ -104,11 +107,16 @@ export class JetStream {
   readonly #observer: Observer;
   readonly #ackWaitMs: number;
   readonly #consumers: Map<string, Consumer>;
-  readonly #routes = Object.entries(SUBJECTS).flatMap(([name, patterns]) =>
-    patterns.map((pattern) => ({ stream: this.stream(name), fits: matcher(pattern) })),
-  );
+  readonly #routes: { stream: Stream; fits: (subject: string) => boolean }[];
+  /** Whether stream EVENTS takes all events. */
+  readonly storesCompleted: boolean;
 
-  constructor(network: Network, observer: Observer, ackWaitMs: number) {
+  constructor(network: Network, observer: Observer, ackWaitMs: number, storesCompleted = false) {
+    this.storesCompleted = storesCompleted;
+    const subjects = { ...SUBJECTS, ...(storesCompleted && { EVENTS: ["job.event.>"] }) };
+    this.#routes = Object.entries(subjects).flatMap(([name, patterns]) =>
+      patterns.map((pattern) => ({ stream: this.stream(name), fits: matcher(pattern) })),
+    );
     this.#network = network;
     this.#observer = observer;
     this.#ackWaitMs = ackWaitMs;
@@ -380,6 +388,14 @@ export class JetStream {
       const fits = matcher(filter);
       for (const { subject } of stream.messages.values()) if (fits(subject)) subjects[subject] = 1;
     }
-    this.#answer(packet, { state: { subjects, last_seq: stream.lastSequence } });
+    const [first] = stream.messages.values();
+    const state = {
+      subjects,
+      messages: stream.messages.size,
+      first_seq: first?.sequence ?? stream.lastSequence + 1,
+      first_ts: new Date(first?.storedAt ?? 0).toISOString(),
+      last_seq: stream.lastSequence,
+    };
+    this.#answer(packet, { state });
   }
 }

@@ -50,6 +50,17 @@ export async function streamState(bus: Bus, stream: string): Promise<{ lastSeque
   return { lastSequence: state.last_seq, messages: state.messages };
 }
 
+/** Whether a message that was stored at `at` (ms since 1970) may have been removed by now. @throws AsyncError of the bus */
+export async function mayHaveForgotten(bus: Bus, stream: string, at: number): Promise<boolean> {
+  const reply = await bus.mux.request(`$JS.API.STREAM.INFO.${stream}`, "", TIMEOUT_MS);
+  const { state } = reply.json<{
+    state?: { messages: number; first_seq: number; first_ts: string; last_seq: number };
+  }>();
+  if (!state) throw unreadable(stream, "no leader, or not made yet");
+  if (state.last_seq === 0 || state.first_seq === 1) return false; // it still has all that it ever had
+  return state.messages === 0 || Date.parse(state.first_ts) > at;
+}
+
 /**
  * Removes a message; one that is gone already changes nothing.
  *
