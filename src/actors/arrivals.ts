@@ -30,7 +30,7 @@ import { FORMAT } from "../job/record.ts";
 import { rest, toBeParked } from "../job/rest.ts";
 import { type EndedJob, functionAt, isEnded, type JobState } from "../job/state.ts";
 import { Registry } from "../util/registry.ts";
-import { type ActorContext, JobActor } from "./job-actor.ts";
+import { type ActorContext, FULL_RETRY_MS, JobActor } from "./job-actor.ts";
 import { Lease } from "./lease.ts";
 import { pause, untilDone } from "./retrying.ts";
 import { isOnly, isRepeated, jobIdOfWake, oversizedJob, readSubmission } from "./submission.ts";
@@ -208,6 +208,10 @@ export class Arrivals {
         return;
       }
       if (outcome.type === "refused") tooLarge = outcome.cause.message;
+      if (outcome.type === "full") {
+        delivery.nak(FULL_RETRY_MS);
+        return;
+      }
       if (outcome.type === "unknown") {
         if (failures === 0) this.#trouble("cannot commit a new job", outcome.cause, jobId);
         await pause(this.#context.bus, failures);

@@ -4,9 +4,11 @@
  *
  * COMMIT-1  It writes only on the revision that it has read or written last.
  * COMMIT-2  Its own write whose answer was lost is recognised by `writer` and `version`.
- * COMMIT-3  A state that does not fit into a message is refused for good. Only a state that has failed for that reason is
- *     stored without its payloads: so any job can end.
- * COMMIT-4  With each commit the version grows by one, the token does not shrink, and a job that has ended does not change.
+ * COMMIT-3  A state that does not fit into a message is refused for good. One that has ended, but for a completed one, is
+ *     stored without its payloads then: so any job can end.
+ * COMMIT-4  Where there is no room for another state, the end of a job waits for it. A job that has not ended, and is not stored
+ *     yet, had better wait as the submission that it is: `full`. What is stored already can change.
+ * COMMIT-5  With each commit the version grows by one, the token does not shrink, and a job that has ended does not change.
  */
 
 import type { Bus } from "../bus/connection.ts";
@@ -20,6 +22,8 @@ import { pause } from "./retrying.ts";
 export type CommitResult =
   | "stored"
   | Found
+  /** There is no room for it, and nothing of the job is stored but its submission. */
+  | "full"
   /** It does not fit into a message. */
   | { type: "refused"; why: string };
 
@@ -92,7 +96,7 @@ export class Commits {
     return this.#isOurs(stored) ? undefined : this.#writtenByOthers(stored);
   }
 
-  /** COMMIT-4 */
+  /** COMMIT-5 */
   #assertFollows(next: JobState): void {
     const before = this.#state;
     if (next === before || isEnded(before) || next.token < before.token || next.job_id !== before.job_id) {
@@ -110,6 +114,7 @@ export class Commits {
   async #sortOut(state: JobState, first: CommitOutcome): Promise<CommitResult> {
     const { store, bus } = this.#context;
     let next = state;
+    let stripped = false;
     for (let failures = 0, outcome = first; !this.#options.isGone(); failures++) {
       if (failures > 0) outcome = await store.commit(next, this.#revision, this.#brief);
       switch (outcome.type) {
@@ -117,13 +122,20 @@ export class Commits {
           this.#set(next, outcome.revision);
           return "stored";
         case "refused":
-          if (!isFailedBySize(next)) return { type: "refused", why: outcome.cause.message };
+          if (!isEnded(next) || next.state === "completed") return { type: "refused", why: outcome.cause.message };
+          if (stripped) throw new TypeError(`job ${next.job_id} does not fit into a message without its payloads`);
           next = withoutPayloads(next); // COMMIT-3
+          stripped = true;
           continue;
         case "unknown":
           if (failures === 0) this.#options.onTrouble("cannot commit", outcome.cause);
           await pause(bus, failures);
           break;
+        case "full":
+          if (this.#revision === 0 && !isEnded(next)) return "full";
+          if (failures === 0) this.#options.onTrouble("cannot commit", outcome.cause);
+          await pause(bus, failures);
+          continue;
         case "conflict":
           break;
         default:
@@ -162,8 +174,4 @@ export class Commits {
     this.#set(stored.state, stored.revision);
     return "ended";
   }
-}
-
-function isFailedBySize(state: JobState): boolean {
-  return state.state === "failed" && state.error.code === "payload_too_large";
 }

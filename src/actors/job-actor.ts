@@ -51,6 +51,8 @@ export interface ActorContext extends CommitsContext {
 }
 
 const MAX_TIMER_MS = 2 ** 31 - 1;
+/** A job for which there is no room comes again after this time. */
+export const FULL_RETRY_MS = 5_000;
 
 /** How long to set a timer for: it may go off early (by a rounding, or because none reaches that far) but not late. */
 function timerMs(at: number): number {
@@ -230,14 +232,22 @@ export class JobActor implements AttemptListener {
       state = next.state;
       events = events.length === 0 ? next.events : [...events, ...next.events];
     }
+    if (!isEnded(state) && this.#isUnderWay(state)) return { state, events };
     return { state: toBeParked(state, this.lease.number, now, this.#context.parkAfterMs), events };
   }
 
   #committed(result: CommitResult, events: JobEvent[]): void {
     if (this.#mode === "gone") return;
     if (result === "stored") this.#proceed(events);
+    else if (result === "full") this.#giveBack();
     else if (typeof result === "string") this.#writtenByOthers(result);
     else this.#refused(result.why);
+  }
+
+  /** There is no room for its state: its submission comes again later. */
+  #giveBack(): void {
+    if (this.lease.valid) this.lease.handOver(FULL_RETRY_MS);
+    this.#leave("handed_over");
   }
 
   /** The state does not fit into a message: the result that made it grow cannot be kept, so the attempt has failed. */
@@ -274,12 +284,8 @@ export class JobActor implements AttemptListener {
 
   /** Does what follows from the state that is stored now, then goes on with what has come meanwhile. */
   #proceed(events: JobEvent[]): void {
-    try {
-      this.#act(events);
-    } catch (error) {
-      this.#fault(error);
-      return;
-    }
+    this.#mode = this.#mode === "gone" ? "gone" : "busy";
+    this.#guarded(() => this.#act(events));
     this.#turn();
   }
 
@@ -290,6 +296,11 @@ export class JobActor implements AttemptListener {
     if (isEnded(job)) {
       this.#mode = "busy";
       this.#end(job);
+      return;
+    }
+    // The wall clock may have gone backwards since: what has begun is not waited for again.
+    if (this.#isUnderWay(job)) {
+      this.#mode = "ready";
       return;
     }
     const how = rest(job, this.lease.number, Date.now());
@@ -312,9 +323,12 @@ export class JobActor implements AttemptListener {
     }
   }
 
-  /** Has the attempt executed, unless it is in line or in flight already. */
+  /** The attempt that the job is at is in line or in flight. */
+  #isUnderWay({ current_function: index, attempt, token }: LiveJob): boolean {
+    return token <= this.lease.number && this.#attempt?.has({ index, attempt }) === true;
+  }
+
   #execute(job: LiveJob, address: AttemptAddress): void {
-    if (this.#attempt?.has(address)) return;
     if (this.#context.isDraining()) {
       this.handOver();
       return;
@@ -359,8 +373,10 @@ export class JobActor implements AttemptListener {
     const event = endEvent(job);
     const settle = () => {
       if (this.#mode === "gone") return;
-      this.lease.release();
-      this.#leave("ended");
+      this.#guarded(() => {
+        this.lease.release();
+        this.#leave("ended");
+      });
     };
     this.#tell(event);
     eventLog.recordFirst(event, job.notify, (recorded) => {
@@ -392,6 +408,14 @@ export class JobActor implements AttemptListener {
       (error) => this.#trouble(what, error),
       call,
     );
+  }
+
+  #guarded(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#fault(error);
+    }
   }
 
   /**

@@ -64,7 +64,7 @@ export class JobControl {
   /**
    * The job as it is stored, or as it will be when a supervisor has room for its submission.
    *
-   * @throws AsyncError `invalid_job_id`, `job_not_found`, `corrupt_state`, or what the bus throws
+   * @throws AsyncError `invalid_job_id`, `job_not_found`, `corrupt_state`, `newer_format`, or what the bus throws
    */
   async find(jobId: string): Promise<Found> {
     requireJobId(jobId);
@@ -153,7 +153,7 @@ export class JobControl {
         stamped = withoutPayloads(stamped);
         outcome = await store.commit(stamped, revision);
       }
-      if (outcome.type === "refused") throw outcome.cause;
+      if (outcome.type === "refused" || outcome.type === "full") throw outcome.cause;
       if (outcome.type === "stored") {
         for (const one of next.events) lifecycle.emit("job", one);
         return { state: stamped, changed: true, before: revision };

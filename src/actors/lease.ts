@@ -69,8 +69,8 @@ export class Lease {
     this.#receipt.ack();
   }
 
-  /** Gives the token to another supervisor, at once. */
-  handOver(): void {
-    this.#receipt.nak();
+  /** Gives the token to another supervisor, at once or after a time. */
+  handOver(delayMs?: number): void {
+    this.#receipt.nak(delayMs);
   }
 }

@@ -14,7 +14,8 @@ import { afterPrefix, CHANGED_PREFIX } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
 import { EventLog } from "../bus/store/event-log.ts";
 import { JobList } from "../bus/store/job-list.ts";
-import { JobStore } from "../bus/store/job-store.ts";
+import { DEFAULT_RETENTION_MS, JobStore } from "../bus/store/job-store.ts";
+import { Storage } from "../bus/store/storage.ts";
 import { Awake } from "../bus/tokens/awake.ts";
 import type { Delivery } from "../bus/tokens/delivery.ts";
 import { Puller } from "../bus/tokens/puller.ts";
@@ -82,6 +83,7 @@ export class Supervisor {
   readonly #dispatcher: Dispatcher;
   readonly #feeder: BacklogFeeder;
   readonly #tokens: Tokens;
+  readonly #storage: Storage;
   readonly #api: RequestApi;
   readonly #arrivals: Arrivals;
   readonly #pullers: Puller[];
@@ -105,15 +107,23 @@ export class Supervisor {
     this.#awake = new Awake(bus, topology.ackWaitMs / 10, () => this.#becomeUncertain());
     this.#sweepMs = options.sweepMs ?? 30 * 60_000;
     this.#maxLiveJobs = options.maxLiveJobs ?? DEFAULT_MAX_LIVE_JOBS;
-    const retention = options.retentionMs === undefined ? {} : { retentionMs: options.retentionMs };
-    this.store = new JobStore(bus, { replicas: topology.replicas, ...retention });
+    const { retentionMs = DEFAULT_RETENTION_MS } = options;
+    this.store = new JobStore(bus, { replicas: topology.replicas, retentionMs });
+    this.#storage = new Storage(bus, {
+      retentionMs,
+      onRetention: (ms) => this.store.keepEndedFor(ms),
+      onFull: (full, fill) => this.#onFull(full, fill),
+      onTrouble: (error) => this.#trouble("cannot ask how full the bucket of states is", error),
+    });
+    this.store.onWrite = (bytes) => this.#storage.wrote(bytes);
     this.#tokens = new Tokens(bus);
     this.#dispatcher = new Dispatcher(bus, this.lifecycle, { onRoom: (name) => this.#feeder.feed(name) }, options);
     this.#feeder = new BacklogFeeder({
       bus,
       backlog: this.#tokens.backlog,
       dispatcher: this.#dispatcher,
-      room: () => this.#room(),
+      // Without room for new jobs, what is parked is all that there is to do.
+      room: () => (this.#storage.full ? this.#maxLiveJobs - this.liveJobs : this.#room()),
       onTrouble: (what, error) => this.#trouble(what, error),
     });
     const eventLog = new EventLog(bus, topology);
@@ -146,7 +156,7 @@ export class Supervisor {
     this.#pullers = [
       this.#pull(
         JOBS,
-        () => this.#room(),
+        () => (this.#storage.full ? 0 : this.#room()),
         (delivery) => this.#arrivals.onSubmission(delivery),
       ),
       this.#pull(
@@ -208,6 +218,7 @@ export class Supervisor {
     for (const stop of this.#stops) stop();
     this.#awake.close();
     this.#feeder.close();
+    this.#storage.close();
     this.#dispatcher.close();
     await this.#api.close();
   }
@@ -227,10 +238,8 @@ export class Supervisor {
       consumer: SUPERVISOR_CONSUMER,
       room,
       onDelivery,
-      onTrouble: (reason) => {
-        this.#becomeUncertain();
-        this.lifecycle.emit("trouble", { what: `pulling from ${stream}: ${reason}` });
-      },
+      onTrouble: (reason) => this.lifecycle.emit("trouble", { what: `pulling from ${stream}: ${reason}` }),
+      onBroken: () => this.#becomeUncertain(),
     });
   }
 
@@ -246,9 +255,8 @@ export class Supervisor {
 
   /**
    * The server was away, or has another leader, or this process did not listen for a while. So jobs of ours may have been given
-   * to others, earlier than we know of; and the server confirms an extension even to a
-   * supervisor that does not have the lease any more. So for two leases
-   * the states are read again with each round (SUPERVISOR-2).
+   * to others, earlier than we know of; and the server confirms an extension even to a supervisor
+   * that does not have the lease any more. So for two leases the states are read again with each round (SUPERVISOR-2).
    */
   #becomeUncertain(): void {
     this.#uncertainUntil = performance.now() + 2 * this.#ackWaitMs;
@@ -294,6 +302,18 @@ export class Supervisor {
   #onReconnected(): void {
     this.#becomeUncertain();
     for (const actor of this.#arrivals.actors.values()) actor.verify();
+  }
+
+  /** New jobs wait in stream JOBS while there is no room for their states; those that are live go on, and end. */
+  #onFull(full: boolean, fill: number): void {
+    const percent = `${Math.round(100 * fill)} %`;
+    if (full) {
+      const next = "ended jobs expire sooner now; raise the bucket's max_bytes if this lasts";
+      this.#trouble(`the bucket of states is ${percent} full, no new jobs are taken: ${next}`, undefined);
+    } else {
+      this.#trouble(`the bucket of states is ${percent} full, new jobs are taken again`, undefined);
+      this.#refill();
+    }
   }
 
   #refill(): void {

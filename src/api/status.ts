@@ -12,4 +12,5 @@ export const STATUS: Partial<Record<ErrorCode, number>> = {
   not_connected: 503,
   bus_timeout: 503,
   newer_format: 503,
+  storage_full: 503,
 };

@@ -24,6 +24,9 @@ export const CHANGED_PREFIX = "job.ctl.changed";
 /** Jobs of a function have been sent to wait for a worker outside of memory: `{function}`. */
 export const QUEUED = "job.ctl.queued";
 
+/** Whether there is room for new jobs: `{full}`, each second while there is none. */
+export const STORAGE = "job.ctl.storage";
+
 export const submitSubject = (id?: string) => (id === undefined ? SUBMIT : `${SUBMIT}.${id}`);
 export const functionSubject = (name: string) => `${FUNCTION_PREFIX}.${name}`;
 export const eventSubject = (id: string, type: string) => `${EVENT_PREFIX}.${id}.${type}`;

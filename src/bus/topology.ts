@@ -27,6 +27,13 @@ export const EVENTS = "EVENTS";
 /** The durable consumer of stream JOBS, and that of the wakes in stream TIMERS. */
 export const SUPERVISOR_CONSUMER = "supervisor";
 
+/** The used share of the bucket of states from where on there is no room for new jobs. */
+export const FULL = 0.95;
+
+export function isFullAt(fill: number): boolean {
+  return fill >= FULL;
+}
+
 const NANOS_PER_MS = 1_000_000;
 const GIB = 1024 ** 3;
 

@@ -7,6 +7,7 @@ import { EventLog } from "../bus/store/event-log.ts";
 import { JobStore } from "../bus/store/job-store.ts";
 import { Tokens } from "../bus/tokens/tokens.ts";
 import { inspectTopology, KV_JOBS, type StreamReport } from "../bus/topology.ts";
+import { WriteProbe } from "../bus/write-probe.ts";
 import { durabilityOf } from "../http/readiness.ts";
 import { VERSION } from "../version.ts";
 import { EXIT } from "./exit.ts";
@@ -52,6 +53,8 @@ async function examine(bus: Bus, fix: boolean): Promise<Check[]> {
   if (!states) return checks; // without the bucket there are no jobs to look at
   const replicas = states.config.num_replicas;
   checks.push({ ok: true, what: `durability ${durabilityOf(replicas)}` });
+  const problem = await new WriteProbe(bus).problem();
+  if (problem !== undefined) checks.push({ ok: false, what: problem });
   const services = await discoverServices(bus);
   const tokens = new Tokens(bus);
   const store = new JobStore(bus, { replicas });

@@ -29,6 +29,8 @@ const UNREACHABLE = new Set<ErrorCode>([
   "no_responders",
   "jetstream_unavailable",
   "server_too_old",
+  "newer_format",
+  "storage_full",
   "no_server_binary",
 ]);
 

@@ -17,6 +17,7 @@ import type { StateName } from "../job/state.ts";
 import type { JobView } from "../job/view.ts";
 import { RandomText } from "../util/random-text.ts";
 import { type Completed, Ends, type Limits } from "./ends.ts";
+import { StorageNotice } from "./storage-notice.ts";
 import {
   ID_CHARACTERS,
   type Prepared,
@@ -70,6 +71,8 @@ export class Client {
   readonly bus: Bus;
   readonly #ids = new RandomText(ID_CHARACTERS);
   readonly #ends: Ends;
+  /** From the first submission on. */
+  #storage: StorageNotice | undefined;
 
   /** On a connection that the caller owns and closes. */
   constructor(bus: Bus) {
@@ -87,7 +90,7 @@ export class Client {
    * Submits a job. When this returns, the job is stored and will reach its end, whatever dies.
    *
    * @returns the job as it is at that moment
-   * @throws InvalidInputError with every reason; AsyncError `jobs_full` (try later), `payload_too_large`, or after
+   * @throws InvalidInputError with every reason; AsyncError `jobs_full`, `storage_full` (try later), `payload_too_large`, or after
    * `timeoutMs` `not_connected`, `jetstream_unavailable`, `bus_timeout` (it may be stored or not: repeat it with the
    * same id)
    */
@@ -217,6 +220,7 @@ export class Client {
   }
 
   async close(): Promise<void> {
+    this.#storage?.close();
     await this.bus.close();
   }
 
@@ -236,6 +240,12 @@ export class Client {
   /** Tries until it is stored; from the second time on it says that it may be a repetition. */
   #store(submission: Prepared, timeoutMs: number, done: (error?: unknown) => void): void {
     const { jobId, body, repeated } = submission;
+    this.#storage ??= new StorageNotice(this.bus);
+    const { refusal } = this.#storage;
+    if (refusal) {
+      done(refusal);
+      return;
+    }
     const sentAt = performance.now();
     this.bus.mux.store(submitSubject(jobId), body, repeated ? REPEATED : undefined, timeoutMs / 2, (error) => {
       if (!error || !TRANSIENT.has(error.code)) done(error);

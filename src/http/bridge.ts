@@ -5,6 +5,7 @@
 import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance, type FastifyReply } from "fastify";
 import type { Logger } from "pino";
 import { decode } from "../bus/messages/codec.ts";
+import { WriteProbe } from "../bus/write-probe.ts";
 import { type Client, DEFAULT_LIST_LIMIT, type ListRequest, MAX_LIST_LIMIT } from "../client/client.ts";
 import type { Encoding } from "../job/encoding.ts";
 import { AsyncError, InvalidInputError, isAsyncError, type Reason } from "../job/errors.ts";
@@ -106,8 +107,9 @@ function addRoutes(app: FastifyInstance, client: Client): void {
   app.get<{ Querystring: Record<string, string> }>("/v1/job", async ({ query }) => listJobs(client, query));
   app.get("/v1/worker", async () => ({ Workers: await client.workers() }));
   app.get("/healthz", async () => ({ status: "ok" }));
+  const probe = new WriteProbe(client.bus);
   app.get("/readyz", async (_request, reply): Promise<Health> => {
-    const health = await readiness(client.bus);
+    const health = await readiness(client.bus, probe);
     if (!health.ready) unavailable(reply);
     return health;
   });

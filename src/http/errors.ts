@@ -9,6 +9,7 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   bus_overloaded: 503,
   no_responders: 503,
   jobs_full: 503,
+  storage_full: 503,
 };
 
 /** Those of Fastify's own errors that we answer in our own words. */

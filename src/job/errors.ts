@@ -27,6 +27,7 @@ export type ErrorCode =
   | "jetstream_unavailable"
   | "jetstream_error"
   | "jobs_full"
+  | "storage_full"
   | "bus_overloaded"
   | "server_too_old"
   | "topology_mismatch"

@@ -81,20 +81,22 @@ export function endEvent(state: EndedJob): JobEvent {
   }
 }
 
-/** The types of all events of jobs. */
-export const EVENT_TYPES: readonly (JobEvent | RejectedEvent)["type"][] = [
-  "accepted",
-  "started",
-  "progress",
-  "succeeded",
-  "retrying",
-  "waiting",
-  "retried",
-  "completed",
-  "failed",
-  "cancelled",
-  "rejected",
-];
+type EventType = (JobEvent | RejectedEvent)["type"];
+
+/** The types of all events of jobs; the compiler asks for each. */
+export const EVENT_TYPES = Object.keys({
+  accepted: true,
+  started: true,
+  progress: true,
+  succeeded: true,
+  retrying: true,
+  waiting: true,
+  retried: true,
+  completed: true,
+  failed: true,
+  cancelled: true,
+  rejected: true,
+} satisfies Record<EventType, true>) as readonly EventType[];
 
 /** Whether the event tells of the end of its job. */
 export function isEndEvent(event: JobEvent): boolean {

@@ -42,6 +42,15 @@ export function readStop(data: Uint8Array): string | undefined {
   return typeof reply === "string" ? reply : undefined;
 }
 
+/** On `job.ctl.storage`: whether the bucket of states is too full for new jobs. */
+export function encodeStorage(full: boolean): string {
+  return JSON.stringify({ full });
+}
+
+export function readStorage(data: Uint8Array): boolean {
+  return readJsonObject(data)?.full === true;
+}
+
 /** On `job.ctl.queued`: jobs of the function have been put into its backlog. */
 export function encodeQueued(functionName: string): string {
   return JSON.stringify({ function: functionName });

@@ -104,7 +104,7 @@ export function readRecord(jobId: string, bytes: Uint8Array): ReadRecord {
   const value = decode(bytes, "msgpack") as unknown[];
   if (format !== FORMAT || value.length !== ELEMENTS) return { type: "none" };
   const [name, data, functions] = value.slice(-3);
-  const head = unpackFields(value.slice(1, -3), JOB_LAYOUT);
+  const head = unpackJob(value.slice(1, -3));
   return { type: "fields", fields: { head, name, data, functions } };
 }
 
@@ -114,19 +114,31 @@ export function stateFrom({ head, name, data, functions }: Unpacked): unknown {
 }
 
 function unpackFunction(value: unknown): unknown {
-  return Array.isArray(value) ? unpackFields(value, FUNCTION_LAYOUT) : value;
+  return Array.isArray(value) ? unpackFunctionFields(value) : undefined;
 }
 
-function unpackFields(values: unknown[], { always, rarely }: Layout): Record<string, unknown> {
-  const fields: Record<string, unknown> = {};
-  for (const [index, [name, { mostly, optional, presentWith }]] of always.entries()) {
-    const value = values[index] ?? null;
-    const isAbsent = value === null && optional && !(presentWith && presentWith in fields);
-    if (!isAbsent) fields[name] = value === null && mostly ? fields[mostly] : value;
-  }
-  const rare = values[always.length];
-  if (isRecord(rare)) for (const [name] of rarely) if (rare[name] !== undefined) fields[name] = rare[name];
-  return fields;
+type Unpack = (values: unknown[]) => Record<string, unknown>;
+
+const unpackJob = compile<Unpack>({ isRecord }, unpackCode(JOB_LAYOUT));
+const unpackFunctionFields = compile<Unpack>({ isRecord }, unpackCode(FUNCTION_LAYOUT));
+
+/** Code of a function that makes an object of fields from an array of them. */
+function unpackCode({ always, rarely }: Layout): string {
+  const lines = always.map(([name, { mostly, optional, presentWith }], index) => {
+    const value = `values[${index}] ?? null`;
+    if (mostly) return `fields.${name} = values[${index}] ?? fields.${mostly};`;
+    if (!optional) return `fields.${name} = ${value};`;
+    const isThere = `values[${index}] != null${presentWith ? ` || fields.${presentWith} !== undefined` : ""}`;
+    return `if (${isThere}) fields.${name} = ${value};`;
+  });
+  const rare = rarely.map(([name]) => `if (Object.hasOwn(rare, "${name}")) fields.${name} = rare.${name};`);
+  return `(values) => {
+    const fields = {};
+    ${lines.join("\n")}
+    const rare = values[${always.length}];
+    if (isRecord(rare)) { ${rare.join("\n")} }
+    return fields;
+  }`;
 }
 
 const EMPTY_ARRAY = 0x90;

@@ -28,6 +28,8 @@ export interface PullerOptions {
   onDelivery: (delivery: Delivery) => void;
   /** Told when pulls go unanswered or are refused, with the reason; once per spell, not per try. */
   onTrouble: (reason: string) => void;
+  /** Told each time that a pull has to be given up: the server may have been away, or has another leader. */
+  onBroken?: () => void;
 }
 
 export class Puller {
@@ -139,6 +141,7 @@ export class Puller {
   }
 
   #trouble(reason: string): void {
+    this.#options.onBroken?.();
     if (!this.#troubled) this.#options.onTrouble(reason);
     this.#troubled = true;
   }
