@@ -115,7 +115,7 @@ export class Supervisor {
       onFull: (full, fill) => this.#onFull(full, fill),
       onTrouble: (error) => this.#trouble("cannot ask how full the bucket of states is", error),
     });
-    this.store.onWrite = (bytes) => this.#storage.wrote(bytes);
+    this.store.storage = this.#storage;
     this.#tokens = new Tokens(bus);
     this.#dispatcher = new Dispatcher(bus, this.lifecycle, { onRoom: (name) => this.#feeder.feed(name) }, options);
     this.#feeder = new BacklogFeeder({

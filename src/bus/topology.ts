@@ -27,11 +27,14 @@ export const EVENTS = "EVENTS";
 /** The durable consumer of stream JOBS, and that of the wakes in stream TIMERS. */
 export const SUPERVISOR_CONSUMER = "supervisor";
 
-/** The used share of the bucket of states from where on there is no room for new jobs. */
-export const FULL = 0.95;
+const MIB = 1024 ** 2;
 
-export function isFullAt(fill: number): boolean {
-  return fill >= FULL;
+/**
+ * The used share of the bucket of states from where on there is no room for new jobs: 95 %, but so that live jobs have a
+ * mebibyte left, or a fifth of a bucket that is small.
+ */
+export function fullAt(maxBytes: number): number {
+  return Math.max(0.8, Math.min(0.95, 1 - MIB / maxBytes));
 }
 
 const NANOS_PER_MS = 1_000_000;

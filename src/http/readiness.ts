@@ -1,5 +1,5 @@
 import type { Bus } from "../bus/connection.ts";
-import { isFullAt, KV_JOBS } from "../bus/topology.ts";
+import { fullAt, KV_JOBS } from "../bus/topology.ts";
 import type { WriteProbe } from "../bus/write-probe.ts";
 
 /** What `/readyz` says. */
@@ -37,7 +37,7 @@ export async function readiness(bus: Bus, probe: WriteProbe): Promise<Health> {
     const replicas = config.num_replicas;
     const server = bus.nc.info?.version ?? "unknown";
     const storage = config.max_bytes > 0 ? (state?.bytes ?? 0) / config.max_bytes : 0;
-    const reason = isFullAt(storage) ? STORAGE_FULL : await probe.problem();
+    const reason = storage >= fullAt(config.max_bytes) ? STORAGE_FULL : await probe.problem();
     const health = { nats: true, jetstream: true, server, durability: durabilityOf(replicas), replicas, storage };
     return reason === undefined ? { ready: true, ...health } : { ready: false, ...health, reason };
   } catch {

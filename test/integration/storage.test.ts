@@ -31,7 +31,7 @@ test("ended jobs are kept for less long the fuller the bucket is", () => {
 });
 
 test("a bucket takes more jobs than fit into it, as ended ones expire", async () => {
-  const system = await System.start({ topology: { stateMaxBytes: 400_000 }, maxLiveJobs: 20 });
+  const system = await System.start({ topology: { stateMaxBytes: 400_000 }, maxLiveJobs: 20, retentionMs: 3_000 });
   try {
     const troubles: string[] = [];
     system.supervisor.lifecycle.on("trouble", ({ what }) => troubles.push(what));
@@ -56,7 +56,12 @@ test("a bucket takes more jobs than fit into it, as ended ones expire", async ()
 });
 
 test("full of live jobs, it refuses new ones and is not ready; each that was accepted ends, and then it takes more", async () => {
-  const system = await System.start({ topology: { stateMaxBytes: 100_000 }, maxLiveJobs: 50, roomWaitMs: 100 });
+  const system = await System.start({
+    topology: { stateMaxBytes: 100_000 },
+    maxLiveJobs: 50,
+    roomWaitMs: 100,
+    retentionMs: 2_000,
+  });
   const bridge = await startBridge({ client: system.client, port: 0 });
   try {
     const job = { name: "filling", functions: [{ name: "nobody-yet", args: "x".repeat(1_000) }] };

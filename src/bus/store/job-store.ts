@@ -59,8 +59,8 @@ export class JobStore {
   #ttl = "";
   /** Of a job that ends with its first commit, as most do that have one function. */
   #expectNoneAtEnd: MsgHdrs | undefined;
-  /** Told how many bytes are about to be stored. */
-  onWrite: ((bytes: number) => void) | undefined;
+  /** How full the bucket is; absent where nobody looks. */
+  storage: { readonly full: boolean; wrote(bytes: number): void } | undefined;
 
   constructor(bus: Bus, { replicas, retentionMs = DEFAULT_RETENTION_MS }: JobStoreOptions) {
     this.#bus = bus;
@@ -84,7 +84,11 @@ export class JobStore {
   put(state: JobState, revision: number, done: (outcome: CommitOutcome) => void, brief?: BriefWriter): void {
     const headers = isEnded(state) ? this.#expectAtEnd(revision) : expectSequence(revision);
     const body = brief && canBeBrief(state) ? brief.write(state) : packState(state);
-    this.onWrite?.(body.length + MESSAGE_OVERHEAD_BYTES);
+    if (revision === 0 && this.storage?.full && !isEnded(state)) {
+      done({ type: "full", cause: new AsyncError("storage_full", "the bucket of states is too full for another job") });
+      return;
+    }
+    this.storage?.wrote(body.length + MESSAGE_OVERHEAD_BYTES);
     this.#bus.mux.store(`${KV_PREFIX}.${state.job_id}`, body, headers, TIMEOUT_MS, (error, sequence) => {
       done(error ? outcomeOf(error) : { type: "stored", revision: sequence });
     });

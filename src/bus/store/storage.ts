@@ -5,25 +5,28 @@
  * Example: with a retention of 7 days, ended jobs are kept for 7 days below half, for some 3 hours at 70 %, for a minute from
  * 90 % on; and above half for no longer than it would take to fill the rest at the rate at which states are written now. So at
  * full speed a bucket of any size comes to rest at some 73 %. At 95 % new submissions are refused, until it is below 92 % again.
- * What is left is for the jobs that are live: the server refuses a new key where there is no room, but takes a new value of one
- * that is there.
+ * What is left is for the jobs that are live. At the limit itself the server would refuse their next states as well, unless
+ * these are smaller; so only ends are stored beyond that as new keys, and these expire. In a small bucket it is less
+ * than 95 % (`fullAt`).
  *
- * STORAGE-1  It looks every few seconds, and after every twentieth of the bucket that this process has written.
+ * STORAGE-1  It looks every few seconds, and after every twentieth of the bucket that this process has written. What this process
+ *     has written since the last look counts as used.
  * STORAGE-2  While it is full that is announced each second, for clients that submit.
  */
 import { STORAGE } from "../../api/subjects.ts";
 import { isAsyncError } from "../../job/errors.ts";
 import type { Bus } from "../connection.ts";
 import { encodeStorage } from "../messages/nudges.ts";
-import { FULL, KV_JOBS } from "../topology.ts";
+import { fullAt, KV_JOBS } from "../topology.ts";
 
 const LOOK_MS = 5_000;
 const ANNOUNCE_MS = 1_000;
 const TIMEOUT_MS = 2_000;
+const FULL = 0.95;
 const HALF = 0.5;
 const NEARLY_FULL = 0.9;
-/** New jobs are refused from `FULL` on, and taken again below this. */
-const ROOM_AGAIN = 0.92;
+/** New jobs are taken again when it is by so much below what is full. */
+const ROOM_AGAIN = 0.03;
 /** How long ended jobs are kept in a bucket that is nearly full, and in one that is full. */
 const NEARLY_FULL_MS = 60_000;
 const FULL_MS = 5_000;
@@ -49,10 +52,10 @@ export interface StorageOptions {
  *
  * @param untilFullMs how long it takes to fill the bucket at the rate at which states are written now
  */
-export function retentionAt(fill: number, retentionMs: number, untilFullMs: number): number {
+export function retentionAt(fill: number, retentionMs: number, untilFullMs: number, full = FULL): number {
   if (fill <= HALF) return retentionMs;
   const share = Math.min(1, (fill - HALF) / (NEARLY_FULL - HALF));
-  const byFill = fill >= FULL ? FULL_MS : retentionMs * (NEARLY_FULL_MS / retentionMs) ** share;
+  const byFill = fill >= full ? FULL_MS : retentionMs * (NEARLY_FULL_MS / retentionMs) ** share;
   return Math.min(retentionMs, byFill, Math.max(SHORTEST_MS, untilFullMs));
 }
 
@@ -62,10 +65,14 @@ export class Storage {
   readonly #timer: NodeJS.Timeout;
   #announcing: NodeJS.Timeout | undefined;
   #full = false;
+  /** The used share from where on it is full. */
+  #fullAt = FULL;
   #looking = false;
   #troubled = false;
   /** Bytes that may be written before it is looked at again. */
   #left = 0;
+  /** Bytes until it is full, as far as is known. */
+  #room = Number.POSITIVE_INFINITY;
   /** What was found at the look before. */
   #before: { sequence: number; at: number } | undefined;
   #closed = false;
@@ -79,12 +86,13 @@ export class Storage {
 
   /** No new jobs are to be taken. */
   get full(): boolean {
-    return this.#full;
+    return this.#full || this.#room < 0;
   }
 
   /** So many bytes are about to be stored (STORAGE-1). */
   wrote(bytes: number): void {
     this.#left -= bytes;
+    this.#room -= bytes;
     if (this.#left < 0) void this.look();
   }
 
@@ -101,6 +109,8 @@ export class Storage {
     try {
       const use = await bucketUse(this.#bus);
       this.#left = use.maxBytes * STEP;
+      this.#fullAt = fullAt(use.maxBytes);
+      this.#room = use.maxBytes * this.#fullAt - use.bytes;
       this.#troubled = false;
       if (!this.#closed) this.#apply(use.bytes / use.maxBytes, this.#untilFullMs(use));
     } catch (error) {
@@ -119,12 +129,12 @@ export class Storage {
     const before = this.#before ?? { sequence: lastSequence, at: now };
     this.#before = { sequence: lastSequence, at: now };
     const written = ((lastSequence - before.sequence) * bytes) / Math.max(1, messages);
-    return written <= 0 ? Number.POSITIVE_INFINITY : ((maxBytes * FULL - bytes) * (now - before.at)) / written;
+    return written <= 0 ? Number.POSITIVE_INFINITY : ((maxBytes * this.#fullAt - bytes) * (now - before.at)) / written;
   }
 
   #apply(fill: number, untilFullMs: number): void {
-    this.#options.onRetention(retentionAt(fill, this.#options.retentionMs, untilFullMs));
-    const full = fill >= (this.#full ? ROOM_AGAIN : FULL);
+    this.#options.onRetention(retentionAt(fill, this.#options.retentionMs, untilFullMs, this.#fullAt));
+    const full = fill >= this.#fullAt - (this.#full ? ROOM_AGAIN : 0);
     if (full === this.#full) return;
     this.#full = full;
     clearInterval(this.#announcing);
