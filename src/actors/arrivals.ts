@@ -263,7 +263,7 @@ export class Arrivals {
     // A state that is older than its token was restored from a backup. It takes that number, so that its next one is newer.
     const held = lease.number > state.token ? { ...state, token: lease.number } : state;
     this.#context.lifecycle.emit("claimed", jobId, "resumed");
-    this.#host(arrival, held, revision).resume();
+    this.#host(arrival, held, revision).resume(first ? undefined : delivery.storedAt);
     return true;
   }
 

@@ -112,9 +112,9 @@ export class JobActor implements AttemptListener {
     else this.#goneListeners = [listener];
   }
 
-  /** Takes over a job as it is. */
-  resume(): void {
-    this.#post({ type: "resumed" });
+  /** Takes over a job as it is; `firedAt` as in the event. */
+  resume(firedAt?: number): void {
+    this.#post(firedAt === undefined ? { type: "resumed" } : { type: "resumed", firedAt });
   }
 
   /** Goes on with a job as it was made; `events` tell of that. */

@@ -14,7 +14,7 @@
  *     attempts whose start was worth recording. What comes next, at last the end of the job, tells it too.
  */
 import { backoffDelayMs } from "./backoff.ts";
-import { newInvalidJob, newJob, type Origin } from "./create.ts";
+import { newInvalidJob, newJob, type Origin, withDeadline, withoutDeadline } from "./create.ts";
 import { type AttemptRef, eventOf, type JobEvent } from "./events.ts";
 import type { Failure } from "./failure.ts";
 import { type FunctionState, returned } from "./function-state.ts";
@@ -40,8 +40,11 @@ export const LOST_LIMIT = 5;
 const LOST_DELAY_MS = 5_000;
 
 export type Event =
-  /** An actor has taken the job over from the store; whatever was in flight before is not ours. */
-  | { type: "resumed" }
+  /**
+   * An actor has taken the job over from the store; whatever was in flight before is not ours. `firedAt`: when its wake was
+   * stored, by the clock of the server, if that is what it was taken over with.
+   */
+  | { type: "resumed"; firedAt?: number }
   /** The attempt has been executing for a while. */
   | ({ type: "started" } & AttemptAddress)
   | ({ type: "succeeded"; result: unknown } & AttemptAddress)
@@ -76,7 +79,7 @@ export interface Transition<S extends JobState = JobState> {
 
 /** The first transition of a submitted job. */
 export function createJob(submission: Submission, origin: Origin, now: number): Transition {
-  const job = newJob(submission, origin, now);
+  const job = withDeadline(newJob(submission, origin, now), now);
   if (job.state === "pending") return unlessExpired(job, now);
   return { state: job, events: [eventOf(job, now, { type: "accepted", scheduled_at: iso(job.scheduled_at) })] };
 }
@@ -91,7 +94,7 @@ export function createFailedJob(error: Failure, name: string, origin: Origin, no
  * is its end: someone may have begun it before its deadline, and complete it.
  */
 export function untaken({ state }: Transition): LiveJob {
-  return isEnded(state) ? inPhase(state, { state: "pending" }) : state;
+  return withoutDeadline(isEnded(state) ? inPhase(state, { state: "pending" }) : state);
 }
 
 /**
@@ -103,7 +106,7 @@ export function reduce(state: JobState, event: Event, now: number): Transition {
   if ("attempt" in event && !isLive(state, event)) return unchanged(state);
   switch (event.type) {
     case "resumed":
-      return resume(state, now);
+      return resume(state, event.firedAt ?? now, now);
     case "due":
       return unlessExpired(state, now);
     case "started":
@@ -160,9 +163,22 @@ function isLive(state: LiveJob, { index, attempt }: AttemptAddress): boolean {
   return index === state.current_function && attempt === state.attempt;
 }
 
-/** MACHINE-7: always a new state, so that it is committed. */
-function resume(state: LiveJob, now: number): Transition {
-  return unlessExpired({ ...state, attempt: nextAttempt(state) }, now);
+/**
+ * MACHINE-7: always a new state, so that it is committed.
+ *
+ * A timer goes by the clock of the server. If ours is behind, what it was set for is still ahead of us when it fires: then it
+ * is due all the same. To set it once more would not help, as it would fire at once, again and again.
+ */
+function resume(state: LiveJob, firedAt: number, now: number): Transition {
+  const next: LiveJob = { ...state, attempt: nextAttempt(state) };
+  if (firedAt <= now) return unlessExpired(next, now);
+  if (next.state === "scheduled" && next.scheduled_at <= firedAt) {
+    return unlessExpired(inPhase(next, { state: "pending" }), firedAt);
+  }
+  if (next.state === "waiting" && next.waiting_for === "backoff" && next.due_at <= firedAt) {
+    return unlessExpired(inPhase(next, { state: "running" }), firedAt);
+  }
+  return unlessExpired(next, firedAt);
 }
 
 /** An attempt whose start is recorded may have run to its end unseen: the next one must not share its number. */

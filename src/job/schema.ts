@@ -60,7 +60,7 @@ export const Submission = Type.Object(
     data: Type.Optional(Type.Unknown()),
     /** Who is told of its end, on subject `job.notify.<notify>`. */
     notify: Type.Optional(Type.String()),
-    /** The most time from `scheduled_at` to the end of the job. */
+    /** The most time from the start of the job (`scheduled_at`, else when a supervisor takes it) to its end. */
     timeout_ms: Type.Optional(Duration(1)),
     /** Not before this time: ISO 8601 with a time zone, e.g. 2026-11-23T21:00:00Z. */
     scheduled_at: Type.Optional(Type.String({ maxLength: 40 })),

@@ -128,7 +128,8 @@ class History {
     const { random } = this.#world;
     this.#processes += 1;
     const process = new SimProcess(`${kind}-${this.#processes}`);
-    if (random.chance(0.3)) process.skewMs = random.int(-3_000, 3_000);
+    const most = random.chance(0.2) ? 30_000 : 3_000;
+    if (random.chance(0.3)) process.skewMs = random.int(-most, most);
     return process;
   }
 

@@ -10,6 +10,8 @@
  * SIM-5  A live job always has a token; a submission goes only when a state, a rejection, or an earlier copy of it is stored.
  * SIM-6  All jobs end once faults stop, and none that was acknowledged is lost.
  * SIM-7  Whoever waits for a job's end is told of one that is stored, and with its result.
+ * SIM-8  A job without a start waits for no clock before it begins, no clock ends it before its time, and nothing is parked
+ *     twice for the same time, however the clocks differ.
  */
 
 import { functionSubject } from "../../src/api/subjects.ts";
@@ -53,6 +55,8 @@ interface Seen {
   byHand: boolean;
   /** When the end of each function was committed, in virtual ms. */
   committedAt: Map<number, number>;
+  /** For what it was parked last (SIM-8). */
+  parkedFor: string | undefined;
 }
 
 /** How long an invocation may have been on its way, and a lease have run out because its extensions were lost. */
@@ -69,6 +73,8 @@ export class Invariants implements Observer {
   /** Executions per job and function. */
   readonly #counts = new Map<string, number>();
   readonly acknowledged = new Set<string>();
+  /** Virtual ms, by the sequence of the submission. */
+  readonly #submittedAt = new Map<number, number>();
   /** Who has begun jobs of which nothing but the submission was stored. */
   readonly #beginners = new Map<string, string>();
   /** The process of each writer that has claimed a job. */
@@ -92,6 +98,7 @@ export class Invariants implements Observer {
   }
 
   onStored(stream: string, message: Stored): void {
+    if (stream === "JOBS") this.#submittedAt.set(message.sequence, this.#now());
     if (stream === "KV_jobs") this.#onState(message);
     else if (stream === "EVENTS") this.#onEvent(message);
     else this.#log(`${stream} + ${message.subject} #${message.sequence}`);
@@ -217,7 +224,9 @@ export class Invariants implements Observer {
       invoker: undefined,
       byHand: false,
       committedAt: new Map(),
+      parkedFor: undefined,
     };
+    this.#requireNoClock(seen, before?.state, state);
     if (before) this.#compare(seen, before.state, state);
     else {
       this.#requireLive(NOTHING_YET, state);
@@ -298,6 +307,26 @@ export class Invariants implements Observer {
       if (subject === `job.submit.${jobId}`) return true;
     }
     return false;
+  }
+
+  /** SIM-8 */
+  #requireNoClock(seen: Seen, before: JobState | undefined, state: JobState): void {
+    const { job_id: jobId, timeout_ms: timeoutMs = 0, sequence, token } = state;
+    if (state.scheduled_at === state.created_at) {
+      if (state.state === "scheduled") throw new Violation("SIM-8", `${jobId} waits for a start that it was not given`);
+      const passedMs = this.#now() - (this.#submittedAt.get(sequence) ?? 0);
+      const isAlone = seen.takeovers === 0 && seen.retries === 0 && (!before || before.writer === state.writer);
+      // Those who take it over have a clock of their own.
+      if (state.state === "failed" && state.error.code === "job_timeout" && isAlone && passedMs < timeoutMs - 1) {
+        throw new Violation("SIM-8", `${jobId} has ended after ${passedMs} ms, and has ${timeoutMs}`);
+      }
+    }
+    if (isEnded(state) || !before || token === before.token) return;
+    const isTimed = state.state === "scheduled" || (state.state === "waiting" && state.waiting_for === "backoff");
+    const until = isTimed ? `${state.state} ${"due_at" in state ? state.due_at : state.scheduled_at}` : undefined;
+    if (until !== undefined && until === seen.parkedFor)
+      throw new Violation("SIM-8", `${jobId} is parked again: ${until}`);
+    seen.parkedFor = until;
   }
 
   #noteEnds({ committedAt }: Seen, state: JobState): void {

@@ -91,10 +91,17 @@ function like(sample: Text, bytes: Uint8Array, encoding: Encoding): Text {
 
 function firstTransition({ failed_submission: failed, origin, encoding, submission, now }: History): Transition {
   const from = { ...origin, encoding };
-  if (!failed) return createJob(parseSubmission(revive(submission)), from, now);
+  if (!failed) return createJob(parseSubmission(withItsStart(revive(submission), origin.createdAt)), from, now);
   const isThatError = ({ name, message }: Error) => name === failed.error.name && message === failed.error.message;
   assert.throws(() => parseSubmission(revive(submission)), isThatError);
   return createFailedJob(failed.error, failed.name, from, now);
+}
+
+/** In 0.3 the time of a job without a start began when it was stored, by another clock; now it has to say so. */
+function withItsStart(submission: unknown, createdAt: number): unknown {
+  const job = submission as Record<string, unknown>;
+  if (job.timeout_ms === undefined || job.scheduled_at !== undefined) return submission;
+  return { ...job, scheduled_at: new Date(createdAt).toISOString() };
 }
 
 /** How the job goes on, in the words of 0.3. */

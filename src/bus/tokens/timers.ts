@@ -36,9 +36,9 @@ export class Timers {
     await this.#set(jobId, at, number, {});
   }
 
-  /** Fires timer `number` at once, also if it is set for later. @throws AsyncError of the bus */
+  /** Fires timer `number` at once by any clock, also if it is set for later. @throws AsyncError of the bus */
   async hurry(jobId: string, number: number): Promise<void> {
-    await this.#set(jobId, Date.now(), number, {}, "replace");
+    await this.#set(jobId, 0, number, {}, "replace");
   }
 
   /** TIMERS-1 */
