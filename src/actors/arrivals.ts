@@ -28,11 +28,11 @@ import type { RejectedEvent } from "../job/events.ts";
 import { reduce, type Transition } from "../job/machine.ts";
 import { FORMAT } from "../job/record.ts";
 import { rest, toBeParked } from "../job/rest.ts";
-import { type EndedJob, functionAt, isEnded, type JobState } from "../job/state.ts";
+import { type EndedJob, functionAt, isEnded, type JobState, type LiveJob } from "../job/state.ts";
 import { Registry } from "../util/registry.ts";
 import { type ActorContext, FULL_RETRY_MS, JobActor } from "./job-actor.ts";
 import { Lease } from "./lease.ts";
-import { pause, untilDone } from "./retrying.ts";
+import { pause, untilDone, untilPlaced } from "./retrying.ts";
 import { isOnly, isRepeated, jobIdOfWake, oversizedJob, readSubmission } from "./submission.ts";
 import { corruptJob } from "./sweep.ts";
 
@@ -256,14 +256,31 @@ export class Arrivals {
     }
     if (isEnded(state) && lease.number > state.token) return this.#useUp(state, revision, arrival);
     if (!isEnded(state) && lease.number < state.token) {
-      const restore = () => this.#context.tokens.restore(state);
-      if (await this.#insist("cannot set the timer again", jobId, restore)) delivery.ack(); // ARRIVALS-4
+      const restored = await this.#restore(state);
+      if (typeof restored === "object") return this.#failRefused(state, revision, arrival, restored.refused);
+      if (restored) delivery.ack(); // ARRIVALS-4
       return true;
     }
     // A state that is older than its token was restored from a backup. It takes that number, so that its next one is newer.
     const held = lease.number > state.token ? { ...state, token: lease.number } : state;
     this.#context.lifecycle.emit("claimed", jobId, "resumed");
     this.#host(arrival, held, revision).resume(first ? undefined : delivery.storedAt);
+    return true;
+  }
+
+  #restore(state: LiveJob): Promise<boolean | { refused: string }> {
+    const { bus, tokens, isStopped } = this.#context;
+    const onTrouble = (error: unknown) => this.#trouble("cannot set the timer again", error, state.job_id);
+    return untilPlaced(bus, isStopped, onTrouble, () => tokens.restore(state));
+  }
+
+  /** A job whose next token cannot be made has failed. Returns false if the store has changed meanwhile. */
+  async #failRefused(before: LiveJob, revision: number, arrival: Arrival, why: string): Promise<boolean> {
+    const { state, events } = reduce(before, { type: "refused", why }, Date.now());
+    const failed: JobState = { ...state, version: before.version + 1, writer: this.#context.writer };
+    const stored = await this.#commitOnce(failed, revision);
+    if (stored === undefined) return false;
+    this.#host(arrival, failed, stored).begin(events);
     return true;
   }
 

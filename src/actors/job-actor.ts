@@ -36,7 +36,7 @@ import type { Dispatcher } from "./dispatcher.ts";
 import type { Lease } from "./lease.ts";
 import type { Lifecycle, ReleaseReason } from "./lifecycle.ts";
 import { Mailbox } from "./mailbox.ts";
-import { untilDone } from "./retrying.ts";
+import { untilDone, untilPlaced } from "./retrying.ts";
 
 export interface ActorContext extends CommitsContext {
   tokens: Tokens;
@@ -316,7 +316,9 @@ export class JobActor implements AttemptListener {
       case "timer":
       case "place":
         this.#mode = "busy";
-        this.#await(this.#park(job, how), () => {});
+        this.#await(this.#park(job, how), (refused) => {
+          if (refused !== undefined) this.#proceedWith({ type: "refused", why: refused });
+        });
         break;
       default:
         unreachable(how);
@@ -358,13 +360,25 @@ export class JobActor implements AttemptListener {
     }, timerMs(deadline));
   }
 
-  /** ACTOR-5 */
-  async #park(job: LiveJob, how: Parked): Promise<void> {
-    const { tokens, feeder } = this.#context;
-    if (!(await this.#insist("cannot set the timer", () => tokens.place(job.job_id, job.token, how)))) return;
+  /** ACTOR-5. Returns why the token cannot be made, if that is for good. */
+  async #park(job: LiveJob, how: Parked): Promise<string | undefined> {
+    const { bus, tokens, feeder } = this.#context;
+    const isGone = () => this.#mode === "gone";
+    const onTrouble = (error: unknown) => this.#trouble("cannot set the timer", error);
+    const placed = await untilPlaced(bus, isGone, onTrouble, () => tokens.place(job.job_id, job.token, how));
+    if (typeof placed === "object") return placed.refused;
+    if (!placed) return undefined;
     this.lease.release();
     this.#leave("parked");
     if (how.type === "place") feeder.filled(how.functionName);
+    return undefined;
+  }
+
+  /** The state cannot be gone on with as it is. What has come meanwhile is dealt with after that. */
+  #proceedWith(event: Event): void {
+    if (this.#mode === "gone") return;
+    this.#mode = "busy";
+    this.#deal([event]);
   }
 
   /** The state is the record of the end; events that are kept are stored before the token goes (ACTOR-5). */

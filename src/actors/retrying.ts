@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Bus } from "../bus/connection.ts";
+import { isRefusedForGood } from "../bus/tokens/timers.ts";
 import { isAsyncError } from "../job/errors.ts";
 
 const FIRST_DELAY_MS = 50;
@@ -28,6 +29,30 @@ export async function untilDone(
     }
   }
   return false;
+}
+
+/**
+ * {@link untilDone} for the making of a token, which the server may refuse for good.
+ *
+ * @returns "refused" with why, besides what {@link untilDone} returns
+ */
+export async function untilPlaced(
+  bus: Bus,
+  stopped: () => boolean,
+  onTrouble: (error: unknown) => void,
+  place: () => Promise<void>,
+): Promise<boolean | { refused: string }> {
+  let refused: string | undefined;
+  const done = await untilDone(bus, stopped, onTrouble, async () => {
+    try {
+      await place();
+    } catch (error) {
+      if (!isRefusedForGood(error)) throw error;
+      onTrouble(error);
+      refused = error.message;
+    }
+  });
+  return refused === undefined ? done : { refused };
 }
 
 /** Waits before the next try: for the connection if it is gone, then with backoff and jitter. */

@@ -43,7 +43,7 @@ export function readSubmission({ data, sequence, storedAt, subject }: Waiting): 
     if (ofSubject === undefined && typeof ofBody === "string" && chosenJobIdProblem(ofBody) === undefined) {
       origin.jobId = ofBody;
     }
-    const submission = parseSubmission(body);
+    const submission = parseSubmission(body, storedAt);
     if (submission.job_id !== undefined && submission.job_id !== origin.jobId) {
       throw new AsyncError(
         "invalid_submission",

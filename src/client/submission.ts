@@ -54,7 +54,7 @@ export function prepare(
   ids: RandomText,
   notify?: string,
 ): Prepared {
-  const submission = parseSubmission(input);
+  const submission = parseSubmission(input, Date.now());
   const chosen = jobId ?? submission.job_id;
   const problem = chosen === undefined ? undefined : chosenJobIdProblem(chosen);
   if (problem !== undefined) {

@@ -58,6 +58,8 @@ export type Event =
   | { type: "due" }
   /** The job's own deadline has passed. */
   | { type: "expired" }
+  /** The token on which it was to wait cannot be made, now or ever. */
+  | { type: "refused"; why: string }
   /** Someone wants it to end now. */
   | { type: "cancelled" }
   /** Someone wants a failed or cancelled job to go on at the function it had reached; with other `data` or `args`. */
@@ -121,6 +123,8 @@ export function reduce(state: JobState, event: Event, now: number): Transition {
       return noRoom(state, now);
     case "expired":
       return pastDeadline(state, now) ? expired(state, now) : unchanged(state);
+    case "refused":
+      return refused(state, event.why, now);
     case "cancelled":
       return end(state, { state: "cancelled", finished_at: now });
     case "retried":
@@ -277,6 +281,11 @@ function pastDeadline(state: LiveJob, now: number): boolean {
 function expired(state: LiveJob, now: number): Transition {
   const message = `the job was not done ${state.timeout_ms} ms after it was due to start`;
   return fail(state, { code: "job_timeout", name: "JobTimeout", message }, now);
+}
+
+function refused(state: LiveJob, why: string, now: number): Transition {
+  const message = `the server takes no timer for the job: ${why}`;
+  return fail(state, { code: "schedule_refused", name: "ScheduleRefused", message }, now);
 }
 
 function fail(state: LiveJob, error: Failure, now: number): Transition<EndedJob> {

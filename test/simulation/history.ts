@@ -342,7 +342,12 @@ class History {
     this.#faultsUntil = untilMs;
     const some = (most: number) => (random.chance(0.4) ? random.float() * most : 0);
     this.#network.faults = { drop: some(0.05), repeat: some(0.1), reorder: some(0.1), delay: some(0.05) };
-    this.#jetStream.faults = { lostAck: some(0.15), refuse: some(0.1), redeliver: some(0.2) };
+    this.#jetStream.faults = {
+      lostAck: some(0.15),
+      refuse: some(0.1),
+      redeliver: some(0.2),
+      refuseSchedule: random.chance(0.2) ? 0.3 : 0,
+    };
     const kinds = FAULTS.filter(() => random.chance(0.5));
     for (let at = random.between(50, 800); kinds.length > 0 && at < untilMs; at += random.between(100, 1_500)) {
       const kind = random.pick(kinds);

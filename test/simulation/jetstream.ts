@@ -33,9 +33,11 @@ export interface JetStreamFaults {
   lostAck: number;
   refuse: number;
   redeliver: number;
+  /** A schedule is refused for good. */
+  refuseSchedule: number;
 }
 
-export const RELIABLE: JetStreamFaults = { lostAck: 0, refuse: 0, redeliver: 0 };
+export const RELIABLE: JetStreamFaults = { lostAck: 0, refuse: 0, redeliver: 0, refuseSchedule: 0 };
 
 const DUPLICATE_WINDOW_MS = 120_000;
 const RARE_EVENTS = EVENT_TYPES.filter((type) => type !== "completed").map((type) => eventSubject("*", type));
@@ -168,6 +170,13 @@ export class JetStream {
     const expected = headers?.get("Nats-Expected-Last-Subject-Sequence");
     const newest = stream.last(subject)?.sequence ?? 0;
     const id = headers?.get("Nats-Msg-Id") || undefined;
+    const schedule = headers?.get("Nats-Schedule");
+    const isBad = schedule && !/^@at \d{4}-/.test(schedule);
+    if (isBad || (schedule && this.#network.strikes("refuseSchedule", this.faults.refuseSchedule))) {
+      const description = "message schedules pattern is invalid";
+      this.#answer(packet, { error: { code: 400, err_code: 10189, description } });
+      return;
+    }
     const before = id === undefined ? undefined : stream.seen.get(id);
     if (before && this.#network.world.now - before.at < DUPLICATE_WINDOW_MS) {
       this.#answer(packet, { stream: stream.name, seq: before.sequence, duplicate: true });

@@ -90,6 +90,7 @@ test(`every invariant holds in ${SEEDS.toLocaleString("en")} histories with kill
       "lostAck",
       "refuse",
       "redeliver",
+      "refuseSchedule",
     ]) {
       assert.match(run.output(), new RegExp(`${kind} [1-9]`), "each kind of fault struck");
     }

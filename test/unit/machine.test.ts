@@ -123,6 +123,15 @@ test("a timer that fires goes by the server's clock: what it was set for is due,
   assert.is(over.state.state === "failed" && over.state.error.code, "job_timeout");
 });
 
+test("a job whose token the server refuses for good fails, and its execution is not counted", () => {
+  const job = newJob(submissionOf("a", "b"));
+  const { state, events } = reduce(job, { type: "refused", why: "message schedules pattern is invalid" }, NOW);
+  assert.is(state.state === "failed" && state.error.code, "schedule_refused");
+  assert.match(state.state === "failed" ? state.error.message : "", /pattern is invalid/);
+  assert.is(state.functions.at(0)?.retry_count, 0);
+  assert.equal(told({ state, events }), ["failed"]);
+});
+
 test("a job that is read only after the deadline of its start fails at once", () => {
   const passed = { ...submissionOf("a"), timeout_ms: 5_000, scheduled_at: new Date(NOW).toISOString() };
   const { state, events } = createJob(passed, ORIGIN, NOW + 5_000);

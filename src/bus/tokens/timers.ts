@@ -5,6 +5,7 @@
  * TIMERS-1  A job has at most one timer, the one with the highest number: setting an older one changes nothing.
  * TIMERS-2  The wake carries the number. Scheduling the same number again within the stream's duplicate window (two minutes)
  *     changes nothing, even if it has fired: so it is safe to repeat after a crash.
+ * TIMERS-3  What the server refuses for good is told apart (`isRefusedForGood`): repeating it would never end.
  */
 
 import { timerSubject, wakeSubject } from "../../api/subjects.ts";
@@ -13,7 +14,18 @@ import type { Bus } from "../connection.ts";
 import { readLast } from "../store/stream-read.ts";
 import { TIMERS } from "../topology.ts";
 import { headersOf } from "../wire/headers.ts";
-import { isWrongSequence } from "../wire/jetstream.ts";
+import { isWrongSequence, JetStreamError } from "../wire/jetstream.ts";
+
+/**
+ * JetStream's errors that say that a schedule, its target or its headers are none, or that it is too large: as it is, the same
+ * message will be refused again. (10188, schedules are disabled, is not among them: the stream can be mended.)
+ */
+const REFUSED_FOR_GOOD = new Set([10054, 10189, 10190, 10191, 10192, 10203, 10212, 10223]);
+
+/** TIMERS-3: whether repeating what has failed with this error cannot help. */
+export function isRefusedForGood(error: unknown): error is JetStreamError {
+  return error instanceof JetStreamError && REFUSED_FOR_GOOD.has(error.errorCode);
+}
 
 export class Timers {
   readonly #bus: Bus;
@@ -25,7 +37,7 @@ export class Timers {
   /**
    * Fires timer `number` of the job at `at` (ms since 1970; the past is "now").
    *
-   * @throws AsyncError of the bus: the outcome is unknown, repeat it
+   * @throws AsyncError of the bus: the outcome is unknown, repeat it, unless it `isRefusedForGood`
    */
   async schedule(jobId: string, at: number, number: number): Promise<void> {
     await this.#set(jobId, at, number, { "Nats-Msg-Id": `${jobId}:${number}` });

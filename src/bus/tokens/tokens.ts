@@ -26,7 +26,7 @@ export class Tokens {
   /**
    * Makes token `number` of a job that leaves memory, or has left it. Repeating it within two minutes changes nothing.
    *
-   * @throws AsyncError of the bus: the outcome is unknown, repeat it
+   * @throws AsyncError of the bus: the outcome is unknown, repeat it, unless it `isRefusedForGood`
    */
   async place(jobId: string, number: number, how: Parked): Promise<void> {
     // Where there are two, whichever turns into a wake first takes the job along; the other one finds it gone on, or past
@@ -39,7 +39,7 @@ export class Tokens {
    * Makes the token of a job if it is not there: it may have been placed before, and got lost. A job that waited for a
    * worker is woken at once.
    *
-   * @throws AsyncError of the bus: the outcome is unknown, repeat it
+   * @throws AsyncError of the bus: the outcome is unknown, repeat it, unless it `isRefusedForGood`
    */
   async restore(job: LiveJob): Promise<void> {
     if (!(await this.exists(job))) await this.timers.restore(job.job_id, wakeAt(job), job.token);
