@@ -13,6 +13,9 @@
  * ARRIVALS-7  A job that nobody else can have submitted (`isOnly`), and whose delivery is fresh, is begun before anything is stored
  *     of it but its submission; its first commit claims it. Whoever gets the message next claims it before beginning
  *     anything, so that the first commit of the one before fails; and a submission that repeats another one gives way.
+ * ARRIVALS-9  An id may be used again. A wake of another job than the one that has its id stands for nothing. Stream JOBS may
+ *     be made anew, and its sequences with it: a submission is what made a job only if it was also stored at that time; and
+ *     a job whose id is made from its sequence takes the place of an ended one from before, or waits for its end.
  * ARRIVALS-8  A job that a newer version has stored is left alone, and its message given back for others to take.
  */
 
@@ -21,7 +24,7 @@ import type { StoredJob } from "../bus/store/job-store.ts";
 import { readBatch } from "../bus/store/stream-read.ts";
 import type { Awake } from "../bus/tokens/awake.ts";
 import type { Delivery } from "../bus/tokens/delivery.ts";
-import { timerNumberOf } from "../bus/tokens/timers.ts";
+import { isTokenOf, timerNumberOf } from "../bus/tokens/timers.ts";
 import { JOBS } from "../bus/topology.ts";
 import { AsyncError } from "../job/errors.ts";
 import type { RejectedEvent } from "../job/events.ts";
@@ -33,7 +36,15 @@ import { Registry } from "../util/registry.ts";
 import { type ActorContext, FULL_RETRY_MS, JobActor } from "./job-actor.ts";
 import { Lease } from "./lease.ts";
 import { pause, untilDone, untilPlaced } from "./retrying.ts";
-import { isOnly, isRepeated, jobIdOfWake, oversizedJob, readSubmission } from "./submission.ts";
+import {
+  isMadeBy,
+  isOnly,
+  isPredecessor,
+  isRepeated,
+  jobIdOfWake,
+  oversizedJob,
+  readSubmission,
+} from "./submission.ts";
 import { corruptJob } from "./sweep.ts";
 
 export interface ArrivalsContext extends ActorContext {
@@ -50,6 +61,8 @@ export interface ArrivalsContext extends ActorContext {
 const SUBMISSION = 0;
 /** A job of a newer version is looked at again after this time. */
 const NEWER_RETRY_MS = 5_000;
+/** Whether a job from before has ended is looked at again after this time (ARRIVALS-9). */
+const PREDECESSOR_RETRY_MS = 5_000;
 
 /** A message that stands for a job: a submission, which can make it (`first`), or the wake of a parked one. */
 interface Arrival {
@@ -148,7 +161,11 @@ export class Arrivals {
 
   /** A message for a job that is live here. */
   #meet(actor: JobActor, arrival: Arrival): void {
-    const { lease, delivery } = arrival;
+    const { lease, delivery, first } = arrival;
+    if (!first && !actor.isWokenBy(delivery.data)) {
+      this.#drop(arrival); // ARRIVALS-9
+      return;
+    }
     if (actor.lease.adopt(lease.number, delivery.receipt)) {
       actor.verify(); // SUPERVISOR-2: it had run out, and someone else may have had it meanwhile
       return;
@@ -181,7 +198,13 @@ export class Arrivals {
           if (await this.#replaceCorrupt(stored.revision, stored.problem, arrival)) return;
           continue;
         }
-        if (stored?.state) {
+        if (stored?.state && first && isPredecessor(stored.state, jobId, delivery)) {
+          if (!isEnded(stored.state)) {
+            this.#trouble("the id is that of a live job from before stream JOBS was made anew", undefined, jobId);
+            delivery.nak(PREDECESSOR_RETRY_MS);
+            return;
+          }
+        } else if (stored?.state) {
           if (await this.#takeOver(stored.state, stored.revision, arrival)) return;
           continue;
         }
@@ -250,8 +273,8 @@ export class Arrivals {
   /** Decides what a message means for a job that is in the store. Returns false if the store has changed meanwhile. */
   async #takeOver(state: JobState, revision: number, arrival: Arrival): Promise<boolean> {
     const { jobId, lease, delivery, first } = arrival;
-    if (first && state.sequence !== delivery.sequence) {
-      this.#drop(arrival);
+    if (first ? !isMadeBy(state, delivery) : !isTokenOf(state, delivery.data)) {
+      this.#drop(arrival); // a repetition, or ARRIVALS-9
       return true;
     }
     if (isEnded(state) && lease.number > state.token) return this.#useUp(state, revision, arrival);
@@ -297,7 +320,8 @@ export class Arrivals {
     const { jobId, lease, delivery, first } = arrival;
     const { state, events } = corruptJob(jobId, problem, Date.now());
     const sequence = first ? delivery.sequence : 0;
-    const stamped: JobState = { ...state, sequence, token: lease.number, version: 1, writer: this.#context.writer };
+    const made = { sequence, created_at: first ? delivery.storedAt : state.created_at };
+    const stamped: JobState = { ...state, ...made, token: lease.number, version: 1, writer: this.#context.writer };
     const stored = await this.#commitOnce(stamped, revision);
     if (stored === undefined) return false;
     this.#host(arrival, stamped, stored).begin(events);

@@ -9,6 +9,8 @@
  * COMMIT-4  Where there is no room for another state, the end of a job waits for it. A job that has not ended, and is not stored
  *     yet, had better wait as the submission that it is: `full`. What is stored already can change.
  * COMMIT-5  With each commit the version grows by one, the token does not shrink, and a job that has ended does not change.
+ * COMMIT-6  A job that was begun as its submission says takes the place of an ended one that had its id, if the id is made from
+ *     the sequence of the submission: stream JOBS was made anew (ARRIVALS-9).
  */
 
 import type { Bus } from "../bus/connection.ts";
@@ -17,6 +19,7 @@ import type { CommitOutcome, JobStore, StoredJob } from "../bus/store/job-store.
 import { isAsyncError } from "../job/errors.ts";
 import { isEnded, type JobState, unreachable, withoutPayloads } from "../job/state.ts";
 import { pause } from "./retrying.ts";
+import { isPredecessor } from "./submission.ts";
 
 /** What has become of a commit. Unless it is `stored`, nothing that follows from its state may be done. */
 export type CommitResult =
@@ -166,6 +169,10 @@ export class Commits {
   }
 
   #isOurs(stored: StoredJob | undefined): boolean {
+    const { job_id: jobId, sequence, created_at: storedAt } = this.#state;
+    if (this.#revision === 0 && stored?.state && isEnded(stored.state)) {
+      if (isPredecessor(stored.state, jobId, { sequence, storedAt })) this.#revision = stored.revision; // COMMIT-6
+    }
     return (stored?.revision ?? 0) === this.#revision;
   }
 

@@ -22,6 +22,7 @@
  */
 import { EncodedResults } from "../bus/messages/invocation.ts";
 import type { EventLog } from "../bus/store/event-log.ts";
+import { isTokenOf } from "../bus/tokens/timers.ts";
 import type { Tokens } from "../bus/tokens/tokens.ts";
 import { endEvent, eventOf, type JobEvent } from "../job/events.ts";
 import type { Failure } from "../job/failure.ts";
@@ -147,6 +148,11 @@ export class JobActor implements AttemptListener {
   /** An attempt was not sent, because the lease had run out: `verify` sends it if that has changed. */
   get heldBack(): boolean {
     return this.#mode === "held back";
+  }
+
+  /** Whether a wake for the id of this job is of this job. */
+  isWokenBy(wake: Uint8Array): boolean {
+    return isTokenOf(this.#commits.state, wake);
   }
 
   /** Its lease ran out, and its message has not come again. */
@@ -365,7 +371,7 @@ export class JobActor implements AttemptListener {
     const { bus, tokens, feeder } = this.#context;
     const isGone = () => this.#mode === "gone";
     const onTrouble = (error: unknown) => this.#trouble("cannot set the timer", error);
-    const placed = await untilPlaced(bus, isGone, onTrouble, () => tokens.place(job.job_id, job.token, how));
+    const placed = await untilPlaced(bus, isGone, onTrouble, () => tokens.place(job, job.token, how));
     if (typeof placed === "object") return placed.refused;
     if (!placed) return undefined;
     this.lease.release();

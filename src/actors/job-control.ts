@@ -117,12 +117,12 @@ export class JobControl {
       }
       if (!canRetry(found)) throw cannotRetry(found);
       await eventLog.record(endEvent(found)); // CONTROL-3
-      await tokens.timers.schedule(jobId, Date.now() + COMMIT_TIME_MS, found.token + 1); // CONTROL-2
+      await tokens.timers.schedule(found, Date.now() + COMMIT_TIME_MS, found.token + 1); // CONTROL-2
       return "change";
     });
     if (!change.changed) return change.state;
     try {
-      await tokens.timers.hurry(jobId, change.state.token);
+      await tokens.timers.hurry(change.state, change.state.token);
     } catch (error) {
       if (!isAsyncError(error)) throw error;
       lifecycle.emit("trouble", { what: "a retried job waits for its timer", jobId, error });

@@ -129,4 +129,87 @@ test("a start beyond the longest duration is refused, by the client and by who g
   }
 });
 
+/** What is left of an ended job when its retention is over. */
+async function forget(jobId: string): Promise<void> {
+  await system.bus.mux.request("$JS.API.STREAM.PURGE.KV_jobs", JSON.stringify({ filter: `$KV.jobs.${jobId}` }), 2_000);
+}
+
+const ahead = (ms: number) => new Date(realNow() + ms).toISOString();
+
+async function parked(jobId: string, token = 1): Promise<void> {
+  const look = async () => (await system.supervisor.store.get(jobId))?.state?.token === token;
+  await eventually(`${jobId} is parked`, look);
+  await eventually("it has left memory", () => system.supervisor.liveJobs === 0);
+}
+
+test("an id that is used again does not wait for the timer of the job that was cancelled", async () => {
+  const job = { name: "reused", functions: [{ name: "quick" }] };
+  await system.client.submit({ ...job, scheduled_at: ahead(3_600_000) }, { jobId: "reused" });
+  await parked("reused");
+  await system.client.cancel("reused");
+  await forget("reused");
+  await system.client.submit({ ...job, scheduled_at: ahead(3_500) }, { jobId: "reused" });
+  await parked("reused");
+  const state = await ended("reused", 8_000);
+  assert.is(state.state, "completed");
+  assert.ok(state.finished_at >= state.scheduled_at);
+});
+
+test("an id that is used again is not woken by the timer of the job that was cancelled", async () => {
+  const job = { name: "reused", functions: [{ name: "quick" }] };
+  const wake = headersOf({ "Nats-Expected-Last-Subject-Sequence": "0" });
+  await system.client.submit({ ...job, scheduled_at: ahead(3_600_000) }, { jobId: "woken" });
+  await parked("woken");
+  const first = await system.client.cancel("woken");
+  await forget("woken");
+  const scheduled = await system.client.submit({ ...job, scheduled_at: ahead(5_000) }, { jobId: "woken" });
+  await parked("woken");
+  // The old timer fires now; its number is that of the new one.
+  await system.bus.mux.publish("job.wake.woken", `1 ${Date.parse(first.created_at)}`, wake);
+  await eventually("the old wake is dropped", async () => {
+    const { state } = (
+      await system.bus.mux.request("$JS.API.STREAM.INFO.TIMERS", '{"subjects_filter":"job.wake.>"}', 2_000)
+    ).json<{ state: { subjects?: Record<string, number> } }>();
+    return state.subjects?.["job.wake.woken"] === undefined;
+  });
+  assert.is((await system.supervisor.store.get("woken"))?.state?.version, 1, "nobody has taken it over");
+  const state = await ended("woken", 9_000);
+  assert.is(state.state, "completed");
+  assert.ok(state.finished_at >= Date.parse(scheduled.scheduled_at));
+});
+
+test("when stream JOBS was made anew, a new job with an old sequence is not swallowed by the old one", async () => {
+  const own = await System.start({ parkAfterMs: 500 });
+  try {
+    await own.worker((worker) => worker.func("echo", ({ data }) => data));
+    const post = async (data: string, more: object = {}) => {
+      const job = { name: "numbered", data, functions: [{ name: "echo" }], ...more };
+      return `seq-${await own.bus.mux.publish("job.submit", JSON.stringify(job))}`;
+    };
+    const becomes = (id: string, result: string) =>
+      eventually(
+        `${id} is done`,
+        async () => {
+          const { state, functions } = await own.client.get(id);
+          return state === "completed" && functions[0]?.result === result;
+        },
+        25_000,
+      );
+    assert.is(await post("old 1"), "seq-1");
+    assert.is(await post("old 2", { scheduled_at: ahead(7_000) }), "seq-2");
+    await becomes("seq-1", "old 1");
+    await eventually("seq-2 is parked", async () => (await own.supervisor.store.get("seq-2"))?.state?.token === 1);
+    await own.supervisor.close();
+    await own.bus.mux.request("$JS.API.STREAM.DELETE.JOBS", "", 2_000);
+    await own.startSupervisor({ parkAfterMs: 500 });
+    assert.is(await post("new 1"), "seq-1");
+    assert.is(await post("new 2"), "seq-2");
+    await becomes("seq-1", "new 1");
+    await becomes("seq-2", "old 2"); // it is live: the new one waits for its end
+    await becomes("seq-2", "new 2");
+  } finally {
+    await own.close();
+  }
+});
+
 test.run();
