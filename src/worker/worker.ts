@@ -7,25 +7,26 @@
  *     it has lasted a while, see LEAVE_AFTER_MS.
  * WORKER-2  It is back in the queue groups before the reply that makes room is sent: the supervisor that gets the reply can
  *     send the next invocation at once.
+ *     With several functions it is back in the groups of those only whose turn it is, see `turns.ts`.
  * WORKER-3  Every attempt in execution sends a heartbeat each `heartbeatMs`.
  * WORKER-4  An attempt that nobody waits for any more is told to stop.
  * WORKER-5  Closing loses nothing: what is in execution may end within the grace period, what does not is given back.
  */
 import { hostname } from "node:os";
-import type { Subscription } from "nats";
 import { type Logger, pino } from "pino";
 import { functionSubject, ROOM, STOP, WORKER_QUEUE } from "../api/subjects.ts";
 import { Bus, type BusOptions } from "../bus/connection.ts";
 import { type ReceivedInvocation, type Request, readInvocation } from "../bus/messages/invocation.ts";
 import { encodeRoom, readStop } from "../bus/messages/nudges.ts";
 import { Service, type ServiceEndpoint } from "../bus/messages/service.ts";
-import { leave } from "../bus/wire/leave.ts";
 import { AsyncError, messageOf } from "../job/errors.ts";
 import { functionNameProblem } from "../job/names.ts";
 import { Registry } from "../util/registry.ts";
 import { VERSION } from "../version.ts";
 import type { Handler } from "./context.ts";
 import { Execution, respondError, respondNoRoom } from "./execution.ts";
+import { QueueGroups } from "./queue-groups.ts";
+import { Turns, type TurnTaker } from "./turns.ts";
 
 export interface WorkerOptions {
   /** Address of NATS. Default: `NATS_URL`, else nats://127.0.0.1:4222. */
@@ -50,6 +51,13 @@ export const MAX_CONCURRENCY = 100_000;
 /** Room is announced when it has lasted this long: mostly the supervisor that freed it has filled it by then. */
 const ANNOUNCE_AFTER_MS = 5;
 /**
+ * How long a function may take a slot before others may as well, where the way to the server is short; else it is a few times
+ * as long as that. It has to suffice for an announcement and the invocation that answers it.
+ */
+const TURN_MS = 5;
+const TURN_ROUND_TRIPS = 4;
+const MAX_TURN_MS = 100;
+/**
  * How long a worker of a cluster is full before it leaves. A server that has passed an invocation on to ours, not knowing
  * yet that we have left, gets no answer from it: the invocation is gone until its silence is noticed. So we leave when
  * the supervisors have heard our refusals and nothing is likely to be on its way. On a single server nothing gets lost.
@@ -59,12 +67,12 @@ const LEAVE_AFTER_MS = 100;
 type Phase = "new" | "serving" | "draining" | "closed";
 
 interface Arrived {
-  name: string;
   served: Served;
   message: Request;
 }
 
-interface Served {
+interface Served extends TurnTaker {
+  name: string;
   handler: Handler;
   endpoint: ServiceEndpoint;
 }
@@ -83,10 +91,9 @@ export class Worker {
   #service: Service | undefined;
   #log: Logger;
   #concurrency: number;
-  /** Empty while out of the queue groups. */
-  #subscriptions: Subscription[] = [];
-  /** Ends that requests of this process come directly: as long as the subscriptions. */
-  #stopLocal: (() => void)[] = [];
+  #groups: QueueGroups<Served> | undefined;
+  /** Of several functions; a single one needs none. */
+  #turns: Turns<Served> | undefined;
   #announcement: NodeJS.Timeout | undefined;
   #settling: NodeJS.Immediate | undefined;
   /** Runs while a worker of a cluster is full. */
@@ -126,7 +133,7 @@ export class Worker {
       queue_group: WORKER_QUEUE,
       metadata: { function: name },
     };
-    this.#functions.set(name, { handler, endpoint });
+    this.#functions.set(name, { name, handler, endpoint, wanted: false, turn: 0 });
     return this;
   }
 
@@ -177,7 +184,17 @@ export class Worker {
       bus.onReconnected(() => this.#announce()),
       () => stops.unsubscribe(),
     );
-    this.#join();
+    const served = [...this.#functions.values()];
+    this.#groups = new QueueGroups(
+      bus,
+      ({ endpoint }) => endpoint.subject,
+      (one, message) => this.#onInvocation(one, message),
+    );
+    if (served.length > 1) {
+      const turnMs = await turnMsOn(bus);
+      this.#turns = new Turns(served, turnMs, (admitted) => this.#admit(admitted));
+    }
+    this.#groups.join(served);
     this.#announce();
     await bus.flush();
     this.#log.info({ worker: this.id, functions: this.functions, concurrency: this.#concurrency }, "serving");
@@ -191,6 +208,7 @@ export class Worker {
     const bus = this.#bus;
     if (!bus || this.#phase === "draining" || this.#phase === "closed") return;
     this.#phase = "draining";
+    this.#turns?.close();
     await this.#leave();
     if (!(await this.#whenIdle(graceMs))) {
       this.#log.warn({ attempts: this.#running.size }, "the grace period is over; giving back what still runs");
@@ -230,14 +248,14 @@ export class Worker {
     return own;
   }
 
-  #onInvocation(name: string, served: Served, message: Request): void {
+  #onInvocation(served: Served, message: Request): void {
     if (!message.reply) return; // not a request: there is nobody to tell a result
     if (this.#phase !== "serving") {
       respondNoRoom(message);
       return;
     }
-    if (this.#running.size >= this.#concurrency) {
-      this.#overflow.push({ name, served, message });
+    if (this.#running.size >= this.#concurrency || this.#turns?.admits(served) === false) {
+      this.#overflow.push({ served, message });
       this.#settleAtEndOfTurn();
       return;
     }
@@ -248,23 +266,24 @@ export class Worker {
       respondError(message, error, "400");
       return;
     }
-    this.#execute(name, served, new Execution(invocation, message, this.#log));
+    this.#execute(served, new Execution(invocation, message, this.#log));
   }
 
-  #execute(name: string, { handler, endpoint }: Served, execution: Execution): void {
+  #execute(served: Served, execution: Execution): void {
+    const { name, handler } = served;
     this.#log.debug({ fn: name, jobId: execution.jobId, attempt: execution.attempt }, "executing");
     this.#running.set(execution.reply, execution);
+    if (this.#turns) this.#taken(this.#turns, served);
     if (this.#running.size >= this.#concurrency) this.#settleAtEndOfTurn();
     execution.run(
       handler,
-      () => this.#ended(execution),
-      (failed) => this.#replied(name, endpoint, execution, failed),
+      () => this.#ended(execution, served),
+      (failed) => this.#replied(served, execution, failed),
     );
   }
 
   #replied(
-    name: string,
-    endpoint: ServiceEndpoint,
+    { name, endpoint }: Served,
     { jobId, attempt, begunAt }: Execution,
     failed: { error: unknown } | undefined,
   ): void {
@@ -275,50 +294,60 @@ export class Worker {
   }
 
   /** Called before the reply goes out (WORKER-2). */
-  #ended(execution: Execution): void {
+  #ended(execution: Execution, served: Served): void {
     this.#running.delete(execution.reply);
     clearTimeout(this.#leaving);
     this.#leaving = undefined;
-    if (this.#phase === "serving" && this.#subscriptions.length === 0) {
-      this.#join();
-      this.#announcement ??= setTimeout(() => this.#announce(), ANNOUNCE_AFTER_MS);
+    if (this.#phase === "serving") {
+      if (this.#turns) {
+        if (!this.#turns.open) this.#admit(this.#turns.slotFreed(), served);
+      } else if (this.#groups?.empty) {
+        this.#groups.join([served]);
+        this.#announcement ??= setTimeout(() => this.#announce(), ANNOUNCE_AFTER_MS);
+      }
     }
     if (this.#running.size === 0) this.#onIdle?.();
   }
 
-  #join(): void {
-    const bus = this.#bus;
-    if (!bus || this.#subscriptions.length > 0) return;
-    this.#subscriptions = [...this.#functions].map(([name, served]) =>
-      bus.nc.subscribe(served.endpoint.subject, {
-        queue: WORKER_QUEUE,
-        callback: (_, message) => this.#onInvocation(name, served, message),
-      }),
-    );
-    this.#stopLocal = [...this.#functions].map(([name, served]) =>
-      bus.mux.local.serve(served.endpoint.subject, (request) => this.#onInvocation(name, served, request)),
-    );
+  /** These may take a slot now as well. The supervisor of `ended`, if that is among them, hears of it by its reply. */
+  #admit(admitted: readonly Served[], ended?: Served): void {
+    this.#groups?.join(admitted);
+    if (this.#turns?.open) {
+      if (ended) this.#announcement ??= setTimeout(() => this.#announce(), ANNOUNCE_AFTER_MS);
+      else this.#announce();
+      return;
+    }
+    const functions = admitted.flatMap((one) => (one === ended ? [] : one.name));
+    if (functions.length > 0 && this.#bus?.connected) this.#bus.nc.publish(ROOM, encodeRoom({ functions, slots: 1 }));
+  }
+
+  #taken(turns: Turns<Served>, served: Served): void {
+    const over = turns.taken(served);
+    // In a cluster it refuses them, see LEAVE_AFTER_MS.
+    if (over.length > 0 && !this.#bus?.nc.info?.cluster) void this.#groups?.leave(over);
   }
 
   /** What the server has sent before it hears of this still arrives, and is answered. */
-  #leave(): Promise<void> {
+  async #leave(): Promise<void> {
     clearTimeout(this.#leaving);
     this.#leaving = undefined;
-    for (const stop of this.#stopLocal.splice(0)) stop();
-    const left = this.#subscriptions;
-    this.#subscriptions = [];
-    return leave(left);
+    await this.#groups?.leaveAll();
   }
 
   /** WORKER-1: if there is room by now, what arrived while full begins, as far as it fits; else it is refused and we leave. */
   #settleAtEndOfTurn(): void {
     this.#settling ??= setImmediate(() => {
       this.#settling = undefined;
-      if (this.#running.size < this.#concurrency) {
-        for (const { name, served, message } of this.#overflow.splice(0)) this.#onInvocation(name, served, message);
-        return;
+      const full = this.#running.size >= this.#concurrency;
+      for (const { served, message } of this.#overflow.splice(0)) {
+        if (!full && this.#turns?.admits(served) !== false) this.#onInvocation(served, message);
+        else {
+          served.wanted = true;
+          respondNoRoom(message);
+        }
       }
-      for (const { message } of this.#overflow.splice(0)) respondNoRoom(message);
+      if (!full) return;
+      this.#turns?.full();
       if (!this.#bus?.nc.info?.cluster) void this.#leave();
       else this.#leaving ??= setTimeout(() => void this.#leave(), LEAVE_AFTER_MS);
     });
@@ -328,7 +357,8 @@ export class Worker {
     this.#announcement = undefined;
     const slots = this.#concurrency - this.#running.size;
     if (this.#phase !== "serving" || slots <= 0 || !this.#bus?.connected) return;
-    this.#bus.nc.publish(ROOM, encodeRoom({ functions: this.functions, slots }));
+    const functions = this.#turns ? this.#turns.admitted.map(({ name }) => name) : this.functions;
+    if (functions.length > 0) this.#bus.nc.publish(ROOM, encodeRoom({ functions, slots }));
   }
 
   #beat(): void {
@@ -359,6 +389,15 @@ export class Worker {
     if (this.#running.size === 0) return "idle";
     return this.#running.size < this.#concurrency ? "busy" : "full";
   }
+}
+
+/** How long a turn lasts on that connection. */
+async function turnMsOn(bus: Bus): Promise<number> {
+  await bus.flush(); // the first one may wait for what was sent before
+  const begunAt = performance.now();
+  await bus.flush();
+  const roundTripMs = performance.now() - begunAt;
+  return Math.min(MAX_TURN_MS, Math.max(TURN_MS, TURN_ROUND_TRIPS * roundTripMs));
 }
 
 /** Names of endpoints have a smaller alphabet than those of functions; the number keeps them apart. */
