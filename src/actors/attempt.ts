@@ -42,6 +42,13 @@ export class Attempt implements AttemptAddress, Waiter, Bagged {
   sentAt = 0;
   /** When the worker was last heard of; the sending counts as the first time. */
   heardAt = 0;
+  /** Its worker has sent a heartbeat. */
+  heard = false;
+  /**
+   * How often its worker sends heartbeats; three missing ones are a lost attempt. Until it has sent one: as often as all that
+   * are known to serve the function. Undefined where silence shows nothing.
+   */
+  heartbeatMs: number | undefined;
   timeoutMs: number | undefined;
   /** How often it was sent to a worker without room. */
   refusals = 0;
@@ -81,10 +88,12 @@ export class Attempt implements AttemptAddress, Waiter, Bagged {
   }
 
   /** It is on its way; `ticket` is the open request. */
-  sent(line: AttemptLine, ticket: Ticket, timeoutMs: number | undefined): void {
+  sent(line: AttemptLine, ticket: Ticket, timeoutMs: number | undefined, heartbeatMs: number | undefined): void {
     this.#line = line;
     this.#ticket = ticket;
     this.timeoutMs = timeoutMs;
+    this.heartbeatMs = heartbeatMs;
+    this.heard = false;
     this.sentAt = this.heardAt = performance.now();
   }
 
@@ -112,6 +121,11 @@ export class Attempt implements AttemptAddress, Waiter, Bagged {
     const ticket = this.#ticket;
     this.close();
     if (ticket) this.#line?.onAbandoned(this, ticket.reply);
+  }
+
+  /** The subject that its replies come to, while it is in flight. */
+  get reply(): string | undefined {
+    return this.#ticket?.reply;
   }
 
   close(): void {

@@ -7,6 +7,7 @@
  * blocked line is probed with one invocation now and then.
  */
 import type { Msg } from "nats";
+import { HEARTBEAT_MS_HEADER } from "../api/headers.ts";
 import { functionSubject } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
 import { attemptTimeoutMs, encodeInvocation, readReply } from "../bus/messages/invocation.ts";
@@ -28,14 +29,16 @@ export interface LineObserver {
   onRoom(): void;
   /** Nobody waits for the outcome of this attempt any more; `reply` is the reply subject of its invocation. */
   onAbandoned(attempt: Attempt, reply: string): void;
-  /** A worker of the function sent a heartbeat. */
-  onHeartbeat(): void;
+  /** A reply has shown that somebody serves the function without heartbeats. */
+  onPlainWorker(): void;
   /** Sending fails for a reason of the bus; once per spell. */
   onTrouble(error: AsyncError): void;
 }
 
 export class FunctionLine implements AttemptLine {
   readonly inFlight = new Bag<Attempt>();
+  /** How often all workers of the function send heartbeats, as far as is known; undefined if some may send none. */
+  heartbeatMs: number | undefined;
   readonly #bus: Bus;
   readonly #subject: string;
   readonly #observer: LineObserver;
@@ -167,7 +170,7 @@ export class FunctionLine implements AttemptLine {
     try {
       const body = encodeInvocation(attempt.job, attempt, now, timeoutMs, attempt.results);
       const ticket = this.#bus.mux.open(this.#subject, body, undefined, attempt, attempt.results?.headers);
-      attempt.sent(this, ticket, timeoutMs);
+      attempt.sent(this, ticket, timeoutMs, this.heartbeatMs);
       this.inFlight.add(attempt);
       this.#troubled = false;
     } catch (error) {
@@ -195,18 +198,22 @@ export class FunctionLine implements AttemptLine {
     switch (reply.type) {
       case "heartbeat":
         attempt.heardAt = performance.now();
-        this.#observer.onHeartbeat();
+        attempt.heard = true;
+        attempt.heartbeatMs = reply.heartbeatMs;
+        if (reply.heartbeatMs === undefined) this.#observer.onPlainWorker();
         if (reply.progress !== undefined) attempt.listener?.onProgress(attempt, reply.progress);
         return false;
       case "no_room":
         this.#refused(attempt, reply.anyWorker);
         return true;
       case "result":
+        this.#learn(attempt, message);
         attempt.close();
         this.#accepted();
         this.end(attempt, (listener) => listener.onSucceeded(attempt, reply.result));
         return true;
       case "error":
+        this.#learn(attempt, message);
         attempt.close();
         this.#accepted();
         this.end(attempt, (listener) => {
@@ -214,6 +221,12 @@ export class FunctionLine implements AttemptLine {
         });
         return true;
     }
+  }
+
+  /** Who would have sent a heartbeat before, and does not say that it sends any, sends none. */
+  #learn({ heard, heartbeatMs, sentAt }: Attempt, message: Msg): void {
+    if (heard || heartbeatMs === undefined || performance.now() - sentAt < 1.5 * heartbeatMs) return;
+    if (!message.headers?.has(HEARTBEAT_MS_HEADER)) this.#observer.onPlainWorker();
   }
 
   #accepted(): void {

@@ -6,7 +6,7 @@
  */
 import type { Payload } from "nats";
 import type { Logger } from "pino";
-import { ERROR_CODE_HEADER, ERROR_HEADER, NO_ROOM_CODE, STATUS_HEADER } from "../api/headers.ts";
+import { ERROR_CODE_HEADER, ERROR_HEADER, HEARTBEAT_MS_HEADER, NO_ROOM_CODE, STATUS_HEADER } from "../api/headers.ts";
 import { encodePayload } from "../bus/messages/codec.ts";
 import type { ReceivedInvocation, Request } from "../bus/messages/invocation.ts";
 import { headersOf } from "../bus/wire/headers.ts";
@@ -37,12 +37,13 @@ export class Execution implements Context {
   readonly #timeout: NodeJS.Timeout | undefined;
   #abort: AbortController | undefined;
   #log: Logger | undefined;
+  readonly #heartbeatMs: number;
   #ended = false;
   #progress: { value: unknown } | undefined;
   #progressTimer: NodeJS.Timeout | undefined;
   #progressAt = Number.NEGATIVE_INFINITY;
 
-  constructor({ body, encoding, results }: ReceivedInvocation, message: Request, log: Logger) {
+  constructor({ body, encoding, results }: ReceivedInvocation, message: Request, log: Logger, heartbeatMs: number) {
     this.jobId = body.job_id;
     this.jobName = body.job_name;
     this.data = body.data;
@@ -54,6 +55,7 @@ export class Execution implements Context {
     this.#encoding = encoding;
     this.#readResults = results;
     this.#workerLog = log;
+    this.#heartbeatMs = heartbeatMs;
     const timeoutMs = body.timeout_ms;
     if (timeoutMs === null || timeoutMs === undefined) return;
     this.deadline = new Date(Date.now() + timeoutMs);
@@ -102,7 +104,8 @@ export class Execution implements Context {
     if (progress) this.#progressAt = performance.now();
     try {
       const body = progress?.value === undefined ? new Uint8Array() : this.#encode(progress.value);
-      this.#message.respond(body, { headers: headersOf({ [STATUS_HEADER]: "heartbeat" }) });
+      const heartbeat = { [STATUS_HEADER]: "heartbeat", [HEARTBEAT_MS_HEADER]: String(this.#heartbeatMs) };
+      this.#message.respond(body, { headers: headersOf(heartbeat) });
     } catch (error) {
       this.log.warn({ err: error }, "the progress cannot be sent");
     }
@@ -167,7 +170,10 @@ export class Execution implements Context {
 
   #succeed(result: unknown): void {
     try {
-      this.#message.respond(result === undefined || result === null ? new Uint8Array() : this.#encode(result));
+      const body = result === undefined || result === null ? new Uint8Array() : this.#encode(result);
+      const promise = this.#promise();
+      if (promise) this.#message.respond(body, { headers: headersOf(promise) });
+      else this.#message.respond(body);
     } catch (error) {
       const why = messageOf(error);
       this.#fail(new FatalError(`the result cannot be sent: ${why}`, { cause: error }));
@@ -175,7 +181,13 @@ export class Execution implements Context {
   }
 
   #fail(error: unknown): void {
-    respondError(this.#message, error);
+    respondError(this.#message, error, undefined, this.#promise());
+  }
+
+  /** Headers of a reply that comes when a heartbeat should have come: that it does come, if late. */
+  #promise(): Record<string, string> | undefined {
+    if (performance.now() - this.begunAt < this.#heartbeatMs) return undefined;
+    return { [HEARTBEAT_MS_HEADER]: String(this.#heartbeatMs) };
   }
 
   #encode(value: unknown): Payload {
@@ -196,7 +208,7 @@ export function respondNoRoom(message: Request): void {
 
 const MAX_STACK_LENGTH = 4_096;
 
-export function respondError(message: Request, thrown: unknown, code = "500"): void {
+export function respondError(message: Request, thrown: unknown, code = "500", more?: Record<string, string>): void {
   const error = thrown instanceof Error ? thrown : new Error(String(thrown));
   const body = {
     name: error.name,
@@ -207,6 +219,6 @@ export function respondError(message: Request, thrown: unknown, code = "500"): v
   };
   const headline = `${error.name}: ${error.message}`.replaceAll(/\s+/g, " ").slice(0, MAX_HEADER_LENGTH);
   message.respond(JSON.stringify(body), {
-    headers: headersOf({ [ERROR_CODE_HEADER]: code, [ERROR_HEADER]: headline }),
+    headers: headersOf({ [ERROR_CODE_HEADER]: code, [ERROR_HEADER]: headline, ...more }),
   });
 }

@@ -35,7 +35,7 @@ export interface WorkerOptions {
   name?: string;
   /** Attempts at a time, over all functions. Default: `ASYNC_CONCURRENCY`, else 2. */
   concurrency?: number;
-  /** Interval of heartbeats. Default 1,500 ms; supervisors expect it not to be longer. */
+  /** Interval of heartbeats. Default 1,500 ms. An attempt is given up when three are missing. */
   heartbeatMs?: number;
   /** Default: pino at level `info`. */
   log?: Logger;
@@ -47,6 +47,7 @@ export interface WorkerOptions {
 }
 
 const DEFAULT_CONCURRENCY = 2;
+const DEFAULT_HEARTBEAT_MS = 1_500;
 export const MAX_CONCURRENCY = 100_000;
 /** Room is announced when it has lasted this long: mostly the supervisor that freed it has filled it by then. */
 const ANNOUNCE_AFTER_MS = 5;
@@ -91,6 +92,7 @@ export class Worker {
   #service: Service | undefined;
   #log: Logger;
   #concurrency: number;
+  #heartbeatMs = DEFAULT_HEARTBEAT_MS;
   #groups: QueueGroups<Served> | undefined;
   /** Of several functions; a single one needs none. */
   #turns: Turns<Served> | undefined;
@@ -159,7 +161,7 @@ export class Worker {
     this.#concurrency = concurrencyFrom(options.concurrency);
     this.#log = options.log ?? this.#log;
     const name = options.name ?? "async-worker";
-    const heartbeatMs = options.heartbeatMs ?? 1_500;
+    this.#heartbeatMs = options.heartbeatMs ?? DEFAULT_HEARTBEAT_MS;
     this.#phase = "serving";
     const bus = await this.#connect(name, options);
     this.#bus = bus;
@@ -171,13 +173,13 @@ export class Worker {
         concurrency: String(this.#concurrency),
         running: String(this.#running.size),
         state: this.#stateName(),
-        heartbeat_ms: String(heartbeatMs),
+        heartbeat_ms: String(this.#heartbeatMs),
         host: hostname(),
         pid: String(process.pid),
       }),
       endpoints: () => [...this.#functions.values()].map((served) => served.endpoint),
     });
-    const heartbeats = setInterval(() => this.#beat(), heartbeatMs);
+    const heartbeats = setInterval(() => this.#beat(), this.#heartbeatMs);
     const stops = bus.nc.subscribe(STOP, { callback: (_, message) => this.#onStop(message.data) });
     this.#closes.push(
       () => clearInterval(heartbeats),
@@ -218,6 +220,7 @@ export class Worker {
     clearTimeout(this.#announcement);
     clearImmediate(this.#settling);
     this.#service?.close();
+    this.#tellRoom(this.functions, 0); // who serves them is asked again
     for (let one = this.#closes.pop(); one; one = this.#closes.pop()) await one();
     this.#log.info({ worker: this.id }, "closed");
   }
@@ -266,7 +269,7 @@ export class Worker {
       respondError(message, error, "400");
       return;
     }
-    this.#execute(served, new Execution(invocation, message, this.#log));
+    this.#execute(served, new Execution(invocation, message, this.#log, this.#heartbeatMs));
   }
 
   #execute(served: Served, execution: Execution): void {
@@ -318,7 +321,7 @@ export class Worker {
       return;
     }
     const functions = admitted.flatMap((one) => (one === ended ? [] : one.name));
-    if (functions.length > 0 && this.#bus?.connected) this.#bus.nc.publish(ROOM, encodeRoom({ functions, slots: 1 }));
+    this.#tellRoom(functions, 1);
   }
 
   #taken(turns: Turns<Served>, served: Served): void {
@@ -356,9 +359,13 @@ export class Worker {
   #announce(): void {
     this.#announcement = undefined;
     const slots = this.#concurrency - this.#running.size;
-    if (this.#phase !== "serving" || slots <= 0 || !this.#bus?.connected) return;
-    const functions = this.#turns ? this.#turns.admitted.map(({ name }) => name) : this.functions;
-    if (functions.length > 0) this.#bus.nc.publish(ROOM, encodeRoom({ functions, slots }));
+    if (this.#phase !== "serving" || slots <= 0) return;
+    this.#tellRoom(this.#turns ? this.#turns.admitted.map(({ name }) => name) : this.functions, slots);
+  }
+
+  #tellRoom(functions: string[], slots: number): void {
+    if (functions.length === 0 || !this.#bus?.connected) return;
+    this.#bus.nc.publish(ROOM, encodeRoom({ functions, slots, heartbeatMs: this.#heartbeatMs }));
   }
 
   #beat(): void {
