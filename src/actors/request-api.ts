@@ -6,12 +6,14 @@ import type { Msg, Subscription } from "nats";
 import { type Cursor, FIRST_PAGE, formatCursor, parseCursor } from "../api/cursor.ts";
 import { ERROR_CODE_HEADER, ERROR_HEADER } from "../api/headers.ts";
 import {
+  checkLookRequest,
   checkPageRequest,
   checkRetryPatch,
   DEFAULT_PAGE_LIMIT,
   type ErrorReply,
   type ListReply,
   type PageRequest,
+  type SubmittedJob,
 } from "../api/requests.ts";
 import { STATUS } from "../api/status.ts";
 import { API_QUEUE, afterPrefix, CANCEL_PREFIX, GET_PREFIX, LIST, RETRY_PREFIX } from "../api/subjects.ts";
@@ -23,7 +25,6 @@ import { headersOf } from "../bus/wire/headers.ts";
 import { leave } from "../bus/wire/leave.ts";
 import { AsyncError, isAsyncError, messageOf } from "../job/errors.ts";
 import { isRecord } from "../job/plain.ts";
-import type { JobState } from "../job/state.ts";
 import { type JobView, viewOf } from "../job/view.ts";
 import { VERSION } from "../version.ts";
 import type { JobControl } from "./job-control.ts";
@@ -55,15 +56,25 @@ export class RequestApi {
       metadata: () => ({}),
       endpoints: () => endpoints.map(({ name, subject }) => endpoint(name, subject)),
     });
-    const ofJob = (name: string, prefix: string, answer: (jobId: string, body: Uint8Array) => Promise<JobState>) => ({
+    const ofJob = (name: string, prefix: string, answer: (jobId: string, body: Uint8Array) => Promise<JobView>) => ({
       name,
-      subject: `${prefix}.*`,
-      answer: async ({ subject, data }: Msg) => viewOf(await answer(afterPrefix(subject, prefix) ?? "", data)),
+      // All that may be meant for an id, so that a bad one is told to be bad.
+      subject: `${prefix}.>`,
+      answer: ({ subject, data }: Msg) => answer(afterPrefix(subject, prefix) ?? "", data),
     });
+    const get = async (jobId: string, body: Uint8Array): Promise<SubmittedJob> => {
+      const { submission } = checkLookRequest(parseBody(body));
+      const { state } = await control.find(jobId);
+      const view: SubmittedJob = viewOf(state);
+      if (submission !== undefined && state.sequence !== submission) view.existing = true;
+      return view;
+    };
     const endpoints: { name: string; subject: string; answer: (message: Msg) => Promise<unknown> }[] = [
-      ofJob("get", GET_PREFIX, async (jobId) => (await control.find(jobId)).state),
-      ofJob("cancel", CANCEL_PREFIX, (jobId) => control.cancel(jobId)),
-      ofJob("retry", RETRY_PREFIX, (jobId, body) => control.retry(jobId, checkRetryPatch(parseBody(body)))),
+      ofJob("get", GET_PREFIX, get),
+      ofJob("cancel", CANCEL_PREFIX, async (jobId) => viewOf(await control.cancel(jobId))),
+      ofJob("retry", RETRY_PREFIX, async (jobId, body) =>
+        viewOf(await control.retry(jobId, checkRetryPatch(parseBody(body)))),
+      ),
       { name: "list", subject: LIST, answer: (message) => this.#page(checkPageRequest(parseBody(message.data))) },
     ];
     this.#subscriptions = endpoints.map(({ name, subject, answer }) =>

@@ -46,6 +46,29 @@ export function checkPageRequest(body: Record<string, unknown>): PageRequest {
   return body as PageRequest;
 }
 
+/** Body of a request to `job.get.<id>`; empty to be shown the job. */
+export interface LookRequest {
+  /** Sequence of a submission in stream JOBS: the answer has `existing: true` if the job was made by another one. */
+  submission?: number;
+}
+
+/** The answer to a submission: the job, and whether it was there before. */
+export interface SubmittedJob extends JobView {
+  /** The id exists already: this is the job that has it, and the submission has changed nothing. */
+  existing?: true;
+  /** In what the existing job is another one than was submitted. Absent if it is the same. */
+  differs?: ("name" | "functions")[];
+  /** The job is stored, but nobody could be asked just now whether the id existed before. */
+  unconfirmed?: true;
+}
+
+/** @throws AsyncError `invalid_request` */
+export function checkLookRequest({ submission }: Record<string, unknown>): LookRequest {
+  if (submission === undefined) return {};
+  if (Number.isSafeInteger(submission) && (submission as number) > 0) return { submission: submission as number };
+  throw new AsyncError("invalid_request", "submission must be the sequence of one in stream JOBS");
+}
+
 /** Body of a request to `job.retry.<id>`; empty to change nothing. @throws AsyncError `invalid_request` */
 export function checkRetryPatch({ data, args, ...unknown }: Record<string, unknown>): RetryPatch {
   const [first] = Object.keys(unknown);

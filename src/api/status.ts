@@ -7,6 +7,7 @@ export const STATUS: Partial<Record<ErrorCode, number>> = {
   job_not_found: 404,
   job_ended: 409,
   job_not_ended: 409,
+  job_exists: 409,
   payload_too_large: 413,
   jetstream_unavailable: 503,
   not_connected: 503,

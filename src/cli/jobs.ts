@@ -1,6 +1,7 @@
 /** The commands that talk about jobs and workers: thin covers of the client. */
 import { readFile } from "node:fs/promises";
 import { buffer } from "node:stream/consumers";
+import type { SubmittedJob } from "../api/requests.ts";
 import { decode, encodingOf } from "../bus/messages/codec.ts";
 import { Client } from "../client/client.ts";
 import { AsyncError, messageOf } from "../job/errors.ts";
@@ -26,8 +27,14 @@ export async function submit(file: string, { nats, json, id, wait }: SubmitComma
   const input = decode(bytes, encoding);
   await withClient(nats, async (client) => {
     const submitted = await client.submit(input, { encoding, ...(id !== undefined && { jobId: id }) });
+    if (submitted.existing) process.stderr.write(`${noteOf(submitted)}\n`);
     await show(client, submitted, { json, wait });
   });
+}
+
+function noteOf({ job_id, differs }: SubmittedJob): string {
+  const other = differs ? `; it differs in its ${differs.join(" and ")} from what was submitted` : "";
+  return `job ${job_id} exists already and is left as it is${other}`;
 }
 
 /** `async get` */

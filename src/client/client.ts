@@ -5,7 +5,14 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Msg } from "nats";
 import { ERROR_CODE_HEADER } from "../api/headers.ts";
-import { type ErrorReply, type ListReply, MAX_PAGE_LIMIT, type PageRequest } from "../api/requests.ts";
+import {
+  type ErrorReply,
+  type ListReply,
+  type LookRequest,
+  MAX_PAGE_LIMIT,
+  type PageRequest,
+  type SubmittedJob,
+} from "../api/requests.ts";
 import { cancelSubject, getSubject, LIST, retrySubject, submitSubject } from "../api/subjects.ts";
 import { Bus, type BusOptions } from "../bus/connection.ts";
 import { AsyncError, type ErrorCode, isAsyncError, JobFailedError } from "../job/errors.ts";
@@ -19,6 +26,7 @@ import { RandomText } from "../util/random-text.ts";
 import { type Completed, Ends, type Limits } from "./ends.ts";
 import { StorageNotice } from "./storage-notice.ts";
 import {
+  existingJob,
   ID_CHARACTERS,
   type Prepared,
   pendingView,
@@ -55,6 +63,8 @@ export const DEFAULT_LIST_LIMIT = 1_000;
 export const MAX_LIST_LIMIT = 10_000;
 const REQUEST_TIMEOUT_MS = 2_000;
 const SUBMIT_TIMEOUT_MS = 5_000;
+/** How long a submission that is stored waits to be told whether its id existed before. */
+const CONFIRM_TIMEOUT_MS = 500;
 /** Enough to keep a server busy, and few enough not to delay what else is on the connection. */
 const SUBMISSIONS_IN_FLIGHT = 1_000;
 /** What trying again may mend. */
@@ -89,15 +99,23 @@ export class Client {
   /**
    * Submits a job. When this returns, the job is stored and will reach its end, whatever dies.
    *
-   * @returns the job as it is at that moment
+   * @returns the job as it is at that moment. If there is a job with an id that was chosen, it is that one, marked
+   * `existing`, and `differs` says whether its name or functions are others
    * @throws InvalidInputError with every reason; AsyncError `jobs_full`, `storage_full` (try later), `payload_too_large`, or after
    * `timeoutMs` `not_connected`, `jetstream_unavailable`, `bus_timeout` (it may be stored or not: repeat it with the
    * same id)
    */
-  async submit(input: unknown, options: SubmitOptions = {}): Promise<JobView> {
+  async submit(input: unknown, options: SubmitOptions = {}): Promise<SubmittedJob> {
     const submission = prepare(input, options, this.#ids);
-    await this.#stored(submission, options.timeoutMs ?? SUBMIT_TIMEOUT_MS);
-    return pendingView(submission);
+    const sequence = await this.#stored(submission, options.timeoutMs ?? SUBMIT_TIMEOUT_MS);
+    if (!submission.chosen) return pendingView(submission);
+    try {
+      return (await this.#existing(submission, sequence, CONFIRM_TIMEOUT_MS)) ?? pendingView(submission);
+    } catch (error) {
+      // It is stored, which is what counts.
+      if (!isAsyncError(error)) throw error;
+      return { ...pendingView(submission), unconfirmed: true };
+    }
   }
 
   /**
@@ -106,7 +124,8 @@ export class Client {
    *
    * @example const sum = await client.run({ name: "sum", functions: [{ name: "add", args: [1, 2] }] });
    * @returns the result of the last function
-   * @throws JobFailedError `job_failed`, `job_cancelled`; AsyncError `bus_timeout` after `timeoutMs`, `closed` if the client
+   * @throws JobFailedError `job_failed`, `job_cancelled`; AsyncError `job_exists` if there is a job with the chosen id that has
+   * another name or other functions, `bus_timeout` after `timeoutMs`, `closed` if the client
    * is; the signal's reason; what {@link submit} throws
    */
   async run<Result = unknown>(input: unknown, options: RunOptions = {}): Promise<Result> {
@@ -119,14 +138,28 @@ export class Client {
     const watch = notifies ? this.#ends.watchNotified(jobId) : this.#ends.watchEvents(jobId);
     // Under an id of our own making there was no job before, so there is nothing to see yet.
     let isNew = notifies;
+    let isOurs = !submission.chosen;
+    let sequence = 0;
     const find = () => {
+      if (!isOurs) return confirm();
       if (watch.completed) return watch.completed;
       if (!isNew) return this.#findEnd(jobId);
       isNew = false;
       return undefined;
     };
+    // No end counts before it is known that it is that of the job that was submitted.
+    const confirm = async (): Promise<Completed | JobView | undefined> => {
+      try {
+        requireSame(await this.#existing(submission, sequence, CONFIRM_TIMEOUT_MS));
+      } catch (error) {
+        if (isAsyncError(error) && TRANSIENT.has(error.code)) return undefined;
+        throw error;
+      }
+      isOurs = true;
+      return find();
+    };
     try {
-      await this.#stored(submission, timeoutMs ?? SUBMIT_TIMEOUT_MS);
+      sequence = await this.#stored(submission, timeoutMs ?? SUBMIT_TIMEOUT_MS);
       onSubmitted?.(jobId);
       const leftMs = timeoutMs === undefined ? undefined : timeoutMs - (performance.now() - begun);
       const end = await watch.until<Completed | JobView>(find, { timeoutMs: leftMs, signal });
@@ -228,29 +261,49 @@ export class Client {
     await this.close();
   }
 
-  #stored(submission: Prepared, timeoutMs: number): Promise<void> {
+  /** Its sequence in stream JOBS. */
+  #stored(submission: Prepared, timeoutMs: number): Promise<number> {
     return new Promise((resolve, reject) => {
-      this.#store(submission, timeoutMs, (error) => {
-        if (error === undefined) resolve();
+      this.#store(submission, timeoutMs, (error, sequence) => {
+        if (error === undefined) resolve(sequence);
         else reject(error);
       });
     });
   }
 
+  /** The job that had the id before this submission, which has the given sequence; undefined if there was none. */
+  async #existing(submission: Prepared, sequence: number, timeoutMs: number): Promise<SubmittedJob | undefined> {
+    const request: LookRequest = { submission: sequence };
+    const found = (await this.#ask(getSubject(submission.jobId), request, timeoutMs)) as SubmittedJob;
+    return found.existing ? existingJob(submission, found) : undefined;
+  }
+
   /** Tries until it is stored; from the second time on it says that it may be a repetition. */
-  #store(submission: Prepared, timeoutMs: number, done: (error?: unknown) => void): void {
+  #store(submission: Prepared, timeoutMs: number, done: (error: unknown, sequence: number) => void): void {
     const { jobId, body, repeated } = submission;
     this.#storage ??= new StorageNotice(this.bus);
     const { refusal } = this.#storage;
     if (refusal) {
-      done(refusal);
+      done(refusal, 0);
       return;
     }
     const sentAt = performance.now();
-    this.bus.mux.store(submitSubject(jobId), body, repeated ? REPEATED : undefined, timeoutMs / 2, (error) => {
-      if (!error || !TRANSIENT.has(error.code)) done(error);
-      else void this.#storeAgain(submission, timeoutMs - (performance.now() - sentAt)).then(() => done(), done);
-    });
+    this.bus.mux.store(
+      submitSubject(jobId),
+      body,
+      repeated ? REPEATED : undefined,
+      timeoutMs / 2,
+      (error, sequence) => {
+        if (!error || !TRANSIENT.has(error.code)) done(error, sequence);
+        else {
+          const leftMs = timeoutMs - (performance.now() - sentAt);
+          void this.#storeAgain(submission, leftMs).then(
+            (stored) => done(undefined, stored),
+            (failure) => done(failure, 0),
+          );
+        }
+      },
+    );
   }
 
   #storeAgain({ jobId, body }: Prepared, timeoutMs: number): Promise<number> {
@@ -268,9 +321,9 @@ export class Client {
     }
   }
 
-  async #ask(subject: string, request?: unknown): Promise<unknown> {
+  async #ask(subject: string, request?: unknown, timeoutMs = REQUEST_TIMEOUT_MS): Promise<unknown> {
     const body = request === undefined ? "" : JSON.stringify(request);
-    const reply = await this.#patiently(REQUEST_TIMEOUT_MS, (leftMs) => this.#request(subject, body, leftMs));
+    const reply = await this.#patiently(timeoutMs, (leftMs) => this.#request(subject, body, leftMs));
     const error = errorIn(reply);
     if (error) throw error;
     return reply.json();
@@ -307,6 +360,13 @@ export class Client {
       }
     }
   }
+}
+
+/** @throws AsyncError `job_exists` */
+function requireSame(existing: SubmittedJob | undefined): void {
+  if (!existing?.differs) return;
+  const what = `job ${existing.job_id} exists already, and differs in its ${existing.differs.join(" and ")}`;
+  throw new AsyncError("job_exists", `${what}; choose another id`);
 }
 
 /** What a supervisor answers instead of what it was asked for. */

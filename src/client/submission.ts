@@ -1,6 +1,7 @@
 /** From what a user submits to messages of `job.submit`: checked and encoded here, so that mistakes are told at once. */
 import type { Payload } from "nats";
 import { REPEATED_HEADER } from "../api/headers.ts";
+import type { SubmittedJob } from "../api/requests.ts";
 import { encodePayload } from "../bus/messages/codec.ts";
 import { headersOf } from "../bus/wire/headers.ts";
 import { newJob } from "../job/create.ts";
@@ -8,8 +9,9 @@ import type { Encoding } from "../job/encoding.ts";
 import { type AsyncError, InvalidInputError, isAsyncError } from "../job/errors.ts";
 import { chosenJobIdProblem, MADE_UP_PREFIX } from "../job/names.ts";
 import { toPlain } from "../job/plain.ts";
+import { isSameJson } from "../job/same.ts";
 import { parseSubmission, type Submission } from "../job/schema.ts";
-import { type JobView, viewOf } from "../job/view.ts";
+import { type FunctionView, type JobView, viewOf } from "../job/view.ts";
 import type { RandomText } from "../util/random-text.ts";
 
 export interface SubmitOptions {
@@ -34,6 +36,8 @@ export interface Prepared {
   definition: Submission;
   encoding: Encoding;
   body: Payload;
+  /** The user chose the id, so there may be a job that has it. */
+  chosen: boolean;
   /** Someone may have submitted the id before. */
   repeated: boolean;
 }
@@ -68,6 +72,7 @@ export function prepare(
     jobId: chosen ?? MADE_UP_PREFIX + ids.next(),
     definition,
     encoding,
+    chosen: chosen !== undefined,
     body: encodePayload(encoding === "msgpack" ? toPlain(definition) : definition, encoding),
     // One that was made up before has been submitted before, by whoever has it.
     repeated: chosen?.startsWith(MADE_UP_PREFIX) ?? false,
@@ -82,6 +87,20 @@ function withoutId({ job_id: _, ...definition }: Submission): Submission {
 export function pendingView({ definition, jobId, encoding }: Prepared): JobView {
   const now = Date.now();
   return viewOf(newJob(definition, { jobId, encoding, createdAt: now, sequence: 0 }, now));
+}
+
+/** The job that has the id of a submission, with the marks of an answer to it. */
+export function existingJob(submission: Prepared, found: JobView): SubmittedJob {
+  const wanted = pendingView(submission);
+  const differs: ("name" | "functions")[] = [];
+  if (found.name !== wanted.name) differs.push("name");
+  if (!isSameJson(found.functions.map(specOf), wanted.functions.map(specOf))) differs.push("functions");
+  return { ...found, existing: true, ...(differs.length > 0 && { differs }) };
+}
+
+/** What the submission said of a function. */
+function specOf({ name, args = null, retry_options = {}, timeout_ms }: FunctionView) {
+  return { name, args, retry_options, timeout_ms };
 }
 
 /** @throws InvalidInputError whose paths begin with the index */

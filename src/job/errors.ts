@@ -16,6 +16,7 @@ export type ErrorCode =
   | "job_not_found"
   | "job_not_ended"
   | "job_ended"
+  | "job_exists"
   | "corrupt_state"
   | "newer_format"
   | "job_failed"

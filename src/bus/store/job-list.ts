@@ -51,9 +51,15 @@ export class JobList {
     return cursor.part === "submitted" ? this.#submittedPage(cursor, batch) : this.#storedPage(cursor, batch);
   }
 
-  /** The submission on a subject or with a sequence, if it is still in stream JOBS. @throws AsyncError of the bus */
-  submission(where: string | number): Promise<Waiting | undefined> {
-    return typeof where === "string" ? readLast(this.#bus, JOBS, where) : readAt(this.#bus, JOBS, where);
+  /**
+   * The submission with a sequence, or the first on a subject, if it is still in stream JOBS: of several with one id, the first
+   * makes the job.
+   *
+   * @throws AsyncError of the bus
+   */
+  async submission(where: string | number): Promise<Waiting | undefined> {
+    if (typeof where === "number") return readAt(this.#bus, JOBS, where);
+    return (await readBatch(this.#bus, JOBS, { filter: where, from: 1, batch: 1 })).messages[0];
   }
 
   async #storedPage(cursor: Exclude<Cursor, { part: "submitted" }>, batch: number): Promise<Page> {

@@ -1,0 +1,103 @@
+/** Answers are true: about ids that exist, jobs that nobody has taken yet, lists, what waits. */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { type Bridge, startBridge } from "../../src/http/bridge.ts";
+import { isAsyncError } from "../../src/job/errors.ts";
+import { startCli } from "../support/process.ts";
+import { System } from "../support/system.ts";
+import { within } from "../support/waiting.ts";
+
+const test = suite("answers");
+let system: System;
+let bridge: Bridge;
+
+test.before(async () => {
+  system = await System.start({ parkAfterMs: 500 });
+  bridge = await startBridge({ client: system.client, port: 0 });
+  await system.worker((w) => w.func("echo", ({ args }) => args).func("other", () => "other"), { concurrency: 20 });
+});
+test.after(async () => {
+  await bridge.close();
+  await system.close();
+});
+
+const echo = (args: unknown) => ({ name: "first", functions: [{ name: "echo", args }] });
+const code = (promise: Promise<unknown>) =>
+  promise.then(
+    () => "no error",
+    (error) => (isAsyncError(error) ? error.code : String(error)),
+  );
+
+async function post(body: object) {
+  const headers = { "content-type": "application/json" };
+  const response = await fetch(`${bridge.url}/v1/job`, { method: "POST", headers, body: JSON.stringify(body) });
+  // biome-ignore lint/suspicious/noExplicitAny: the tests look into bodies of many shapes
+  return (await response.json()) as any;
+}
+
+// --- an id that exists
+
+test("a submission under an id that exists is answered with the job that has it, and what differs", async () => {
+  const first = await system.client.submit(echo({ a: 1, b: [2] }), { jobId: "taken" });
+  assert.not.ok("existing" in first, "it is new");
+  await system.client.wait("taken", { timeoutMs: 5_000 });
+  const same = await system.client.submit(
+    { name: "first", data: "new data", functions: [{ args: { b: [2], a: 1 }, name: "echo" }] },
+    { jobId: "taken" },
+  );
+  assert.is(same.existing, true);
+  assert.is(same.differs, undefined);
+  assert.is(same.state, "completed");
+  assert.is(same.data, null, "as it is, not as it was submitted now");
+  const other = await post({ job_id: "taken", name: "second", functions: [{ name: "other" }] });
+  assert.is(other.existing, true);
+  assert.equal(other.differs, ["name", "functions"]);
+  assert.is(other.name, "first");
+  assert.not.ok("existing" in (await system.client.get("taken")), "it is a field of the answer, not of the job");
+});
+
+test("the command says that the job existed", async () => {
+  await system.client.submit(echo(1), { jobId: "by-command" });
+  const cli = await startCli(["submit", "-", "--id", "by-command", "--nats", system.url]);
+  cli.child.stdin?.end(JSON.stringify({ name: "changed", functions: [{ name: "echo", args: 1 }] }));
+  assert.is(await cli.exit(), 0);
+  assert.match(cli.output(), "exists already");
+  assert.match(cli.output(), "differs in its name from");
+});
+
+test("run returns the result of the job that has the id, but not of another one", async () => {
+  const definition = { name: "first", functions: [{ name: "echo", args: "mine" }] };
+  assert.is(await system.client.run(definition, { jobId: "ran", timeoutMs: 5_000 }), "mine");
+  assert.is(await system.client.run(definition, { jobId: "ran", timeoutMs: 5_000 }), "mine");
+  const other = { name: "first", functions: [{ name: "other" }] };
+  assert.is(await code(system.client.run(other, { jobId: "ran", timeoutMs: 5_000 })), "job_exists");
+});
+
+test("of two that submit an id at once one is told that it exists", async () => {
+  for (let round = 0; round < 10; round++) {
+    const answers = await Promise.all(
+      ["one", "two"].map((name) => system.client.submit({ ...echo(1), name }, { jobId: `race-${round}` })),
+    );
+    const found = (await system.client.get(`race-${round}`)).name;
+    assert.is(answers.filter((one) => one.existing).length, 1);
+    assert.equal(answers.find((one) => one.existing)?.differs, ["name"]);
+    assert.ok(answers.every((one) => one.name === found));
+  }
+});
+
+test("also while no supervisor has room for either, and where nobody can be asked that is said", async () => {
+  const full = await System.start({ maxLiveJobs: 1 });
+  try {
+    await full.client.submit({ name: "fills", functions: [{ name: "nobody" }] }, { jobId: "fills" });
+    assert.not.ok("existing" in (await full.client.submit(echo(1), { jobId: "waits" })));
+    const again = await full.client.submit({ ...echo(1), name: "late" }, { jobId: "waits" });
+    assert.equal(again.differs, ["name"]);
+    await full.supervisor.close({ graceMs: 0 });
+    const alone = await within(5_000, "an answer", full.client.submit(echo(1), { jobId: "alone" }));
+    assert.is(alone.unconfirmed, true);
+  } finally {
+    await full.close();
+  }
+});
+
+test.run();
