@@ -22,7 +22,9 @@ import { AsyncError, isAsyncError } from "../job/errors.ts";
 import { endEvent } from "../job/events.ts";
 import { canRetry, type Event, type RetryPatch, reduce } from "../job/machine.ts";
 import { requireJobId, sequenceOf } from "../job/names.ts";
-import { type EndedJob, isEnded, type JobState, withoutPayloads } from "../job/state.ts";
+import { toJsonValue } from "../job/plain.ts";
+import { isSameJson } from "../job/same.ts";
+import { type EndedJob, isEnded, type JobState, type LiveJob, withoutPayloads } from "../job/state.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { pause } from "./retrying.ts";
 import { untakenJob } from "./submission.ts";
@@ -41,7 +43,7 @@ export interface JobControlContext {
 const TRIES = 5;
 /** For the commit of a retry; the wake comes at once when it is through. */
 const COMMIT_TIME_MS = 5_000;
-/** A second retry within this time is taken for a repetition of the first. */
+/** A second retry within this time that asks for the same is taken for a repetition of the first. */
 const REPETITION_MS = 5_000;
 
 /** What to do with a job as it is found; a refusal is thrown. */
@@ -112,7 +114,7 @@ export class JobControl {
     const change = await this.#change(jobId, { type: "retried", ...patch }, async (found): Promise<Decision> => {
       if (!isEnded(found)) {
         // The same request again: its first answer was lost.
-        if (Date.now() - (found.retried_at ?? 0) < REPETITION_MS) return "leave";
+        if (Date.now() - (found.retried_at ?? 0) < REPETITION_MS && hasWhatIsAsked(found, patch)) return "leave";
         throw new AsyncError("job_not_ended", `job ${jobId} is ${found.state}; cancel it first`);
       }
       if (!canRetry(found)) throw cannotRetry(found);
@@ -194,6 +196,17 @@ function newerFormat(jobId: string, format: number): AsyncError {
 /** Whether a state that we have written is what the event makes. */
 function stateFollows(event: Event, state: JobState): boolean {
   return event.type === "cancelled" ? state.state === "cancelled" : !isEnded(state);
+}
+
+/** Whether a job that has been retried is as a retry with this patch would have made it. */
+function hasWhatIsAsked(job: LiveJob, { data, args }: RetryPatch): boolean {
+  const isSame = (asked: unknown, found: unknown) =>
+    asked === undefined || isSameJson(asked, toJsonValue(found, job.encoding));
+  if (!isSame(data, job.data)) return false;
+  // It may have got further since: the functions before the one that was retried had returned by then.
+  const since = job.retried_at ?? 0;
+  const retried = [...job.functions].find(({ finished_at }) => (finished_at ?? since) >= since);
+  return isSame(args, retried?.args);
 }
 
 function cannotRetry(state: EndedJob): AsyncError {

@@ -5,7 +5,7 @@ import { type Bridge, startBridge } from "../../src/http/bridge.ts";
 import { isAsyncError } from "../../src/job/errors.ts";
 import { startCli } from "../support/process.ts";
 import { System } from "../support/system.ts";
-import { within } from "../support/waiting.ts";
+import { eventually, within } from "../support/waiting.ts";
 
 const test = suite("answers");
 let system: System;
@@ -97,6 +97,30 @@ test("also while no supervisor has room for either, and where nobody can be aske
     assert.is(alone.unconfirmed, true);
   } finally {
     await full.close();
+  }
+});
+
+// --- a retry that is repeated
+
+test("a second retry that asks for something else is refused, one that asks for the same is a repetition", async () => {
+  for (const encoding of ["json", "msgpack"] as const) {
+    const jobId = `retried-${encoding}`;
+    await system.client.submit(
+      { name: "retried", functions: [{ name: "echo" }, { name: "unserved" }] },
+      { jobId, encoding },
+    );
+    await eventually("its first function is done", async () => (await system.client.get(jobId)).current_function === 1);
+    await system.client.cancel(jobId);
+    const patch = { data: { b: 1, a: [1] }, args: "new" };
+    await system.client.retry(jobId, patch);
+    const again = await system.client.retry(jobId, { data: { a: [1], b: 1 }, args: "new" });
+    assert.equal(again.data, patch.data);
+    for (const other of [{ data: "other", args: "new" }, { ...patch, args: "other" }, { args: null }]) {
+      assert.is(await code(system.client.retry(jobId, other)), "job_not_ended", JSON.stringify(other));
+    }
+    const found = await system.client.get(jobId);
+    assert.equal([found.data, found.functions[1]?.args], [patch.data, "new"]);
+    await system.client.cancel(jobId);
   }
 });
 
