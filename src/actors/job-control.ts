@@ -10,14 +10,15 @@
  * CONTROL-4  Each change is signed with a name of its own: an actor of the same supervisor must not take it for its own write.
  */
 
-import { changedSubject, submitSubject } from "../api/subjects.ts";
+import { changedSubject, eventSubject, submitSubject } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
+import { readEvent } from "../bus/messages/events.ts";
 import type { EventLog } from "../bus/store/event-log.ts";
-import type { JobList } from "../bus/store/job-list.ts";
+import type { JobList, Waiting } from "../bus/store/job-list.ts";
 import type { JobStore } from "../bus/store/job-store.ts";
-import { deleteMessage } from "../bus/store/stream-read.ts";
+import { deleteMessage, readLast } from "../bus/store/stream-read.ts";
 import type { Tokens } from "../bus/tokens/tokens.ts";
-import { JOBS } from "../bus/topology.ts";
+import { EVENTS, JOBS } from "../bus/topology.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import { endEvent } from "../job/events.ts";
 import { canRetry, type Event, type RetryPatch, reduce } from "../job/machine.ts";
@@ -66,14 +67,25 @@ export class JobControl {
   /**
    * The job as it is stored, or as it will be when a supervisor has room for its submission.
    *
-   * @throws AsyncError `invalid_job_id`, `job_not_found`, `corrupt_state`, `newer_format`, or what the bus throws
+   * @throws AsyncError `invalid_job_id` (also of a submission that was rejected for its id), `job_not_found`, `corrupt_state`,
+   * `newer_format`, or what the bus throws
    */
   async find(jobId: string): Promise<Found> {
     requireJobId(jobId);
     // It may be claimed between the two looks, so there is a third one.
-    const found = (await this.#stored(jobId)) ?? (await this.#submitted(jobId)) ?? (await this.#stored(jobId));
+    const found =
+      (await this.#stored(jobId)) ??
+      (await this.#submitted(jobId)) ??
+      (await this.#submittedByBody(jobId)) ??
+      (await this.#stored(jobId));
     if (found) return found;
-    throw new AsyncError("job_not_found", `there is no job ${jobId}, or it ended so long ago that it was removed`);
+    const reason = await this.#rejection(jobId);
+    if (reason !== undefined) throw new AsyncError("invalid_job_id", `the submission ${jobId} was rejected: ${reason}`);
+    const others = "or its submission, which names it in its body only, has not been taken yet";
+    throw new AsyncError(
+      "job_not_found",
+      `there is no job ${jobId}, or it ended so long ago that it was removed, ${others}`,
+    );
   }
 
   /**
@@ -179,10 +191,26 @@ export class JobControl {
 
   async #submitted(jobId: string): Promise<Found | undefined> {
     const sequence = sequenceOf(jobId);
-    const submission = await this.#context.list.submission(sequence ?? submitSubject(jobId));
-    const state = submission && untakenJob(submission);
-    return state?.job_id === jobId ? { state, revision: 0 } : undefined;
+    return untaken(jobId, await this.#context.list.submission(sequence ?? submitSubject(jobId)));
   }
+
+  async #submittedByBody(jobId: string): Promise<Found | undefined> {
+    if (sequenceOf(jobId) !== undefined) return undefined; // nobody may choose it
+    return untaken(jobId, await this.#context.list.submissionByBody(jobId));
+  }
+
+  /** Why a submission was rejected, where there is nothing else to be had of it. */
+  async #rejection(jobId: string): Promise<string | undefined> {
+    if (sequenceOf(jobId) === undefined) return undefined;
+    const message = await readLast(this.#context.bus, EVENTS, eventSubject(jobId, "rejected"));
+    const event = message && readEvent(message);
+    return event?.type === "rejected" ? event.reason : undefined;
+  }
+}
+
+function untaken(jobId: string, submission: Waiting | undefined): Found | undefined {
+  const state = submission && untakenJob(submission);
+  return state?.job_id === jobId ? { state, revision: 0 } : undefined;
 }
 
 /** It may be asked again: another supervisor may be new enough. */

@@ -100,6 +100,49 @@ test("also while no supervisor has room for either, and where nobody can be aske
   }
 });
 
+// --- a job that nobody has taken yet, and ids that cannot be
+
+const raw = (subject: string, body: unknown) => system.bus.mux.publish(subject, JSON.stringify(body));
+
+test("a job whose id is in the body only is found, waited for and cancelled before a supervisor has room for it", async () => {
+  const full = await System.start({ maxLiveJobs: 1 });
+  try {
+    const submit = (body: object) => full.bus.mux.publish("job.submit", JSON.stringify(body));
+    await full.client.submit({ name: "fills", functions: [{ name: "nobody" }] }, { jobId: "fills" });
+    await eventually("it is full", () => full.supervisor.liveJobs === 1);
+    for (let i = 0; i < 50; i++) await submit({ ...echo(i), job_id: `other-${i}` });
+    await submit({ ...echo("wanted"), job_id: "in-body" });
+    const found = await full.client.get("in-body");
+    assert.equal([found.state, found.functions[0]?.args], ["pending", "wanted"]);
+    const waiting = full.client.wait("in-body", { timeoutMs: 10_000 });
+    assert.is((await full.client.cancel("in-body")).state, "cancelled");
+    assert.is((await waiting).state, "cancelled");
+    const missing = await full.client.get("in-no-body").catch((error) => error);
+    assert.is(missing.code, "job_not_found");
+    assert.match(missing.message, "has not been taken yet");
+  } finally {
+    await full.close();
+  }
+});
+
+test("a bad id is recorded under the sequence, and asking for one is a bad request", async () => {
+  const inBody = await raw("job.submit", { ...echo(1), job_id: "not an id" });
+  const failed = await eventually("it has failed", async () => {
+    const job = await system.client.get(`seq-${inBody}`);
+    return job.state === "failed" ? job : undefined;
+  });
+  assert.match(failed.error?.message ?? "", "job_id");
+  const inSubject = await raw("job.submit.not.an-id", echo(1));
+  await eventually("it is rejected", () => system.events.some(({ job_id }) => job_id === `seq-${inSubject}`));
+  await eventually("that is recorded", async () => {
+    return (await code(system.client.get(`seq-${inSubject}`))) === "invalid_job_id";
+  });
+  for (const request of ["job.get.not.an-id", "job.cancel.not.an-id", "job.retry.not.an-id"]) {
+    const reply = await system.bus.mux.request(request, "", 2_000);
+    assert.is(reply.headers?.get("Nats-Service-Error-Code"), "400", request);
+  }
+});
+
 // --- a retry that is repeated
 
 test("a second retry that asks for something else is refused, one that asks for the same is a repetition", async () => {

@@ -9,7 +9,7 @@
  *     it, or is in the third.
  */
 import type { Cursor } from "../../api/cursor.ts";
-import { afterPrefix } from "../../api/subjects.ts";
+import { afterPrefix, SUBMIT } from "../../api/subjects.ts";
 import { AsyncError } from "../../job/errors.ts";
 import type { JobState } from "../../job/state.ts";
 import type { Bus } from "../connection.ts";
@@ -33,6 +33,11 @@ export interface Page {
 }
 
 const TIMEOUT_MS = 2_000;
+/** How much is looked at for an id that is in the body of its submission only. */
+const LOOK_BATCH = 500;
+const LOOK_BATCHES = 4;
+const LOOK_BYTES = 4 * 1024 ** 2;
+const LOOK_MS = 300;
 
 export class JobList {
   readonly #bus: Bus;
@@ -60,6 +65,36 @@ export class JobList {
   async submission(where: string | number): Promise<Waiting | undefined> {
     if (typeof where === "number") return readAt(this.#bus, JOBS, where);
     return (await readBatch(this.#bus, JOBS, { filter: where, from: 1, batch: 1 })).messages[0];
+  }
+
+  /**
+   * The submission that names the job in its body only, if no supervisor has stored anything of it yet. No more than a part of
+   * what waits is looked at, so it may be missed.
+   *
+   * @throws AsyncError of the bus
+   */
+  async submissionByBody(jobId: string): Promise<Waiting | undefined> {
+    const { delivered, ackFloor } = await this.#consumer();
+    const end = performance.now() + LOOK_MS;
+    // Those that no supervisor has got yet, then those of a supervisor that has just got them, or has died since.
+    const newest = await this.#lookThrough(jobId, delivered + 1, Number.POSITIVE_INFINITY, end);
+    return newest ?? this.#lookThrough(jobId, ackFloor + 1, delivered, end);
+  }
+
+  async #lookThrough(jobId: string, from: number, to: number, end: number): Promise<Waiting | undefined> {
+    let next = from;
+    for (let batches = 0; batches < LOOK_BATCHES && next <= to && performance.now() < end; batches++) {
+      const query = { filter: SUBMIT, from: next, batch: LOOK_BATCH, maxBytes: LOOK_BYTES };
+      const { messages, pending } = await readBatch(this.#bus, JOBS, query);
+      for (const message of messages) {
+        // Most do not contain it, and need not be decoded.
+        const bytes = Buffer.from(message.data.buffer, message.data.byteOffset, message.data.length);
+        if (bytes.includes(jobId) && this.#idOf(message) === jobId) return message;
+      }
+      if (messages.length === 0 || pending === 0) return undefined;
+      next = afterLast(messages, next);
+    }
+    return undefined;
   }
 
   async #storedPage(cursor: Exclude<Cursor, { part: "submitted" }>, batch: number): Promise<Page> {
@@ -90,7 +125,7 @@ export class JobList {
   /** Of those that have been delivered, most are stored. Those that have not are not looked for: there may be many. */
   async #withoutStored(submissions: StoredMessage[]): Promise<StoredMessage[]> {
     if (submissions.length === 0) return submissions;
-    const delivered = await this.#lastDelivered();
+    const { delivered } = await this.#consumer();
     const stored = await Promise.all(
       submissions.map((submission) => submission.sequence <= delivered && this.#isStored(this.#idOf(submission))),
     );
@@ -103,17 +138,18 @@ export class JobList {
     return message !== undefined && message.data.length > 0;
   }
 
-  /** The sequence of the newest submission that a supervisor has got. */
-  async #lastDelivered(): Promise<number> {
+  /** The sequence of the newest submission that a supervisor has got, and up to which all are dealt with. */
+  async #consumer(): Promise<{ delivered: number; ackFloor: number }> {
     const subject = `$JS.API.CONSUMER.INFO.${JOBS}.${SUPERVISOR_CONSUMER}`;
-    const { delivered } = (await this.#bus.mux.request(subject, "", TIMEOUT_MS)).json<ConsumerInfoReply>();
-    if (delivered) return delivered.stream_seq;
+    const info = (await this.#bus.mux.request(subject, "", TIMEOUT_MS)).json<ConsumerInfoReply>();
+    if (info.delivered) return { delivered: info.delivered.stream_seq, ackFloor: info.ack_floor?.stream_seq ?? 0 };
     throw new AsyncError("jetstream_unavailable", "the consumer of stream JOBS cannot be asked right now; try again");
   }
 }
 
 interface ConsumerInfoReply {
   delivered?: { stream_seq: number };
+  ack_floor?: { stream_seq: number };
 }
 
 function afterLast(messages: StoredMessage[], from: number): number {
