@@ -23,9 +23,10 @@ import { Service, type ServiceEndpoint } from "../bus/messages/service.ts";
 import type { JobList } from "../bus/store/job-list.ts";
 import { headersOf } from "../bus/wire/headers.ts";
 import { leave } from "../bus/wire/leave.ts";
+import { answerOf } from "../job/answer.ts";
 import { AsyncError, isAsyncError, messageOf } from "../job/errors.ts";
 import { isRecord } from "../job/plain.ts";
-import { type JobView, viewOf } from "../job/view.ts";
+import type { JobView } from "../job/view.ts";
 import { VERSION } from "../version.ts";
 import type { JobControl } from "./job-control.ts";
 import { untakenJob } from "./submission.ts";
@@ -65,15 +66,15 @@ export class RequestApi {
     const get = async (jobId: string, body: Uint8Array): Promise<SubmittedJob> => {
       const { submission } = checkLookRequest(parseBody(body));
       const { state } = await control.find(jobId);
-      const view: SubmittedJob = viewOf(state);
+      const view: SubmittedJob = answerOf(state);
       if (submission !== undefined && state.sequence !== submission) view.existing = true;
       return view;
     };
     const endpoints: { name: string; subject: string; answer: (message: Msg) => Promise<unknown> }[] = [
       ofJob("get", GET_PREFIX, get),
-      ofJob("cancel", CANCEL_PREFIX, async (jobId) => viewOf(await control.cancel(jobId))),
+      ofJob("cancel", CANCEL_PREFIX, async (jobId) => answerOf(await control.cancel(jobId))),
       ofJob("retry", RETRY_PREFIX, async (jobId, body) =>
-        viewOf(await control.retry(jobId, checkRetryPatch(parseBody(body)))),
+        answerOf(await control.retry(jobId, checkRetryPatch(parseBody(body)))),
       ),
       { name: "list", subject: LIST, answer: (message) => this.#page(checkPageRequest(parseBody(message.data))) },
     ];
@@ -113,7 +114,7 @@ export class RequestApi {
         const job = entry.type === "job" ? entry.state : untakenJob(entry.submission);
         next = { ...next, sequence: entry.sequence + 1 };
         if (!job || (state !== undefined && job.state !== state)) continue;
-        const view = viewOf(job);
+        const view = answerOf(job);
         jobs.push(view);
         bytes += JSON.stringify(view).length;
         if (jobs.length === limit || bytes >= MAX_REPLY_BYTES) return { jobs, next: formatCursor(next) };

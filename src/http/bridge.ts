@@ -34,6 +34,8 @@ export interface Bridge {
 const SUBMIT_TIMEOUT_MS = 3_000;
 /** No answer takes longer; what is open then is a connection that asks nothing. */
 const CLOSE_LIMIT_MS = 4_000;
+/** Most characters of an id in a path that are looked at. */
+const MAX_PARAM_LENGTH = 4_096;
 /** Room that the envelope of a submission takes in a message. */
 const ENVELOPE_BYTES = 1_024;
 
@@ -49,6 +51,8 @@ export async function startBridge({ client, host = "127.0.0.1", port = 8000, log
   const bodyLimit = (client.bus.nc.info?.max_payload ?? 1024 ** 2) - ENVELOPE_BYTES;
   const app: FastifyInstance = Fastify({
     bodyLimit,
+    // Longer ids than there can be are refused for what they are.
+    routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
     forceCloseConnections: "idle",
     // What fails before there is a route, such as a path that cannot be decoded.
     frameworkErrors: (error, _request, reply) => void sendError(error, reply, log),
