@@ -9,14 +9,27 @@ export interface PageRequest {
   state?: StateName;
   /** Most jobs in the answer, 1 to 1,000. Default 100. */
   limit?: number;
-  /** `next` of the page before. */
+  /** `next` of the page before; it knows the order. */
   cursor?: string;
+  /** Which jobs come first: the longest unchanged (`oldest`, the default), or those that have changed last. */
+  order?: ListOrder;
+  /** How long the asker waits, in ms. The answer ends earlier then. */
+  timeout_ms?: number;
+}
+
+export type ListOrder = "oldest" | "newest";
+export const LIST_ORDERS: readonly ListOrder[] = ["oldest", "newest"];
+
+/** A job in a list. */
+export interface ListedJob extends JobView {
+  /** It does not fit into an answer, so its data, args and results are left out. */
+  truncated?: true;
 }
 
 /** The answer to it. */
 export interface ListReply {
-  jobs: JobView[];
-  /** Where to go on; absent when there is no more. */
+  jobs: ListedJob[];
+  /** Where to go on; absent when there is no more. An answer may have fewer jobs than were asked for, or none, and a `next`. */
   next?: string;
 }
 
@@ -31,7 +44,7 @@ export const MAX_PAGE_LIMIT = 1_000;
 
 /** @throws AsyncError `invalid_request` */
 export function checkPageRequest(body: Record<string, unknown>): PageRequest {
-  const { state, limit, cursor } = body;
+  const { state, limit, cursor, order, timeout_ms } = body;
   if (state !== undefined && !STATE_NAMES.includes(state as StateName)) {
     throw new AsyncError("invalid_request", `state must be one of ${STATE_NAMES.join(", ")}`);
   }
@@ -40,6 +53,12 @@ export function checkPageRequest(body: Record<string, unknown>): PageRequest {
     !(Number.isInteger(limit) && (limit as number) >= 1 && (limit as number) <= MAX_PAGE_LIMIT)
   ) {
     throw new AsyncError("invalid_request", `limit must be an integer from 1 to ${MAX_PAGE_LIMIT}`);
+  }
+  if (order !== undefined && !LIST_ORDERS.includes(order as ListOrder)) {
+    throw new AsyncError("invalid_request", `order must be one of ${LIST_ORDERS.join(", ")}`);
+  }
+  if (timeout_ms !== undefined && !(typeof timeout_ms === "number" && timeout_ms > 0)) {
+    throw new AsyncError("invalid_request", "timeout_ms must be a number of ms");
   }
   if (cursor !== undefined && typeof cursor !== "string")
     throw new AsyncError("invalid_request", "cursor must be a string");

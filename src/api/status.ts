@@ -12,6 +12,7 @@ export const STATUS: Partial<Record<ErrorCode, number>> = {
   jetstream_unavailable: 503,
   not_connected: 503,
   bus_timeout: 503,
+  bus_overloaded: 503,
   newer_format: 503,
   storage_full: 503,
 };

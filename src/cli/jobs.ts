@@ -72,17 +72,24 @@ function parseJson(option: string, text: string): unknown {
   }
 }
 
+export interface ListCommandOptions extends CommonOptions {
+  state?: StateName;
+  limit: number;
+  cursor?: string;
+  newest?: true;
+}
+
 /** `async list` */
-export async function list({
-  nats,
-  json,
-  state,
-  limit,
-}: CommonOptions & { state?: StateName; limit: number }): Promise<void> {
+export async function list({ nats, json, state, limit, cursor, newest }: ListCommandOptions): Promise<void> {
   await withClient(nats, async (client) => {
-    const reply = await client.list({ limit, ...(state !== undefined && { state }) });
+    const reply = await client.list({
+      limit,
+      ...(state !== undefined && { state }),
+      ...(cursor !== undefined && { cursor }),
+      ...(newest && { order: "newest" }),
+    });
     print(json ? toJson(reply) : describeJobs(reply.jobs));
-    if (!json && reply.next !== undefined) process.stderr.write(`there are more than ${limit}; see --limit\n`);
+    if (!json && reply.next !== undefined) process.stderr.write(`there are more; go on with --cursor ${reply.next}\n`);
   });
 }
 

@@ -70,6 +70,8 @@ export function createProgram(): Command {
     .addOption(natsOption())
     .addOption(new Option("--state <s>", "only jobs in this state").choices(STATE_NAMES as StateName[]))
     .option("--limit <n>", "most jobs to show", integer(1, MAX_LIST_LIMIT), DEFAULT_LIST_LIMIT)
+    .option("--newest", "those that have changed last first")
+    .option("--cursor <c>", "go on where a list ended")
     .addOption(jsonOption())
     .action(list);
 

@@ -7,6 +7,8 @@ import type { Msg } from "nats";
 import { ERROR_CODE_HEADER } from "../api/headers.ts";
 import {
   type ErrorReply,
+  type ListedJob,
+  type ListOrder,
   type ListReply,
   type LookRequest,
   MAX_PAGE_LIMIT,
@@ -47,6 +49,8 @@ export interface ListRequest {
   limit?: number;
   /** `next` of the answer before. */
   cursor?: string;
+  /** Which jobs come first: the longest unchanged (`oldest`, the default), or those that have changed last. */
+  order?: ListOrder;
 }
 
 export interface WaitOptions extends Limits {
@@ -76,6 +80,12 @@ const TRANSIENT = new Set<ErrorCode>([
   "bus_overloaded",
   "newer_format", // another supervisor may be able to read it
 ]);
+
+/** Answers of a supervisor that another one may do better on. */
+const ASK_ANOTHER = new Set<ErrorCode>(["newer_format", "bus_overloaded"]);
+/** When and where a list ends early. */
+const LIST_MS = 4_000;
+const MAX_LIST_BYTES = 8 * 1024 ** 2;
 
 export class Client {
   readonly bus: Bus;
@@ -213,21 +223,29 @@ export class Client {
   }
 
   /**
-   * Jobs, the longest unchanged first. Where there are more than `limit`, `next` is the cursor to go on with.
+   * Jobs, each once, the longest unchanged first unless `order` is `newest`. Where there are more, `next` is the cursor to go on
+   * with: they may be more than `limit`, or than can be answered within seconds and a few MB.
    *
    * @throws AsyncError `invalid_request`, or what the bus throws
    */
-  async list({ state, limit = DEFAULT_LIST_LIMIT, cursor }: ListRequest = {}): Promise<ListReply> {
-    const jobs: JobView[] = [];
+  async list({ state, limit = DEFAULT_LIST_LIMIT, cursor, order }: ListRequest = {}): Promise<ListReply> {
+    const end = performance.now() + LIST_MS;
+    // A job that changes meanwhile may come again: then it is shown as it is now, where it was.
+    const found = new Map<string, ListedJob>();
+    let bytes = 0;
     let next = cursor;
     do {
-      const request: PageRequest = { limit: Math.min(MAX_PAGE_LIMIT, limit - jobs.length) };
+      const request: PageRequest = { limit: Math.min(MAX_PAGE_LIMIT, limit - found.size) };
       if (state !== undefined) request.state = state;
+      if (order !== undefined) request.order = order;
       if (next !== undefined) request.cursor = next;
-      const page = (await this.#ask(LIST, request)) as ListReply;
-      jobs.push(...page.jobs);
+      const reply = await this.#reply(LIST, request, REQUEST_TIMEOUT_MS);
+      const page = reply.json<ListReply>();
+      for (const job of page.jobs) found.set(job.job_id, job);
+      bytes += reply.data.length;
       next = page.next;
-    } while (next !== undefined && jobs.length < limit);
+    } while (next !== undefined && found.size < limit && bytes < MAX_LIST_BYTES && performance.now() < end);
+    const jobs = [...found.values()];
     return next === undefined ? { jobs } : { jobs, next };
   }
 
@@ -322,11 +340,15 @@ export class Client {
   }
 
   async #ask(subject: string, request?: unknown, timeoutMs = REQUEST_TIMEOUT_MS): Promise<unknown> {
+    return (await this.#reply(subject, request, timeoutMs)).json();
+  }
+
+  async #reply(subject: string, request: unknown, timeoutMs: number): Promise<Msg> {
     const body = request === undefined ? "" : JSON.stringify(request);
     const reply = await this.#patiently(timeoutMs, (leftMs) => this.#request(subject, body, leftMs));
     const error = errorIn(reply);
     if (error) throw error;
-    return reply.json();
+    return reply;
   }
 
   async #request(subject: string, body: string, timeoutMs: number): Promise<Msg> {
@@ -339,9 +361,9 @@ export class Client {
         cause: error,
       });
     }
-    // The next one that is asked may be another supervisor, which can read it.
+    // The next one that is asked may be another supervisor.
     const error = errorIn(reply);
-    if (error?.code === "newer_format") throw error;
+    if (error && ASK_ANOTHER.has(error.code)) throw error;
     return reply;
   }
 

@@ -4,6 +4,7 @@
  */
 import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance, type FastifyReply } from "fastify";
 import type { Logger } from "pino";
+import { LIST_ORDERS, type ListOrder } from "../api/requests.ts";
 import { decode } from "../bus/messages/codec.ts";
 import { WriteProbe } from "../bus/write-probe.ts";
 import { type Client, DEFAULT_LIST_LIMIT, type ListRequest, MAX_LIST_LIMIT } from "../client/client.ts";
@@ -134,18 +135,26 @@ async function listJobs(client: Client, query: Record<string, string>) {
 
 function parseQuery(query: Record<string, string>): ListRequest {
   const reasons: Reason[] = Object.keys(query)
-    .filter((key) => !["state", "limit", "cursor"].includes(key))
+    .filter((key) => !["state", "limit", "cursor", "order"].includes(key))
     .map((key) => ({ path: `?${key}`, message: "is not a known parameter" }));
-  const { state, cursor } = query;
+  const { state, cursor, order } = query;
   if (state !== undefined && !STATE_NAMES.includes(state as StateName)) {
     reasons.push({ path: "?state", message: `must be one of ${STATE_NAMES.join(", ")}` });
+  }
+  if (order !== undefined && !LIST_ORDERS.includes(order as ListOrder)) {
+    reasons.push({ path: "?order", message: `must be one of ${LIST_ORDERS.join(", ")}` });
   }
   const limit = Number(query.limit ?? DEFAULT_LIST_LIMIT);
   if (!Number.isInteger(limit) || limit < 1 || limit > MAX_LIST_LIMIT) {
     reasons.push({ path: "?limit", message: `must be an integer from 1 to ${MAX_LIST_LIMIT}` });
   }
   if (reasons.length > 0) throw new InvalidInputError("invalid_request", "not a valid query", reasons);
-  return { limit, ...(state !== undefined && { state: state as StateName }), ...(cursor !== undefined && { cursor }) };
+  return {
+    limit,
+    ...(state !== undefined && { state: state as StateName }),
+    ...(cursor !== undefined && { cursor }),
+    ...(order !== undefined && { order: order as ListOrder }),
+  };
 }
 
 function unavailable(reply: FastifyReply): void {

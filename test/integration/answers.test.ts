@@ -1,8 +1,10 @@
 /** Answers are true: about ids that exist, jobs that nobody has taken yet, lists, what waits. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import type { ErrorReply, ListReply } from "../../src/api/requests.ts";
 import { type Bridge, startBridge } from "../../src/http/bridge.ts";
 import { isAsyncError } from "../../src/job/errors.ts";
+import type { JobView } from "../../src/job/view.ts";
 import { startCli } from "../support/process.ts";
 import { System } from "../support/system.ts";
 import { eventually, within } from "../support/waiting.ts";
@@ -22,6 +24,9 @@ test.after(async () => {
 });
 
 const echo = (args: unknown) => ({ name: "first", functions: [{ name: "echo", args }] });
+/** Its one job stays in memory. */
+const FULL_AT_ONCE = { maxLiveJobs: 1, roomWaitMs: 600_000, relieveAfterMs: 600_000 };
+
 const code = (promise: Promise<unknown>) =>
   promise.then(
     () => "no error",
@@ -86,7 +91,7 @@ test("of two that submit an id at once one is told that it exists", async () => 
 });
 
 test("also while no supervisor has room for either, and where nobody can be asked that is said", async () => {
-  const full = await System.start({ maxLiveJobs: 1 });
+  const full = await System.start(FULL_AT_ONCE);
   try {
     await full.client.submit({ name: "fills", functions: [{ name: "nobody" }] }, { jobId: "fills" });
     assert.not.ok("existing" in (await full.client.submit(echo(1), { jobId: "waits" })));
@@ -105,7 +110,7 @@ test("also while no supervisor has room for either, and where nobody can be aske
 const raw = (subject: string, body: unknown) => system.bus.mux.publish(subject, JSON.stringify(body));
 
 test("a job whose id is in the body only is found, waited for and cancelled before a supervisor has room for it", async () => {
-  const full = await System.start({ maxLiveJobs: 1 });
+  const full = await System.start(FULL_AT_ONCE);
   try {
     const submit = (body: object) => full.bus.mux.publish("job.submit", JSON.stringify(body));
     await full.client.submit({ name: "fills", functions: [{ name: "nobody" }] }, { jobId: "fills" });
@@ -164,6 +169,139 @@ test("a second retry that asks for something else is refused, one that asks for 
     const found = await system.client.get(jobId);
     assert.equal([found.data, found.functions[1]?.args], [patch.data, "new"]);
     await system.client.cancel(jobId);
+  }
+});
+
+// --- lists
+
+/** All pages over the request API. */
+async function pages(of: System, request: object): Promise<{ ids: string[]; sizes: number[]; truncated: string[] }> {
+  const found = { ids: [] as string[], sizes: [] as number[], truncated: [] as string[] };
+  for (let cursor: string | undefined, more = true; more; more = cursor !== undefined) {
+    const body = JSON.stringify({ ...request, ...(cursor !== undefined && { cursor }) });
+    const reply = await of.bus.mux.request("job.list", body, 5_000);
+    assert.is(reply.headers?.get("Nats-Service-Error") || "", "");
+    const page = reply.json<ListReply>();
+    for (const job of page.jobs) {
+      found.ids.push(job.job_id);
+      if (job.truncated) found.truncated.push(job.job_id);
+    }
+    found.sizes.push(reply.data.length);
+    cursor = page.next;
+    assert.ok(found.sizes.length < 1_000, "it comes to an end");
+  }
+  return found;
+}
+
+test("the newest jobs come first where they are asked for, over pages of every size", async () => {
+  const own = await System.start(FULL_AT_ONCE);
+  try {
+    await own.worker((w) => w.func("echo", ({ args }) => args));
+    const ids = Array.from({ length: 23 }, (_, i) => `job-${i}`);
+    for (const jobId of ids) {
+      await own.client.submit(echo(1), { jobId });
+      await own.client.wait(jobId, { timeoutMs: 5_000 });
+    }
+    await own.client.submit({ name: "x", functions: [{ name: "unserved" }] }, { jobId: "fills" });
+    await eventually("it is stored", async () => (await own.client.list()).jobs.at(-1)?.job_id === "fills");
+    for (let i = 0; i < 5; i++) await own.client.submit(echo(1), { jobId: `waits-${i}` });
+    const newest = [...[4, 3, 2, 1, 0].map((i) => `waits-${i}`), "fills", ...ids.toReversed()];
+    for (const limit of [1, 2, 10, 1_000]) {
+      assert.equal((await pages(own, { limit, order: "newest" })).ids, newest, `pages of ${limit}`);
+    }
+    const { jobs, next } = await own.client.list({ order: "newest", limit: 3 });
+    assert.equal(
+      jobs.map(({ job_id }) => job_id),
+      newest.slice(0, 3),
+    );
+    const cli = await startCli(["list", "--limit", "3", "--cursor", next ?? "", "--nats", own.url]);
+    assert.is(await cli.exit(), 0);
+    for (const id of newest.slice(3, 6)) assert.match(cli.output(), new RegExp(`^${id}\\b`, "m"));
+    const other = await startBridge({ client: own.client, port: 0 });
+    const shown = (await (await fetch(`${other.url}/v1/job?order=newest&limit=2`)).json()) as { Jobs: JobView[] };
+    assert.equal(
+      shown.Jobs.map(({ job_id }) => job_id),
+      newest.slice(0, 2),
+    );
+    assert.is((await fetch(`${other.url}/v1/job?order=sideways`)).status, 400);
+    await other.close();
+    const completed = await own.client.list({ order: "newest", state: "completed" });
+    assert.equal(
+      completed.jobs.map(({ job_id }) => job_id),
+      ids.toReversed(),
+    );
+  } finally {
+    await own.close();
+  }
+});
+
+test("pages are measured in bytes before a job is added, and a job that fits into none is shown without its payloads", async () => {
+  const own = await System.start();
+  try {
+    await own.worker((w) => w.func("echo", () => 1));
+    const job = (data: unknown) => ({ name: "large", data, functions: [{ name: "echo" }] });
+    await own.client.submit(job("x".repeat(500_000)), { jobId: "half" });
+    await own.client.submit(job("x".repeat(700_000)), { jobId: "more" });
+    // Bytes of MessagePack are base64 in JSON, so this fits into a message, but not into an answer.
+    await own.client.submit(job(Buffer.alloc(900_000)), { jobId: "too-large", encoding: "msgpack" });
+    const many = Array.from({ length: 100 }, (_, i) => `chinese-${i}`);
+    await own.client.submitMany(many.map((job_id) => ({ ...job("你".repeat(5_000)), job_id })));
+    const ids = ["half", "more", "too-large", ...many];
+    for (const id of ids.filter((one) => one !== "too-large")) await own.client.wait(id, { timeoutMs: 20_000 });
+    await eventually("all are done", () => own.supervisor.liveJobs === 0);
+    for (const order of ["oldest", "newest"]) {
+      const found = await pages(own, { order });
+      assert.equal(found.ids.toSorted(), ids.toSorted(), order);
+      assert.equal(found.truncated, ["too-large"], order);
+      assert.ok(Math.max(...found.sizes) <= 1024 ** 2);
+    }
+  } finally {
+    await own.close();
+  }
+});
+
+test("one listing names each job once, however much happens meanwhile", async () => {
+  const own = await System.start();
+  try {
+    await own.worker((w) => w.func("echo", () => 1), { concurrency: 50 });
+    const chain = { name: "busy", functions: Array.from({ length: 5 }, () => ({ name: "echo" })) };
+    let isOver = false;
+    const load = (async () => {
+      while (!isOver) await own.client.submitMany(Array.from({ length: 200 }, () => chain));
+    })();
+    for (let i = 0; i < 5; i++) {
+      const ids = (await own.client.list({ limit: 2_000 })).jobs.map(({ job_id }) => job_id);
+      assert.is(new Set(ids).size, ids.length);
+    }
+    isOver = true;
+    await load;
+  } finally {
+    await own.close();
+  }
+});
+
+test("a filtered list looks at a limited number of jobs, a few at a time, and leaves the event loop to others", async () => {
+  const own = await System.start();
+  try {
+    await own.worker((w) => w.func("echo", () => 1), { concurrency: 50 });
+    const count = 5_000;
+    await own.client.submitMany(Array.from({ length: count }, (_, i) => ({ ...echo(i), job_id: `done-${i}` })));
+    await eventually("all are done", () => own.told("done-0").length > 0 && own.supervisor.liveJobs === 0, 30_000);
+    const ask = () => own.bus.mux.request("job.list", '{"state":"running"}', 5_000);
+    const first = await ask();
+    assert.ok(first.json<ListReply>().next, "it has not looked at all of them");
+    const many = await Promise.all(Array.from({ length: 20 }, ask));
+    const refused = many.filter((reply) => reply.headers?.get("Nats-Service-Error-Code") === "503");
+    assert.ok(refused.length >= 10, `${refused.length} of 20 at once are refused`);
+    assert.is(refused[0]?.json<ErrorReply>().code, "bus_overloaded");
+    const listed = await own.client.list({ state: "running" });
+    assert.equal(listed, { jobs: [] }, "our client goes on by itself");
+    // The asker that waits for 1 ms has gone after the first batch.
+    const short = await own.bus.mux.request("job.list", '{"state":"running","timeout_ms":1}', 5_000);
+    const reached = Number(short.json<ListReply>().next?.split("-")[1]);
+    assert.ok(reached > 0 && reached < Number(first.json<ListReply>().next?.split("-")[1]));
+  } finally {
+    await own.close();
   }
 });
 

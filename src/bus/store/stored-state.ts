@@ -108,6 +108,19 @@ export function readRecord(jobId: string, bytes: Uint8Array): ReadRecord {
   return { type: "fields", fields: { head, name, data, functions } };
 }
 
+/**
+ * The state that a record says its job is in, without reading the rest of it: so lists can pass over most jobs quickly. Undefined
+ * where that cannot be said so easily.
+ */
+export function peekStateName(jobId: string, bytes: Uint8Array): string | undefined {
+  const id = encode(jobId, "msgpack");
+  const at = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, MAX_HEAD)).indexOf(id);
+  const length = (bytes[at + id.length] ?? 0) - EMPTY_TEXT;
+  if (at < 0 || length < 0 || length > MAX_SHORT_TEXT || formatOf(jobId, bytes) !== FORMAT) return undefined;
+  const from = at + id.length + 1;
+  return Buffer.from(bytes.subarray(from, from + length)).toString("latin1");
+}
+
 /** Of a state that is stored in full. */
 export function stateFrom({ head, name, data, functions }: Unpacked): unknown {
   return { ...head, name, data, functions: Array.isArray(functions) ? functions.map(unpackFunction) : functions };
@@ -141,6 +154,10 @@ function unpackCode({ always, rarely }: Layout): string {
   }`;
 }
 
+const EMPTY_TEXT = 0xa0;
+const MAX_SHORT_TEXT = 31;
+/** The longest id and what stands before it. */
+const MAX_HEAD = 160;
 const EMPTY_ARRAY = 0x90;
 const LAST_FIX_ARRAY = 0x9f;
 const ARRAY_16 = 0xdc;
