@@ -2,7 +2,7 @@
  * Takes submissions and wakes, as many as there is room for, and keeps the leases of the jobs they bring.
  *
  * SUPERVISOR-1  At most `maxLiveJobs` jobs are in memory; a tenth of that is kept for wakes, so that new jobs cannot keep
- *     parked ones out. What there is no room for stays in the streams.
+ *     parked ones out. What there is no room for stays in the streams. What one puller has asked for counts for the other.
  * SUPERVISOR-2  After it may have been deaf (a pause, a lost connection, a lease that ran out) it looks what has become of its
  *     jobs.
  *
@@ -17,8 +17,7 @@ import { JobList } from "../bus/store/job-list.ts";
 import { DEFAULT_RETENTION_MS, JobStore } from "../bus/store/job-store.ts";
 import { Storage } from "../bus/store/storage.ts";
 import { Awake } from "../bus/tokens/awake.ts";
-import type { Delivery } from "../bus/tokens/delivery.ts";
-import { Puller } from "../bus/tokens/puller.ts";
+import { Puller, type PullerOptions } from "../bus/tokens/puller.ts";
 import { Tokens } from "../bus/tokens/tokens.ts";
 import {
   ensureTopology,
@@ -67,6 +66,8 @@ export const DEFAULT_MAX_LIVE_JOBS = 2_000;
 const RELIEVE_MS = 500;
 /** Soon after the start, when what was left behind by others has been delivered. */
 const FIRST_SWEEP_MS = 5_000;
+/** What comes though there is no room, from a pull that was given up too early, is looked at again after this time. */
+const EXCESS_RETRY_MS = 250;
 /** Between two windows of a sweep: so it takes a few percent of a core while it lasts, and holds no job up for long. */
 const SWEEP_PAUSE_MS = 8;
 
@@ -86,7 +87,10 @@ export class Supervisor {
   readonly #storage: Storage;
   readonly #api: RequestApi;
   readonly #arrivals: Arrivals;
-  readonly #pullers: Puller[];
+  #submissions: Puller | undefined;
+  #wakes: Puller | undefined;
+  /** Who asks first: not the one that had more room than it could use. */
+  #wakesFirst = false;
   readonly #timers: NodeJS.Timeout[];
   readonly #stops: (() => void)[];
   readonly #ackWaitMs: number;
@@ -153,18 +157,16 @@ export class Supervisor {
     const list = new JobList(bus, this.store, (submission) => readSubmission(submission).jobId);
     const control = new JobControl({ ...this.#context, list });
     this.#api = new RequestApi(bus, list, control);
-    this.#pullers = [
-      this.#pull(
-        JOBS,
-        () => (this.#storage.full ? 0 : this.#room()),
-        (delivery) => this.#arrivals.onSubmission(delivery),
-      ),
-      this.#pull(
-        TIMERS,
-        () => this.#maxLiveJobs - this.liveJobs,
-        (delivery) => this.#arrivals.onWake(delivery),
-      ),
-    ];
+    this.#submissions = this.#pull(JOBS, {
+      room: () => this.#roomForSubmissions(),
+      onDelivery: (delivery) => this.#arrivals.onSubmission(delivery),
+      onUnused: () => this.#refillFirst("wakes"),
+    });
+    this.#wakes = this.#pull(TIMERS, {
+      room: () => this.#roomForWakes(),
+      onDelivery: (delivery) => this.#arrivals.onWake(delivery),
+      onUnused: () => this.#refillFirst("submissions"),
+    });
     const changed = bus.nc.subscribe(`${CHANGED_PREFIX}.*`, {
       callback: (_, message) => this.#arrivals.actors.get(afterPrefix(message.subject, CHANGED_PREFIX) ?? "")?.verify(),
     });
@@ -205,7 +207,7 @@ export class Supervisor {
   async close({ graceMs = 10_000 } = {}): Promise<void> {
     if (this.#stopped) return;
     this.#stopped = true;
-    await Promise.all(this.#pullers.map((puller) => puller.stop()));
+    await Promise.all([this.#submissions?.stop(), this.#wakes?.stop()]);
     this.#draining = true;
     const end = performance.now() + graceMs;
     do {
@@ -232,12 +234,40 @@ export class Supervisor {
     return Math.max(0, Math.ceil(this.#maxLiveJobs * 0.9) - this.liveJobs);
   }
 
-  #pull(stream: string, room: () => number, onDelivery: (delivery: Delivery) => void): Puller {
+  #roomForSubmissions(): number {
+    if (this.#storage.full) return 0;
+    return Math.min(this.#room(), this.#maxLiveJobs - this.liveJobs - (this.#wakes?.outstanding ?? 0));
+  }
+
+  /** At most half of what is left, as long as that is more than what is kept for them. */
+  #roomForWakes(): number {
+    const free = this.#maxLiveJobs - this.liveJobs - (this.#submissions?.outstanding ?? 0);
+    return Math.min(free, Math.max(this.#keptForWakes, Math.ceil(free / 2)));
+  }
+
+  get #keptForWakes(): number {
+    return this.#maxLiveJobs - Math.ceil(this.#maxLiveJobs * 0.9);
+  }
+
+  /** How much room nobody has asked for yet. */
+  get #unasked(): number {
+    const asked = (this.#submissions?.outstanding ?? 0) + (this.#wakes?.outstanding ?? 0);
+    return this.#maxLiveJobs - this.liveJobs - asked;
+  }
+
+  #pull(
+    stream: string,
+    { onDelivery, ...options }: Pick<PullerOptions, "room" | "onDelivery"> & { onUnused: () => void },
+  ): Puller {
     return new Puller(this.#bus, {
+      ...options,
       stream,
       consumer: SUPERVISOR_CONSUMER,
-      room,
-      onDelivery,
+      isTight: () => this.#unasked <= this.#keptForWakes,
+      onDelivery: (delivery) => {
+        if (this.liveJobs < this.#maxLiveJobs) onDelivery(delivery);
+        else delivery.nak(EXCESS_RETRY_MS);
+      },
       onTrouble: (reason) => this.lifecycle.emit("trouble", { what: `pulling from ${stream}: ${reason}` }),
       onBroken: () => this.#becomeUncertain(),
     });
@@ -255,8 +285,8 @@ export class Supervisor {
 
   /**
    * The server was away, or has another leader, or this process did not listen for a while. So jobs of ours may have been given
-   * to others, earlier than we know of; and the server confirms an extension even to a supervisor
-   * that does not have the lease any more. So for two leases the states are read again with each round (SUPERVISOR-2).
+   * to others, earlier than we know of; and the server confirms an extension even to a supervisor that does not have the lease
+   * any more. So for two leases the states are read again with each round (SUPERVISOR-2).
    */
   #becomeUncertain(): void {
     this.#uncertainUntil = performance.now() + 2 * this.#ackWaitMs;
@@ -317,7 +347,14 @@ export class Supervisor {
   }
 
   #refill(): void {
-    for (const puller of this.#pullers) puller.refill();
+    if (this.#wakesFirst) this.#wakes?.refill();
+    this.#submissions?.refill();
+    if (!this.#wakesFirst) this.#wakes?.refill();
+  }
+
+  #refillFirst(first: "submissions" | "wakes"): void {
+    this.#wakesFirst = first === "wakes";
+    this.#refill();
   }
 
   #trouble(what: string, error: unknown, jobId?: string): void {

@@ -245,8 +245,23 @@ export class JetStream {
     if (!consumer || !pending) return;
     const body = Buffer.from(packet.data).toString();
     if (body === "+WPI") pending.expiresAt = this.#network.world.now + this.#ackWaitMs;
-    else if (body === "-NAK") this.#again(consumer, pending);
+    else if (body.startsWith("-NAK")) this.#giveBack(consumer, pending, body.slice("-NAK".length));
     else this.#remove(consumer.stream, pending.message);
+  }
+
+  /** At once, or after a delay in ns. */
+  #giveBack(consumer: Consumer, pending: Pending, options: string): void {
+    const { delay = 0 } = options === "" ? {} : (JSON.parse(options) as { delay?: number });
+    if (delay === 0) {
+      this.#again(consumer, pending);
+      return;
+    }
+    const { world } = this.#network;
+    pending.expiresAt = world.now + delay / 1e6;
+    const again = () => {
+      if (consumer.pending.get(pending.message.sequence) === pending) this.#again(consumer, pending);
+    };
+    world.after(delay / 1e6, again, NOBODY);
   }
 
   #again(consumer: Consumer, pending: Pending): void {

@@ -1,0 +1,94 @@
+/** Budgets in jobs, bytes and turns: what one user sends in large, in great number, or oddly must not stop the others. */
+import { setTimeout as delay } from "node:timers/promises";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { readBatch } from "../../src/bus/store/stream-read.ts";
+import type { Delivery } from "../../src/bus/tokens/delivery.ts";
+import { Puller } from "../../src/bus/tokens/puller.ts";
+import { JOBS, SUPERVISOR_CONSUMER } from "../../src/bus/topology.ts";
+import { System } from "../support/system.ts";
+import { eventually } from "../support/waiting.ts";
+
+const test = suite("budgets");
+
+test("[SUPERVISOR-1] jobs and wakes that come at once are no more than there is room for together", async () => {
+  const MAX = 40;
+  const system = await System.start("without supervisor");
+  const first = await system.startSupervisor({ maxLiveJobs: 2_000, parkAfterMs: 50 });
+  try {
+    const job = { name: "held", functions: [{ name: "held" }] };
+    const scheduled_at = new Date(Date.now() + 2_000).toISOString();
+    await system.client.submitMany(Array.from({ length: 2 * MAX }, () => ({ ...job, scheduled_at })));
+    await eventually("they are parked", () => first.liveJobs === 0);
+    await first.close();
+    const supervisor = await system.startSupervisor({ maxLiveJobs: MAX });
+    let most = 0;
+    supervisor.lifecycle.on("claimed", () => setImmediate(() => (most = Math.max(most, supervisor.liveJobs))));
+    await system.worker((w) => w.func("held", () => delay(20)), { concurrency: 50 });
+    // Both pulls are open by now, and all of it becomes available within moments.
+    await delay(Math.max(0, Date.parse(scheduled_at) - Date.now()));
+    await system.client.submitMany(Array.from({ length: 2 * MAX }, () => job));
+    await eventually("all have ended", async () => {
+      const { jobs } = await system.client.list({ limit: 1_000 });
+      return jobs.length === 4 * MAX && jobs.every(({ state }) => state === "completed");
+    });
+    assert.ok(most > MAX / 2, `only ${most} were in memory`);
+    assert.ok(most <= MAX, `${most} were in memory`);
+  } finally {
+    await system.close();
+  }
+});
+
+test("[PULLER-3] a pull is limited in bytes, and the largest message still gets through", async () => {
+  const system = await System.start();
+  await system.supervisor.close();
+  const { bus } = system;
+  const largest = (bus.nc.info?.max_payload ?? 0) - 100;
+  try {
+    for (let i = 0; i < 8; i++) await bus.mux.publish("job.submit", "x".repeat(i % 2 === 0 ? largest : 300));
+    const taken: Delivery[] = [];
+    const pulls: { batch: number; max_bytes: number }[] = [];
+    bus.nc.subscribe(`$JS.API.CONSUMER.MSG.NEXT.${JOBS}.*`, {
+      callback: (_, message) => void pulls.push(message.json()),
+    });
+    await bus.flush();
+    let done = 0;
+    const puller = new Puller(bus, {
+      stream: JOBS,
+      consumer: SUPERVISOR_CONSUMER,
+      room: () => 100 - (taken.length - done),
+      roomBytes: () => 1,
+      onDelivery: (delivery) => void taken.push(delivery),
+      onTrouble: (reason) => assert.unreachable(reason),
+    });
+    await eventually("all have come", () => {
+      for (; done < taken.length; done++) taken[done]?.ack();
+      puller.refill();
+      return taken.length === 8;
+    });
+    await puller.stop();
+    assert.ok(
+      pulls.every(({ max_bytes }) => max_bytes > largest && max_bytes < 2 * largest),
+      JSON.stringify(pulls),
+    );
+  } finally {
+    await system.close();
+  }
+});
+
+test("a batch that is read is limited in bytes, and says how much is left", async () => {
+  const system = await System.start();
+  await system.supervisor.close();
+  try {
+    for (let i = 0; i < 20; i++) await system.bus.mux.publish("job.submit", "x".repeat(900_000));
+    const all = await readBatch(system.bus, JOBS, { from: 1, batch: 100 });
+    assert.ok(all.messages.length >= 8 && all.messages.length <= 12, `${all.messages.length} were read`);
+    assert.is(all.pending, 20 - all.messages.length);
+    const one = await readBatch(system.bus, JOBS, { from: 5, batch: 100, maxBytes: 1 });
+    assert.equal([one.messages.length, one.messages[0]?.sequence, one.pending], [1, 5, 15]);
+  } finally {
+    await system.close();
+  }
+});
+
+test.run();
