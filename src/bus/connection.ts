@@ -6,20 +6,21 @@
  */
 import { EventEmitter } from "node:events";
 import { connect as connectToServer, type NatsConnection, NatsConnectionImpl, type NodeConnectionOptions } from "nats";
-import { AsyncError, messageOf } from "../job/errors.ts";
+import { type Access, type AccessOptions, accessOf, notConnected } from "./address.ts";
 import { requireServer } from "./server-check.ts";
 import { Mux } from "./wire/mux.ts";
 import { readFramesOf } from "./wire/reader.ts";
 import { writeSlabsOf } from "./wire/writer.ts";
 
-export interface BusOptions {
-  /** One or more addresses, separated by commas. Default `nats://127.0.0.1:4222`. */
+export interface BusOptions extends AccessOptions {
+  /**
+   * One or more addresses, separated by commas, with or without `user:password@` or `token@`. Default
+   * `nats://127.0.0.1:4222`.
+   */
   url?: string;
   /** Shown by the server's monitoring, e.g. `async-supervisor-3f2a`. */
   name: string;
-  /** Prefix of the reply inboxes; a permission of the user where the server has permissions. Default `_INBOX_async`. */
-  inboxPrefix?: string;
-  /** Further options of the client (credentials, TLS). */
+  /** Further options of the client. */
   client?: Partial<NodeConnectionOptions>;
   /** Makes the connection. Default: the client's own function; the simulation has one that needs no network. */
   connect?: (options: NodeConnectionOptions) => Promise<NatsConnection>;
@@ -33,16 +34,20 @@ export class Bus {
   readonly nc: NatsConnection;
   /** @internal */
   readonly mux: Mux;
+  /** Where it is connected to, without secrets. */
   readonly url: string;
+  /** What subjects of the JetStream API begin with. @internal */
+  readonly apiPrefix: string;
   readonly #gate = new EventEmitter();
   #connected = true;
   #closing = false;
   /** It ended without being closed by us. */
   #ended = false;
 
-  private constructor(nc: NatsConnection, url: string, inboxPrefix: string) {
+  private constructor(nc: NatsConnection, { shown, apiPrefix }: Access, inboxPrefix: string) {
     this.nc = nc;
-    this.url = url;
+    this.url = shown;
+    this.apiPrefix = apiPrefix;
     this.#gate.setMaxListeners(0);
     this.mux = new Mux(nc, { inboxPrefix, isConnected: () => this.#connected });
     void this.#watch(); // ends with the connection; it has no failures of its own
@@ -51,16 +56,18 @@ export class Bus {
   /**
    * Connects and checks that the server is one we can work with.
    *
-   * @throws AsyncError `not_connected`, `server_too_old` or `jetstream_unavailable`
+   * @throws AsyncError `invalid_option`, `not_connected`, `server_too_old` or `jetstream_unavailable`
    */
   static async open(options: BusOptions): Promise<Bus> {
     const { url = DEFAULT_URL, name, inboxPrefix = "_INBOX_async", client } = options;
     const { connect = connectToServer } = options;
+    const access = accessOf(url, options);
     let nc: NatsConnection;
     try {
       nc = await connect({
+        ...access.client,
         ...client,
-        servers: url.split(",").map((one) => one.trim()),
+        servers: access.servers,
         name,
         inboxPrefix,
         timeout: CONNECT_TIMEOUT_MS,
@@ -70,9 +77,7 @@ export class Bus {
         noAsyncTraces: true,
       });
     } catch (cause) {
-      const why = messageOf(cause);
-      const hint = "start one (`async dev` brings its own) or set NATS_URL or --nats";
-      throw new AsyncError("not_connected", `cannot reach a NATS server at ${url}: ${why}; ${hint}`, { cause });
+      throw notConnected(access.shown, cause);
     }
     try {
       requireServer(nc.info);
@@ -84,7 +89,7 @@ export class Bus {
       readFramesOf(nc.protocol);
       writeSlabsOf(nc.protocol);
     }
-    return new Bus(nc, url, inboxPrefix);
+    return new Bus(nc, access, inboxPrefix);
   }
 
   get connected(): boolean {

@@ -11,9 +11,9 @@ import { WriteProbe } from "../bus/write-probe.ts";
 import { durabilityOf } from "../http/readiness.ts";
 import { VERSION } from "../version.ts";
 import { EXIT } from "./exit.ts";
+import { type ConnectionFlags, connectionOf } from "./options.ts";
 
-export interface DoctorOptions {
-  nats: string;
+export interface DoctorOptions extends ConnectionFlags {
   fix?: true;
   json?: true;
 }
@@ -30,9 +30,9 @@ interface Check {
 }
 
 /** `async doctor`: is everything there, and is every live job going to go on? */
-export async function doctor({ nats, fix, json }: DoctorOptions): Promise<void> {
+export async function doctor({ fix, json, ...connection }: DoctorOptions): Promise<void> {
   // That the server can be reached, is new enough and has JetStream is checked by connecting.
-  const bus = await Bus.open({ url: nats, name: "async-doctor" });
+  const bus = await Bus.open({ ...connectionOf(connection), name: "async-doctor" });
   try {
     const checks = await examine(bus, fix ?? false);
     const text = json ? JSON.stringify({ checks }, null, 2) : checks.map(lineOf).join("\n");

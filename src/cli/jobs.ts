@@ -9,9 +9,9 @@ import type { StateName } from "../job/state.ts";
 import type { JobView } from "../job/view.ts";
 import { describeJob, describeJobs, describeWorkers } from "./describe.ts";
 import { EXIT } from "./exit.ts";
+import { type ConnectionFlags, connectionOf } from "./options.ts";
 
-interface CommonOptions {
-  nats: string;
+interface CommonOptions extends ConnectionFlags {
   json?: true;
 }
 
@@ -21,11 +21,11 @@ export interface SubmitCommandOptions extends CommonOptions {
 }
 
 /** `async submit` */
-export async function submit(file: string, { nats, json, id, wait }: SubmitCommandOptions): Promise<void> {
+export async function submit(file: string, { json, id, wait, ...connection }: SubmitCommandOptions): Promise<void> {
   const bytes = await read(file);
   const encoding = encodingOf(bytes);
   const input = decode(bytes, encoding);
-  await withClient(nats, async (client) => {
+  await withClient(connection, async (client) => {
     const submitted = await client.submit(input, { encoding, ...(id !== undefined && { jobId: id }) });
     if (submitted.existing) process.stderr.write(`${noteOf(submitted)}\n`);
     await show(client, submitted, { json, wait });
@@ -38,13 +38,13 @@ function noteOf({ job_id, differs }: SubmittedJob): string {
 }
 
 /** `async get` */
-export async function get(id: string, { nats, json }: CommonOptions): Promise<void> {
-  await withClient(nats, async (client) => printJob(await client.get(id), json));
+export async function get(id: string, { json, ...connection }: CommonOptions): Promise<void> {
+  await withClient(connection, async (client) => printJob(await client.get(id), json));
 }
 
 /** `async cancel` */
-export async function cancel(id: string, { nats, json }: CommonOptions): Promise<void> {
-  await withClient(nats, async (client) => printJob(await client.cancel(id), json));
+export async function cancel(id: string, { json, ...connection }: CommonOptions): Promise<void> {
+  await withClient(connection, async (client) => printJob(await client.cancel(id), json));
 }
 
 export interface RetryCommandOptions extends CommonOptions {
@@ -54,12 +54,12 @@ export interface RetryCommandOptions extends CommonOptions {
 }
 
 /** `async retry` */
-export async function retry(id: string, { nats, json, data, args, wait }: RetryCommandOptions): Promise<void> {
+export async function retry(id: string, { json, data, args, wait, ...connection }: RetryCommandOptions): Promise<void> {
   const patch = {
     ...(data !== undefined && { data: parseJson("--data", data) }),
     ...(args !== undefined && { args: parseJson("--args", args) }),
   };
-  await withClient(nats, async (client) => {
+  await withClient(connection, async (client) => {
     await show(client, await client.retry(id, patch), { json, wait });
   });
 }
@@ -80,8 +80,8 @@ export interface ListCommandOptions extends CommonOptions {
 }
 
 /** `async list` */
-export async function list({ nats, json, state, limit, cursor, newest }: ListCommandOptions): Promise<void> {
-  await withClient(nats, async (client) => {
+export async function list({ json, state, limit, cursor, newest, ...connection }: ListCommandOptions): Promise<void> {
+  await withClient(connection, async (client) => {
     const reply = await client.list({
       limit,
       ...(state !== undefined && { state }),
@@ -94,15 +94,15 @@ export async function list({ nats, json, state, limit, cursor, newest }: ListCom
 }
 
 /** `async workers` */
-export async function workers({ nats, json }: CommonOptions): Promise<void> {
-  await withClient(nats, async (client) => {
+export async function workers({ json, ...connection }: CommonOptions): Promise<void> {
+  await withClient(connection, async (client) => {
     const found = await client.workers();
     print(json ? toJson({ workers: found }) : describeWorkers(found));
   });
 }
 
-async function withClient(url: string, use: (client: Client) => Promise<void>): Promise<void> {
-  const client = await Client.connect({ url, name: "async-cli" });
+async function withClient(connection: ConnectionFlags, use: (client: Client) => Promise<void>): Promise<void> {
+  const client = await Client.connect({ ...connectionOf(connection), name: "async-cli" });
   try {
     await use(client);
   } finally {

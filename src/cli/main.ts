@@ -2,7 +2,12 @@
 /** The `async` command. */
 import { CommanderError } from "commander";
 import { exitCodeOf, reportError } from "./exit.ts";
+import { visibleArguments } from "./options.ts";
 import { createProgram } from "./program.ts";
+
+// What `ps` shows of us.
+const visible = visibleArguments(process.argv.slice(2));
+if (visible) process.title = ["async", ...visible].join(" ");
 
 try {
   await createProgram().parseAsync();

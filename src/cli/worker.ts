@@ -1,17 +1,18 @@
 import type { WorkerOptions } from "../worker/worker.ts";
 import { createLog } from "./log.ts";
 import { loadWorkers } from "./modules.ts";
+import { type ConnectionFlags, connectionOf } from "./options.ts";
 import { Shutdown } from "./shutdown.ts";
 
-export interface WorkerCommandOptions {
-  nats: string;
+export interface WorkerCommandOptions extends ConnectionFlags {
   concurrency?: number;
   name?: string;
 }
 
 /** `async worker`: until a signal comes; then attempts in execution may end. */
-export async function runWorker(modules: string[], { nats, concurrency, name }: WorkerCommandOptions): Promise<void> {
-  const override: WorkerOptions = { url: nats, log: createLog("async-worker") };
+export async function runWorker(modules: string[], options: WorkerCommandOptions): Promise<void> {
+  const { concurrency, name } = options;
+  const override: WorkerOptions = { bus: connectionOf(options), log: createLog("async-worker") };
   if (concurrency !== undefined) override.concurrency = concurrency;
   if (name !== undefined) override.name = name;
   const shutdown = new Shutdown();

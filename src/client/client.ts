@@ -16,6 +16,7 @@ import {
   type SubmittedJob,
 } from "../api/requests.ts";
 import { cancelSubject, getSubject, LIST, retrySubject, submitSubject } from "../api/subjects.ts";
+import { withEnvironment } from "../bus/address.ts";
 import { Bus, type BusOptions } from "../bus/connection.ts";
 import { AsyncError, type ErrorCode, isAsyncError, JobFailedError } from "../job/errors.ts";
 import type { JobEvent } from "../job/events.ts";
@@ -102,8 +103,7 @@ export class Client {
 
   /** @throws AsyncError `not_connected`, `server_too_old`, `jetstream_unavailable` */
   static async connect(options: Partial<BusOptions> = {}): Promise<Client> {
-    const url = options.url ?? process.env.NATS_URL;
-    return new Client(await Bus.open({ name: "async-client", ...options, ...(url !== undefined && { url }) }));
+    return new Client(await Bus.open({ name: "async-client", ...withEnvironment(options) }));
   }
 
   /**

@@ -15,6 +15,7 @@
 import { hostname } from "node:os";
 import { type Logger, pino } from "pino";
 import { functionSubject, ROOM, STOP, WORKER_QUEUE } from "../api/subjects.ts";
+import { withEnvironment } from "../bus/address.ts";
 import { Bus, type BusOptions } from "../bus/connection.ts";
 import { type ReceivedInvocation, type Request, readInvocation } from "../bus/messages/invocation.ts";
 import { encodeRoom, readStop } from "../bus/messages/nudges.ts";
@@ -244,9 +245,9 @@ export class Worker {
   }
 
   /** Opens a connection of its own, unless it was given one. */
-  async #connect(name: string, { bus, url = process.env.NATS_URL }: WorkerOptions): Promise<Bus> {
+  async #connect(name: string, { bus, url }: WorkerOptions): Promise<Bus> {
     if (bus && "mux" in bus) return bus;
-    const own = await Bus.open({ name, ...(url !== undefined && { url }), ...bus });
+    const own = await Bus.open({ name, ...withEnvironment({ ...(url !== undefined && { url }), ...bus }) });
     this.#closes.push(() => own.close());
     return own;
   }
