@@ -1,7 +1,8 @@
 /** What a supervisor does, as typed events inside its process: the logger, the notices on the bus and tests listen. */
-import { EventEmitter } from "node:events";
 import type typedEmitter from "typed-emitter";
+import { messageOf } from "../job/errors.ts";
 import type { JobEvent, RejectedEvent } from "../job/events.ts";
+import { guardedEmitter } from "../util/guarded-emitter.ts";
 
 export type LifecycleEvents = {
   /** Something happened to a job; the same is told on `job.event.<id>.<type>`. */
@@ -34,6 +35,13 @@ export interface Trouble {
 
 export type Lifecycle = typedEmitter.default<LifecycleEvents>;
 
+/** Its listeners are anybody's: one that throws is trouble, and harms neither jobs nor other listeners. */
 export function createLifecycle(): Lifecycle {
-  return new EventEmitter() as Lifecycle;
+  const lifecycle = guardedEmitter((event, error) => {
+    const what = `a listener of "${event}" failed`;
+    // One that cannot take trouble cannot be told of this.
+    if (event === "trouble") process.emitWarning(`${what}: ${messageOf(error)}`, "AsyncWarning");
+    else lifecycle.emit("trouble", { what, error });
+  }) as Lifecycle;
+  return lifecycle;
 }

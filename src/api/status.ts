@@ -4,6 +4,7 @@ import type { ErrorCode } from "../job/errors.ts";
 export const STATUS: Partial<Record<ErrorCode, number>> = {
   invalid_job_id: 400,
   invalid_request: 400,
+  permission_denied: 403,
   job_not_found: 404,
   job_ended: 409,
   job_not_ended: 409,

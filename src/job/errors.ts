@@ -1,3 +1,4 @@
+import { describeThrown, isInstance } from "./describe.ts";
 import type { Failure } from "./failure.ts";
 
 /**
@@ -23,6 +24,7 @@ export type ErrorCode =
   | "job_cancelled"
   // the bus
   | "not_connected"
+  | "permission_denied"
   | "bus_timeout"
   | "no_responders"
   | "jetstream_unavailable"
@@ -88,11 +90,12 @@ export class JobFailedError extends AsyncError {
   }
 }
 
-/** What was thrown, in its own words; anything can be thrown. */
+/** What was thrown, in its own words and with a limit; anything can be thrown. Never throws itself. */
 export function messageOf(thrown: unknown): string {
-  return thrown instanceof Error ? thrown.message : String(thrown);
+  // Ours say what matters of their cause; their code is told apart from the message.
+  return isAsyncError(thrown) ? thrown.message : describeThrown(thrown).message;
 }
 
 export function isAsyncError(error: unknown, code?: ErrorCode): error is AsyncError {
-  return error instanceof AsyncError && (code === undefined || error.code === code);
+  return isInstance(error, AsyncError) && (code === undefined || error.code === code);
 }
