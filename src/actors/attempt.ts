@@ -1,6 +1,7 @@
 import type { Msg } from "nats";
 import type { EncodedResults } from "../bus/messages/invocation.ts";
 import type { Ticket, Waiter } from "../bus/wire/mux.ts";
+import type { AsyncError } from "../job/errors.ts";
 import type { Failure } from "../job/failure.ts";
 import type { AttemptAddress, LiveJob } from "../job/state.ts";
 import type { Bagged } from "../util/bag.ts";
@@ -24,6 +25,8 @@ export interface AttemptListener {
 export interface AttemptLine {
   /** Returns true when this was the last reply to be waited for. */
   onReply(attempt: Attempt, message: Msg): boolean;
+  /** The server did not let it be sent. */
+  onDenied(attempt: Attempt, error: AsyncError): void;
   /** It was given up while it was in flight; `reply` is the reply subject of its invocation. */
   onAbandoned(attempt: Attempt, reply: string): void;
 }
@@ -99,6 +102,10 @@ export class Attempt implements AttemptAddress, Waiter, Bagged {
 
   onReply(message: Msg): boolean {
     return this.#line?.onReply(this, message) ?? true;
+  }
+
+  onDenied(error: AsyncError): void {
+    this.#line?.onDenied(this, error);
   }
 
   onTimeout(): void {

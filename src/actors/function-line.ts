@@ -12,6 +12,7 @@ import { functionSubject } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
 import { attemptTimeoutMs, encodeInvocation, readReply } from "../bus/messages/invocation.ts";
 import { type AsyncError, isAsyncError } from "../job/errors.ts";
+import type { Failure } from "../job/failure.ts";
 import { Bag } from "../util/bag.ts";
 import { Queue } from "../util/queue.ts";
 import type { Attempt, AttemptLine, AttemptListener } from "./attempt.ts";
@@ -227,6 +228,13 @@ export class FunctionLine implements AttemptLine {
   #learn({ heard, heartbeatMs, sentAt }: Attempt, message: Msg): void {
     if (heard || heartbeatMs === undefined || performance.now() - sentAt < 1.5 * heartbeatMs) return;
     if (!message.headers?.has(HEARTBEAT_MS_HEADER)) this.#observer.onPlainWorker();
+  }
+
+  /** It may not be sent to its function, so it was not executed. */
+  onDenied(attempt: Attempt, { message }: AsyncError): void {
+    attempt.close();
+    const error: Failure = { code: "function_failed", name: "PermissionDenied", message };
+    this.end(attempt, (listener) => listener.onFailed(attempt, error, true, undefined));
   }
 
   #accepted(): void {

@@ -170,7 +170,12 @@ export class Supervisor {
     const changed = bus.nc.subscribe(`${CHANGED_PREFIX}.*`, {
       callback: (_, message) => this.#arrivals.actors.get(afterPrefix(message.subject, CHANGED_PREFIX) ?? "")?.verify(),
     });
-    this.#stops = [() => changed.unsubscribe(), bus.onReconnected(() => this.#onReconnected())];
+    this.#stops = [
+      () => changed.unsubscribe(),
+      bus.onReconnected(() => this.#onReconnected()),
+      bus.onFault(({ what, error, count }) => this.#trouble(`${what} (${count} so far)`, error)),
+      bus.onDenied(({ error }) => this.#trouble("permission denied", error)),
+    ];
     this.#timers = [
       setInterval(() => this.#extendLeases(), topology.ackWaitMs / 3),
       setInterval(() => {

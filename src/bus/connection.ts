@@ -2,13 +2,22 @@
  * One connection to NATS, with the mux on it and a gate: whether it is connected right now, and who wants to know.
  *
  * BUS-1  It reconnects for ever; only `close()` ends it.
+ * BUS-3  Nothing that comes from outside, and no listener, ends its reading. What goes wrong in one of them is counted and told to
+ *     who listens for faults. If it ends all the same, who listens for that is told why.
  * BUS-2  Nothing is sent while disconnected: the client drops such messages in silence, so the gate is asked first.
  */
-import { EventEmitter } from "node:events";
-import { connect as connectToServer, type NatsConnection, NatsConnectionImpl, type NodeConnectionOptions } from "nats";
+import {
+  connect as connectToServer,
+  type NatsConnection,
+  NatsConnectionImpl,
+  type NodeConnectionOptions,
+  PermissionViolationError,
+} from "nats";
+import { AsyncError, messageOf } from "../job/errors.ts";
+import { callGuarded, guardedEmitter } from "../util/guarded-emitter.ts";
 import { type Access, type AccessOptions, accessOf, notConnected } from "./address.ts";
 import { requireServer } from "./server-check.ts";
-import { Mux } from "./wire/mux.ts";
+import { denied, Mux } from "./wire/mux.ts";
 import { readFramesOf } from "./wire/reader.ts";
 import { writeSlabsOf } from "./wire/writer.ts";
 
@@ -29,6 +38,23 @@ export interface BusOptions extends AccessOptions {
 const DEFAULT_URL = "nats://127.0.0.1:4222";
 /** How long the first connection may take. */
 const CONNECT_TIMEOUT_MS = 5_000;
+/** Faults are told at most this often, with their number. */
+const FAULT_SPELL_MS = 10_000;
+
+/** A message that could not be dealt with; nothing else was harmed. */
+export interface Fault {
+  what: string;
+  error: unknown;
+  /** How many there have been since the connection was made. */
+  count: number;
+}
+
+/** The server does not permit something. */
+export interface Denial {
+  operation: "publish" | "subscription";
+  subject: string;
+  error: AsyncError;
+}
 
 export class Bus {
   readonly nc: NatsConnection;
@@ -38,7 +64,9 @@ export class Bus {
   readonly url: string;
   /** What subjects of the JetStream API begin with. @internal */
   readonly apiPrefix: string;
-  readonly #gate = new EventEmitter();
+  readonly #gate = guardedEmitter((event, error) => this.#fault(error, `a listener of "${event}" failed`));
+  #faults = 0;
+  #faultToldAt = Number.NEGATIVE_INFINITY;
   #connected = true;
   #closing = false;
   /** It ended without being closed by us. */
@@ -49,7 +77,13 @@ export class Bus {
     this.url = shown;
     this.apiPrefix = apiPrefix;
     this.#gate.setMaxListeners(0);
-    this.mux = new Mux(nc, { inboxPrefix, isConnected: () => this.#connected });
+    const onFault = (error: unknown, where: string) =>
+      this.#fault(error, where === "" ? "what the server sent makes no sense" : `a message on ${where} was dropped`);
+    if (nc instanceof NatsConnectionImpl) {
+      readFramesOf(nc.protocol, onFault);
+      writeSlabsOf(nc.protocol);
+    }
+    this.mux = new Mux(nc, { inboxPrefix, isConnected: () => this.#connected, onFault });
     void this.#watch(); // ends with the connection; it has no failures of its own
   }
 
@@ -85,10 +119,6 @@ export class Bus {
       await nc.close();
       throw error;
     }
-    if (nc instanceof NatsConnectionImpl) {
-      readFramesOf(nc.protocol);
-      writeSlabsOf(nc.protocol);
-    }
     return new Bus(nc, access, inboxPrefix);
   }
 
@@ -111,6 +141,29 @@ export class Bus {
   onClosed(listener: () => void): () => void {
     this.#gate.on("closed", listener);
     return () => this.#gate.off("closed", listener);
+  }
+
+  /** Calls `listener` when messages have turned out to be nothing that can be dealt with; not for each of many. Returns how to stop. */
+  onFault(listener: (fault: Fault) => void): () => void {
+    this.#gate.on("fault", listener);
+    return () => this.#gate.off("fault", listener);
+  }
+
+  /** Calls what a user has given us. What it throws is a fault and harms nobody (BUS-3). */
+  callGuarded(what: string, call: () => unknown): void {
+    callGuarded(call, (error) => this.#fault(error, what));
+  }
+
+  /** Calls `listener` when the server does not permit something. Returns how to stop that. */
+  onDenied(listener: (denial: Denial) => void): () => void {
+    this.#gate.on("denied", listener);
+    return () => this.#gate.off("denied", listener);
+  }
+
+  /** Calls `listener` if the connection ends for good without being closed by us. Returns how to stop that. */
+  onLost(listener: (error: AsyncError) => void): () => void {
+    this.#gate.on("lost", listener);
+    return () => this.#gate.off("lost", listener);
   }
 
   /** Resolves to whether the connection is there, at once or within `timeoutMs`. */
@@ -159,11 +212,39 @@ export class Bus {
       if (status.type === "disconnect") this.#connected = false;
       if (status.type === "reconnect" && !this.#closing) {
         this.#connected = true;
+        this.mux.onReconnected();
         this.#gate.emit("connected");
       }
+      if (status.type === "error" && status.error instanceof PermissionViolationError) this.#deny(status.error);
     }
     this.#connected = false;
     this.#ended = true;
     this.#gate.emit("closed");
+    if (this.#closing) return;
+    const cause = await this.nc.closed();
+    const why = cause ? messageOf(cause) : "the client gives no reason";
+    const message = `the connection to NATS has ended for good: ${why}`;
+    this.#gate.emit("lost", new AsyncError("not_connected", message, cause ? { cause } : {}));
+  }
+
+  /** MUX-5 */
+  #deny({ operation, subject, queue }: PermissionViolationError): void {
+    const error = denied(operation, subject, queue);
+    try {
+      this.mux.deny(operation, subject);
+    } catch (thrown) {
+      this.#fault(thrown, `who waits for ${subject} failed`);
+    }
+    this.#gate.emit("denied", { operation, subject, error } satisfies Denial);
+  }
+
+  /** BUS-3. It is told once per spell. */
+  #fault(error: unknown, what: string): void {
+    this.#faults += 1;
+    const now = performance.now();
+    if (now - this.#faultToldAt < FAULT_SPELL_MS) return;
+    this.#faultToldAt = now;
+    if (this.#gate.listenerCount("fault") === 0) process.emitWarning(`${what}: ${messageOf(error)}`, "AsyncWarning");
+    else this.#gate.emit("fault", { what, error, count: this.#faults } satisfies Fault);
   }
 }

@@ -25,6 +25,10 @@ export async function runServer(modules: string[], options: ServerOptions): Prom
     const workers = await loadWorkers(modules);
     const bus = await Bus.open({ ...connectionOf(options), name: "async-server" });
     shutdown.add(() => bus.close());
+    bus.onLost((error) => {
+      log.fatal({ code: error.code }, error.message);
+      shutdown.fail();
+    });
     const supervisor = await Supervisor.start(bus, { maxLiveJobs });
     shutdown.add(() => supervisor.close());
     logLifecycle(supervisor.lifecycle, log);

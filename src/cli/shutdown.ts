@@ -34,6 +34,12 @@ export class Shutdown {
     this.#request();
   }
 
+  /** The end has come by itself: the process exits with 1. */
+  fail(): void {
+    process.exitCode = 1;
+    this.#request();
+  }
+
   /** Waits until the end is asked for, then closes everything. */
   async run(): Promise<void> {
     await this.#requested;

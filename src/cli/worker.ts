@@ -12,7 +12,8 @@ export interface WorkerCommandOptions extends ConnectionFlags {
 /** `async worker`: until a signal comes; then attempts in execution may end. */
 export async function runWorker(modules: string[], options: WorkerCommandOptions): Promise<void> {
   const { concurrency, name } = options;
-  const override: WorkerOptions = { bus: connectionOf(options), log: createLog("async-worker") };
+  const log = createLog("async-worker");
+  const override: WorkerOptions = { bus: connectionOf(options), log };
   if (concurrency !== undefined) override.concurrency = concurrency;
   if (name !== undefined) override.name = name;
   const shutdown = new Shutdown();
@@ -20,6 +21,10 @@ export async function runWorker(modules: string[], options: WorkerCommandOptions
     for (const worker of await loadWorkers(modules)) {
       shutdown.add(() => worker.close());
       await worker.start(override);
+      worker.onLost((error) => {
+        log.fatal({ code: error.code }, error.message);
+        shutdown.fail();
+      });
     }
   } catch (error) {
     await shutdown.close();

@@ -170,7 +170,7 @@ export class Client {
     };
     try {
       sequence = await this.#stored(submission, timeoutMs ?? SUBMIT_TIMEOUT_MS);
-      onSubmitted?.(jobId);
+      if (onSubmitted) this.bus.callGuarded("onSubmitted failed", () => onSubmitted(jobId));
       const leftMs = timeoutMs === undefined ? undefined : timeoutMs - (performance.now() - begun);
       const end = await watch.until<Completed | JobView>(find, { timeoutMs: leftMs, signal });
       if ("state" in end && end.state !== "completed") throw new JobFailedError(end.job_id, end.error);

@@ -60,7 +60,7 @@ export class Ends {
       callback: (_, message) => {
         const event = jobEventIn(message);
         if (!event) return;
-        onEvent?.(event);
+        if (onEvent) this.#bus.callGuarded("onEvent failed", () => onEvent(event));
         watch.onEvent(event);
       },
     });

@@ -13,13 +13,15 @@
  * WORKER-5  Closing loses nothing: what is in execution may end within the grace period, what does not is given back.
  */
 import { hostname } from "node:os";
+import { setImmediate as endOfTurn } from "node:timers/promises";
 import { type Logger, pino } from "pino";
 import { functionSubject, ROOM, STOP, WORKER_QUEUE } from "../api/subjects.ts";
 import { withEnvironment } from "../bus/address.ts";
-import { Bus, type BusOptions } from "../bus/connection.ts";
+import { Bus, type BusOptions, type Denial } from "../bus/connection.ts";
 import { type ReceivedInvocation, type Request, readInvocation } from "../bus/messages/invocation.ts";
 import { encodeRoom, readStop } from "../bus/messages/nudges.ts";
 import { Service, type ServiceEndpoint } from "../bus/messages/service.ts";
+import { describeThrown } from "../job/describe.ts";
 import { AsyncError, messageOf } from "../job/errors.ts";
 import { functionNameProblem } from "../job/names.ts";
 import { Registry } from "../util/registry.ts";
@@ -152,7 +154,7 @@ export class Worker {
   /**
    * Connects and begins to serve. `override` takes precedence over the constructor's options.
    *
-   * @throws AsyncError `not_connected`, `server_too_old`, `jetstream_unavailable`, `invalid_option`
+   * @throws AsyncError `not_connected`, `server_too_old`, `jetstream_unavailable`, `invalid_option`, `permission_denied`
    */
   async start(override: WorkerOptions = {}): Promise<this> {
     if (this.#phase !== "new") throw new AsyncError("closed", "a worker can be started once");
@@ -180,11 +182,17 @@ export class Worker {
       }),
       endpoints: () => [...this.#functions.values()].map((served) => served.endpoint),
     });
+    const denials: Denial[] = [];
     const heartbeats = setInterval(() => this.#beat(), this.#heartbeatMs);
     const stops = bus.nc.subscribe(STOP, { callback: (_, message) => this.#onStop(message.data) });
     this.#closes.push(
       () => clearInterval(heartbeats),
       bus.onReconnected(() => this.#announce()),
+      bus.onFault(({ what, error, count }) => this.#log.error({ err: describeThrown(error), count }, what)),
+      bus.onDenied((denial) => {
+        denials.push(denial);
+        this.#log.error({ subject: denial.subject }, denial.error.message);
+      }),
       () => stops.unsubscribe(),
     );
     const served = [...this.#functions.values()];
@@ -200,6 +208,13 @@ export class Worker {
     this.#groups.join(served);
     this.#announce();
     await bus.flush();
+    await endOfTurn(); // what the server has refused is told by then
+    const own = new Set([...this.#functions.values()].map((served) => served.endpoint.subject));
+    const refused = denials.find(({ operation, subject }) => operation === "subscription" && own.has(subject));
+    if (refused) {
+      await this.close({ graceMs: 0 });
+      throw refused.error;
+    }
     this.#log.info({ worker: this.id, functions: this.functions, concurrency: this.#concurrency }, "serving");
     return this;
   }
@@ -226,6 +241,12 @@ export class Worker {
     this.#log.info({ worker: this.id }, "closed");
   }
 
+  /** Calls `listener` if its connection ends for good without being closed by us. To be called after `start`. */
+  onLost(listener: (error: AsyncError) => void): void {
+    const bus = this.#bus;
+    if (bus) this.#closes.push(bus.onLost(listener));
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
@@ -233,15 +254,17 @@ export class Worker {
   /**
    * Starts, serves until the process gets SIGTERM or SIGINT, and closes: for programs that are nothing but a worker.
    *
-   * @throws AsyncError as {@link start}
+   * @throws AsyncError as {@link start}; `not_connected` if the connection ends for good
    */
   async run(override: WorkerOptions = {}): Promise<void> {
     const stopped = new Promise<void>((resolve) => {
       for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve());
     });
     await this.start(override);
-    await stopped;
+    const lost = new Promise<AsyncError>((resolve) => this.onLost(resolve));
+    const why = await Promise.race([stopped, lost]);
     await this.close();
+    if (why) throw why;
   }
 
   /** Opens a connection of its own, unless it was given one. */
@@ -293,7 +316,7 @@ export class Worker {
   ): void {
     this.#service?.count(endpoint.name, performance.now() - begunAt, failed && messageOf(failed.error));
     const about = { fn: name, jobId, attempt };
-    if (failed) this.#log.warn({ ...about, err: failed.error }, "failed");
+    if (failed) this.#log.warn({ ...about, err: describeThrown(failed.error) }, "failed");
     else this.#log.debug(about, "done");
   }
 

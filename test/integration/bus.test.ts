@@ -89,7 +89,12 @@ test("a cancelled request is silent", async () => {
 });
 
 test("[MUX-4] the number of open requests is limited", async () => {
-  const small = new Mux(bus.nc, { inboxPrefix: "_INBOX_async", isConnected: () => true, maxWaiters: 2 });
+  const small = new Mux(bus.nc, {
+    inboxPrefix: "_INBOX_async",
+    isConnected: () => true,
+    onFault: (error) => assert.unreachable(String(error)),
+    maxWaiters: 2,
+  });
   const waiter = { onReply: () => true, onTimeout: () => {} };
   const silent = bus.nc.subscribe("test.silent", { callback: () => {} });
   small.open("test.silent", "", 10_000, waiter);

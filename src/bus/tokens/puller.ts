@@ -73,7 +73,7 @@ export class Puller {
     this.#bus = bus;
     this.#options = options;
     this.#largestBytes = (bus.nc.info?.max_payload ?? 1024 ** 2) + ENVELOPE_BYTES;
-    this.#inbox = `${bus.mux.inboxPrefix}pull.${options.stream}.`;
+    this.#inbox = bus.mux.newInboxPrefix();
     this.#subscription = bus.nc.subscribe(`${this.#inbox}*`, { callback: (_, message) => this.#onMessage(message) });
     this.#watchdog = setInterval(() => this.#watch(), IDLE_HEARTBEAT_MS);
     this.#stopReconnected = bus.onReconnected(() => this.#forget());
@@ -140,11 +140,11 @@ export class Puller {
     this.#lastHeard = performance.now();
     const code = message.headers?.code ?? 0;
     if (code === 0) {
+      const delivery = new Delivery(message, this.#bus.nc); // throws for a stranger's, which is none that we have asked for
       const bytes = message.data.length + message.subject.length + (message.reply?.length ?? 0);
       this.#usualBytes += (bytes - this.#usualBytes) / 16;
       this.#expectLess(1, bytes);
       this.#troubled = false;
-      const delivery = new Delivery(message, this.#bus.nc);
       if (this.#stopped) delivery.nak();
       else this.#options.onDelivery(delivery);
       this.refill();
