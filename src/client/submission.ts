@@ -2,13 +2,13 @@
 import type { Payload } from "nats";
 import { REPEATED_HEADER } from "../api/headers.ts";
 import type { SubmittedJob } from "../api/requests.ts";
-import { encodePayload } from "../bus/messages/codec.ts";
+import { encodeGiven } from "../bus/messages/codec.ts";
 import { headersOf } from "../bus/wire/headers.ts";
 import { newJob } from "../job/create.ts";
 import type { Encoding } from "../job/encoding.ts";
-import { type AsyncError, InvalidInputError, isAsyncError } from "../job/errors.ts";
+import { type AsyncError, InvalidInputError, isAsyncError, messageOf } from "../job/errors.ts";
 import { chosenJobIdProblem, MADE_UP_PREFIX } from "../job/names.ts";
-import { toPlain } from "../job/plain.ts";
+import { UnsendableError } from "../job/plain.ts";
 import { isSameJson } from "../job/same.ts";
 import { parseSubmission, type Submission } from "../job/schema.ts";
 import { type FunctionView, type JobView, viewOf } from "../job/view.ts";
@@ -58,7 +58,7 @@ export function prepare(
   ids: RandomText,
   notify?: string,
 ): Prepared {
-  const submission = parseSubmission(input, Date.now());
+  const submission = parseGiven(input);
   const chosen = jobId ?? submission.job_id;
   const problem = chosen === undefined ? undefined : chosenJobIdProblem(chosen);
   if (problem !== undefined) {
@@ -73,10 +73,32 @@ export function prepare(
     definition,
     encoding,
     chosen: chosen !== undefined,
-    body: encodePayload(encoding === "msgpack" ? toPlain(definition) : definition, encoding),
+    body: encodeJob(definition, encoding),
     // One that was made up before has been submitted before, by whoever has it.
     repeated: chosen?.startsWith(MADE_UP_PREFIX) ?? false,
   };
+}
+
+/** @throws InvalidInputError with the path of what cannot be sent */
+function encodeJob(definition: Submission, encoding: Encoding): Payload {
+  try {
+    return encodeGiven(definition, encoding);
+  } catch (error) {
+    if (!(error instanceof UnsendableError)) throw error;
+    const { path, problem } = error;
+    throw new InvalidInputError("invalid_submission", "not a valid job", [{ path, message: problem }]);
+  }
+}
+
+/** @throws InvalidInputError also for what cannot even be looked at, such as a getter that throws */
+function parseGiven(input: unknown): Submission {
+  try {
+    return parseSubmission(input, Date.now());
+  } catch (error) {
+    if (error instanceof InvalidInputError) throw error;
+    const message = `cannot be read: ${messageOf(error)}`;
+    throw new InvalidInputError("invalid_submission", "not a valid job", [{ path: "", message }]);
+  }
 }
 
 function withoutId({ job_id: _, ...definition }: Submission): Submission {

@@ -13,7 +13,7 @@ import { AsyncError, isAsyncError } from "../../job/errors.ts";
 import type { Failure } from "../../job/failure.ts";
 import type { FunctionState } from "../../job/function-state.ts";
 import type { Functions } from "../../job/functions.ts";
-import { isRecord } from "../../job/plain.ts";
+import { isRecord, toJsonValue } from "../../job/plain.ts";
 import { MAX_DURATION_MS } from "../../job/schema.ts";
 import { type AttemptAddress, functionAt, type LiveJob } from "../../job/state.ts";
 import { iso } from "../../job/time.ts";
@@ -166,9 +166,14 @@ export function readReply(message: Msg, encoding: Encoding): WorkerReply {
   return readResult(message, encoding);
 }
 
+const CONTENT_TYPE_HEADER = "Content-Type";
+const MESSAGE_PACK = /^application\/(x-|vnd\.)?msgpack/i;
+
 function readResult(message: Msg, encoding: Encoding): WorkerReply {
   try {
-    return { type: "result", result: decodeReply(message.data, encoding) };
+    const { data, headers } = message;
+    const isMessagePack = headers !== undefined && MESSAGE_PACK.test(headers.get(CONTENT_TYPE_HEADER));
+    return { type: "result", result: decodeReply(data, encoding, isMessagePack) };
   } catch (error) {
     if (!isAsyncError(error, "undecodable")) throw error;
     return { type: "error", error: failure("InvalidReply", error.message), retryable: true };
@@ -178,7 +183,8 @@ function readResult(message: Msg, encoding: Encoding): WorkerReply {
 function readHeartbeat(message: Msg, headers: MsgHdrs): WorkerReply {
   const heartbeatMs = readHeartbeatMs(headers.get(HEARTBEAT_MS_HEADER));
   if (message.data.length === 0) return { type: "heartbeat", heartbeatMs };
-  const progress = decodeOr(undefined, message.data);
+  // It is only ever shown and told of, in JSON, whatever its job is encoded in.
+  const progress = toJsonValue(decodeOr(undefined, message.data), encodingOf(message.data));
   return progress === undefined ? { type: "heartbeat", heartbeatMs } : { type: "heartbeat", progress, heartbeatMs };
 }
 
