@@ -3,6 +3,7 @@ import { Packr, Unpackr } from "msgpackr";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { decode, decodeReply, encode, encodeResult, encodingOf } from "../../src/bus/messages/codec.ts";
+import { inexactNumber } from "../../src/bus/messages/exact-json.ts";
 import { needsPlainUnpack, plainUnpack } from "../../src/bus/messages/plain-unpack.ts";
 import { isAsyncError } from "../../src/job/errors.ts";
 import { jsonValue, same } from "./support.ts";
@@ -213,6 +214,16 @@ test("the key __proto__ is a key like others, in both encodings, also where it w
     assert.is(JSON.stringify(decode(encode(value, encoding), encoding)), text);
   }
   assert.is(({} as { x?: unknown }).x, undefined);
+});
+
+test("a number that would be rounded is found wherever it stands", () => {
+  for (const number of ["9007199254740993", "1e999", "1E+400", "12.5e400"]) {
+    for (let before = 0; before < 12; before++) {
+      for (const pad of ["1", "a", "123"]) {
+        assert.is(inexactNumber(`["${pad.repeat(before)}",${"12,".repeat(before)}${number},1]`), number);
+      }
+    }
+  }
 });
 
 test("numbers of JSON that would be rounded are refused, all others and all text are taken", () => {

@@ -3,15 +3,22 @@
  * JavaScript it is …992, and it would arrive so at a worker in Python. Such a job or result is refused, never rounded in silence.
  */
 
-/** Only with so many digits, or so large an exponent, can one be. Most texts have neither, and this is all the work. */
-const SUSPICIOUS = /\d{16}|\d[eE]\+?\d{3}/;
+/** With fewer digits an integer is exact. */
+const MANY_DIGITS = 16;
+/** An exponent with fewer is in the range of floating point. */
+const EXPONENT_DIGITS = 3;
+const PLUS = 43;
+const ZERO = 48;
+const NINE = 57;
+const SMALL_E = 101;
+const LARGE_E = 69;
 const QUOTE = 34;
 const BACKSLASH = 92;
 const NUMBER = /-?\d[\d.eE+-]*/y;
 
 /** The first number in valid JSON that cannot be passed on exactly; undefined if there is none. */
 export function inexactNumber(json: string): string | undefined {
-  if (!SUSPICIOUS.test(json)) return undefined;
+  if (!isSuspicious(json)) return undefined;
   for (let at = 0; at < json.length; ) {
     const code = json.charCodeAt(at);
     if (code === QUOTE) {
@@ -25,6 +32,32 @@ export function inexactNumber(json: string): string | undefined {
     else return number.slice(0, 64);
   }
   return undefined;
+}
+
+/**
+ * Whether there are many digits in a row, or three after an `e`, anywhere. Mostly there are not, and this is all the work, for each
+ * submission and result; so only each third character is looked at, which no three digits escape.
+ */
+function isSuspicious(json: string): boolean {
+  for (let at = 2; at < json.length; at += EXPONENT_DIGITS) {
+    if (!isDigit(json.charCodeAt(at))) continue;
+    let begin = at;
+    while (isDigit(json.charCodeAt(begin - 1))) begin -= 1;
+    while (isDigit(json.charCodeAt(at + 1))) at += 1;
+    const digits = at + 1 - begin;
+    if (digits >= MANY_DIGITS) return true;
+    if (digits >= EXPONENT_DIGITS) {
+      const sign = json.charCodeAt(begin - 1);
+      const before = sign === PLUS ? json.charCodeAt(begin - 2) : sign;
+      if (before === SMALL_E || before === LARGE_E) return true;
+    }
+    at += 1; // that is no digit
+  }
+  return false;
+}
+
+function isDigit(code: number): boolean {
+  return code >= ZERO && code <= NINE;
 }
 
 function afterText(json: string, from: number): number {
