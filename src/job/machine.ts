@@ -171,18 +171,20 @@ function isLive(state: LiveJob, { index, attempt }: AttemptAddress): boolean {
  * MACHINE-7: always a new state, so that it is committed.
  *
  * A timer goes by the clock of the server. If ours is behind, what it was set for is still ahead of us when it fires: then it
- * is due all the same. To set it once more would not help, as it would fire at once, again and again.
+ * is due all the same. To set it once more would not help, as it would fire at once, again and again. What has time left
+ * by our clock, and can use it, is not ended by the other one.
  */
 function resume(state: LiveJob, firedAt: number, now: number): Transition {
   const next: LiveJob = { ...state, attempt: nextAttempt(state) };
-  if (firedAt <= now) return unlessExpired(next, now);
-  if (next.state === "scheduled" && next.scheduled_at <= firedAt) {
-    return unlessExpired(inPhase(next, { state: "pending" }), firedAt);
+  if (next.state === "scheduled" && firedAt > now && next.scheduled_at <= firedAt) {
+    return unlessExpired(inPhase(next, { state: "pending" }), now);
   }
-  if (next.state === "waiting" && next.waiting_for === "backoff" && next.due_at <= firedAt) {
-    return unlessExpired(inPhase(next, { state: "running" }), firedAt);
+  if (next.state === "waiting" && next.waiting_for === "backoff" && firedAt > now) {
+    if (next.due_at <= firedAt) return unlessExpired(inPhase(next, { state: "running" }), now);
+    // The wait reaches beyond the deadline: nothing would be tried before it.
+    if (pastDeadline(next, firedAt)) return expired(next, now);
   }
-  return unlessExpired(next, firedAt);
+  return unlessExpired(next, now);
 }
 
 /** An attempt whose start is recorded may have run to its end unseen: the next one must not share its number. */

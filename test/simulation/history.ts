@@ -369,9 +369,10 @@ class History {
         world.after(random.between(50, 1_000), () => this.#replace(victim), NOBODY);
         break;
       case "pause":
-        this.#note(`${victim.name} is paused`);
-        world.pause(victim);
-        world.after(random.between(50, 4_000), () => this.#continue(victim), NOBODY);
+        this.#pause(victim, random.between(50, 4_000), false);
+        break;
+      case "suspend":
+        this.#pause(victim, random.between(50, 4_000), true);
         break;
       case "cut":
         this.#note(`${victim.name} is cut off`);
@@ -410,6 +411,18 @@ class History {
     }
     if (victim.name.startsWith("supervisor")) this.#startSupervisor();
     else this.#startWorker();
+  }
+
+  /** Its process, or the whole of its machine: then its monotonic clock stands still meanwhile. */
+  #pause(victim: SimProcess, ms: number, isMachine: boolean): void {
+    if (victim.state !== "running") return;
+    this.#note(`${victim.name} is ${isMachine ? "suspended" : "paused"}`);
+    this.#world.pause(victim);
+    const goOn = () => {
+      if (isMachine) victim.suspendedMs += ms;
+      this.#continue(victim);
+    };
+    this.#world.after(ms, goOn, NOBODY);
   }
 
   #continue(victim: SimProcess): void {
@@ -469,7 +482,7 @@ const SUBMIT_LIMIT_MS = 60_000;
 /** Far more than any job takes, faults included. */
 const RUN_LIMIT_MS = 300_000;
 
-const FAULTS = ["kill", "pause", "cut", "server", "leader"] as const;
+const FAULTS = ["kill", "pause", "suspend", "cut", "server", "leader"] as const;
 
 const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 

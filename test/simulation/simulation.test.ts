@@ -80,6 +80,7 @@ test(`every invariant holds in ${SEEDS.toLocaleString("en")} histories with kill
     for (const kind of [
       "kill",
       "pause",
+      "suspend",
       "cut",
       "server",
       "leader",

@@ -118,9 +118,16 @@ test("a timer that fires goes by the server's clock: what it was set for is due,
   // A wake that was stored before is no news of that.
   const early = reduce(waiting, { type: "resumed", firedAt: NOW + 59_000 }, NOW + 40_000);
   assert.equal(how(early, NOW + 40_000), { type: "memory", until: NOW + 60_000 });
-  const limited = newJob({ ...submissionOf("a"), timeout_ms: 30_000 });
-  const over = reduce(limited, { type: "resumed", firedAt: NOW + 30_001 }, NOW + 10_000);
+
+  // Its time is not over by our clock, but the wait reaches beyond it, so there is nothing to do with what is left.
+  const functions = [{ name: "a", retry_options: FIXED(3) }];
+  const limited = newJob({ name: "test", functions, timeout_ms: 30_000 });
+  const fired = { type: "resumed", firedAt: NOW + 30_001 } as const;
+  const beyond = live(reduce(limited, failedWith(limited, { retryAfterMs: 60_000 }), NOW).state);
+  const over = reduce(beyond, fired, NOW + 10_000);
   assert.is(over.state.state === "failed" && over.state.error.code, "job_timeout");
+  const queued = live(reduce(limited, { type: "no_room", index: 0, attempt: 1 }, NOW).state);
+  assert.equal(how(reduce(queued, fired, NOW + 10_000), NOW + 10_000, 1), executes(0, 1), "it can still run");
 });
 
 test("a job whose token the server refuses for good fails, and its execution is not counted", () => {
