@@ -30,6 +30,7 @@ import { type Event, reduce, type Transition } from "../job/machine.ts";
 import { toJsonValue } from "../job/plain.ts";
 import { type Parked, rest, toBeParked } from "../job/rest.ts";
 import { type AttemptAddress, type EndedJob, isEnded, type JobState, type LiveJob, unreachable } from "../job/state.ts";
+import { timerMs } from "../job/time.ts";
 import type { Attempt, AttemptListener } from "./attempt.ts";
 import type { BacklogFeeder } from "./backlog-feeder.ts";
 import { type CommitResult, Commits, type CommitsContext, type Found } from "./commits.ts";
@@ -51,14 +52,8 @@ export interface ActorContext extends CommitsContext {
   isDraining: () => boolean;
 }
 
-const MAX_TIMER_MS = 2 ** 31 - 1;
 /** A job for which there is no room comes again after this time. */
 export const FULL_RETRY_MS = 5_000;
-
-/** How long to set a timer for: it may go off early (by a rounding, or because none reaches that far) but not late. */
-function timerMs(at: number): number {
-  return Math.min(MAX_TIMER_MS, Math.max(0, at - Date.now()));
-}
 
 type Mode =
   /** It waits for an outcome, a timer or a nudge, and deals with it when it comes. */
@@ -353,17 +348,20 @@ export class JobActor implements AttemptListener {
       return;
     }
     clearTimeout(this.#alarm);
-    this.#alarm = setTimeout(() => this.#post({ type: "due" }), timerMs(until));
+    this.#alarm = setTimeout(() => this.#post({ type: "due" }), timerMs(until - Date.now()));
   }
 
   #watchDeadline(job: LiveJob): void {
     const deadline = job.deadline_at;
     if (deadline === undefined || this.#deadline) return;
-    this.#deadline = setTimeout(() => {
-      this.#deadline = undefined;
-      if (Date.now() >= deadline) this.#post({ type: "expired" });
-      else if (this.#mode !== "gone") this.#watchDeadline(job);
-    }, timerMs(deadline));
+    this.#deadline = setTimeout(
+      () => {
+        this.#deadline = undefined;
+        if (Date.now() >= deadline) this.#post({ type: "expired" });
+        else if (this.#mode !== "gone") this.#watchDeadline(job);
+      },
+      timerMs(deadline - Date.now()),
+    );
   }
 
   /** ACTOR-5. Returns why the token cannot be made, if that is for good. */

@@ -27,8 +27,10 @@ import {
   type Topology,
   type TopologyOptions,
 } from "../bus/topology.ts";
-import { isAsyncError } from "../job/errors.ts";
+import { AsyncError, isAsyncError } from "../job/errors.ts";
 import { isEndEvent } from "../job/events.ts";
+import { MAX_DURATION_MS } from "../job/schema.ts";
+import { requireInterval, requireLimit, timerMs } from "../job/time.ts";
 import { Arrivals } from "./arrivals.ts";
 import { BacklogFeeder } from "./backlog-feeder.ts";
 import { Dispatcher, type DispatcherOptions } from "./dispatcher.ts";
@@ -58,6 +60,18 @@ export interface SupervisorOptions extends DispatcherOptions {
   briefAboveBytes?: number;
   /** How often it looks for jobs that nothing would ever bring back, besides soon after its start. Default 30 min. */
   sweepMs?: number;
+}
+
+/** @throws AsyncError `invalid_option` */
+function requireTimes(options: SupervisorOptions): void {
+  for (const name of ["parkAfterMs", "recordStartMs", "silentTimeoutMs", "roomWaitMs", "relieveAfterMs"] as const) {
+    requireLimit(name, options[name]);
+  }
+  for (const name of ["sweepMs", "heartbeatMs"] as const) requireInterval(name, options[name]);
+  const { retentionMs } = options;
+  requireLimit("retentionMs", retentionMs);
+  if (retentionMs === undefined || retentionMs <= MAX_DURATION_MS) return;
+  throw new AsyncError("invalid_option", `retentionMs must be from 0 to ${MAX_DURATION_MS} ms, not ${retentionMs}`);
 }
 
 export const DEFAULT_MAX_LIVE_JOBS = 2_000;
@@ -105,6 +119,7 @@ export class Supervisor {
   #draining = false;
 
   private constructor(bus: Bus, topology: Topology, options: SupervisorOptions) {
+    requireTimes(options);
     this.#bus = bus;
     this.topology = topology;
     this.#ackWaitMs = topology.ackWaitMs;
@@ -210,6 +225,7 @@ export class Supervisor {
    * attempt takes longer are handed over too; that attempt will be run again elsewhere.
    */
   async close({ graceMs = 10_000 } = {}): Promise<void> {
+    requireLimit("graceMs", graceMs);
     if (this.#stopped) return;
     this.#stopped = true;
     await Promise.all([this.#submissions?.stop(), this.#wakes?.stop()]);
@@ -312,7 +328,7 @@ export class Supervisor {
 
   /** At a random time around the given one, so that supervisors started together do not look together. */
   #planSweep(aroundMs: number): void {
-    this.#nextSweep = setTimeout(() => void this.#sweep(), aroundMs * (0.5 + Math.random()));
+    this.#nextSweep = setTimeout(() => void this.#sweep(), timerMs(aroundMs * (0.5 + Math.random())));
   }
 
   async #sweep(): Promise<void> {

@@ -14,6 +14,7 @@ import {
   PermissionViolationError,
 } from "nats";
 import { AsyncError, messageOf } from "../job/errors.ts";
+import { timerMs } from "../job/time.ts";
 import { callGuarded, guardedEmitter } from "../util/guarded-emitter.ts";
 import { type Access, type AccessOptions, accessOf, notConnected } from "./address.ts";
 import { requireServer } from "./server-check.ts";
@@ -83,7 +84,7 @@ export class Bus {
       readFramesOf(nc.protocol, onFault);
       writeSlabsOf(nc.protocol);
     }
-    this.mux = new Mux(nc, { inboxPrefix, isConnected: () => this.#connected, onFault });
+    this.mux = new Mux(nc, { inboxPrefix, isConnected: () => this.#connected && !this.#closing, onFault });
     void this.#watch(); // ends with the connection; it has no failures of its own
   }
 
@@ -176,7 +177,7 @@ export class Bus {
         this.#gate.off("closed", done);
         resolve(this.#connected);
       };
-      const timer = setTimeout(done, timeoutMs);
+      const timer = setTimeout(done, timerMs(timeoutMs));
       this.#gate.on("connected", done);
       this.#gate.on("closed", done);
     });

@@ -24,6 +24,7 @@ import type { RetryPatch } from "../job/machine.ts";
 import { requireJobId } from "../job/names.ts";
 import { toJsonValue } from "../job/plain.ts";
 import type { StateName } from "../job/state.ts";
+import { requireLimit } from "../job/time.ts";
 import type { JobView } from "../job/view.ts";
 import { RandomText } from "../util/random-text.ts";
 import { type Completed, Ends, type Limits } from "./ends.ts";
@@ -70,6 +71,9 @@ const REQUEST_TIMEOUT_MS = 2_000;
 const SUBMIT_TIMEOUT_MS = 5_000;
 /** How long a submission that is stored waits to be told whether its id existed before. */
 const CONFIRM_TIMEOUT_MS = 500;
+/** The most that one try gets, and what is waited between two. */
+const MAX_TRY_MS = 5_000;
+const MAX_DELAY_MS = 2_000;
 /** Enough to keep a server busy, and few enough not to delay what else is on the connection. */
 const SUBMISSIONS_IN_FLIGHT = 1_000;
 /** What trying again may mend. */
@@ -116,6 +120,7 @@ export class Client {
    * same id)
    */
   async submit(input: unknown, options: SubmitOptions = {}): Promise<SubmittedJob> {
+    requireLimit("timeoutMs", options.timeoutMs);
     const submission = prepare(input, options, this.#ids);
     const sequence = await this.#stored(submission, options.timeoutMs ?? SUBMIT_TIMEOUT_MS);
     if (!submission.chosen) return pendingView(submission);
@@ -140,6 +145,7 @@ export class Client {
    */
   async run<Result = unknown>(input: unknown, options: RunOptions = {}): Promise<Result> {
     const { timeoutMs, signal, onSubmitted } = options;
+    requireLimit("timeoutMs", timeoutMs);
     signal?.throwIfAborted();
     const begun = performance.now();
     const submission = prepare(input, options, this.#ids, this.#ends.name);
@@ -188,6 +194,7 @@ export class Client {
    */
   async submitMany(inputs: readonly unknown[], options: SubmitManyOptions = {}): Promise<SubmitOutcome[]> {
     const { timeoutMs = SUBMIT_TIMEOUT_MS, inFlight = SUBMISSIONS_IN_FLIGHT } = options;
+    requireLimit("timeoutMs", timeoutMs);
     const submissions = inputs.map((input, index) => prepareAt(index, input, options, this.#ids));
     return submitAll(submissions, inFlight, (one, done) => this.#store(one, timeoutMs, done));
   }
@@ -262,6 +269,7 @@ export class Client {
    */
   async wait(jobId: string, { onEvent, ...limits }: WaitOptions = {}): Promise<JobView> {
     requireJobId(jobId);
+    requireLimit("timeoutMs", limits.timeoutMs);
     const watch = this.#ends.watchEvents(jobId, onEvent);
     try {
       return await watch.until(() => this.#findEnd(jobId), limits);
@@ -310,9 +318,10 @@ export class Client {
       submitSubject(jobId),
       body,
       repeated ? REPEATED : undefined,
-      timeoutMs / 2,
+      tryMs(timeoutMs),
       (error, sequence) => {
         if (!error || !TRANSIENT.has(error.code)) done(error, sequence);
+        else if (this.bus.closed) done(closed(error), 0);
         else {
           const leftMs = timeoutMs - (performance.now() - sentAt);
           void this.#storeAgain(submission, leftMs).then(
@@ -367,18 +376,24 @@ export class Client {
     return reply;
   }
 
-  /** Tries until it succeeds, fails for good, or the time is over. One try gets at most half of the time. */
+  /**
+   * Tries until it succeeds, fails for good, the time is over, or the client is closed. One try gets at most half of the time.
+   *
+   * @throws AsyncError `closed`, or what the last try has failed with
+   */
   async #patiently<T>(timeoutMs: number, call: (leftMs: number) => Promise<T>): Promise<T> {
     const end = performance.now() + timeoutMs;
     for (let failures = 0; ; failures++) {
+      if (this.bus.closed) throw closed();
       try {
-        return await call(Math.max(50, Math.min(end - performance.now(), timeoutMs / 2)));
+        return await call(Math.max(50, Math.min(end - performance.now(), tryMs(timeoutMs))));
       } catch (error) {
         if (!isAsyncError(error) || !TRANSIENT.has(error.code)) throw error;
+        if (this.bus.closed) throw closed(error);
         const leftMs = end - performance.now();
         if (leftMs <= 0) throw error;
         if (error.code === "not_connected") await this.bus.whenConnected(leftMs);
-        else await delay(Math.min(leftMs, 50 * 2 ** failures));
+        else await delay(Math.min(leftMs, MAX_DELAY_MS, 50 * 2 ** failures));
       }
     }
   }
@@ -389,6 +404,17 @@ function requireSame(existing: SubmittedJob | undefined): void {
   if (!existing?.differs) return;
   const what = `job ${existing.job_id} exists already, and differs in its ${existing.differs.join(" and ")}`;
   throw new AsyncError("job_exists", `${what}; choose another id`);
+}
+
+/** One try gets half of the time, so that there is a second one; and not for ever, as an answer may get lost. */
+function tryMs(timeoutMs: number): number {
+  return Math.min(timeoutMs / 2, MAX_TRY_MS);
+}
+
+function closed(cause?: AsyncError): AsyncError {
+  const what = "the connection of the client is closed";
+  const wasSent = cause !== undefined && cause.code !== "not_connected";
+  return new AsyncError("closed", wasSent ? `${what}; what was asked for may have been done or not` : what, { cause });
 }
 
 /** What a supervisor answers instead of what it was asked for. */

@@ -12,6 +12,7 @@ import { headersOf } from "../bus/wire/headers.ts";
 import { describeThrown, isInstance, readProperty } from "../job/describe.ts";
 import type { Encoding } from "../job/encoding.ts";
 import { messageOf } from "../job/errors.ts";
+import { timerMs } from "../job/time.ts";
 import type { Context, Handler } from "./context.ts";
 import { FatalError, RetryAfter } from "./errors.ts";
 
@@ -33,7 +34,7 @@ export class Execution implements Context {
   #results: readonly unknown[] | undefined;
   readonly #workerLog: Logger;
   readonly #functionName: string;
-  readonly #timeout: NodeJS.Timeout | undefined;
+  #timeout: NodeJS.Timeout | undefined;
   #abort: AbortController | undefined;
   #log: Logger | undefined;
   readonly #heartbeatMs: number;
@@ -59,7 +60,13 @@ export class Execution implements Context {
     if (timeoutMs === null || timeoutMs === undefined) return;
     this.deadline = new Date(Date.now() + timeoutMs);
     const onTimeout = () => this.#giveUp(new Error(`the attempt took longer than ${timeoutMs} ms`));
-    this.#timeout = setTimeout(onTimeout, Math.min(timeoutMs, 2 ** 31 - 1));
+    this.#timeAfter(timeoutMs, onTimeout);
+  }
+
+  /** In several steps, where one timer does not reach that far. */
+  #timeAfter(ms: number, onTimeout: () => void): void {
+    const step = timerMs(ms);
+    this.#timeout = setTimeout(step < ms ? () => this.#timeAfter(ms - step, onTimeout) : onTimeout, step);
   }
 
   /** Names the attempt on the bus. */

@@ -24,6 +24,7 @@ import { Service, type ServiceEndpoint } from "../bus/messages/service.ts";
 import { describeThrown } from "../job/describe.ts";
 import { AsyncError, messageOf } from "../job/errors.ts";
 import { functionNameProblem } from "../job/names.ts";
+import { requireInterval, requireLimit, timerMs } from "../job/time.ts";
 import { Registry } from "../util/registry.ts";
 import { VERSION } from "../version.ts";
 import type { Handler } from "./context.ts";
@@ -164,7 +165,9 @@ export class Worker {
     this.#concurrency = concurrencyFrom(options.concurrency);
     this.#log = options.log ?? this.#log;
     const name = options.name ?? "async-worker";
-    this.#heartbeatMs = options.heartbeatMs ?? DEFAULT_HEARTBEAT_MS;
+    const heartbeatMs = options.heartbeatMs ?? DEFAULT_HEARTBEAT_MS;
+    requireInterval("heartbeatMs", heartbeatMs);
+    this.#heartbeatMs = heartbeatMs;
     this.#phase = "serving";
     const bus = await this.#connect(name, options);
     this.#bus = bus;
@@ -223,6 +226,7 @@ export class Worker {
    * Leaves the queue groups, lets attempts end for up to `graceMs`, gives back the others, and disconnects.
    */
   async close({ graceMs = 10_000 } = {}): Promise<void> {
+    requireLimit("graceMs", graceMs);
     const bus = this.#bus;
     if (!bus || this.#phase === "draining" || this.#phase === "closed") return;
     this.#phase = "draining";
@@ -407,7 +411,7 @@ export class Worker {
   #whenIdle(graceMs: number): Promise<boolean> {
     if (this.#running.size === 0) return Promise.resolve(true);
     return new Promise((resolve) => {
-      const timer = setTimeout(() => resolve(false), graceMs);
+      const timer = setTimeout(() => resolve(false), timerMs(graceMs));
       this.#onIdle = () => {
         clearTimeout(timer);
         resolve(true);

@@ -1,11 +1,17 @@
 /** Clocks that differ, schedules that cannot be, ids that are used again: what a job waits for, on a real server. */
+import { setTimeout as delay } from "node:timers/promises";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { Supervisor } from "../../src/actors/supervisor.ts";
+import { ensureTopology } from "../../src/bus/topology.ts";
 import { headersOf } from "../../src/bus/wire/headers.ts";
-import { InvalidInputError } from "../../src/job/errors.ts";
+import { Client } from "../../src/client/client.ts";
+import { InvalidInputError, isAsyncError } from "../../src/job/errors.ts";
 import { type EndedJob, isEnded } from "../../src/job/state.ts";
-import { System } from "../support/system.ts";
-import { eventually } from "../support/waiting.ts";
+import { Worker } from "../../src/worker/worker.ts";
+import { startTestServer } from "../support/nats.ts";
+import { System, silent } from "../support/system.ts";
+import { eventually, within } from "../support/waiting.ts";
 
 const test = suite("time");
 let system: System;
@@ -208,6 +214,115 @@ test("when stream JOBS was made anew, a new job with an old sequence is not swal
     await becomes("seq-2", "old 2"); // it is live: the new one waits for its end
     await becomes("seq-2", "new 2");
   } finally {
+    await own.close();
+  }
+});
+
+const job = { name: "timed", functions: [{ name: "quick" }] };
+
+for (const timeoutMs of [Number.NaN, -1, Number.NEGATIVE_INFINITY, "1000" as unknown as number]) {
+  test(`a time of ${timeoutMs} ms (${typeof timeoutMs}) is refused wherever one can be given`, async () => {
+    const { client, bus } = system;
+    const worker = new Worker({ bus, log: silent }).func("timed", () => {});
+    const calls: [string, () => unknown][] = [
+      ["submit", () => client.submit(job, { timeoutMs })],
+      ["run", () => client.run(job, { timeoutMs })],
+      ["submitMany", () => client.submitMany([job], { timeoutMs })],
+      ["wait", () => client.wait("any", { timeoutMs })],
+      ["Worker.close", () => worker.close({ graceMs: timeoutMs })],
+      ["Worker.start", () => worker.start({ heartbeatMs: timeoutMs })],
+      ["Supervisor.close", () => system.supervisor.close({ graceMs: timeoutMs })],
+      ["Supervisor.start", () => Supervisor.start(bus, { parkAfterMs: timeoutMs })],
+      ["Supervisor.start", () => Supervisor.start(bus, { sweepMs: timeoutMs })],
+      ["Supervisor.start", () => Supervisor.start(bus, { retentionMs: timeoutMs })],
+    ];
+    for (const [what, call] of calls) {
+      try {
+        await call();
+        assert.unreachable(`${what} takes it`);
+      } catch (error) {
+        assert.ok(isAsyncError(error, "invalid_option"), `${what}: ${error}`);
+      }
+    }
+  });
+}
+
+test("an infinite time is for ever, without a busy loop while NATS is away", async () => {
+  const own = await startTestServer();
+  const client = await Client.connect({ url: own.url });
+  const warnings: Error[] = [];
+  const onWarning = (warning: Error) => warnings.push(warning);
+  process.on("warning", onWarning);
+  try {
+    await ensureTopology(client.bus);
+    const timeoutMs = Number.POSITIVE_INFINITY;
+    assert.is((await client.submit(job, { timeoutMs })).state, "pending");
+    await own.close();
+    await eventually("it is noticed", () => !client.bus.connected);
+    const before = process.cpuUsage();
+    const waits = [
+      client.submit(job, { timeoutMs }),
+      client.run(job, { timeoutMs }),
+      client.wait("nobody", { timeoutMs }),
+    ].map((wait) =>
+      wait.then(
+        () => "done",
+        (error) => error.code,
+      ),
+    );
+    await delay(1_000);
+    const { user, system: kernel } = process.cpuUsage(before);
+    assert.ok(user + kernel < 700_000, `${user + kernel} us of CPU time`);
+    assert.equal(warnings, []);
+    await client.close();
+    assert.equal(await within(3_000, "their end", Promise.all(waits)), ["closed", "closed", "closed"]);
+  } finally {
+    process.off("warning", onWarning);
+    await client.close();
+    await own.close();
+  }
+});
+
+test("whatever is asked of a closed client fails at once", async () => {
+  const client = await Client.connect({ url: system.url });
+  await client.close();
+  const begun = performance.now();
+  for (const ask of [
+    () => client.get("any"),
+    () => client.cancel("any"),
+    () => client.list(),
+    () => client.submit(job),
+    () => client.run(job),
+    () => client.wait("any"),
+  ]) {
+    try {
+      await ask();
+      assert.unreachable("it was answered");
+    } catch (error) {
+      assert.ok(isAsyncError(error, "closed"), `${ask}: ${error}`);
+    }
+  }
+  const [outcome] = await client.submitMany([job]);
+  assert.is(outcome?.error?.code, "closed");
+  assert.ok(performance.now() - begun < 1_000);
+});
+
+test("a submission that is in flight when its client is closed settles", async () => {
+  const own = await startTestServer();
+  const client = await Client.connect({ url: own.url });
+  try {
+    await ensureTopology(client.bus);
+    process.kill(own.pid, "SIGSTOP"); // nothing is answered any more
+    const submitted = client.submit(job, { timeoutMs: 60_000 }).then(
+      () => "stored",
+      (error) => error.code,
+    );
+    const closing = client.close();
+    assert.is(await within(2_000, "its end", submitted), "closed");
+    process.kill(own.pid, "SIGCONT");
+    await within(5_000, "the end of the client", closing);
+  } finally {
+    process.kill(own.pid, "SIGCONT");
     await own.close();
   }
 });
