@@ -56,7 +56,7 @@ export function describeWorkers(workers: WorkerView[]): string {
     worker.ID,
     worker.Name,
     worker.State,
-    `${worker.Running ?? "?"}/${worker.MaxParallel ?? "?"}`,
+    `${worker.Running ?? "?"}/${worker.MaxParallel ?? "?"}${worker.Abandoned ? ` (${worker.Abandoned} abandoned)` : ""}`,
     worker.Host === null ? "-" : `${worker.Host}:${worker.Pid}`,
     brief(worker.Capabilities.join(" "), 80),
   ]);

@@ -12,6 +12,7 @@ import { durabilityOf } from "../http/readiness.ts";
 import { VERSION } from "../version.ts";
 import { EXIT } from "./exit.ts";
 import { type ConnectionFlags, connectionOf } from "./options.ts";
+import { workerProblems } from "./worker-problems.ts";
 
 export interface DoctorOptions extends ConnectionFlags {
   fix?: true;
@@ -64,7 +65,7 @@ async function examine(bus: Bus, fix: boolean): Promise<Check[]> {
     { fix },
   );
   checks.push(checkOfSupervisors(services, report), ...checksOfJobs(report), ...checksOfNewer(services, report));
-  checks.push(...checksOfFunctions(await tokens.backlog.functions(), services));
+  checks.push(...checksOfFunctions(await tokens.backlog.functions(), services), ...checksOfWorkers(services));
   return checks;
 }
 
@@ -122,6 +123,10 @@ function checksOfFunctions(waitedFor: string[], services: ServiceInfo[]): Check[
     const next = "start a worker for it, or cancel them; a service that does not answer $SRV.INFO is not seen here";
     return { ok: false, what: `jobs wait for function ${name}, which no worker serves`, next };
   });
+}
+
+function checksOfWorkers(services: ServiceInfo[]): Check[] {
+  return workerProblems(services).map((problem) => ({ ok: false, ...problem }));
 }
 
 function lineOf({ ok, what, next }: Check): string {

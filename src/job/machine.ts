@@ -249,11 +249,15 @@ function lost(state: LiveJob, now: number): Transition {
   const error: Failure = {
     code: "attempt_lost",
     name: "AttemptLost",
-    message: `the worker went silent in attempt ${state.attempt} (${count} of at most ${LOST_LIMIT} times)`,
+    message: `the worker went silent in attempt ${state.attempt} (${count} of at most ${LOST_LIMIT} times)${count < LOST_LIMIT ? "" : WHY_LOST}`,
   };
   const counted = withFunction(state, { ...fn, retry_count: state.attempt, lost: count, error });
   return count >= LOST_LIMIT ? fail(counted, error, now) : retry(counted, error, now + lostDelayMs(count), now);
 }
+
+/** Said when it has been lost for the last time. */
+const WHY_LOST =
+  ": each time it died, was cut off, or the handler kept its event loop busy; in a thread it would not (examples/threads.ts)";
 
 /** At once, but the third time not: a hung worker swallows attempts until the server drops it, and must not end the job. */
 function lostDelayMs(count: number): number {

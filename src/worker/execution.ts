@@ -33,7 +33,9 @@ export class Execution implements Context {
   readonly #readResults: () => readonly unknown[];
   #results: readonly unknown[] | undefined;
   readonly #workerLog: Logger;
-  readonly #functionName: string;
+  readonly functionName: string;
+  /** When nobody waited for its outcome any more. */
+  givenUpAt: number | undefined;
   #timeout: NodeJS.Timeout | undefined;
   #abort: AbortController | undefined;
   #log: Logger | undefined;
@@ -50,7 +52,7 @@ export class Execution implements Context {
     this.args = body.args;
     this.attempt = body.attempt;
     this.idempotencyKey = `${body.job_id}/${body.index}`;
-    this.#functionName = body.function;
+    this.functionName = body.function;
     this.#message = message;
     this.#encoding = encoding;
     this.#readResults = results;
@@ -86,7 +88,7 @@ export class Execution implements Context {
 
   get log(): Logger {
     const { jobId, attempt } = this;
-    this.#log ??= this.#workerLog.child({ jobId, fn: this.#functionName, attempt });
+    this.#log ??= this.#workerLog.child({ jobId, fn: this.functionName, attempt });
     return this.#log;
   }
 
@@ -167,6 +169,7 @@ export class Execution implements Context {
   #giveUp(reason: Error): void {
     if (this.#ended) return;
     this.#end();
+    this.givenUpAt = performance.now();
     this.#abort ??= new AbortController();
     this.#abort.abort(reason);
   }

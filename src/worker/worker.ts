@@ -11,6 +11,7 @@
  * WORKER-3  Every attempt in execution sends a heartbeat each `heartbeatMs`.
  * WORKER-4  An attempt that nobody waits for any more is told to stop.
  * WORKER-5  Closing loses nothing: what is in execution may end within the grace period, what does not is given back.
+ * WORKER-6  A handler that does not end when its attempt was given up does not keep its slot for ever (`handler-watch.ts`).
  */
 import { hostname } from "node:os";
 import { setImmediate as endOfTurn } from "node:timers/promises";
@@ -29,6 +30,7 @@ import { Registry } from "../util/registry.ts";
 import { VERSION } from "../version.ts";
 import type { Handler } from "./context.ts";
 import { Execution, respondError, respondNoRoom } from "./execution.ts";
+import { HandlerWatch } from "./handler-watch.ts";
 import { QueueGroups } from "./queue-groups.ts";
 import { Turns, type TurnTaker } from "./turns.ts";
 
@@ -41,6 +43,15 @@ export interface WorkerOptions {
   concurrency?: number;
   /** Interval of heartbeats. Default 1,500 ms. An attempt is given up when three are missing. */
   heartbeatMs?: number;
+  /**
+   * When the slot of a handler that goes on although its attempt was given up is given to others, in ms. Default 60 s.
+   */
+  abandonedAfterMs?: number;
+  /**
+   * Instead of giving slots to others, end the process with 1 when such handlers have all of them: whoever started it starts it
+   * again. Default false.
+   */
+  exitWhenStuck?: boolean;
   /** Default: pino at level `info`. */
   log?: Logger;
   /**
@@ -52,6 +63,7 @@ export interface WorkerOptions {
 
 const DEFAULT_CONCURRENCY = 2;
 const DEFAULT_HEARTBEAT_MS = 1_500;
+const DEFAULT_ABANDONED_AFTER_MS = 60_000;
 export const MAX_CONCURRENCY = 100_000;
 /** Room is announced when it has lasted this long: mostly the supervisor that freed it has filled it by then. */
 const ANNOUNCE_AFTER_MS = 5;
@@ -106,6 +118,8 @@ export class Worker {
   #leaving: NodeJS.Timeout | undefined;
   /** What arrived in this turn of the event loop while full. */
   #overflow: Arrived[] = [];
+  #watch: HandlerWatch | undefined;
+  #exitWhenStuck = false;
   #onIdle: (() => void) | undefined;
   /** What ends with it. */
   readonly #closes: (() => Promise<void> | void)[] = [];
@@ -178,6 +192,7 @@ export class Worker {
       metadata: () => ({
         concurrency: String(this.#concurrency),
         running: String(this.#running.size),
+        abandoned: String(this.#watch?.count ?? 0),
         state: this.#stateName(),
         heartbeat_ms: String(this.#heartbeatMs),
         host: hostname(),
@@ -186,6 +201,9 @@ export class Worker {
       endpoints: () => [...this.#functions.values()].map((served) => served.endpoint),
     });
     const denials: Denial[] = [];
+    const { abandonedAfterMs = DEFAULT_ABANDONED_AFTER_MS, exitWhenStuck = false } = options;
+    this.#exitWhenStuck = exitWhenStuck;
+    this.#watch = new HandlerWatch({ heartbeatMs: this.#heartbeatMs, abandonedAfterMs, log: this.#log });
     const heartbeats = setInterval(() => this.#beat(), this.#heartbeatMs);
     const stops = bus.nc.subscribe(STOP, { callback: (_, message) => this.#onStop(message.data) });
     this.#closes.push(
@@ -313,12 +331,11 @@ export class Worker {
     );
   }
 
-  #replied(
-    { name, endpoint }: Served,
-    { jobId, attempt, begunAt }: Execution,
-    failed: { error: unknown } | undefined,
-  ): void {
-    this.#service?.count(endpoint.name, performance.now() - begunAt, failed && messageOf(failed.error));
+  #replied({ name, endpoint }: Served, execution: Execution, failed: { error: unknown } | undefined): void {
+    const { jobId, attempt, begunAt } = execution;
+    const tookMs = performance.now() - begunAt;
+    this.#watch?.ended(execution, tookMs);
+    this.#service?.count(endpoint.name, tookMs, failed && messageOf(failed.error));
     const about = { fn: name, jobId, attempt };
     if (failed) this.#log.warn({ ...about, err: describeThrown(failed.error) }, "failed");
     else this.#log.debug(about, "done");
@@ -326,7 +343,10 @@ export class Worker {
 
   /** Called before the reply goes out (WORKER-2). */
   #ended(execution: Execution, served: Served): void {
-    this.#running.delete(execution.reply);
+    if (this.#running.delete(execution.reply)) this.#slotFreed(served);
+  }
+
+  #slotFreed(served: Served): void {
     clearTimeout(this.#leaving);
     this.#leaving = undefined;
     if (this.#phase === "serving") {
@@ -397,8 +417,29 @@ export class Worker {
   }
 
   #beat(): void {
+    this.#lookAfterHandlers();
     if (!this.#bus?.connected) return;
     for (const execution of this.#running.values()) execution.sendHeartbeat();
+  }
+
+  /** WORKER-6 */
+  #lookAfterHandlers(): void {
+    const watch = this.#watch;
+    if (!watch) return;
+    watch.look(this.#running.values());
+    if (this.#phase !== "serving") return;
+    if (!this.#exitWhenStuck) {
+      for (const { reply, functionName } of watch.release()) {
+        const served = this.#functions.get(functionName);
+        if (this.#running.delete(reply) && served) this.#slotFreed(served);
+      }
+    } else if (watch.holds(this.#concurrency)) {
+      this.#log.fatal(
+        { worker: this.id },
+        "stuck: handlers whose attempts were given up have all slots; the process ends",
+      );
+      process.exit(1);
+    }
   }
 
   /** WORKER-4. Anyone may publish on the subject, but nobody knows the reply subjects of others. */

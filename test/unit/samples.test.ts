@@ -120,6 +120,9 @@ function waitsOf(state: JobState, held: number, now: number): Step["waits"] {
   }
 }
 
+/** Without what has been added to the words of 0.3: why attempts may get lost. */
+const asIn03 = (text: string) => text.replaceAll(/: each time it died, [^"]*(?=")/g, "");
+
 function replay(history: History): void {
   const { encoding } = history;
   const results = new EncodedResults(encoding);
@@ -144,13 +147,13 @@ function replay(history: History): void {
     const view = JSON.stringify(viewOf(state));
     const isSame = typeof step.view === "object" && "same" in step.view;
     if (isSame) assert.is(view, lastView, `${at}: view`);
-    else assert.equal(like(step.view, Buffer.from(view), "json"), step.view, `${at}: view`);
+    else assert.equal(like(step.view, Buffer.from(asIn03(view)), "json"), step.view, `${at}: view`);
     lastView = view;
 
     // 0.3 told the end again whenever a job that had ended was taken over; that is up to the actor now.
     const ends = isEnded(state) && (!wasEnded || event.type === "resumed") ? [endEvent(state)] : [];
     assert.equal(
-      [...next.events, ...ends].map((one) => JSON.stringify(one)),
+      [...next.events, ...ends].map((one) => asIn03(JSON.stringify(one))),
       step.events,
       `${at}: events`,
     );
@@ -158,8 +161,10 @@ function replay(history: History): void {
     assert.equal([state.attempt, state.token, state.version], step.counts, `${at}: counts`);
 
     const stored = packState(state);
+    // The failure is stored with its function, and with the job if that has failed of it; the job's refers to it where it can.
+    const added = 2 * (view.length - asIn03(view).length);
     assert.ok(
-      stored.length <= step.stored_bytes + FORMAT_BYTES,
+      stored.length <= step.stored_bytes + FORMAT_BYTES + added,
       `${at}: ${stored.length} > ${step.stored_bytes} bytes`,
     );
     const read = storedJob(state.job_id, 1, stored).state;

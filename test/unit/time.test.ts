@@ -47,7 +47,7 @@ test("the timeout of an attempt that no timer reaches is waited for in steps, to
       typeof Execution
     >[0];
     const message = { respond: () => true } as unknown as ConstructorParameters<typeof Execution>[1];
-    const execution = new Execution(invocation, message, pino({ level: "silent" }));
+    const execution = new Execution(invocation, message, pino({ level: "silent" }), 1_500);
     for (const ms of [MAX_TIMER_MS, MAX_TIMER_MS, 7]) {
       assert.not.ok(execution.signal.aborted);
       const timer = timers.pop();
