@@ -115,6 +115,7 @@ export class Supervisor {
   #sweptTo = 1;
   /** It takes no more jobs. */
   #stopped = false;
+  #closed: Promise<void> | undefined;
   /** It has got the last of them, and hands over what has not begun. */
   #draining = false;
 
@@ -222,11 +223,15 @@ export class Supervisor {
 
   /**
    * Stops taking jobs, lets attempts in flight end for up to `graceMs`, and hands the other jobs over. Jobs whose
-   * attempt takes longer are handed over too; that attempt will be run again elsewhere.
+   * attempt takes longer are handed over too; that attempt will be run again elsewhere. Again: waits for the first call.
    */
   async close({ graceMs = 10_000 } = {}): Promise<void> {
     requireLimit("graceMs", graceMs);
-    if (this.#stopped) return;
+    this.#closed ??= this.#close(graceMs);
+    await this.#closed;
+  }
+
+  async #close(graceMs: number): Promise<void> {
     this.#stopped = true;
     await Promise.all([this.#submissions?.stop(), this.#wakes?.stop()]);
     this.#draining = true;

@@ -70,6 +70,7 @@ export class Bus {
   #faultToldAt = Number.NEGATIVE_INFINITY;
   #connected = true;
   #closing = false;
+  #closed: Promise<void> | undefined;
   /** It ended without being closed by us. */
   #ended = false;
 
@@ -193,9 +194,13 @@ export class Bus {
     }
   }
 
-  /** Sends what is buffered, then closes. What is still waited for ends as a timeout. */
-  async close(): Promise<void> {
-    if (this.#closing) return;
+  /** Sends what is buffered, then closes. What is still waited for ends as a timeout. Again: waits for the first call. */
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
     this.#closing = true;
     this.mux.close();
     await this.flush();

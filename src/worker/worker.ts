@@ -121,6 +121,8 @@ export class Worker {
   #watch: HandlerWatch | undefined;
   #exitWhenStuck = false;
   #onIdle: (() => void) | undefined;
+  #starting: Promise<void> | undefined;
+  #closed: Promise<void> | undefined;
   /** What ends with it. */
   readonly #closes: (() => Promise<void> | void)[] = [];
 
@@ -167,7 +169,7 @@ export class Worker {
   }
 
   /**
-   * Connects and begins to serve. `override` takes precedence over the constructor's options.
+   * Connects and begins to serve. `override` takes precedence over the constructor's options. If it fails it can be tried again.
    *
    * @throws AsyncError `not_connected`, `server_too_old`, `jetstream_unavailable`, `invalid_option`, `permission_denied`
    */
@@ -177,12 +179,26 @@ export class Worker {
       throw new AsyncError("invalid_option", "a worker needs at least one function: add it with func()");
     const options = { ...this.#options, ...override };
     this.#concurrency = concurrencyFrom(options.concurrency);
+    this.#phase = "serving";
+    try {
+      this.#starting = this.#start(options);
+      await this.#starting;
+      return this;
+    } catch (error) {
+      this.#phase = "new";
+      await this.#release();
+      throw error;
+    } finally {
+      this.#starting = undefined;
+    }
+  }
+
+  async #start(options: WorkerOptions): Promise<void> {
     this.#log = options.log ?? this.#log;
     const name = options.name ?? "async-worker";
     const heartbeatMs = options.heartbeatMs ?? DEFAULT_HEARTBEAT_MS;
     requireInterval("heartbeatMs", heartbeatMs);
     this.#heartbeatMs = heartbeatMs;
-    this.#phase = "serving";
     const bus = await this.#connect(name, options);
     this.#bus = bus;
     this.#service = new Service(bus, {
@@ -232,21 +248,24 @@ export class Worker {
     await endOfTurn(); // what the server has refused is told by then
     const own = new Set([...this.#functions.values()].map((served) => served.endpoint.subject));
     const refused = denials.find(({ operation, subject }) => operation === "subscription" && own.has(subject));
-    if (refused) {
-      await this.close({ graceMs: 0 });
-      throw refused.error;
-    }
+    if (refused) throw refused.error;
     this.#log.info({ worker: this.id, functions: this.functions, concurrency: this.#concurrency }, "serving");
-    return this;
   }
 
   /**
-   * Leaves the queue groups, lets attempts end for up to `graceMs`, gives back the others, and disconnects.
+   * Leaves the queue groups, lets attempts end for up to `graceMs`, gives back the others, and disconnects. Again: waits for the
+   * first call.
    */
   async close({ graceMs = 10_000 } = {}): Promise<void> {
     requireLimit("graceMs", graceMs);
-    const bus = this.#bus;
-    if (!bus || this.#phase === "draining" || this.#phase === "closed") return;
+    // Whether it could be started is told to who started it.
+    await this.#starting?.catch(() => {});
+    if (this.#phase === "new") return;
+    this.#closed ??= this.#close(graceMs);
+    await this.#closed;
+  }
+
+  async #close(graceMs: number): Promise<void> {
     this.#phase = "draining";
     this.#turns?.close();
     await this.#leave();
@@ -255,12 +274,19 @@ export class Worker {
       for (const execution of this.#running.values()) execution.giveBack();
     }
     this.#phase = "closed";
+    await this.#release();
+    this.#log.info({ worker: this.id }, "closed");
+  }
+
+  /** Ends what it has begun. */
+  async #release(): Promise<void> {
     clearTimeout(this.#announcement);
     clearImmediate(this.#settling);
+    this.#announcement = undefined;
+    this.#settling = undefined;
     this.#service?.close();
-    this.#tellRoom(this.functions, 0); // who serves them is asked again
+    if (this.#phase === "closed") this.#tellRoom(this.functions, 0); // who serves them is asked again
     for (let one = this.#closes.pop(); one; one = this.#closes.pop()) await one();
-    this.#log.info({ worker: this.id }, "closed");
   }
 
   /** Calls `listener` if its connection ends for good without being closed by us. To be called after `start`. */

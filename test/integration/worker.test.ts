@@ -5,9 +5,11 @@ import type { Msg } from "nats";
 import { type Logger, pino } from "pino";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { Supervisor } from "../../src/actors/supervisor.ts";
 import { isAsyncError } from "../../src/job/errors.ts";
 import { FatalError, RetryAfter } from "../../src/worker/errors.ts";
 import { Worker } from "../../src/worker/worker.ts";
+import { testBus } from "../support/nats.ts";
 import { startProcess } from "../support/process.ts";
 import { System, silent } from "../support/system.ts";
 import { eventually } from "../support/waiting.ts";
@@ -357,6 +359,51 @@ test("a handler that keeps the event loop busy is named in the worker's log", as
   await eventually("it is told", () => lines.some(({ msg }) => msg.includes("event loop busy")));
   assert.equal(lines.find(({ msg }) => msg.includes("event loop busy"))?.functions, ["busy"]);
   await worker.close();
+});
+
+test("a start that cannot connect can be tried again", async () => {
+  const worker = new Worker({ log: silent }).func("second.try", () => "served");
+  await worker.start({ url: "nats://127.0.0.1:1" }).then(
+    () => assert.unreachable(),
+    (error) => {
+      assert.ok(isAsyncError(error, "not_connected"), String(error));
+    },
+  );
+  await worker.close();
+  await worker.start({ url: system.url });
+  assert.is((await end("second.try")).result, "served");
+  await worker.close();
+  await worker.start().then(
+    () => assert.unreachable(),
+    (error) => assert.ok(isAsyncError(error, "closed")),
+  );
+});
+
+test("a second close waits for the first, whatever is closed", async () => {
+  const bus = await testBus(system.url);
+  const supervisor = await Supervisor.start(bus, {});
+  let running = false;
+  const worker = await new Worker({ log: silent, bus })
+    .func("until.closed", async () => {
+      running = true;
+      await delay(500);
+    })
+    .start();
+  await submit("until.closed");
+  await eventually("it runs", () => running);
+  for (const one of [worker, supervisor, bus]) {
+    const order: string[] = [];
+    await Promise.all([one.close().then(() => order.push("first")), one.close().then(() => order.push("second"))]);
+    assert.equal(order, ["first", "second"]);
+  }
+});
+
+test("closing a worker that is being started closes it", async () => {
+  const worker = new Worker({ log: silent, url: system.url }).func("closed.early", () => 1).func("and.this", () => 2);
+  const started = worker.start();
+  await worker.close();
+  await started;
+  assert.is(await system.client.workers().then((all) => all.some(({ ID }) => ID === worker.id)), false);
 });
 
 test.run();
