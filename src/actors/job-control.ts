@@ -89,6 +89,16 @@ export class JobControl {
   }
 
   /**
+   * The job as {@link find} finds it, and whether a supervisor has taken it.
+   *
+   * @throws AsyncError what {@link find} throws
+   */
+  async look(jobId: string): Promise<{ state: JobState; isTaken: boolean }> {
+    const { state, revision } = await this.find(jobId);
+    return { state, isTaken: revision > 0 || (await this.#context.list.isTaken(state.sequence)) };
+  }
+
+  /**
    * Ends a job now. One that is cancelled already stays so; what runs of it is told to stop.
    *
    * @throws AsyncError `job_ended`, what {@link find} throws, or `bus_timeout` if it is not known whether it is cancelled

@@ -87,7 +87,8 @@ export class Listing {
 function answerTo(entry: Listed, wanted: PageRequest["state"]): { state: JobState; view: ListedJob } | undefined {
   const state = entry.type === "job" ? entry.state : untakenJob(entry.submission);
   if (!state) return undefined;
-  const view = answerOf(state);
+  const isTaken = entry.type === "job" || entry.isTaken;
+  const view: ListedJob = answerOf(state, Date.now(), isTaken);
   return wanted === undefined || view.state === wanted ? { state, view } : undefined;
 }
 
@@ -110,7 +111,7 @@ class PageText {
   /** False if there is no room for it any more. */
   add({ state, view }: { state: JobState; view: ListedJob }): boolean {
     let text = JSON.stringify(view);
-    if (Buffer.byteLength(text) > this.#mostForOne) text = JSON.stringify(this.#truncated(state));
+    if (Buffer.byteLength(text) > this.#mostForOne) text = JSON.stringify(this.#truncated(state, view));
     const bytes = Buffer.byteLength(text) + 1;
     if (this.#jobs.length > 0 && this.#bytes + bytes > this.#most) return false;
     this.#jobs.push(text);
@@ -124,12 +125,12 @@ class PageText {
   }
 
   /** LISTING-2 */
-  #truncated(state: JobState): ListedJob {
-    const { result: _, ...view } = answerOf(withoutPayloads(state));
-    const job: ListedJob = { ...view, truncated: true };
+  #truncated(state: JobState, shown: ListedJob): ListedJob {
+    const { functions, error: failure } = answerOf(withoutPayloads(state), Date.now());
+    const { result: _, ...rest } = shown;
+    const job: ListedJob = { ...rest, data: null, functions, truncated: true };
     if (Buffer.byteLength(JSON.stringify(job)) <= this.#mostForOne) return job;
-    const { error, ...rest } = job;
-    const short = error && { code: error.code, name: error.name, message: error.message.slice(0, 1_000) };
-    return { ...rest, functions: [], ...(short && { error: short }) };
+    const error = failure && { code: failure.code, name: failure.name, message: failure.message.slice(0, 1_000) };
+    return { ...job, functions: [], ...(error && { error }) };
   }
 }

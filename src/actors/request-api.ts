@@ -54,16 +54,16 @@ export class RequestApi {
     });
     const get = async (jobId: string, body: Uint8Array): Promise<SubmittedJob> => {
       const { submission } = checkLookRequest(parseBody(body));
-      const { state } = await control.find(jobId);
-      const view: SubmittedJob = answerOf(state);
+      const { state, isTaken } = await control.look(jobId);
+      const view: SubmittedJob = answerOf(state, Date.now(), isTaken);
       if (submission !== undefined && state.sequence !== submission) view.existing = true;
       return view;
     };
     const endpoints: { name: string; subject: string; answer: (message: Msg) => Promise<string> }[] = [
       ofJob("get", GET_PREFIX, get),
-      ofJob("cancel", CANCEL_PREFIX, async (jobId) => answerOf(await control.cancel(jobId))),
+      ofJob("cancel", CANCEL_PREFIX, async (jobId) => answerOf(await control.cancel(jobId), Date.now())),
       ofJob("retry", RETRY_PREFIX, async (jobId, body) =>
-        answerOf(await control.retry(jobId, checkRetryPatch(parseBody(body)))),
+        answerOf(await control.retry(jobId, checkRetryPatch(parseBody(body))), Date.now()),
       ),
       { name: "list", subject: LIST, answer: (message) => listing.page(checkPageRequest(parseBody(message.data))) },
     ];

@@ -1,9 +1,11 @@
 /** Answers are true: about ids that exist, jobs that nobody has taken yet, lists, what waits. */
+import { setTimeout as delay } from "node:timers/promises";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { ErrorReply, ListReply } from "../../src/api/requests.ts";
 import { type Bridge, startBridge } from "../../src/http/bridge.ts";
 import { isAsyncError } from "../../src/job/errors.ts";
+import type { StateName } from "../../src/job/state.ts";
 import type { JobView } from "../../src/job/view.ts";
 import { startCli } from "../support/process.ts";
 import { System } from "../support/system.ts";
@@ -267,9 +269,13 @@ test("one listing names each job once, however much happens meanwhile", async ()
     const chain = { name: "busy", functions: Array.from({ length: 5 }, () => ({ name: "echo" })) };
     let isOver = false;
     const load = (async () => {
-      while (!isOver) await own.client.submitMany(Array.from({ length: 200 }, () => chain));
+      while (!isOver) {
+        await own.client.submitMany(Array.from({ length: 50 }, () => chain));
+        await delay(20);
+      }
     })();
-    for (let i = 0; i < 5; i++) {
+    await delay(500);
+    for (let i = 0; i < 3; i++) {
       const ids = (await own.client.list({ limit: 2_000 })).jobs.map(({ job_id }) => job_id);
       assert.is(new Set(ids).size, ids.length);
     }
@@ -300,6 +306,47 @@ test("a filtered list looks at a limited number of jobs, a few at a time, and le
     const short = await own.bus.mux.request("job.list", '{"state":"running","timeout_ms":1}', 5_000);
     const reached = Number(short.json<ListReply>().next?.split("-")[1]);
     assert.ok(reached > 0 && reached < Number(first.json<ListReply>().next?.split("-")[1]));
+  } finally {
+    await own.close();
+  }
+});
+
+// --- what waits for a worker
+
+test("a job is running only while a worker has it, else it waits for one, and filters agree", async () => {
+  const own = await System.start({ roomWaitMs: 600_000 });
+  try {
+    let release = () => {};
+    const holding = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    await own.worker((w) => w.func("quick", () => 1), { concurrency: 20 });
+    await own.worker((w) => w.func("slow", () => holding), { concurrency: 3 });
+    const jobs = Array.from({ length: 20 }, () => ({
+      name: "chain",
+      functions: [{ name: "quick" }, { name: "slow" }],
+    }));
+    const chains = (await own.client.submitMany(jobs)).map(({ job_id }) => job_id);
+    const singles = (await own.client.submitMany(jobs.map(() => ({ name: "one", functions: [{ name: "slow" }] })))).map(
+      ({ job_id }) => job_id,
+    );
+    const ids = async (state: StateName) => (await own.client.list({ state })).jobs.map(({ job_id }) => job_id);
+    const waits = async (id: string) => {
+      const job = await own.client.get(id);
+      return job.state === "waiting" && job.waiting_for === "worker";
+    };
+    await eventually("three run and the others wait", async () => {
+      return (await ids("running")).length === 3 && (await ids("waiting")).length === 37;
+    });
+    assert.equal(await ids("pending"), []);
+    const running = await ids("running");
+    for (const id of [...chains, ...singles]) {
+      if (running.includes(id)) assert.is((await own.client.get(id)).state, "running");
+      else assert.ok(await waits(id));
+    }
+    release();
+    for (const id of [...chains, ...singles]) await own.client.wait(id, { timeoutMs: 10_000 });
+    assert.equal([await ids("running"), await ids("waiting")], [[], []]);
   } finally {
     await own.close();
   }

@@ -26,7 +26,8 @@ export type Waiting = Omit<StoredMessage, "expires">;
 /** `sequence` is that in the stream of the page. */
 export type Listed = { sequence: number } & (
   | { type: "job"; state: JobState }
-  | { type: "waiting"; submission: Waiting }
+  /** `isTaken`: a supervisor has got it. */
+  | { type: "waiting"; submission: Waiting; isTaken: boolean }
 );
 
 export interface Page {
@@ -103,6 +104,11 @@ export class JobList {
     return newest ?? this.#lookThrough(jobId, ackFloor + 1, delivered, end);
   }
 
+  /** Whether a supervisor has got the submission with that sequence. @throws AsyncError of the bus */
+  async isTaken(sequence: number): Promise<boolean> {
+    return sequence <= (await this.#consumer()).delivered;
+  }
+
   async #lookThrough(jobId: string, from: number, to: number, end: number): Promise<Waiting | undefined> {
     let next = from;
     for (let batches = 0; batches < LOOK_BATCHES && next <= to && performance.now() < end; batches++) {
@@ -149,9 +155,7 @@ export class JobList {
     let from = cursor.sequence;
     if (from === END_OF_STREAM) from = (await streamState(this.#bus, JOBS)).lastSequence;
     const { messages, next } = await this.#readBackwards(JOBS, from, batch);
-    const entries = (await this.#withoutStored(messages)).map(
-      (submission): Listed => ({ type: "waiting", sequence: submission.sequence, submission }),
-    );
+    const entries = await this.#withoutStored(messages);
     if (next > 0) return { entries, next: { part: "newest-submitted", sequence: next } };
     const { lastSequence } = await streamState(this.#bus, KV_JOBS);
     return { entries, next: { part: "newest-stored", sequence: lastSequence, since: lastSequence } };
@@ -202,9 +206,7 @@ export class JobList {
   async #submittedPage(cursor: Extract<Cursor, { part: "submitted" }>, batch: number): Promise<Page> {
     const query = { from: cursor.sequence, batch, maxBytes: PAGE_BYTES };
     const { messages, pending } = await readBatch(this.#bus, JOBS, query);
-    const entries = (await this.#withoutStored(messages)).map(
-      (submission): Listed => ({ type: "waiting", sequence: submission.sequence, submission }),
-    );
+    const entries = await this.#withoutStored(messages);
     if (messages.length > 0 && pending > 0) {
       return { entries, next: { ...cursor, sequence: afterLast(messages, cursor.sequence) } };
     }
@@ -212,13 +214,18 @@ export class JobList {
   }
 
   /** Of those that have been delivered, most are stored. Those that have not are not looked for: there may be many. */
-  async #withoutStored(submissions: StoredMessage[]): Promise<StoredMessage[]> {
-    if (submissions.length === 0) return submissions;
+  async #withoutStored(submissions: StoredMessage[]): Promise<Listed[]> {
+    if (submissions.length === 0) return [];
     const { delivered } = await this.#consumer();
     const stored = await Promise.all(
       submissions.map((submission) => submission.sequence <= delivered && this.#isStored(this.#idOf(submission))),
     );
-    return submissions.filter((_, index) => !stored[index]);
+    return submissions
+      .filter((_, index) => !stored[index])
+      .map((submission) => {
+        const { sequence } = submission;
+        return { type: "waiting", sequence, submission, isTaken: sequence <= delivered };
+      });
   }
 
   /** A key that was deleted by hand has an empty message. */
