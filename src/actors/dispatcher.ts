@@ -12,6 +12,7 @@
  */
 import type { Msg } from "nats";
 import { HEARTBEAT_MS_HEADER, STATUS_HEADER } from "../api/headers.ts";
+import type { LineDepth } from "../api/requests.ts";
 import { ROOM, STOP } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
 import { encodingOf } from "../bus/messages/codec.ts";
@@ -115,6 +116,16 @@ export class Dispatcher {
   /** Whether a job of the function had better wait in the backlog. */
   isFull(functionName: string): boolean {
     return this.#lines.get(functionName)?.full ?? false;
+  }
+
+  /** What each line has. */
+  *depths(): Generator<LineDepth> {
+    const now = performance.now();
+    for (const [name, line] of this.#lines) {
+      const oldest = line.waitedMs(now);
+      const { waiting, inFlight } = line;
+      yield { name, waiting, in_flight: inFlight.size, ...(waiting > 0 && { oldest_ms: Math.round(oldest) }) };
+    }
   }
 
   /** Memory is full with `jobs`: those of slow functions, or of functions without workers, make room. */

@@ -76,6 +76,11 @@ export class FunctionLine implements AttemptLine {
     return Math.max(0, 2 * this.#limit - this.inFlight.size - this.#waiting.size);
   }
 
+  /** How many wait for room. */
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
   /** For how long the first in line has been waiting, in ms. */
   waitedMs(now: number): number {
     const head = this.#firstWaiting();

@@ -12,7 +12,15 @@ import {
   type SubmittedJob,
 } from "../api/requests.ts";
 import { STATUS } from "../api/status.ts";
-import { API_QUEUE, afterPrefix, CANCEL_PREFIX, GET_PREFIX, LIST, RETRY_PREFIX } from "../api/subjects.ts";
+import {
+  API_QUEUE,
+  afterPrefix,
+  CANCEL_PREFIX,
+  FUNCTION_LIST,
+  GET_PREFIX,
+  LIST,
+  RETRY_PREFIX,
+} from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
 import { decode } from "../bus/messages/codec.ts";
 import { Service, type ServiceEndpoint } from "../bus/messages/service.ts";
@@ -24,6 +32,7 @@ import { AsyncError, isAsyncError, messageOf } from "../job/errors.ts";
 import { isRecord } from "../job/plain.ts";
 import type { JobView } from "../job/view.ts";
 import { VERSION } from "../version.ts";
+import type { Depths } from "./depths.ts";
 import type { JobControl } from "./job-control.ts";
 import { Listing } from "./listing.ts";
 
@@ -31,7 +40,7 @@ export class RequestApi {
   readonly #service: Service;
   readonly #subscriptions: Subscription[];
 
-  constructor(bus: Bus, list: JobList, control: JobControl) {
+  constructor(bus: Bus, list: JobList, control: JobControl, depths: Depths) {
     const listing = new Listing(bus, list);
     const endpoint = (name: string, subject: string): ServiceEndpoint => ({
       name,
@@ -66,6 +75,7 @@ export class RequestApi {
         answerOf(await control.retry(jobId, checkRetryPatch(parseBody(body))), Date.now()),
       ),
       { name: "list", subject: LIST, answer: (message) => listing.page(checkPageRequest(parseBody(message.data))) },
+      { name: "functions", subject: FUNCTION_LIST, answer: async () => JSON.stringify(await depths.list()) },
     ];
     this.#subscriptions = endpoints.map(({ name, subject, answer }) =>
       bus.nc.subscribe(subject, {

@@ -33,6 +33,7 @@ import { MAX_DURATION_MS } from "../job/schema.ts";
 import { requireInterval, requireLimit, timerMs } from "../job/time.ts";
 import { Arrivals } from "./arrivals.ts";
 import { BacklogFeeder } from "./backlog-feeder.ts";
+import { Depths } from "./depths.ts";
 import { Dispatcher, type DispatcherOptions } from "./dispatcher.ts";
 import type { ActorContext } from "./job-actor.ts";
 import { JobControl } from "./job-control.ts";
@@ -100,6 +101,7 @@ export class Supervisor {
   readonly #tokens: Tokens;
   readonly #storage: Storage;
   readonly #api: RequestApi;
+  readonly #depths: Depths;
   readonly #arrivals: Arrivals;
   #submissions: Puller | undefined;
   #wakes: Puller | undefined;
@@ -172,7 +174,8 @@ export class Supervisor {
     });
     const list = new JobList(bus, this.store, (submission) => readSubmission(submission).jobId);
     const control = new JobControl({ ...this.#context, list });
-    this.#api = new RequestApi(bus, list, control);
+    this.#depths = new Depths(bus, this.#dispatcher);
+    this.#api = new RequestApi(bus, list, control, this.#depths);
     this.#submissions = this.#pull(JOBS, {
       room: () => this.#roomForSubmissions(),
       onDelivery: (delivery) => this.#arrivals.onSubmission(delivery),
@@ -248,6 +251,7 @@ export class Supervisor {
     this.#feeder.close();
     this.#storage.close();
     this.#dispatcher.close();
+    this.#depths.close();
     await this.#api.close();
   }
 

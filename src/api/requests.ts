@@ -65,6 +65,33 @@ export function checkPageRequest(body: Record<string, unknown>): PageRequest {
   return body as PageRequest;
 }
 
+/** What waits for a function, and who serves it. */
+export interface FunctionDepth {
+  name: string;
+  /** Jobs that wait for a worker of it. */
+  waiting: number;
+  /** Invocations that have been sent and not been answered. */
+  in_flight: number;
+  /** For how long the first of those that wait has been waiting, in ms. Absent: none is, or it was not told in time. */
+  oldest_ms?: number;
+  /** Workers that serve it, and their attempts at a time; those are shared with whatever else a worker serves. */
+  workers: number;
+  slots: number;
+}
+
+/** The line of a function in one supervisor. */
+export type LineDepth = Pick<FunctionDepth, "name" | "waiting" | "in_flight" | "oldest_ms">;
+
+/** The answer to `function.list`: the functions that most wait for come first. */
+export interface FunctionsReply {
+  functions: FunctionDepth[];
+  /** How many functions there are besides. */
+  omitted?: number;
+}
+
+/** Most functions in an answer. */
+export const MAX_FUNCTIONS = 1_000;
+
 /** Body of a request to `job.get.<id>`; empty to be shown the job. */
 export interface LookRequest {
   /** Sequence of a submission in stream JOBS: the answer has `existing: true` if the job was made by another one. */

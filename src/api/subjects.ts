@@ -39,6 +39,10 @@ export const cancelSubject = (id: string) => `${CANCEL_PREFIX}.${id}`;
 export const retrySubject = (id: string) => `${RETRY_PREFIX}.${id}`;
 export const changedSubject = (id: string) => `${CHANGED_PREFIX}.${id}`;
 export const LIST = "job.list";
+/** What waits for each function. */
+export const FUNCTION_LIST = "function.list";
+/** Each supervisor answers with the lines that it has: `{functions: [{name, waiting, in_flight, oldest_ms?}]}`. */
+export const LINES = "job.ctl.lines";
 
 /** What follows `prefix.` in `subject`; undefined if nothing does. */
 export function afterPrefix(subject: string, prefix: string): string | undefined {

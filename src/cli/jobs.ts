@@ -7,7 +7,7 @@ import { Client } from "../client/client.ts";
 import { AsyncError, messageOf } from "../job/errors.ts";
 import type { StateName } from "../job/state.ts";
 import type { JobView } from "../job/view.ts";
-import { describeJob, describeJobs, describeWorkers } from "./describe.ts";
+import { describeFunctions, describeJob, describeJobs, describeWorkers } from "./describe.ts";
 import { EXIT } from "./exit.ts";
 import { type ConnectionFlags, connectionOf } from "./options.ts";
 
@@ -98,6 +98,14 @@ export async function workers({ json, ...connection }: CommonOptions): Promise<v
   await withClient(connection, async (client) => {
     const found = await client.workers();
     print(json ? toJson({ workers: found }) : describeWorkers(found));
+  });
+}
+
+/** `async functions` */
+export async function functions({ json, ...connection }: CommonOptions): Promise<void> {
+  await withClient(connection, async (client) => {
+    const reply = await client.functions();
+    print(json ? toJson(reply) : describeFunctions(reply.functions));
   });
 }
 

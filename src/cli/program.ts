@@ -5,7 +5,7 @@ import { STATE_NAMES, type StateName } from "../job/state.ts";
 import { VERSION } from "../version.ts";
 import { dev } from "./dev.ts";
 import { doctor } from "./doctor.ts";
-import { cancel, get, list, retry, submit, workers } from "./jobs.ts";
+import { cancel, functions, get, list, retry, submit, workers } from "./jobs.ts";
 import { concurrencyOption, httpOption, integer, jsonOption, onNats } from "./options.ts";
 import { runServer } from "./server.ts";
 import { runWorker } from "./worker.ts";
@@ -72,6 +72,10 @@ export function createProgram(): Command {
     .option("--fix", "brings stranded jobs back")
     .addOption(jsonOption())
     .action(doctor);
+
+  command("functions", "shows what waits for each function, and who serves it")
+    .addOption(jsonOption())
+    .action(functions);
 
   command("workers", "lists the workers that are running").addOption(jsonOption()).action(workers);
   return program;

@@ -7,6 +7,7 @@ import type { Msg } from "nats";
 import { ERROR_CODE_HEADER } from "../api/headers.ts";
 import {
   type ErrorReply,
+  type FunctionsReply,
   type ListedJob,
   type ListOrder,
   type ListReply,
@@ -15,7 +16,7 @@ import {
   type PageRequest,
   type SubmittedJob,
 } from "../api/requests.ts";
-import { cancelSubject, getSubject, LIST, retrySubject, submitSubject } from "../api/subjects.ts";
+import { cancelSubject, FUNCTION_LIST, getSubject, LIST, retrySubject, submitSubject } from "../api/subjects.ts";
 import { withEnvironment } from "../bus/address.ts";
 import { Bus, type BusOptions } from "../bus/connection.ts";
 import { AsyncError, type ErrorCode, isAsyncError, JobFailedError } from "../job/errors.ts";
@@ -69,6 +70,8 @@ export const DEFAULT_LIST_LIMIT = 1_000;
 export const MAX_LIST_LIMIT = 10_000;
 const REQUEST_TIMEOUT_MS = 2_000;
 const SUBMIT_TIMEOUT_MS = 5_000;
+/** The supervisor that is asked takes a second itself. */
+const FUNCTIONS_TIMEOUT_MS = 4_000;
 /** How long a submission that is stored waits to be told whether its id existed before. */
 const CONFIRM_TIMEOUT_MS = 500;
 /** The most that one try gets, and what is waited between two. */
@@ -254,6 +257,11 @@ export class Client {
     } while (next !== undefined && found.size < limit && bytes < MAX_LIST_BYTES && performance.now() < end);
     const jobs = [...found.values()];
     return next === undefined ? { jobs } : { jobs, next };
+  }
+
+  /** What waits for each function, and how many workers serve it. @throws AsyncError of the bus */
+  async functions(): Promise<FunctionsReply> {
+    return (await this.#ask(FUNCTION_LIST, undefined, FUNCTIONS_TIMEOUT_MS)) as FunctionsReply;
   }
 
   /** Every worker that answers, services of other makers included. */

@@ -110,6 +110,10 @@ function addRoutes(app: FastifyInstance, client: Client): void {
     Job: await client.retry(params.id, parsePatch(body?.value)),
   }));
   app.get<{ Querystring: Record<string, string> }>("/v1/job", async ({ query }) => listJobs(client, query));
+  app.get("/v1/function", async () => {
+    const { functions, omitted } = await client.functions();
+    return { Count: functions.length, Functions: functions, ...(omitted !== undefined && { Omitted: omitted }) };
+  });
   app.get("/v1/worker", async () => ({ Workers: await client.workers() }));
   app.get("/healthz", async () => ({ status: "ok" }));
   const probe = new WriteProbe(client.bus);

@@ -2,7 +2,10 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import type { ErrorReply, ListReply } from "../../src/api/requests.ts";
+import { Supervisor } from "../../src/actors/supervisor.ts";
+import type { ErrorReply, FunctionDepth, ListReply } from "../../src/api/requests.ts";
+import { Bus } from "../../src/bus/connection.ts";
+import { readBatch } from "../../src/bus/store/stream-read.ts";
 import { type Bridge, startBridge } from "../../src/http/bridge.ts";
 import { isAsyncError } from "../../src/job/errors.ts";
 import type { StateName } from "../../src/job/state.ts";
@@ -351,5 +354,73 @@ test("a job is running only while a worker has it, else it waits for one, and fi
     await own.close();
   }
 });
+
+test("what waits for each function is told with its age, over all supervisors and in the backlog", async () => {
+  const own = await System.start({ roomWaitMs: 600_000 });
+  const otherBus = await Bus.open({ url: own.url, name: "second" });
+  const second = await Supervisor.start(otherBus, { roomWaitMs: 600_000 });
+  let patient: Supervisor | undefined;
+  try {
+    let release = () => {};
+    const holding = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    await own.worker((w) => w.func("slow.one", () => holding).func("idle", () => 1), { concurrency: 3 });
+    const jobs = (name: string, count: number) =>
+      own.client.submitMany(Array.from({ length: count }, () => ({ name, functions: [{ name }] })));
+    await jobs("slow.one", 20);
+    await jobs("unserved", 2);
+    const found = await eventually("all of them wait", async () => {
+      const { functions } = await own.client.functions();
+      const slow = functions.find(({ name }) => name === "slow.one");
+      const isSettled = slow?.waiting === 17 && functions.find(({ name }) => name === "unserved")?.waiting === 2;
+      return isSettled && (slow.oldest_ms ?? 0) > 100 ? functions : undefined;
+    });
+    const withoutAge = found.map(({ oldest_ms: _, ...rest }) => rest);
+    assert.equal(withoutAge.slice(0, 3), [
+      { name: "slow.one", waiting: 17, in_flight: 3, workers: 1, slots: 3 },
+      { name: "unserved", waiting: 2, in_flight: 0, workers: 0, slots: 0 },
+      { name: "idle", waiting: 0, in_flight: 0, workers: 1, slots: 3 },
+    ]);
+    assert.not.ok("oldest_ms" in (found[2] ?? {}));
+    // The backlog counts as well: two supervisors go, the third one sends its jobs there at once.
+    await second.close({ graceMs: 0 });
+    await own.supervisor.close({ graceMs: 0 });
+    patient = await Supervisor.start(own.bus, { roomWaitMs: 100 });
+    const unserved = await eventually(
+      "they are in the backlog",
+      async () => {
+        const { state } = (await readBatch(own.bus, "TIMERS", { filter: "job.wait.unserved.*", from: 1, batch: 2 }))
+          .messages.length
+          ? { state: "waits" }
+          : { state: "not yet" };
+        const { functions } = await own.client.functions();
+        const depth = functions.find(({ name }) => name === "unserved");
+        return state === "waits" && depth?.waiting === 2 ? depth : undefined;
+      },
+      30_000,
+    );
+    assert.type(unserved.oldest_ms, "number");
+    const other = await startBridge({ client: own.client, port: 0 });
+    const shown = (await (await fetch(`${other.url}/v1/function`)).json()) as FunctionsBody;
+    assert.is(shown.Count, shown.Functions.length);
+    assert.ok(shown.Functions.some(({ name, slots }) => name === "slow.one" && slots === 3));
+    await other.close();
+    const cli = await startCli(["functions", "--nats", own.url]);
+    assert.is(await cli.exit(), 0);
+    assert.match(cli.output(), /^FUNCTION +WAITING +OLDEST/m);
+    release();
+  } finally {
+    await patient?.close({ graceMs: 0 });
+    await second.close({ graceMs: 0 });
+    await otherBus.close();
+    await own.close();
+  }
+});
+
+interface FunctionsBody {
+  Count: number;
+  Functions: FunctionDepth[];
+}
 
 test.run();

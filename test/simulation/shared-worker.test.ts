@@ -56,7 +56,9 @@ async function runShared(seed: number): Promise<Waited> {
   let ended = 0;
   try {
     for (let n = 0; n < supervisors; n++) {
-      launch(`supervisor-${n}`, (bus) => Supervisor.on(bus, { replicas: 1, ackWaitMs: ACK_WAIT_MS }));
+      launch(`supervisor-${n}`, (bus) =>
+        Supervisor.on(bus, { replicas: 1, storesCompleted: false, ackWaitMs: ACK_WAIT_MS }),
+      );
     }
     for (let n = 0; n < workers; n++) {
       launch(`worker-${n}`, (bus) =>
