@@ -231,7 +231,8 @@ export class Dispatcher {
     const room = readRoom(data);
     if (!room) return;
     if (room.slots === 0) {
-      this.#discover(); // it has left
+      for (const name of room.functions) this.#roll.left(name);
+      this.#discover();
       return;
     }
     const now = performance.now();

@@ -6,12 +6,15 @@
  *
  * ROLL-1  An interval is given only for functions that nobody is known to serve without heartbeats: where somebody does,
  *     silence shows nothing.
- * ROLL-2  Who does not answer any more is forgotten with the next answer; what replies have shown, after `SHOWN_FOR_MS`.
+ * ROLL-2  Who says that it leaves is forgotten with the next answer. Who just does not answer any more may be hung, and gets
+ *     invocations until the server drops it: it is forgotten after `FORGET_AFTER_MS`. What replies have shown, after `SHOWN_FOR_MS`.
  */
 import type { ServedFunction } from "../bus/messages/served-functions.ts";
 
 /** Function names come from users: the memory of who serves them is limited. */
 const MAX_KNOWN_FUNCTIONS = 10_000;
+/** Longer than it takes the server, with our configuration, to drop a hung worker. */
+const FORGET_AFTER_MS = 15_000;
 const SHOWN_FOR_MS = 10 * 60_000;
 
 interface Known {
@@ -41,6 +44,12 @@ export class WorkerRoll {
     known.heardAt = now;
   }
 
+  /** A worker of it leaves for good; others may be there. */
+  left(name: string): void {
+    const known = this.#known.get(name);
+    if (known) known.heardAt = Number.NEGATIVE_INFINITY;
+  }
+
   /** A reply has shown that somebody serves it without heartbeats. */
   shownPlain(name: string, now: number): void {
     this.#touch(name).plainUntil = now + SHOWN_FOR_MS;
@@ -50,13 +59,15 @@ export class WorkerRoll {
   answered(functions: ReadonlyMap<string, ServedFunction>, askedAt: number, now: number): void {
     for (const [name, known] of this.#known) {
       known.plain = false;
-      if (known.heardAt < askedAt) known.heartbeatMs = undefined;
+      if (known.heardAt < askedAt - FORGET_AFTER_MS) known.heartbeatMs = undefined;
       if (known.heartbeatMs === undefined && known.plainUntil <= now && !functions.has(name)) this.#known.delete(name);
     }
     for (const [name, { heartbeatMs, plain }] of functions) {
       const known = this.#touch(name);
       known.plain = plain;
-      if (heartbeatMs !== undefined) known.heartbeatMs = Math.max(known.heartbeatMs ?? 0, heartbeatMs);
+      if (heartbeatMs === undefined) continue;
+      known.heartbeatMs = Math.max(known.heartbeatMs ?? 0, heartbeatMs);
+      known.heardAt = now;
     }
   }
 

@@ -197,8 +197,8 @@ const heartbeat = (interval?: number) => {
 };
 
 /** Resolves when the dispatcher has asked who serves what. */
-async function asked(): Promise<void> {
-  bus.nc.publish(ROOM, JSON.stringify({ functions: ["x"], slots: 0 }));
+async function asked(left = ["x"]): Promise<void> {
+  bus.nc.publish(ROOM, JSON.stringify({ functions: left, slots: 0 }));
   await delay(1_500);
 }
 
@@ -240,9 +240,19 @@ test("[DISPATCH-3] once the workers with heartbeats are gone, a plain one may be
     const leave = service(["gone"], HEARTBEAT_MS);
     await asked();
     leave();
-    await asked();
+    await asked(["gone"]);
     const end = serves("gone", (message) => void setTimeout(() => message.respond("1"), SILENCE_MS));
     for (let n = 0; n < 3; n++) assert.is(await outcome(dispatcher, "gone", 5 * SILENCE_MS), "succeeded");
+    end();
+  }));
+
+test("[DISPATCH-3] a worker that does not answer any more may be hung: attempts that it swallows are lost, again and again", () =>
+  withDispatcher(async (dispatcher) => {
+    const hang = service(["hung"], HEARTBEAT_MS);
+    const end = serves("hung", () => {});
+    await asked();
+    hang();
+    for (let n = 0; n < 3; n++) assert.is(await outcome(dispatcher, "hung", 5 * SILENCE_MS), "lost");
     end();
   }));
 
