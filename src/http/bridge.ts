@@ -14,6 +14,7 @@ import type { RetryPatch } from "../job/machine.ts";
 import { isRecord } from "../job/plain.ts";
 import { STATE_NAMES, type StateName } from "../job/state.ts";
 import { statusOf } from "./errors.ts";
+import { applyLimits, TIMEOUTS } from "./limits.ts";
 import { type Health, readiness } from "./readiness.ts";
 
 export interface BridgeOptions {
@@ -23,6 +24,8 @@ export interface BridgeOptions {
   /** Default 8000; 0 takes a free one. */
   port?: number;
   log?: Logger;
+  /** See `limits.ts`. Default 512, or half of the files that this process may open if that is less. */
+  maxConnections?: number;
 }
 
 export interface Bridge {
@@ -48,17 +51,20 @@ const CONTENT_TYPES: Record<string, Encoding> = {
 };
 
 /** @throws AsyncError `port_taken` */
-export async function startBridge({ client, host = "127.0.0.1", port = 8000, log }: BridgeOptions): Promise<Bridge> {
+export async function startBridge(options: BridgeOptions): Promise<Bridge> {
+  const { client, host = "127.0.0.1", port = 8000, log, maxConnections } = options;
   const bodyLimit = (client.bus.nc.info?.max_payload ?? 1024 ** 2) - ENVELOPE_BYTES;
   const app: FastifyInstance = Fastify({
     bodyLimit,
     // Longer ids than there can be are refused for what they are.
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
+    ...TIMEOUTS,
     forceCloseConnections: "idle",
     // What fails before there is a route, such as a path that cannot be decoded.
     frameworkErrors: (error, _request, reply) => void sendError(error, reply, log),
     ...(log && { loggerInstance: log as FastifyBaseLogger, disableRequestLogging: true }),
   });
+  applyLimits(app, host, maxConnections);
   parseBodies(app);
   reportErrors(app);
   addRoutes(app, client);

@@ -6,6 +6,7 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   ...API_STATUS,
   invalid_submission: 400,
   undecodable: 400,
+  forbidden_host: 403,
   bus_overloaded: 503,
   no_responders: 503,
   jobs_full: 503,

@@ -13,6 +13,7 @@ export type ErrorCode =
   | "invalid_request"
   | "undecodable"
   | "unsupported_encoding"
+  | "forbidden_host"
   | "payload_too_large"
   | "job_not_found"
   | "job_not_ended"
