@@ -1,5 +1,4 @@
 /** What a supervisor does, as typed events inside its process: the logger, the notices on the bus and tests listen. */
-import type typedEmitter from "typed-emitter";
 import { messageOf } from "../job/errors.ts";
 import type { JobEvent, RejectedEvent } from "../job/events.ts";
 import { guardedEmitter } from "../util/guarded-emitter.ts";
@@ -33,7 +32,16 @@ export interface Trouble {
   error?: unknown;
 }
 
-export type Lifecycle = typedEmitter.default<LifecycleEvents>;
+type EventName = keyof LifecycleEvents;
+
+/** An EventEmitter that knows these events: declared here, so that it reads the same under every kind of resolution. */
+export interface Lifecycle {
+  on<E extends EventName>(event: E, listener: LifecycleEvents[E]): this;
+  once<E extends EventName>(event: E, listener: LifecycleEvents[E]): this;
+  off<E extends EventName>(event: E, listener: LifecycleEvents[E]): this;
+  emit<E extends EventName>(event: E, ...args: Parameters<LifecycleEvents[E]>): boolean;
+  listenerCount(event: EventName): number;
+}
 
 /** Its listeners are anybody's: one that throws is trouble, and harms neither jobs nor other listeners. */
 export function createLifecycle(): Lifecycle {

@@ -13,6 +13,7 @@ import {
   type NodeConnectionOptions,
   PermissionViolationError,
 } from "nats";
+import type typedEmitter from "typed-emitter";
 import { AsyncError, messageOf } from "../job/errors.ts";
 import { timerMs } from "../job/time.ts";
 import { callGuarded, guardedEmitter } from "../util/guarded-emitter.ts";
@@ -50,6 +51,14 @@ export interface Fault {
   count: number;
 }
 
+type GateEvents = {
+  connected: () => void;
+  closed: () => void;
+  fault: (fault: Fault) => void;
+  denied: (denial: Denial) => void;
+  lost: (error: AsyncError) => void;
+};
+
 /** The server does not permit something. */
 export interface Denial {
   operation: "publish" | "subscription";
@@ -65,7 +74,9 @@ export class Bus {
   readonly url: string;
   /** What subjects of the JetStream API begin with. @internal */
   readonly apiPrefix: string;
-  readonly #gate = guardedEmitter((event, error) => this.#fault(error, `a listener of "${event}" failed`));
+  readonly #gate = guardedEmitter((event, error) =>
+    this.#fault(error, `a listener of "${event}" failed`),
+  ) as typedEmitter.default<GateEvents>;
   #faults = 0;
   #faultToldAt = Number.NEGATIVE_INFINITY;
   #connected = true;

@@ -24,6 +24,7 @@ import type { JobEvent } from "../job/events.ts";
 import type { RetryPatch } from "../job/machine.ts";
 import { requireJobId } from "../job/names.ts";
 import { toJsonValue } from "../job/plain.ts";
+import type { JobDocument } from "../job/schema.ts";
 import type { StateName } from "../job/state.ts";
 import { requireLimit } from "../job/time.ts";
 import type { JobView } from "../job/view.ts";
@@ -94,6 +95,8 @@ const ASK_ANOTHER = new Set<ErrorCode>(["newer_format", "bus_overloaded"]);
 /** When and where a list ends early. */
 const LIST_MS = 4_000;
 const MAX_LIST_BYTES = 8 * 1024 ** 2;
+/** Arguments that are taken for an input of unknown type only; see {@link Client.submit}. */
+type IfUnknown<T, Arguments extends unknown[]> = unknown extends T ? Arguments : [never];
 
 export class Client {
   readonly bus: Bus;
@@ -116,12 +119,16 @@ export class Client {
   /**
    * Submits a job. When this returns, the job is stored and will reach its end, whatever dies.
    *
+   * The type of a job is checked. What comes from elsewhere is taken as `unknown`, and checked when it is submitted.
+   *
    * @returns the job as it is at that moment. If there is a job with an id that was chosen, it is that one, marked
    * `existing`, and `differs` says whether its name or functions are others
    * @throws InvalidInputError with every reason; AsyncError `jobs_full`, `storage_full` (try later), `payload_too_large`, or after
    * `timeoutMs` `not_connected`, `jetstream_unavailable`, `bus_timeout` (it may be stored or not: repeat it with the
    * same id)
    */
+  submit<T>(input: T, ...options: IfUnknown<T, [options?: SubmitOptions]>): Promise<SubmittedJob>;
+  submit(input: JobDocument, options?: SubmitOptions): Promise<SubmittedJob>;
   async submit(input: unknown, options: SubmitOptions = {}): Promise<SubmittedJob> {
     requireLimit("timeoutMs", options.timeoutMs);
     const submission = prepare(input, options, this.#ids);

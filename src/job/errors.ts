@@ -1,4 +1,4 @@
-import { describeThrown, isInstance } from "./describe.ts";
+import { describeThrown } from "./describe.ts";
 import type { Failure } from "./failure.ts";
 
 /**
@@ -45,7 +45,13 @@ export type ErrorCode =
   | "closed"
   | "duplicate_function"
   | "invalid_module"
-  | "invalid_option";
+  | "invalid_option"
+  // answers to requests
+  | "no_route"
+  | "internal";
+
+/** By this one copy of the package knows the errors of another: a CommonJS worker in TypeScript loads its own. */
+const BRAND = Symbol.for("async.AsyncError");
 
 export class AsyncError extends Error {
   readonly code: ErrorCode;
@@ -54,6 +60,11 @@ export class AsyncError extends Error {
     super(message, options);
     this.name = "AsyncError";
     this.code = code;
+  }
+
+  /** @internal */
+  get [BRAND](): true {
+    return true;
   }
 }
 
@@ -97,6 +108,15 @@ export function messageOf(thrown: unknown): string {
   return isAsyncError(thrown) ? thrown.message : describeThrown(thrown).message;
 }
 
+/** A proxy may throw when it is asked. */
+function isBranded(error: unknown): error is AsyncError {
+  try {
+    return error instanceof Error && BRAND in error;
+  } catch {
+    return false;
+  }
+}
+
 export function isAsyncError(error: unknown, code?: ErrorCode): error is AsyncError {
-  return isInstance(error, AsyncError) && (code === undefined || error.code === code);
+  return isBranded(error) && (code === undefined || error.code === code);
 }

@@ -68,6 +68,8 @@ export const Submission = Type.Object(
   strict,
 );
 export type Submission = Static<typeof Submission>;
+/** A job as users write it. */
+export type JobDocument = Submission;
 
 /** What a job shows besides its definition. Ignored on input, so that one that was read can be submitted again (under a new id). */
 const REPORTED_BY_JOBS = new Set([

@@ -96,7 +96,7 @@ interface Served extends TurnTaker {
 
 /**
  * @example
- * export default new Worker().func("sum", ({ args }) => args.reduce((a, b) => a + b, 0));
+ * export default new Worker().func<number[]>("sum", ({ args }) => args.reduce((a, b) => a + b, 0));
  */
 export class Worker {
   readonly #options: WorkerOptions;
@@ -141,9 +141,11 @@ export class Worker {
   /**
    * Adds a function. To be called before `start`.
    *
+   * @example worker.func<number[]>("sum", ({ args }) => args.reduce((a, b) => a + b, 0));
    * @throws AsyncError `invalid_function_name`, `duplicate_function`
    */
-  func(name: string, handler: Handler): this {
+  // biome-ignore lint/suspicious/noExplicitAny: the border of the codec: the handler says what args and data it expects
+  func<Args = any, Data = any>(name: string, handler: Handler<Args, Data>): this {
     const problem = functionNameProblem(name);
     if (problem !== undefined)
       throw new AsyncError("invalid_function_name", `function name ${JSON.stringify(name)} ${problem}`);

@@ -82,7 +82,10 @@ test("a running job: the signal fires, the next function never begins, one end i
 
 test("a job in a short wait, a parked one and one that is due later never begin again", async () => {
   const later = new Date(Date.now() + 3_600_000).toISOString();
-  const retry_options = (delay_ms: number) => ({ retry_limit: 2, backoff: { type: "fixed", delay_ms, jitter: 0 } });
+  const retry_options = (delay_ms: number) => ({
+    retry_limit: 2,
+    backoff: { type: "fixed" as const, delay_ms, jitter: 0 },
+  });
   const mended = (ms: number) => ({ name: "waits", functions: [{ name: "mended", retry_options: retry_options(ms) }] });
   await system.client.submit({ ...chain("quick"), scheduled_at: later }, { jobId: "due-later" });
   await system.client.submit(mended(400), { jobId: "in-memory" });

@@ -58,10 +58,10 @@ const routes: Record<string, Route> = {
   },
   "a publish of JSON to job.submit.<id>": published("json"),
   "a publish of MessagePack to job.submit.<id>": published("msgpack"),
-  "the client": async (job, jobId) => (await system.client.submit(job, { jobId })).job_id,
+  "the client": async (job, jobId) => (await system.client.submit(job as unknown, { jobId })).job_id,
 };
 
-const fast = { backoff: { type: "fixed", delay_ms: 30, jitter: 0 } };
+const fast = { backoff: { type: "fixed" as const, delay_ms: 30, jitter: 0 } };
 
 /** The job with a short backoff, so that the tests need not wait for the default one. */
 async function hasty(name: "job_chain" | "job_retry" | "test") {
@@ -108,7 +108,7 @@ Object.entries(routes).forEach(([route, submit], index) => {
 });
 
 test("between attempts there is the backoff", async () => {
-  const backoff = { type: "exponential", delay_ms: 100, factor: 3, jitter: 0 };
+  const backoff = { type: "exponential" as const, delay_ms: 100, factor: 3, jitter: 0 };
   const functions = [{ name: "/v1/test-fail", retry_options: { retry_limit: 3, backoff } }];
   const { job_id } = await system.client.submit({ name: "backoff", functions });
   await system.client.wait(job_id, { timeoutMs: 10_000 });
@@ -241,7 +241,7 @@ test("a function without workers does not hold up another", async () => {
 });
 
 test("a backoff longer than the border is spent outside of memory", async () => {
-  const backoff = { type: "fixed", delay_ms: 2_500, jitter: 0 };
+  const backoff = { type: "fixed" as const, delay_ms: 2_500, jitter: 0 };
   let attempts = 0;
   const worker = await system.worker((w) =>
     w.func("second-time", () => {

@@ -229,7 +229,7 @@ class History {
   #planJob(client: Client, process: SimProcess, jobId: string): void {
     const { random } = this.#world;
     const { at, submit } = this.#planSubmission(process, `submit ${jobId}`, async (job, encoding) => {
-      await client.submit(job, { jobId, encoding, timeoutMs: SUBMIT_LIMIT_MS });
+      await client.submit(job as unknown, { jobId, encoding, timeoutMs: SUBMIT_LIMIT_MS });
       this.#invariants.acknowledged.add(jobId);
     });
     while (random.chance(0.25)) this.#world.after(at + random.between(0, 4_000), submit, process);
@@ -239,7 +239,7 @@ class History {
   /** A job whose id the client makes up: it is begun before anything is stored of it. */
   #planMadeUp(client: Client, process: SimProcess, label: string): void {
     this.#planSubmission(process, `submit ${label}`, async (job, encoding) => {
-      const { job_id } = await client.submit(job, { encoding, timeoutMs: SUBMIT_LIMIT_MS });
+      const { job_id } = await client.submit(job as unknown, { encoding, timeoutMs: SUBMIT_LIMIT_MS });
       this.#invariants.acknowledged.add(job_id);
       this.#planChanges(client, process, job_id, 0);
     });
