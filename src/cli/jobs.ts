@@ -22,7 +22,7 @@ export interface SubmitCommandOptions extends CommonOptions {
 
 /** `async submit` */
 export async function submit(file: string, { json, id, wait, ...connection }: SubmitCommandOptions): Promise<void> {
-  const bytes = await read(file);
+  const bytes = withoutMark(await read(file));
   const encoding = encodingOf(bytes);
   const input = decode(bytes, encoding);
   await withClient(connection, async (client) => {
@@ -126,6 +126,15 @@ async function read(file: string): Promise<Uint8Array> {
     const why = messageOf(cause);
     throw new AsyncError("invalid_option", `cannot read the job: ${why}`, { cause });
   }
+}
+
+/** Editors put a byte order mark before text, which is no part of it. */
+function withoutMark(bytes: Uint8Array): Uint8Array {
+  const [a, b, c] = bytes;
+  if ((a === 0xff && b === 0xfe) || (a === 0xfe && b === 0xff)) {
+    throw new AsyncError("undecodable", "the job is in UTF-16; save the file as UTF-8");
+  }
+  return a === 0xef && b === 0xbb && c === 0xbf ? bytes.subarray(3) : bytes;
 }
 
 /** Shows a job that has been set going: as it is, or with `wait` as it ends. */

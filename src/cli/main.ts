@@ -9,6 +9,14 @@ import { createProgram } from "./program.ts";
 const visible = visibleArguments(process.argv.slice(2));
 if (visible) process.title = ["async", ...visible].join(" ");
 
+// Who reads us has enough, as in `async list | head`.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+    process.exit();
+  });
+}
+
 try {
   await createProgram().parseAsync();
 } catch (error) {

@@ -22,7 +22,7 @@ async function loadWorker(path: string): Promise<Worker> {
   try {
     module = await load(pathToFileURL(resolve(path)).href, TYPESCRIPT.test(path));
   } catch (cause) {
-    const why = cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
+    const why = withoutCalls(cause);
     throw new AsyncError("invalid_module", `cannot load ${path}: ${why}`, { cause });
   }
   const worker = defaultOf(module);
@@ -31,6 +31,13 @@ async function loadWorker(path: string): Promise<Worker> {
     "invalid_module",
     `${path} does not export a worker; write: export default new Worker().func("name", handler)`,
   );
+}
+
+/** What was thrown, with the place in the source that the stack of a syntax error begins with, but without the calls. */
+function withoutCalls(thrown: unknown): string {
+  if (!(thrown instanceof Error)) return String(thrown);
+  const [head = ""] = (thrown.stack ?? "").split(/\n\s+at /);
+  return head.includes(thrown.message) ? head : thrown.message;
 }
 
 /**

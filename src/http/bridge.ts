@@ -94,6 +94,7 @@ function parseBodies(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
   for (const [type, encoding] of Object.entries(CONTENT_TYPES)) {
     app.addContentTypeParser(type, { parseAs: "buffer" }, (_request, body: Buffer, done) => {
+      if (body.length === 0) return done(null, undefined);
       try {
         done(null, { value: decode(body, encoding), encoding } satisfies ParsedBody);
       } catch (error) {
@@ -101,6 +102,12 @@ function parseBodies(app: FastifyInstance): void {
       }
     });
   }
+  // What is not there is of no type.
+  app.addContentTypeParser("*", { parseAs: "buffer" }, (request, body: Buffer, done) => {
+    if (body.length === 0) return done(null, undefined);
+    const type = JSON.stringify(request.headers["content-type"] ?? "");
+    done(new AsyncError("unsupported_encoding", `a body of type ${type} cannot be read; send JSON or MessagePack`));
+  });
 }
 
 function addRoutes(app: FastifyInstance, client: Client): void {

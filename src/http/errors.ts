@@ -7,6 +7,7 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   invalid_submission: 400,
   undecodable: 400,
   forbidden_host: 403,
+  unsupported_encoding: 415,
   bus_overloaded: 503,
   no_responders: 503,
   jobs_full: 503,

@@ -302,13 +302,13 @@ export class Worker {
   }
 
   /**
-   * Starts, serves until the process gets SIGTERM or SIGINT, and closes: for programs that are nothing but a worker.
+   * Starts, serves until the process gets SIGTERM, SIGINT or SIGHUP, and closes: for programs that are nothing but a worker.
    *
    * @throws AsyncError as {@link start}; `not_connected` if the connection ends for good
    */
   async run(override: WorkerOptions = {}): Promise<void> {
     const stopped = new Promise<void>((resolve) => {
-      for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve());
+      for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.once(signal, () => resolve());
     });
     await this.start(override);
     const lost = new Promise<AsyncError>((resolve) => this.onLost(resolve));

@@ -245,4 +245,12 @@ test("a connection that sends nothing does not keep the bridge from closing", as
   idle.destroy();
 });
 
+test("an optional body may be empty whatever its type says", async () => {
+  for (const type of ["application/json", "application/x-msgpack", "text/plain", "application/x-www-form-urlencoded"]) {
+    const headers = { "content-type": type };
+    const response = await fetch(`${bridge.url}/v1/job/not-there/retry`, { method: "POST", headers, body: "" });
+    assert.is(response.status, 404, type);
+  }
+});
+
 test.run();
