@@ -323,6 +323,7 @@ export class JetStream {
     else if (rest.startsWith("DIRECT.GET.")) this.#get(rest.slice("DIRECT.GET.".length), query, packet);
     else if (rest.startsWith("STREAM.MSG.DELETE.")) this.#delete(rest.split(".")[3] ?? "", query.seq, packet);
     else if (rest.startsWith("STREAM.INFO.")) this.#list(rest.split(".")[2] ?? "", query.subjects_filter, packet);
+    else if (rest.startsWith("CONSUMER.INFO.")) this.#tell(rest.split(".")[2] ?? "", packet);
     else throw new Error(`the model does not know ${packet.subject}`);
   }
 
@@ -403,6 +404,12 @@ export class JetStream {
     const message = stream.messages.get(sequence);
     if (message) this.#remove(stream, message);
     this.#answer(packet, { success: message !== undefined });
+  }
+
+  /** How far the consumer has got; what is at or before the ack floor is certainly dealt with. */
+  #tell(name: string, packet: Packet): void {
+    const delivered = this.#consumers.get(name)?.delivered ?? 0;
+    this.#answer(packet, { delivered: { stream_seq: delivered }, ack_floor: { stream_seq: 0 } });
   }
 
   #list(name: string, filter: string | undefined, packet: Packet): void {
