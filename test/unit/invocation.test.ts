@@ -347,18 +347,25 @@ test("a status 503 with a body is a reply, not the absence of workers", () => {
 
 test("a heartbeat may carry progress", () => {
   const pairs = { "Async-Status": "heartbeat" };
-  assert.equal(readReply(reply("", pairs), "json"), { type: "heartbeat" });
-  assert.equal(readReply(reply('{"percent":5}', pairs), "json"), { type: "heartbeat", progress: { percent: 5 } });
+  assert.equal(readReply(reply("", pairs), "json"), { type: "heartbeat", heartbeatMs: undefined });
+  assert.equal(readReply(reply('{"percent":5}', pairs), "json"), {
+    type: "heartbeat",
+    progress: { percent: 5 },
+    heartbeatMs: undefined,
+  });
   assert.equal(readReply(reply(encode({ percent: 5 }, "msgpack"), pairs), "json"), {
     type: "heartbeat",
     progress: { percent: 5 },
+    heartbeatMs: undefined,
   });
+  const timed = { ...pairs, "Async-Heartbeat-Ms": "1500" };
+  assert.equal(readReply(reply("", timed), "json"), { type: "heartbeat", heartbeatMs: 1_500 });
 });
 
 test("a heartbeat whose progress cannot be read is still a heartbeat", () => {
   const pairs = { "Async-Status": "heartbeat" };
   for (const bytes of [Buffer.from("half"), Uint8Array.of(0x81), Uint8Array.of(0xff, 0xff)]) {
-    assert.equal(readReply(reply(bytes, pairs), "json"), { type: "heartbeat" });
+    assert.equal(readReply(reply(bytes, pairs), "json"), { type: "heartbeat", heartbeatMs: undefined });
   }
 });
 
