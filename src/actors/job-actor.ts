@@ -38,6 +38,7 @@ import type { Dispatcher } from "./dispatcher.ts";
 import type { Lease } from "./lease.ts";
 import type { Lifecycle, ReleaseReason } from "./lifecycle.ts";
 import { Mailbox } from "./mailbox.ts";
+import { footprintOf, type Memory } from "./memory.ts";
 import { untilDone, untilPlaced } from "./retrying.ts";
 
 export interface ActorContext extends CommitsContext {
@@ -46,6 +47,7 @@ export interface ActorContext extends CommitsContext {
   dispatcher: Dispatcher;
   feeder: BacklogFeeder;
   lifecycle: Lifecycle;
+  memory: Memory;
   /** A wait longer than this is spent outside of memory. */
   parkAfterMs: number;
   /** The supervisor closes: what has not begun is handed over. */
@@ -72,6 +74,10 @@ export class JobActor implements AttemptListener {
   readonly #commits: Commits;
   readonly #mailbox = new Mailbox();
   #mode: Mode = "ready";
+  /** What the job takes in memory, in bytes. */
+  #footprint: number;
+  /** It is being stored, to wait outside of memory. */
+  #passing = false;
   /** In line or in flight; undefined if there has been none yet, or if it was held back. */
   #attempt: Attempt | undefined;
   /** The results of a long job, as they are sent. */
@@ -87,14 +93,26 @@ export class JobActor implements AttemptListener {
    * `state` is stored as `revision`; 0 if it is what the submission says.
    *
    * @param long whether it has so much in it that what stays the same is not encoded anew at each step
+   * @param measured what it takes in memory, and how many bytes it had as a message
    */
-  constructor(context: ActorContext, lease: Lease, state: JobState, revision: number, long: boolean) {
+  constructor(
+    context: ActorContext,
+    lease: Lease,
+    state: JobState,
+    revision: number,
+    long: boolean,
+    measured: { footprint: number; bytes: number },
+  ) {
     this.#context = context;
     this.jobId = state.job_id;
     this.lease = lease;
     this.#results = long ? new EncodedResults(state.encoding) : undefined;
+    this.#footprint = measured.footprint;
+    context.memory.hold(measured.footprint);
     this.#commits = new Commits(context, state, revision, {
       long,
+      measuredBytes: measured.bytes,
+      onGrown: (next, bytes) => this.#grown(next, bytes),
       isGone: () => this.#mode === "gone",
       onTrouble: (what, error) => this.#trouble(what, error),
       onFault: (error) => this.#fault(error),
@@ -336,6 +354,12 @@ export class JobActor implements AttemptListener {
       this.handOver();
       return;
     }
+    const { memory } = this.#context;
+    if (memory.mustWait(this.#footprint, memory.used - this.#footprint)) {
+      this.#pass();
+      this.onNoRoom(address);
+      return;
+    }
     this.#watchDeadline(job);
     // It may be held back before this returns.
     const attempt = this.#context.dispatcher.dispatch(job, address, this, this.#results);
@@ -367,6 +391,7 @@ export class JobActor implements AttemptListener {
   /** ACTOR-5. Returns why the token cannot be made, if that is for good. */
   async #park(job: LiveJob, how: Parked): Promise<string | undefined> {
     const { bus, tokens, feeder } = this.#context;
+    this.#pass();
     const isGone = () => this.#mode === "gone";
     const onTrouble = (error: unknown) => this.#trouble("cannot set the timer", error);
     const placed = await untilPlaced(bus, isGone, onTrouble, () => tokens.place(job, job.token, how));
@@ -448,11 +473,27 @@ export class JobActor implements AttemptListener {
   #leave(why: ReleaseReason): void {
     if (this.#mode === "gone") return;
     this.#mode = "gone";
+    if (this.#passing) this.#context.memory.releasePassing(this.#footprint);
+    else this.#context.memory.release(this.#footprint);
     clearTimeout(this.#alarm);
     clearTimeout(this.#deadline);
     this.#attempt?.cancel();
     this.#context.lifecycle.emit("released", this.jobId, why);
     for (const listener of this.#goneListeners ?? []) listener();
+  }
+
+  #pass(): void {
+    if (this.#passing) return;
+    this.#passing = true;
+    this.#context.memory.release(this.#footprint);
+    this.#context.memory.holdPassing(this.#footprint);
+  }
+
+  #grown(next: JobState, bytes: number): void {
+    if (this.#mode === "gone" || this.#passing) return;
+    const footprint = footprintOf(next, bytes);
+    this.#context.memory.hold(footprint - this.#footprint);
+    this.#footprint = footprint;
   }
 
   #trouble(what: string, error: unknown): void {

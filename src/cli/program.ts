@@ -6,7 +6,7 @@ import { VERSION } from "../version.ts";
 import { dev } from "./dev.ts";
 import { doctor } from "./doctor.ts";
 import { cancel, functions, get, list, retry, submit, workers } from "./jobs.ts";
-import { concurrencyOption, httpOption, integer, jsonOption, onNats } from "./options.ts";
+import { concurrencyOption, httpOption, integer, jsonOption, maxMemoryOption, onNats } from "./options.ts";
 import { runServer } from "./server.ts";
 import { runWorker } from "./worker.ts";
 
@@ -35,6 +35,7 @@ export function createProgram(): Command {
     .addOption(httpOption())
     .option("--no-http", "without the HTTP bridge")
     .option("--max-live-jobs <n>", "jobs in memory at a time", integer(1, 1_000_000), DEFAULT_MAX_LIVE_JOBS)
+    .addOption(maxMemoryOption())
     .addOption(concurrencyOption())
     .action(runServer);
 

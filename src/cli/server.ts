@@ -13,12 +13,14 @@ export interface ServerOptions extends ConnectionFlags {
   /** False for `--no-http`. */
   http: Address | false;
   maxLiveJobs: number;
+  /** In MiB. */
+  maxMemory: number;
   concurrency?: number;
 }
 
 /** `async server`: until a signal comes. The functions of `modules` are executed here, without the bus. */
 export async function runServer(modules: string[], options: ServerOptions): Promise<void> {
-  const { http, maxLiveJobs, concurrency } = options;
+  const { http, maxLiveJobs, maxMemory, concurrency } = options;
   const log = createLog("async-server");
   const shutdown = new Shutdown();
   try {
@@ -29,7 +31,7 @@ export async function runServer(modules: string[], options: ServerOptions): Prom
       log.fatal({ code: error.code }, error.message);
       shutdown.fail();
     });
-    const supervisor = await Supervisor.start(bus, { maxLiveJobs });
+    const supervisor = await Supervisor.start(bus, { maxLiveJobs, maxMemoryBytes: maxMemory * 1024 ** 2 });
     shutdown.add(() => supervisor.close());
     logLifecycle(supervisor.lifecycle, log);
     const durability = durabilityOf(supervisor.topology.replicas);
