@@ -87,6 +87,11 @@ export class FunctionLine implements AttemptLine {
     return head ? now - head.enqueuedAt : 0;
   }
 
+  /** For how long there has been no worker at all, in ms. */
+  unservedMs(now: number): number {
+    return this.#noWorkerSince === undefined || this.inFlight.size > 0 ? 0 : now - this.#noWorkerSince;
+  }
+
   /** Nothing is in flight or waits: the line can go. */
   get idle(): boolean {
     return this.inFlight.size === 0 && this.#waiting.size === 0;
@@ -112,11 +117,11 @@ export class FunctionLine implements AttemptLine {
     this.#pump();
   }
 
-  /** Tries one invocation if the line has been blocked for long enough. */
-  probe(now: number): void {
+  /** Tries one invocation if the line has been blocked for long enough; not again for `restMs` at least. */
+  probe(now: number, restMs = 0): void {
     if (this.#waiting.size === 0 || now < this.#probeAt) return;
     if (!this.#blocked && this.inFlight.size < this.#limit) return;
-    this.#probeAt = now + this.#probeMs;
+    this.#probeAt = now + Math.max(restMs, this.#probeMs);
     this.#probeMs = Math.min(MAX_PROBE_MS, this.#probeMs * 2);
     this.#limit = Math.max(this.#limit, Math.min(MAX_LIMIT, this.inFlight.size + 1));
     this.#blocked = false;

@@ -213,7 +213,7 @@ export class Supervisor {
     this.#timers = [
       setInterval(() => this.#extendLeases(), topology.ackWaitMs / 3),
       setInterval(() => {
-        if (this.#room() === 0) this.#dispatcher.relieve(this.#maxLiveJobs);
+        if (this.#roomForSubmissions() <= 0) this.#dispatcher.relieve(this.#maxLiveJobs);
         else if (this.#memory.crowded) this.#dispatcher.relieve(this.liveJobs);
         if (this.#memory.full) this.#sip();
       }, RELIEVE_MS),
@@ -281,15 +281,16 @@ export class Supervisor {
     return Math.max(0, Math.ceil(this.#maxLiveJobs * 0.9) - this.liveJobs);
   }
 
+  /** What is kept for wakes, or what they have been asked for if that is more, is not for new jobs. */
   #roomForSubmissions(): number {
     if (this.#storage.full) return 0;
     return Math.min(this.#room(), this.#maxLiveJobs - this.liveJobs - (this.#wakes?.outstanding ?? 0));
   }
 
-  /** At most half of what is left, as long as that is more than what is kept for them. */
+  /** At most a quarter of what is left, as long as that is more than what is kept for them. */
   #roomForWakes(): number {
     const free = this.#maxLiveJobs - this.liveJobs - (this.#submissions?.outstanding ?? 0);
-    return Math.min(free, Math.max(this.#keptForWakes, Math.ceil(free / 2)));
+    return Math.min(free, Math.max(this.#keptForWakes, Math.ceil(free / 4)));
   }
 
   get #keptForWakes(): number {

@@ -145,4 +145,32 @@ test("large jobs wait on disk, whatever they hold, and an innocent one passes th
   }
 });
 
+test("[FEEDER-3] hundreds of functions that nobody serves hold up an innocent job for no more than seconds", async () => {
+  const MAX = 100;
+  const system = await System.start({ maxLiveJobs: MAX });
+  try {
+    await system.worker((w) => w.func("served", () => "done"));
+    const names = Array.from({ length: 6 * MAX }, (_, i) => `misspelt-${i}`);
+    await system.client.submitMany(names.map((name) => ({ name, functions: [{ name }] })));
+    // In the time that the first of them would wait in memory, all of them are out of it.
+    const innocent = { name: "innocent", functions: [{ name: "served" }] };
+    assert.is(await system.client.run(innocent, { timeoutMs: 15_000 }), "done");
+    let trials = 0;
+    const watched = system.bus.nc.subscribe("job.wake.*", {
+      callback: () => {
+        trials += 1;
+      },
+    });
+    await delay(3_000);
+    watched.unsubscribe();
+    assert.ok(trials <= 60, `${trials} trials in three seconds`);
+    await system.worker((w) => w.func("misspelt-7", () => "corrected"));
+    await eventually("a worker that comes is noticed", () =>
+      system.events.some((event) => event.type === "completed" && event.job_name === "misspelt-7"),
+    );
+  } finally {
+    await system.close();
+  }
+});
+
 test.run();
