@@ -22,6 +22,8 @@ const MAX_LIMIT = 100_000;
 /** How often an invocation is sent again at once before its line is blocked. */
 const TRIES_PER_TURN = 4;
 const MAX_GROWTH_INTERVAL = 64;
+/** From so many waiting on, those that were cancelled are taken out; then at twice as many as were left. */
+const FIRST_PURGE = 1_024;
 const FIRST_PROBE_MS = 50;
 const MAX_PROBE_MS = 500;
 
@@ -44,6 +46,7 @@ export class FunctionLine implements AttemptLine {
   readonly #subject: string;
   readonly #observer: LineObserver;
   readonly #waiting = new Queue<Attempt>((attempt) => attempt.enqueuedAt);
+  #purgeAt = FIRST_PURGE;
   #limit = FIRST_LIMIT;
   /** After how many results the limit grows: fewer after a growth that nobody refused, more after a refusal. */
   #growthInterval = 1;
@@ -99,6 +102,7 @@ export class FunctionLine implements AttemptLine {
 
   add(attempt: Attempt): void {
     this.#waiting.push(attempt);
+    if (this.#waiting.size >= this.#purgeAt) this.#purge();
     this.#pump();
   }
 
@@ -159,6 +163,11 @@ export class FunctionLine implements AttemptLine {
   close(): void {
     for (const attempt of this.inFlight) attempt.close();
     this.inFlight.clear();
+  }
+
+  #purge(): void {
+    this.#waiting.keepOnly((attempt) => !attempt.cancelled);
+    this.#purgeAt = Math.max(FIRST_PURGE, 2 * this.#waiting.size);
   }
 
   #firstWaiting(): Attempt | undefined {

@@ -1,6 +1,8 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { Attempt, type AttemptListener } from "../../src/actors/attempt.ts";
 import { Memory, sizeOf } from "../../src/actors/memory.ts";
+import type { LiveJob } from "../../src/job/state.ts";
 import { Turns } from "../../src/util/turns.ts";
 
 const test = suite("memory");
@@ -65,6 +67,14 @@ test("only so many have their turn at a time, in order, also after a failure", a
     outcomes.map(({ status }) => status === "rejected"),
     [false, true, false, false, false],
   );
+});
+
+test("a cancelled attempt lets go of its job, though it may stay in a line behind others", () => {
+  const job = { job_id: "a" } as LiveJob;
+  const attempt = new Attempt(job, { index: 0, attempt: 1 }, "fn", {} as AttemptListener);
+  assert.is(attempt.job, job);
+  attempt.cancel();
+  assert.throws(() => attempt.job, /let go/);
 });
 
 test.run();
