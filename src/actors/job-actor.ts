@@ -24,10 +24,9 @@ import { EncodedResults } from "../bus/messages/invocation.ts";
 import type { EventLog } from "../bus/store/event-log.ts";
 import { isTokenOf } from "../bus/tokens/timers.ts";
 import type { Tokens } from "../bus/tokens/tokens.ts";
-import { endEvent, eventOf, type JobEvent } from "../job/events.ts";
+import { endEvent, type JobEvent } from "../job/events.ts";
 import type { Failure } from "../job/failure.ts";
 import { type Event, reduce, type Transition } from "../job/machine.ts";
-import { toJsonValue } from "../job/plain.ts";
 import { type Parked, rest, toBeParked } from "../job/rest.ts";
 import { type AttemptAddress, type EndedJob, isEnded, type JobState, type LiveJob, unreachable } from "../job/state.ts";
 import { timerMs } from "../job/time.ts";
@@ -39,6 +38,7 @@ import type { Lease } from "./lease.ts";
 import type { Lifecycle, ReleaseReason } from "./lifecycle.ts";
 import { Mailbox } from "./mailbox.ts";
 import { footprintOf, type Memory } from "./memory.ts";
+import { Progress } from "./progress.ts";
 import { untilDone, untilPlaced } from "./retrying.ts";
 
 export interface ActorContext extends CommitsContext {
@@ -56,7 +56,6 @@ export interface ActorContext extends CommitsContext {
 
 /** A job for which there is no room comes again after this time. */
 export const FULL_RETRY_MS = 5_000;
-
 type Mode =
   /** It waits for an outcome, a timer or a nudge, and deals with it when it comes. */
   | "ready"
@@ -86,6 +85,8 @@ export class JobActor implements AttemptListener {
   #alarm: NodeJS.Timeout | undefined;
   /** Runs while an attempt does, if the job has a deadline. */
   #deadline: NodeJS.Timeout | undefined;
+  /** Undefined while no attempt has told of any. */
+  #progress: Progress | undefined;
   /** Undefined while nobody wants to know. */
   #goneListeners: (() => void)[] | undefined;
 
@@ -186,10 +187,9 @@ export class JobActor implements AttemptListener {
     this.#post({ type: "started", index, attempt });
   }
 
-  onProgress({ index, attempt, functionName, job }: Attempt, progress: unknown): void {
-    const value = toJsonValue(progress, job.encoding);
-    const about = { function: functionName, index, attempt };
-    this.#context.lifecycle.emit("job", eventOf(job, Date.now(), { type: "progress", ...about, progress: value }));
+  onProgress(attempt: Attempt, progress: unknown): void {
+    this.#progress ??= new Progress(this.#context.lifecycle);
+    this.#progress.tell(attempt, progress);
   }
 
   onSucceeded({ index, attempt }: AttemptAddress, result: unknown): void {
@@ -477,6 +477,7 @@ export class JobActor implements AttemptListener {
     else this.#context.memory.release(this.#footprint);
     clearTimeout(this.#alarm);
     clearTimeout(this.#deadline);
+    this.#progress?.close();
     this.#attempt?.cancel();
     this.#context.lifecycle.emit("released", this.jobId, why);
     for (const listener of this.#goneListeners ?? []) listener();

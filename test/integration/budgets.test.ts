@@ -1,5 +1,6 @@
 /** Budgets in jobs, bytes and turns: what one user sends in large, in great number, or oddly must not stop the others. */
 import { setTimeout as delay } from "node:timers/promises";
+import { headers } from "nats";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { readBatch } from "../../src/bus/store/stream-read.ts";
@@ -169,6 +170,32 @@ test("[FEEDER-3] hundreds of functions that nobody serves hold up an innocent jo
       system.events.some((event) => event.type === "completed" && event.job_name === "misspelt-7"),
     );
   } finally {
+    await system.close();
+  }
+});
+
+test("progress is told ten times a second at most, the newest of it, and none that is very large", async () => {
+  const system = await System.start();
+  const chatty = system.bus.nc.subscribe("fn.chatty", {
+    queue: "fn",
+    callback: (_, message) => {
+      const tell = (progress: unknown) => {
+        const beat = headers();
+        beat.set("Async-Status", "heartbeat");
+        message.respond(JSON.stringify(progress), { headers: beat });
+      };
+      for (let i = 0; i < 500; i++) tell(i);
+      tell("x".repeat(200_000));
+      setTimeout(() => message.respond("1"), 350);
+    },
+  });
+  try {
+    await system.client.run({ name: "chatty", functions: [{ name: "chatty" }] });
+    const told = system.events.flatMap((event) => (event.type === "progress" ? [event.progress] : []));
+    assert.ok(told.length >= 2 && told.length <= 5, `told ${told.length} times`);
+    assert.is(told.at(-1), 499);
+  } finally {
+    chatty.unsubscribe();
     await system.close();
   }
 });
