@@ -8,8 +8,9 @@ import { createLog } from "./log.ts";
 import { loadWorkers } from "./modules.ts";
 import { type Address, type ConnectionFlags, connectionOf } from "./options.ts";
 import { Shutdown } from "./shutdown.ts";
+import { type StorageFlags, storageFrom } from "./storage-options.ts";
 
-export interface ServerOptions extends ConnectionFlags {
+export interface ServerOptions extends ConnectionFlags, StorageFlags {
   /** False for `--no-http`. */
   http: Address | false;
   maxLiveJobs: number;
@@ -31,7 +32,11 @@ export async function runServer(modules: string[], options: ServerOptions): Prom
       log.fatal({ code: error.code }, error.message);
       shutdown.fail();
     });
-    const supervisor = await Supervisor.start(bus, { maxLiveJobs, maxMemoryBytes: maxMemory * 1024 ** 2 });
+    const supervisor = await Supervisor.start(bus, {
+      maxLiveJobs,
+      maxMemoryBytes: maxMemory * 1024 ** 2,
+      ...storageFrom(options),
+    });
     shutdown.add(() => supervisor.close());
     logLifecycle(supervisor.lifecycle, log);
     const durability = durabilityOf(supervisor.topology.replicas);
