@@ -33,8 +33,10 @@ import { FORMAT } from "../job/record.ts";
 import { rest, toBeParked } from "../job/rest.ts";
 import { type EndedJob, functionAt, isEnded, type JobState, type LiveJob } from "../job/state.ts";
 import { Registry } from "../util/registry.ts";
+import { Turns } from "../util/turns.ts";
 import { type ActorContext, FULL_RETRY_MS, JobActor } from "./job-actor.ts";
 import { Lease } from "./lease.ts";
+import { footprintOf } from "./memory.ts";
 import { pause, untilDone, untilPlaced } from "./retrying.ts";
 import {
   isMadeBy,
@@ -63,12 +65,21 @@ const SUBMISSION = 0;
 const NEWER_RETRY_MS = 5_000;
 /** Whether a job from before has ended is looked at again after this time (ARRIVALS-9). */
 const PREDECESSOR_RETRY_MS = 5_000;
+/** Stored jobs that are read at a time: each may be as large as a message. */
+const MAX_READS = 8;
+const MAX_READS_CROWDED = 2;
+/** Of a job that was read the length is not known: it is looked into. */
+const LONG = 1_024;
 
 /** A message that stands for a job: a submission, which can make it (`first`), or the wake of a parked one. */
 interface Arrival {
   jobId: string;
   lease: Lease;
   delivery: Delivery;
+  /** What its job takes in memory, if it is new. */
+  footprint?: number;
+  /** That is counted while its first state is stored. */
+  isHeld?: true;
   first?: (now: number) => Transition;
 }
 
@@ -78,12 +89,14 @@ export class Arrivals {
   /** Jobs whose first read or write is under way. */
   readonly claiming = new Registry<{ lease: Lease; done: Promise<void> }>();
   readonly #context: ArrivalsContext;
+  readonly #reads: Turns;
   #newestSubmission = 0;
   /** When a job of a newer version was met last, monotonic ms. */
   #leftAloneAt = Number.NEGATIVE_INFINITY;
 
   constructor(context: ArrivalsContext) {
     this.#context = context;
+    this.#reads = new Turns(() => (context.memory.crowded ? MAX_READS_CROWDED : MAX_READS));
   }
 
   /** A message of stream JOBS. */
@@ -113,7 +126,7 @@ export class Arrivals {
     const { jobId, lease } = arrival;
     if (this.actors.has(jobId) || this.claiming.has(jobId)) return false;
     const now = Date.now();
-    const { state, events } = this.#placed(first(now), now);
+    const { state, events } = this.#placed(first(now), now, arrival);
     if (isEnded(state) || state.token !== lease.number) return false;
     state.writer = this.#context.writer;
     this.#context.lifecycle.emit("claimed", jobId, "new");
@@ -153,6 +166,7 @@ export class Arrivals {
     const done = this.#claim(arrival)
       .catch((error) => this.#trouble("cannot claim", error, jobId))
       .then(() => {
+        if (arrival.isHeld) this.#context.memory.releasePassing(arrival.footprint ?? 0);
         this.claiming.delete(jobId);
         this.#context.onLeft();
       });
@@ -220,7 +234,9 @@ export class Arrivals {
       }
       if (!first) throw new TypeError("a wake cannot make a job");
       const now = Date.now();
-      const transition = this.#placed(first(now), now);
+      const transition = this.#placed(first(now), now, arrival);
+      if (!arrival.isHeld) this.#context.memory.holdPassing(arrival.footprint ?? 0);
+      arrival.isHeld = true;
       const { state, events } = tooLarge === undefined ? transition : oversizedJob(transition, tooLarge, now);
       const stamped: JobState = { ...state, version: 1, writer: this.#context.writer };
       const outcome = await this.#context.store.commit(stamped, revision);
@@ -244,16 +260,23 @@ export class Arrivals {
   }
 
   /** The first transition of a job, with the place where it waits if it has to. */
-  #placed(first: Transition, now: number): Transition {
-    const { state, events } = this.#unlessFull(first, now);
+  #placed(first: Transition, now: number, arrival: Arrival): Transition {
+    arrival.footprint ??= footprintOf(first.state, arrival.delivery.data.length);
+    const { state, events } = this.#unlessFull(first, now, arrival.footprint);
     return { state: toBeParked(state, SUBMISSION, now, this.#context.parkAfterMs), events };
   }
 
-  /** Where so many jobs of its function wait that it would be sent to the backlog, a new job goes there at once. */
-  #unlessFull(first: Transition, now: number): Transition {
+  /**
+   * Where so many jobs of its function wait that it would be sent to the backlog, a new job goes there at once; and one that
+   * is too large for now.
+   */
+  #unlessFull(first: Transition, now: number, footprint: number): Transition {
     const { state, events } = first;
     const how = isEnded(state) ? undefined : rest(state, SUBMISSION, now);
-    if (how?.type !== "attempt" || !this.#context.dispatcher.isFull(functionAt(state, how.index).name)) return first;
+    if (how?.type !== "attempt") return first;
+    const { dispatcher, memory } = this.#context;
+    const hasRoom = !dispatcher.isFull(functionAt(state, how.index).name) && !memory.mustWait(footprint, memory.used);
+    if (hasRoom) return first;
     const { index, attempt } = how;
     const queued = reduce(state, { type: "no_room", index, attempt }, now);
     return { state: queued.state, events: [...events, ...queued.events] };
@@ -336,9 +359,11 @@ export class Arrivals {
     return undefined;
   }
 
-  #host({ lease, delivery, first }: Arrival, state: JobState, revision: number): JobActor {
+  #host({ lease, delivery, first, footprint }: Arrival, state: JobState, revision: number): JobActor {
     const isLong = first !== undefined && delivery.data.length >= this.#context.briefAboveBytes;
-    const actor = new JobActor(this.#context, lease, state, revision, isLong);
+    const bytes = delivery.data.length;
+    const measured = { footprint: footprint ?? footprintOf(state, Math.max(LONG, bytes)), bytes };
+    const actor = new JobActor(this.#context, lease, state, revision, isLong, measured);
     this.actors.set(state.job_id, actor);
     actor.whenGone(() => {
       this.actors.delete(state.job_id);
@@ -365,7 +390,7 @@ export class Arrivals {
   }
 
   #read(jobId: string): Promise<StoredJob | undefined> {
-    return this.#patiently(jobId, () => this.#context.store.get(jobId));
+    return this.#patiently(jobId, () => this.#reads.run(() => this.#context.store.get(jobId)));
   }
 
   /** @throws AsyncError `closed` if the supervisor stops meanwhile */

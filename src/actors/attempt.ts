@@ -36,10 +36,8 @@ export class Attempt implements AttemptAddress, Waiter, Bagged {
   readonly index: number;
   readonly attempt: number;
   readonly functionName: string;
-  /** As it was when the attempt was dispatched. */
-  readonly job: LiveJob;
   /** Of a job of many functions: its results as they are sent. */
-  readonly results: EncodedResults | undefined;
+  results: EncodedResults | undefined;
   listener: AttemptListener | undefined;
   started = false;
   sentAt = 0;
@@ -58,6 +56,7 @@ export class Attempt implements AttemptAddress, Waiter, Bagged {
   /** Among those in flight. */
   bagIndex: number | undefined;
   readonly enqueuedAt = performance.now();
+  #job: LiveJob | undefined;
   #ticket: Ticket | undefined;
   #line: AttemptLine | undefined;
 
@@ -68,12 +67,18 @@ export class Attempt implements AttemptAddress, Waiter, Bagged {
     listener: AttemptListener,
     results?: EncodedResults,
   ) {
-    this.job = job;
+    this.#job = job;
     this.index = index;
     this.attempt = attempt;
     this.functionName = functionName;
     this.results = results;
     this.listener = listener;
+  }
+
+  /** As it was when the attempt was dispatched. Not to be asked for once it is cancelled. */
+  get job(): LiveJob {
+    if (!this.#job) throw new TypeError("a cancelled attempt has let go of its job");
+    return this.#job;
   }
 
   /** Whether that is its address. */
@@ -117,10 +122,12 @@ export class Attempt implements AttemptAddress, Waiter, Bagged {
     this.listener?.onStarted(this);
   }
 
-  /** Nobody waits for its outcome any more; replies that still come are dropped. */
+  /** Nobody waits for its outcome any more; replies that still come are dropped. It may stay in a line, so it lets go of its job. */
   cancel(): void {
     this.listener = undefined;
     this.abandon();
+    this.#job = undefined;
+    this.results = undefined;
   }
 
   /** Closes it before its end: whoever executes it may stop. */

@@ -47,6 +47,10 @@ export interface CommitsContext {
 export interface CommitsOptions {
   /** Its steps are stored without what its submission says. */
   long: boolean;
+  /** How many bytes the job had when it was measured. */
+  measuredBytes: number;
+  /** What is being stored has so many more bytes than before that the job had better be measured again. */
+  onGrown: (state: JobState, bytes: number) => void;
   isGone: () => boolean;
   /** Told when what is tried again fails for the first time. */
   onTrouble: (what: string, error: unknown) => void;
@@ -61,12 +65,15 @@ export class Commits {
   #state: JobState;
   /** 0 while only the submission is stored. */
   #revision: number;
+  /** From how many bytes on it has grown. */
+  #grownAt: number;
 
   constructor(context: CommitsContext, state: JobState, revision: number, options: CommitsOptions) {
     this.#context = context;
     this.#state = state;
     this.#revision = revision;
     this.#options = options;
+    this.#grownAt = grownAt(options.measuredBytes);
     this.#brief = options.long ? new BriefWriter() : undefined;
   }
 
@@ -86,7 +93,10 @@ export class Commits {
         done("stored");
       } else this.#sortOut(next, outcome).then(done).catch(this.#options.onFault);
     };
-    this.#context.store.put(next, this.#revision, onOutcome, this.#brief);
+    const bytes = this.#context.store.put(next, this.#revision, onOutcome, this.#brief);
+    if (bytes < this.#grownAt) return;
+    this.#grownAt = grownAt(bytes);
+    this.#options.onGrown(next, bytes);
   }
 
   /**
@@ -181,4 +191,9 @@ export class Commits {
     this.#set(stored.state, stored.revision);
     return "ended";
   }
+}
+
+/** A quarter more, so that what is measured over the life of a job is a few times its size. */
+function grownAt(bytes: number): number {
+  return 1.25 * bytes + 4_096;
 }

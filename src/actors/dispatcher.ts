@@ -57,6 +57,10 @@ const ASK_AGAIN_MS = 60_000;
 const ASK_PAUSE_MS = 1_000;
 /** How many attempts lost by silence are remembered, in case that their worker was none of those with heartbeats. */
 const MAX_REMEMBERED = 1_000;
+/** When memory is full, jobs of functions that have had no worker at all for this long make room. */
+const UNSERVED_RELIEF_MS = 250;
+/** Of all blocked lines together, so that thousands of functions that nobody serves do not keep the server busy. */
+const MAX_PROBES_PER_MS = 1;
 
 export class Dispatcher {
   readonly #bus: Bus;
@@ -131,7 +135,11 @@ export class Dispatcher {
   /** Memory is full with `jobs`: those of slow functions, or of functions without workers, make room. */
   relieve(jobs: number): void {
     const now = performance.now();
-    const slow = [...this.#lines.values()].filter((line) => line.waitedMs(now) >= this.#options.relieveAfterMs);
+    const after = this.#options.relieveAfterMs;
+    const unservedAfter = Math.min(after, UNSERVED_RELIEF_MS);
+    const slow = [...this.#lines.values()].filter(
+      (line) => line.waitedMs(now) >= after || line.unservedMs(now) >= unservedAfter,
+    );
     for (const line of slow) line.keepFirst(Math.floor(jobs / 2 / slow.length));
   }
 
@@ -323,7 +331,7 @@ export class Dispatcher {
       }
     }
     line.releaseWaiting(now, roomWaitMs);
-    line.probe(now);
+    line.probe(now, this.#lines.size / MAX_PROBES_PER_MS);
   }
 
   /** If something still comes of it, its worker was none of those by which it was judged. */

@@ -22,6 +22,8 @@ const MAX_LIMIT = 100_000;
 /** How often an invocation is sent again at once before its line is blocked. */
 const TRIES_PER_TURN = 4;
 const MAX_GROWTH_INTERVAL = 64;
+/** From so many waiting on, those that were cancelled are taken out; then at twice as many as were left. */
+const FIRST_PURGE = 1_024;
 const FIRST_PROBE_MS = 50;
 const MAX_PROBE_MS = 500;
 
@@ -44,6 +46,7 @@ export class FunctionLine implements AttemptLine {
   readonly #subject: string;
   readonly #observer: LineObserver;
   readonly #waiting = new Queue<Attempt>((attempt) => attempt.enqueuedAt);
+  #purgeAt = FIRST_PURGE;
   #limit = FIRST_LIMIT;
   /** After how many results the limit grows: fewer after a growth that nobody refused, more after a refusal. */
   #growthInterval = 1;
@@ -87,6 +90,11 @@ export class FunctionLine implements AttemptLine {
     return head ? now - head.enqueuedAt : 0;
   }
 
+  /** For how long there has been no worker at all, in ms. */
+  unservedMs(now: number): number {
+    return this.#noWorkerSince === undefined || this.inFlight.size > 0 ? 0 : now - this.#noWorkerSince;
+  }
+
   /** Nothing is in flight or waits: the line can go. */
   get idle(): boolean {
     return this.inFlight.size === 0 && this.#waiting.size === 0;
@@ -94,6 +102,7 @@ export class FunctionLine implements AttemptLine {
 
   add(attempt: Attempt): void {
     this.#waiting.push(attempt);
+    if (this.#waiting.size >= this.#purgeAt) this.#purge();
     this.#pump();
   }
 
@@ -112,11 +121,11 @@ export class FunctionLine implements AttemptLine {
     this.#pump();
   }
 
-  /** Tries one invocation if the line has been blocked for long enough. */
-  probe(now: number): void {
+  /** Tries one invocation if the line has been blocked for long enough; not again for `restMs` at least. */
+  probe(now: number, restMs = 0): void {
     if (this.#waiting.size === 0 || now < this.#probeAt) return;
     if (!this.#blocked && this.inFlight.size < this.#limit) return;
-    this.#probeAt = now + this.#probeMs;
+    this.#probeAt = now + Math.max(restMs, this.#probeMs);
     this.#probeMs = Math.min(MAX_PROBE_MS, this.#probeMs * 2);
     this.#limit = Math.max(this.#limit, Math.min(MAX_LIMIT, this.inFlight.size + 1));
     this.#blocked = false;
@@ -154,6 +163,11 @@ export class FunctionLine implements AttemptLine {
   close(): void {
     for (const attempt of this.inFlight) attempt.close();
     this.inFlight.clear();
+  }
+
+  #purge(): void {
+    this.#waiting.keepOnly((attempt) => !attempt.cancelled);
+    this.#purgeAt = Math.max(FIRST_PURGE, 2 * this.#waiting.size);
   }
 
   #firstWaiting(): Attempt | undefined {

@@ -24,10 +24,9 @@ import { EncodedResults } from "../bus/messages/invocation.ts";
 import type { EventLog } from "../bus/store/event-log.ts";
 import { isTokenOf } from "../bus/tokens/timers.ts";
 import type { Tokens } from "../bus/tokens/tokens.ts";
-import { endEvent, eventOf, type JobEvent } from "../job/events.ts";
+import { endEvent, type JobEvent } from "../job/events.ts";
 import type { Failure } from "../job/failure.ts";
 import { type Event, reduce, type Transition } from "../job/machine.ts";
-import { toJsonValue } from "../job/plain.ts";
 import { type Parked, rest, toBeParked } from "../job/rest.ts";
 import { type AttemptAddress, type EndedJob, isEnded, type JobState, type LiveJob, unreachable } from "../job/state.ts";
 import { timerMs } from "../job/time.ts";
@@ -38,6 +37,8 @@ import type { Dispatcher } from "./dispatcher.ts";
 import type { Lease } from "./lease.ts";
 import type { Lifecycle, ReleaseReason } from "./lifecycle.ts";
 import { Mailbox } from "./mailbox.ts";
+import { footprintOf, type Memory } from "./memory.ts";
+import { Progress } from "./progress.ts";
 import { untilDone, untilPlaced } from "./retrying.ts";
 
 export interface ActorContext extends CommitsContext {
@@ -46,6 +47,7 @@ export interface ActorContext extends CommitsContext {
   dispatcher: Dispatcher;
   feeder: BacklogFeeder;
   lifecycle: Lifecycle;
+  memory: Memory;
   /** A wait longer than this is spent outside of memory. */
   parkAfterMs: number;
   /** The supervisor closes: what has not begun is handed over. */
@@ -54,7 +56,6 @@ export interface ActorContext extends CommitsContext {
 
 /** A job for which there is no room comes again after this time. */
 export const FULL_RETRY_MS = 5_000;
-
 type Mode =
   /** It waits for an outcome, a timer or a nudge, and deals with it when it comes. */
   | "ready"
@@ -72,6 +73,10 @@ export class JobActor implements AttemptListener {
   readonly #commits: Commits;
   readonly #mailbox = new Mailbox();
   #mode: Mode = "ready";
+  /** What the job takes in memory, in bytes. */
+  #footprint: number;
+  /** It is being stored, to wait outside of memory. */
+  #passing = false;
   /** In line or in flight; undefined if there has been none yet, or if it was held back. */
   #attempt: Attempt | undefined;
   /** The results of a long job, as they are sent. */
@@ -80,6 +85,8 @@ export class JobActor implements AttemptListener {
   #alarm: NodeJS.Timeout | undefined;
   /** Runs while an attempt does, if the job has a deadline. */
   #deadline: NodeJS.Timeout | undefined;
+  /** Undefined while no attempt has told of any. */
+  #progress: Progress | undefined;
   /** Undefined while nobody wants to know. */
   #goneListeners: (() => void)[] | undefined;
 
@@ -87,14 +94,26 @@ export class JobActor implements AttemptListener {
    * `state` is stored as `revision`; 0 if it is what the submission says.
    *
    * @param long whether it has so much in it that what stays the same is not encoded anew at each step
+   * @param measured what it takes in memory, and how many bytes it had as a message
    */
-  constructor(context: ActorContext, lease: Lease, state: JobState, revision: number, long: boolean) {
+  constructor(
+    context: ActorContext,
+    lease: Lease,
+    state: JobState,
+    revision: number,
+    long: boolean,
+    measured: { footprint: number; bytes: number },
+  ) {
     this.#context = context;
     this.jobId = state.job_id;
     this.lease = lease;
     this.#results = long ? new EncodedResults(state.encoding) : undefined;
+    this.#footprint = measured.footprint;
+    context.memory.hold(measured.footprint);
     this.#commits = new Commits(context, state, revision, {
       long,
+      measuredBytes: measured.bytes,
+      onGrown: (next, bytes) => this.#grown(next, bytes),
       isGone: () => this.#mode === "gone",
       onTrouble: (what, error) => this.#trouble(what, error),
       onFault: (error) => this.#fault(error),
@@ -168,10 +187,9 @@ export class JobActor implements AttemptListener {
     this.#post({ type: "started", index, attempt });
   }
 
-  onProgress({ index, attempt, functionName, job }: Attempt, progress: unknown): void {
-    const value = toJsonValue(progress, job.encoding);
-    const about = { function: functionName, index, attempt };
-    this.#context.lifecycle.emit("job", eventOf(job, Date.now(), { type: "progress", ...about, progress: value }));
+  onProgress(attempt: Attempt, progress: unknown): void {
+    this.#progress ??= new Progress(this.#context.lifecycle);
+    this.#progress.tell(attempt, progress);
   }
 
   onSucceeded({ index, attempt }: AttemptAddress, result: unknown): void {
@@ -336,6 +354,12 @@ export class JobActor implements AttemptListener {
       this.handOver();
       return;
     }
+    const { memory } = this.#context;
+    if (memory.mustWait(this.#footprint, memory.used - this.#footprint)) {
+      this.#pass();
+      this.onNoRoom(address);
+      return;
+    }
     this.#watchDeadline(job);
     // It may be held back before this returns.
     const attempt = this.#context.dispatcher.dispatch(job, address, this, this.#results);
@@ -367,6 +391,7 @@ export class JobActor implements AttemptListener {
   /** ACTOR-5. Returns why the token cannot be made, if that is for good. */
   async #park(job: LiveJob, how: Parked): Promise<string | undefined> {
     const { bus, tokens, feeder } = this.#context;
+    this.#pass();
     const isGone = () => this.#mode === "gone";
     const onTrouble = (error: unknown) => this.#trouble("cannot set the timer", error);
     const placed = await untilPlaced(bus, isGone, onTrouble, () => tokens.place(job, job.token, how));
@@ -448,11 +473,28 @@ export class JobActor implements AttemptListener {
   #leave(why: ReleaseReason): void {
     if (this.#mode === "gone") return;
     this.#mode = "gone";
+    if (this.#passing) this.#context.memory.releasePassing(this.#footprint);
+    else this.#context.memory.release(this.#footprint);
     clearTimeout(this.#alarm);
     clearTimeout(this.#deadline);
+    this.#progress?.close();
     this.#attempt?.cancel();
     this.#context.lifecycle.emit("released", this.jobId, why);
     for (const listener of this.#goneListeners ?? []) listener();
+  }
+
+  #pass(): void {
+    if (this.#passing) return;
+    this.#passing = true;
+    this.#context.memory.release(this.#footprint);
+    this.#context.memory.holdPassing(this.#footprint);
+  }
+
+  #grown(next: JobState, bytes: number): void {
+    if (this.#mode === "gone" || this.#passing) return;
+    const footprint = footprintOf(next, bytes);
+    this.#context.memory.hold(footprint - this.#footprint);
+    this.#footprint = footprint;
   }
 
   #trouble(what: string, error: unknown): void {

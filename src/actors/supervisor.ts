@@ -39,6 +39,7 @@ import type { ActorContext } from "./job-actor.ts";
 import { JobControl } from "./job-control.ts";
 import type { Lease } from "./lease.ts";
 import { createLifecycle, type Lifecycle } from "./lifecycle.ts";
+import { DEFAULT_MAX_MEMORY_BYTES, Memory } from "./memory.ts";
 import { RequestApi } from "./request-api.ts";
 import { readSubmission } from "./submission.ts";
 import { sweep } from "./sweep.ts";
@@ -50,6 +51,11 @@ export interface SupervisorOptions extends DispatcherOptions {
    * taken over when this process dies; fewer are too few where many long attempts run at once. Default 2,000.
    */
   maxLiveJobs?: number;
+  /**
+   * What this process is to take of the memory of the machine, about. A part of it is for live jobs; large ones beyond wait
+   * in the backlogs of their functions. Default 512 MiB.
+   */
+  maxMemoryBytes?: number;
   /** A wait (backoff, start time) longer than this is spent outside of memory. Default 10 s. */
   parkAfterMs?: number;
   /** How long an ended job is kept. Default 7 days. */
@@ -95,6 +101,7 @@ export class Supervisor {
   readonly store: JobStore;
   readonly #bus: Bus;
   readonly #maxLiveJobs: number;
+  readonly #memory: Memory;
   readonly #context: ActorContext;
   readonly #dispatcher: Dispatcher;
   readonly #feeder: BacklogFeeder;
@@ -107,6 +114,8 @@ export class Supervisor {
   #wakes: Puller | undefined;
   /** Who asks first: not the one that had more room than it could use. */
   #wakesFirst = false;
+  /** One submission is taken though the budget is used up. */
+  #sips = false;
   readonly #timers: NodeJS.Timeout[];
   readonly #stops: (() => void)[];
   readonly #ackWaitMs: number;
@@ -129,6 +138,7 @@ export class Supervisor {
     this.#awake = new Awake(bus, topology.ackWaitMs / 10, () => this.#becomeUncertain());
     this.#sweepMs = options.sweepMs ?? 30 * 60_000;
     this.#maxLiveJobs = options.maxLiveJobs ?? DEFAULT_MAX_LIVE_JOBS;
+    this.#memory = new Memory(options.maxMemoryBytes ?? DEFAULT_MAX_MEMORY_BYTES);
     const { retentionMs = DEFAULT_RETENTION_MS } = options;
     this.store = new JobStore(bus, { replicas: topology.replicas, retentionMs });
     this.#storage = new Storage(bus, {
@@ -145,7 +155,10 @@ export class Supervisor {
       backlog: this.#tokens.backlog,
       dispatcher: this.#dispatcher,
       // Without room for new jobs, what is parked is all that there is to do.
-      room: () => (this.#storage.full ? this.#maxLiveJobs - this.liveJobs : this.#room()),
+      room: () => {
+        const room = this.#storage.full ? this.#maxLiveJobs - this.liveJobs : this.#room();
+        return Math.min(room, this.#memory.roomLike(this.#arrivals.actors.size));
+      },
       onTrouble: (what, error) => this.#trouble(what, error),
     });
     const eventLog = new EventLog(bus, topology);
@@ -160,6 +173,7 @@ export class Supervisor {
       dispatcher: this.#dispatcher,
       feeder: this.#feeder,
       lifecycle: this.lifecycle,
+      memory: this.#memory,
       writer: this.id,
       parkAfterMs: options.parkAfterMs ?? 10_000,
       isDraining: () => this.#draining,
@@ -178,6 +192,7 @@ export class Supervisor {
     this.#api = new RequestApi(bus, list, control, this.#depths);
     this.#submissions = this.#pull(JOBS, {
       room: () => this.#roomForSubmissions(),
+      roomBytes: () => (this.#sips ? 1 : this.#memory.roomBytes),
       onDelivery: (delivery) => this.#arrivals.onSubmission(delivery),
       onUnused: () => this.#refillFirst("wakes"),
     });
@@ -198,7 +213,9 @@ export class Supervisor {
     this.#timers = [
       setInterval(() => this.#extendLeases(), topology.ackWaitMs / 3),
       setInterval(() => {
-        if (this.#room() === 0) this.#dispatcher.relieve(this.#maxLiveJobs);
+        if (this.#roomForSubmissions() <= 0) this.#dispatcher.relieve(this.#maxLiveJobs);
+        else if (this.#memory.crowded) this.#dispatcher.relieve(this.liveJobs);
+        if (this.#memory.full) this.#sip();
       }, RELIEVE_MS),
     ];
     void this.#feeder.discover();
@@ -264,15 +281,16 @@ export class Supervisor {
     return Math.max(0, Math.ceil(this.#maxLiveJobs * 0.9) - this.liveJobs);
   }
 
+  /** What is kept for wakes, or what they have been asked for if that is more, is not for new jobs. */
   #roomForSubmissions(): number {
     if (this.#storage.full) return 0;
     return Math.min(this.#room(), this.#maxLiveJobs - this.liveJobs - (this.#wakes?.outstanding ?? 0));
   }
 
-  /** At most half of what is left, as long as that is more than what is kept for them. */
+  /** At most a quarter of what is left, as long as that is more than what is kept for them. */
   #roomForWakes(): number {
     const free = this.#maxLiveJobs - this.liveJobs - (this.#submissions?.outstanding ?? 0);
-    return Math.min(free, Math.max(this.#keptForWakes, Math.ceil(free / 2)));
+    return Math.min(free, Math.max(this.#keptForWakes, Math.ceil(free / 4)));
   }
 
   get #keptForWakes(): number {
@@ -287,7 +305,7 @@ export class Supervisor {
 
   #pull(
     stream: string,
-    { onDelivery, ...options }: Pick<PullerOptions, "room" | "onDelivery"> & { onUnused: () => void },
+    { onDelivery, ...options }: Pick<PullerOptions, "room" | "roomBytes" | "onDelivery"> & { onUnused: () => void },
   ): Puller {
     return new Puller(this.#bus, {
       ...options,
@@ -380,6 +398,13 @@ export class Supervisor {
     if (this.#wakesFirst) this.#wakes?.refill();
     this.#submissions?.refill();
     if (!this.#wakesFirst) this.#wakes?.refill();
+  }
+
+  /** So large jobs that take long keep nobody else waiting for as long. */
+  #sip(): void {
+    this.#sips = !this.#memory.overfull;
+    this.#submissions?.refill();
+    this.#sips = false;
   }
 
   #refillFirst(first: "submissions" | "wakes"): void {

@@ -1,5 +1,6 @@
 /** Options that several commands have. */
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { DEFAULT_MAX_MEMORY_BYTES } from "../actors/memory.ts";
 import { type AccessOptions, hasCredentials, redacted, withEnvironment } from "../bus/address.ts";
 import { MAX_CONCURRENCY } from "../worker/worker.ts";
 
@@ -78,6 +79,11 @@ export const concurrencyOption = () =>
     "--concurrency <n>",
     "attempts that a worker executes at a time (default: ASYNC_CONCURRENCY, else 2)",
   ).argParser(integer(1, MAX_CONCURRENCY));
+
+export const maxMemoryOption = () =>
+  new Option("--max-memory <MiB>", "about how much memory the process may take; large jobs beyond wait on disk")
+    .argParser(integer(128, 1_000_000))
+    .default(DEFAULT_MAX_MEMORY_BYTES / 1024 ** 2);
 
 export interface Address {
   host: string;

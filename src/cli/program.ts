@@ -6,8 +6,9 @@ import { VERSION } from "../version.ts";
 import { dev } from "./dev.ts";
 import { doctor } from "./doctor.ts";
 import { cancel, functions, get, list, retry, submit, workers } from "./jobs.ts";
-import { concurrencyOption, httpOption, integer, jsonOption, onNats } from "./options.ts";
+import { concurrencyOption, httpOption, integer, jsonOption, maxMemoryOption, onNats } from "./options.ts";
 import { runServer } from "./server.ts";
+import { withStorage } from "./storage-options.ts";
 import { runWorker } from "./worker.ts";
 
 export function createProgram(): Command {
@@ -21,20 +22,28 @@ export function createProgram(): Command {
   const local = (usage: string, description: string) => program.command(usage).description(description);
   const command = (usage: string, description: string) => onNats(local(usage, description));
 
-  local("dev [modules...]", "everything in one: a NATS server of its own, a supervisor, the HTTP bridge, and workers")
+  withStorage(
+    local(
+      "dev [modules...]",
+      "everything in one: a NATS server of its own, a supervisor, the HTTP bridge, and workers",
+    ),
+  )
     .addOption(httpOption())
     .option("--nats-port <n>", "port of the NATS server; 0 takes a free one", integer(0, 65_535), 4222)
     .option("--store-dir <dir>", "where jobs are kept", ".async")
     .addOption(concurrencyOption())
     .action(dev);
 
-  command(
-    "server [modules...]",
-    "a supervisor and the HTTP bridge, on a NATS server that runs already; executes the functions of modules itself",
+  withStorage(
+    command(
+      "server [modules...]",
+      "a supervisor and the HTTP bridge, on a NATS server that runs already; executes the functions of modules itself",
+    ),
   )
     .addOption(httpOption())
     .option("--no-http", "without the HTTP bridge")
     .option("--max-live-jobs <n>", "jobs in memory at a time", integer(1, 1_000_000), DEFAULT_MAX_LIVE_JOBS)
+    .addOption(maxMemoryOption())
     .addOption(concurrencyOption())
     .action(runServer);
 

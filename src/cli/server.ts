@@ -8,17 +8,20 @@ import { createLog } from "./log.ts";
 import { loadWorkers } from "./modules.ts";
 import { type Address, type ConnectionFlags, connectionOf } from "./options.ts";
 import { Shutdown } from "./shutdown.ts";
+import { type StorageFlags, storageFrom } from "./storage-options.ts";
 
-export interface ServerOptions extends ConnectionFlags {
+export interface ServerOptions extends ConnectionFlags, StorageFlags {
   /** False for `--no-http`. */
   http: Address | false;
   maxLiveJobs: number;
+  /** In MiB. */
+  maxMemory: number;
   concurrency?: number;
 }
 
 /** `async server`: until a signal comes. The functions of `modules` are executed here, without the bus. */
 export async function runServer(modules: string[], options: ServerOptions): Promise<void> {
-  const { http, maxLiveJobs, concurrency } = options;
+  const { http, maxLiveJobs, maxMemory, concurrency } = options;
   const log = createLog("async-server");
   const shutdown = new Shutdown();
   try {
@@ -29,7 +32,11 @@ export async function runServer(modules: string[], options: ServerOptions): Prom
       log.fatal({ code: error.code }, error.message);
       shutdown.fail();
     });
-    const supervisor = await Supervisor.start(bus, { maxLiveJobs });
+    const supervisor = await Supervisor.start(bus, {
+      maxLiveJobs,
+      maxMemoryBytes: maxMemory * 1024 ** 2,
+      ...storageFrom(options),
+    });
     shutdown.add(() => supervisor.close());
     logLifecycle(supervisor.lifecycle, log);
     const durability = durabilityOf(supervisor.topology.replicas);

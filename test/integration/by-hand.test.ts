@@ -264,7 +264,7 @@ test("the same from a shell", async () => {
   assert.is(await retried.exit(), 0);
   assert.match(retried.output(), "completed");
   const refused = await startCli(["cancel", "shell-failed", "--nats", system.url]);
-  assert.is(await refused.exit(), 2);
+  assert.is(await refused.exit(), 1);
   assert.match(refused.output(), "job_ended");
 });
 

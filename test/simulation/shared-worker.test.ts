@@ -1,7 +1,7 @@
 /**
  * Workers of several functions at capacity, in virtual time.
  *
- * SIM-8  The first in the line of a function begins within two executions of the slowest function that the same workers serve,
+ * SIM-9  The first in the line of a function begins within two executions of the slowest function that the same workers serve,
  *     however many wait for that.
  */
 import type { NatsConnection } from "nats";
@@ -106,11 +106,11 @@ async function starved(): Promise<number[]> {
   return seeds;
 }
 
-test("[SIM-8] a lone quick job waits for no more than two executions of the slow function", async () => {
+test("[SIM-9] a lone quick job waits for no more than two executions of the slow function", async () => {
   assert.equal(await starved(), []);
 });
 
-test("[SIM-8] it is found if a worker with a slot lets everybody in at once", async () => {
+test("[SIM-9] it is found if a worker with a slot lets everybody in at once", async () => {
   const { slotFreed } = Turns.prototype;
   Turns.prototype.slotFreed = function (this: Turns<never>) {
     this.close();

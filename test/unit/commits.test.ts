@@ -35,6 +35,8 @@ function harness(outcome: (state: JobState, count: number) => CommitOutcome, sto
   let fault: ((error: unknown) => void) | undefined;
   const commits = new Commits(context, JOB, 7, {
     long: false,
+    measuredBytes: 0,
+    onGrown: () => {},
     isGone: () => false,
     onTrouble: () => {},
     onFault: (error) => fault?.(error),

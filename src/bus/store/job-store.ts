@@ -77,21 +77,24 @@ export class JobStore {
   }
 
   /**
-   * Stores `state` as the successor of `revision` (0: as a new job). Tells the outcome once, maybe before it returns.
+   * Stores `state` as the successor of `revision` (0: as a new job). Tells the outcome once, maybe before it returns. Returns
+   * how many bytes it has.
    *
    * @param brief of the job, if its steps are to be stored without what its submission says
    */
-  put(state: JobState, revision: number, done: (outcome: CommitOutcome) => void, brief?: BriefWriter): void {
+  put(state: JobState, revision: number, done: (outcome: CommitOutcome) => void, brief?: BriefWriter): number {
     const headers = isEnded(state) ? this.#expectAtEnd(revision) : expectSequence(revision);
     const body = brief && canBeBrief(state) ? brief.write(state) : packState(state);
+    const bytes = body.length;
     if (revision === 0 && this.storage?.full && !isEnded(state)) {
       done({ type: "full", cause: new AsyncError("storage_full", "the bucket of states is too full for another job") });
-      return;
+      return bytes;
     }
-    this.storage?.wrote(body.length + MESSAGE_OVERHEAD_BYTES);
+    this.storage?.wrote(bytes + MESSAGE_OVERHEAD_BYTES);
     this.#bus.mux.store(`${KV_PREFIX}.${state.job_id}`, body, headers, TIMEOUT_MS, (error, sequence) => {
       done(error ? outcomeOf(error) : { type: "stored", revision: sequence });
     });
+    return bytes;
   }
 
   #expectAtEnd(revision: number): MsgHdrs {

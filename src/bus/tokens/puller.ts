@@ -34,7 +34,7 @@ export interface PullerOptions {
   consumer: string;
   /** How many messages the owner can take now, those that were asked for included. */
   room: () => number;
-  /** How many bytes of messages it can take; at least one message is asked for. Default: no limit of its own. */
+  /** How many bytes of messages it can take; where it can take any, it can take one message. Default: no limit of its own. */
   roomBytes?: () => number;
   /** Whether what is asked for may be missing elsewhere: then a pull for which nothing comes is given up sooner. */
   isTight?: () => boolean;
@@ -116,6 +116,7 @@ export class Puller {
   /** PULLER-3: how many bytes to ask for with `want` messages; 0 if there is no room even for one. */
   #bytesFor(want: number): number {
     const room = Math.min(MAX_OPEN_BYTES, this.#options.roomBytes?.() ?? MAX_OPEN_BYTES);
+    if (room <= 0) return 0;
     const left = Math.max(room, this.#largestBytes) - this.#outstandingBytes;
     if (left < this.#largestBytes) return 0;
     return Math.ceil(Math.min(left, Math.max(this.#largestBytes, 4 * want * this.#usualBytes)));
