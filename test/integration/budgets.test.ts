@@ -96,7 +96,7 @@ test("a batch that is read is limited in bytes, and says how much is left", asyn
 test("large jobs wait on disk, whatever they hold, and an innocent one passes them", async () => {
   const system = await System.start("without supervisor");
   const { bus, client } = system;
-  await (await system.startSupervisor()).close();
+  await (await system.startSupervisor({ topology: { storeCompleted: true } })).close();
   const COUNT = 24;
   let served = 0;
   const large = bus.nc.subscribe("fn.large", {
