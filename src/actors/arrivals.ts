@@ -34,10 +34,10 @@ import { rest, toBeParked } from "../job/rest.ts";
 import { type EndedJob, functionAt, isEnded, type JobState, type LiveJob } from "../job/state.ts";
 import { Registry } from "../util/registry.ts";
 import { Turns } from "../util/turns.ts";
-import { type ActorContext, FULL_RETRY_MS, JobActor } from "./job-actor.ts";
+import { type ActorContext, JobActor } from "./job-actor.ts";
 import { Lease } from "./lease.ts";
 import { footprintOf } from "./memory.ts";
-import { pause, untilDone, untilPlaced } from "./retrying.ts";
+import { FULL_RETRY_MS, pause, untilDone, untilPlaced } from "./retrying.ts";
 import {
   isMadeBy,
   isOnly,

@@ -39,7 +39,7 @@ import type { Lifecycle, ReleaseReason } from "./lifecycle.ts";
 import { Mailbox } from "./mailbox.ts";
 import { footprintOf, type Memory } from "./memory.ts";
 import { Progress } from "./progress.ts";
-import { untilDone, untilPlaced } from "./retrying.ts";
+import { FULL_RETRY_MS, untilDone, untilPlaced } from "./retrying.ts";
 
 export interface ActorContext extends CommitsContext {
   tokens: Tokens;
@@ -54,8 +54,6 @@ export interface ActorContext extends CommitsContext {
   isDraining: () => boolean;
 }
 
-/** A job for which there is no room comes again after this time. */
-export const FULL_RETRY_MS = 5_000;
 type Mode =
   /** It waits for an outcome, a timer or a nudge, and deals with it when it comes. */
   | "ready"
@@ -486,8 +484,7 @@ export class JobActor implements AttemptListener {
   #pass(): void {
     if (this.#passing) return;
     this.#passing = true;
-    this.#context.memory.release(this.#footprint);
-    this.#context.memory.holdPassing(this.#footprint);
+    this.#context.memory.pass(this.#footprint);
   }
 
   #grown(next: JobState, bytes: number): void {

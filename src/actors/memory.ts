@@ -57,6 +57,12 @@ export class Memory {
     this.#used -= bytes;
   }
 
+  /** A job that was here to stay is stored, to wait on disk. */
+  pass(bytes: number): void {
+    this.release(bytes);
+    this.holdPassing(bytes);
+  }
+
   holdPassing(bytes: number): void {
     this.#passing += bytes;
   }

@@ -5,6 +5,8 @@ import { isAsyncError } from "../job/errors.ts";
 
 const FIRST_DELAY_MS = 50;
 const MAX_DELAY_MS = 2_000;
+/** A job for which the storage has no room comes again after this time. */
+export const FULL_RETRY_MS = 5_000;
 
 /**
  * Repeats an idempotent call until it succeeds, however long the bus is away.

@@ -24,8 +24,6 @@ export interface AccessOptions {
   tlsKey?: string;
   /** The server expects the TLS handshake before anything else. */
   tlsFirst?: boolean;
-  /** JetStream domain, where it is not that of the server we connect to (leaf nodes). */
-  domain?: string;
   /** Prefix of the reply inboxes; a permission of the user where the server has permissions. Default `_INBOX_async`. */
   inboxPrefix?: string;
 }
@@ -36,8 +34,6 @@ export interface Access {
   /** The addresses without secrets, for people. */
   shown: string;
   client: Partial<NodeConnectionOptions>;
-  /** What subjects of the JetStream API begin with. */
-  apiPrefix: string;
 }
 
 interface Server {
@@ -51,14 +47,12 @@ interface Server {
 const SERVER = /^(?:([a-z][a-z0-9+.-]*):\/\/)?(?:(.*)@)?(\[[0-9a-f:.%]+\]|[^\s:/@,[\]]+)(?::(\d{1,5}))?\/?$/is;
 const KNOWN_SCHEMES = new Set([undefined, "nats", "tls"]);
 const SEED = /^SU[A-Z2-7]{56}$/;
-const DOMAIN = /^[-\w]{1,64}$/;
 const INBOX_PREFIX = /^[^\s.*>]+(\.[^\s.*>]+)*$/;
 
 /** @throws AsyncError `invalid_option` */
 export function accessOf(url: string, options: AccessOptions = {}): Access {
   const servers = serversIn(url);
-  const { domain, inboxPrefix } = options;
-  if (domain !== undefined && !DOMAIN.test(domain)) throw invalid("a domain consists of letters, digits, '-' and '_'");
+  const { inboxPrefix } = options;
   if (inboxPrefix !== undefined && !INBOX_PREFIX.test(inboxPrefix)) {
     throw invalid("an inbox prefix is a subject without wildcards, such as _INBOX_mine");
   }
@@ -70,7 +64,6 @@ export function accessOf(url: string, options: AccessOptions = {}): Access {
     servers: servers.map(({ host }) => host),
     shown: servers.map(({ scheme = "nats", host }) => `${scheme}://${host}`).join(","),
     client: { ...credentials(servers, options), ...(tls && { tls }) },
-    apiPrefix: domain === undefined ? "$JS.API" : `$JS.${domain}.API`,
   };
 }
 
@@ -106,7 +99,6 @@ export function accessFromEnvironment(
     tlsCert: set("ASYNC_NATS_TLS_CERT"),
     tlsKey: set("ASYNC_NATS_TLS_KEY"),
     tlsFirst: flag(set("ASYNC_NATS_TLS_FIRST")),
-    domain: set("ASYNC_NATS_DOMAIN"),
     inboxPrefix: set("ASYNC_NATS_INBOX_PREFIX"),
   };
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));

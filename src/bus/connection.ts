@@ -72,8 +72,6 @@ export class Bus {
   readonly mux: Mux;
   /** Where it is connected to, without secrets. */
   readonly url: string;
-  /** What subjects of the JetStream API begin with. @internal */
-  readonly apiPrefix: string;
   readonly #gate = guardedEmitter((event, error) =>
     this.#fault(error, `a listener of "${event}" failed`),
   ) as typedEmitter.default<GateEvents>;
@@ -85,10 +83,9 @@ export class Bus {
   /** It ended without being closed by us. */
   #ended = false;
 
-  private constructor(nc: NatsConnection, { shown, apiPrefix }: Access, inboxPrefix: string) {
+  private constructor(nc: NatsConnection, { shown }: Access, inboxPrefix: string) {
     this.nc = nc;
     this.url = shown;
-    this.apiPrefix = apiPrefix;
     this.#gate.setMaxListeners(0);
     const onFault = (error: unknown, where: string) =>
       this.#fault(error, where === "" ? "what the server sent makes no sense" : `a message on ${where} was dropped`);
@@ -203,6 +200,14 @@ export class Bus {
     } catch {
       return false;
     }
+  }
+
+  /** How long an answer of the server takes. */
+  async roundTripMs(): Promise<number> {
+    await this.flush(); // the first one may wait for what was sent before
+    const begunAt = performance.now();
+    await this.flush();
+    return performance.now() - begunAt;
   }
 
   /** Sends what is buffered, then closes. What is still waited for ends as a timeout. Again: waits for the first call. */

@@ -31,6 +31,13 @@ interface Turn<F> {
   timer: NodeJS.Timeout | undefined;
 }
 
+/**
+ * How long a function may take a slot before others may as well, where the way to the server is short; else it is a few times
+ * as long as that. It has to suffice for an announcement and the invocation that answers it.
+ */
+const TURN_MS = 5;
+const TURN_ROUND_TRIPS = 4;
+const MAX_TURN_MS = 100;
 /** How many turns it is between two that nobody may want: each costs a slot `turnMs`, so 5 % of one slot at most. */
 const QUIET_TURNS = 20;
 
@@ -140,4 +147,9 @@ export class Turns<F extends TurnTaker> {
     first.turn = ++this.#count;
     return [first];
   }
+}
+
+/** How long a turn lasts where an answer of the server takes that long. */
+export function turnMsFor(roundTripMs: number): number {
+  return Math.min(MAX_TURN_MS, Math.max(TURN_MS, TURN_ROUND_TRIPS * roundTripMs));
 }

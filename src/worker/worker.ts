@@ -32,7 +32,7 @@ import type { Handler } from "./context.ts";
 import { Execution, respondError, respondNoRoom } from "./execution.ts";
 import { HandlerWatch } from "./handler-watch.ts";
 import { QueueGroups } from "./queue-groups.ts";
-import { Turns, type TurnTaker } from "./turns.ts";
+import { Turns, type TurnTaker, turnMsFor } from "./turns.ts";
 
 export interface WorkerOptions {
   /** Address of NATS. Default: `NATS_URL`, else nats://127.0.0.1:4222. */
@@ -67,13 +67,6 @@ const DEFAULT_ABANDONED_AFTER_MS = 60_000;
 export const MAX_CONCURRENCY = 100_000;
 /** Room is announced when it has lasted this long: mostly the supervisor that freed it has filled it by then. */
 const ANNOUNCE_AFTER_MS = 5;
-/**
- * How long a function may take a slot before others may as well, where the way to the server is short; else it is a few times
- * as long as that. It has to suffice for an announcement and the invocation that answers it.
- */
-const TURN_MS = 5;
-const TURN_ROUND_TRIPS = 4;
-const MAX_TURN_MS = 100;
 /**
  * How long a worker of a cluster is full before it leaves. A server that has passed an invocation on to ours, not knowing
  * yet that we have left, gets no answer from it: the invocation is gone until its silence is noticed. So we leave when
@@ -241,7 +234,7 @@ export class Worker {
       (one, message) => this.#onInvocation(one, message),
     );
     if (served.length > 1) {
-      const turnMs = await turnMsOn(bus);
+      const turnMs = turnMsFor(await bus.roundTripMs());
       this.#turns = new Turns(served, turnMs, (admitted) => this.#admit(admitted));
     }
     this.#groups.join(served);
@@ -493,15 +486,6 @@ export class Worker {
     if (this.#running.size === 0) return "idle";
     return this.#running.size < this.#concurrency ? "busy" : "full";
   }
-}
-
-/** How long a turn lasts on that connection. */
-async function turnMsOn(bus: Bus): Promise<number> {
-  await bus.flush(); // the first one may wait for what was sent before
-  const begunAt = performance.now();
-  await bus.flush();
-  const roundTripMs = performance.now() - begunAt;
-  return Math.min(MAX_TURN_MS, Math.max(TURN_MS, TURN_ROUND_TRIPS * roundTripMs));
 }
 
 /** Names of endpoints have a smaller alphabet than those of functions; the number keeps them apart. */

@@ -207,6 +207,11 @@ test("the newest jobs come first where they are asked for, over pages of every s
       await own.client.submit(echo(1), { jobId });
       await own.client.wait(jobId, { timeoutMs: 5_000 });
     }
+    const completed = await own.client.list({ order: "newest", state: "completed" });
+    assert.equal(
+      completed.jobs.map(({ job_id }) => job_id),
+      ids.toReversed(),
+    );
     await own.client.submit({ name: "x", functions: [{ name: "unserved" }] }, { jobId: "fills" });
     await eventually("it is stored", async () => (await own.client.list()).jobs.at(-1)?.job_id === "fills");
     for (let i = 0; i < 5; i++) await own.client.submit(echo(1), { jobId: `waits-${i}` });
@@ -230,11 +235,6 @@ test("the newest jobs come first where they are asked for, over pages of every s
     );
     assert.is((await fetch(`${other.url}/v1/job?order=sideways`)).status, 400);
     await other.close();
-    const completed = await own.client.list({ order: "newest", state: "completed" });
-    assert.equal(
-      completed.jobs.map(({ job_id }) => job_id),
-      ids.toReversed(),
-    );
   } finally {
     await own.close();
   }
