@@ -322,6 +322,10 @@ export class Client {
   /** Tries until it is stored; from the second time on it says that it may be a repetition. */
   #store(submission: Prepared, timeoutMs: number, done: (error: unknown, sequence: number) => void): void {
     const { jobId, body, repeated } = submission;
+    if (this.bus.closed) {
+      done(closed(), 0);
+      return;
+    }
     this.#storage ??= new StorageNotice(this.bus);
     const { refusal } = this.#storage;
     if (refusal) {

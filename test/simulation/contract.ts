@@ -354,7 +354,7 @@ export const SCENARIOS: Scenario[] = [
     tell: async (probe) => {
       const [nobody] = await probe.ask("fn.contract-nobody", "?");
       const heard = probe.listen("job.event.contract.*");
-      const answers = await probe.ask("job.event.contract.completed", "!");
+      const answers = await probe.ask("job.event.contract.failed", "!");
       return [
         `${nobody?.headers?.code} ${nobody?.data.length}`,
         `heard ${heard.map(described)}, ${answers.length} answer, stored: ${answers[0]?.json<Stored>().seq !== undefined}`,
