@@ -3,7 +3,6 @@
  * belongs to others and is passed over.
  */
 
-import { eventSubject } from "../src/api/subjects.ts";
 import { storedJob } from "../src/bus/store/job-store.ts";
 import type { StoredMessage } from "../src/bus/store/stream-read.ts";
 import type { JobState } from "../src/job/state.ts";
@@ -44,17 +43,6 @@ export async function checkStates(states: AsyncIterable<Stored>, ledger: Ledger,
 /** Enough of a state to find out what has happened. */
 function shown(state: JobState): string {
   return JSON.stringify({ ...state, data: undefined }).slice(0, SHOWN_CHARACTERS);
-}
-
-/** Among the events is the completion of each job of the ledger, once. @throws WrongResults */
-export async function checkEnds(events: AsyncIterable<Pick<Stored, "subject">>, ledger: Ledger): Promise<void> {
-  const missing = new Set(ledger.keys());
-  for await (const { subject } of events) {
-    const id = jobIdOf(subject);
-    if (!ledger.has(id) || subject !== eventSubject(id, "completed")) continue;
-    if (!missing.delete(id)) throw new WrongResults(`the end of job ${id} is recorded twice`);
-  }
-  if (missing.size > 0) throw new WrongResults(`the ends of ${missing.size} of ${ledger.size} jobs are not recorded`);
 }
 
 /** Each submission is stored once, byte for byte. Returns their sequences. @throws WrongResults */

@@ -17,7 +17,7 @@ await using worker = new Worker({ url: playground.url, log: quiet })
   });
 await worker.start();
 
-const backoff = { type: "exponential", delay_ms: 50, factor: 2 };
+const backoff = { type: "exponential" as const, delay_ms: 50, factor: 2 };
 for (const name of ["flaky", "busy", "hopeless"]) {
   const functions = [{ name, retry_options: { retry_limit: 5, backoff } }];
   const { job_id } = await playground.client.submit({ name, functions });

@@ -2,7 +2,8 @@
 export type { DispatcherOptions } from "./actors/dispatcher.ts";
 export type { Lifecycle, LifecycleEvents, ReleaseReason, Trouble } from "./actors/lifecycle.ts";
 export { Supervisor, type SupervisorOptions } from "./actors/supervisor.ts";
-export type { ListReply } from "./api/requests.ts";
+export type { FunctionDepth, FunctionsReply, ListedJob, ListOrder, ListReply, SubmittedJob } from "./api/requests.ts";
+export type { AccessOptions } from "./bus/address.ts";
 export { Bus, type BusOptions } from "./bus/connection.ts";
 export type { Invocation } from "./bus/messages/invocation.ts";
 export {
@@ -30,7 +31,7 @@ export {
 export type { AttemptRef, End, JobEvent, JobEventBody, RejectedEvent } from "./job/events.ts";
 export type { Failure, FailureCode } from "./job/failure.ts";
 export type { RetryPatch } from "./job/machine.ts";
-export type { Backoff, FunctionSpec, RetryOptions, Submission } from "./job/schema.ts";
+export type { Backoff, FunctionSpec, JobDocument, RetryOptions, Submission } from "./job/schema.ts";
 export type { AttemptAddress, StateName, WaitReason } from "./job/state.ts";
 export type { FunctionView, JobView } from "./job/view.ts";
 export { VERSION } from "./version.ts";

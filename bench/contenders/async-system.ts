@@ -2,7 +2,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { EVENTS, JOBS, KV_JOBS, TIMERS } from "../../src/bus/topology.ts";
 import { Client } from "../../src/client/client.ts";
-import { checkEnds, checkStates, jobIdOf, type Ledger, type Problem } from "../check.ts";
+import { checkStates, jobIdOf, type Ledger, type Problem } from "../check.ts";
 import { type Round, type Setup, WrongResults } from "../contender.ts";
 import { type ProcessHandle, type StartedProcess, startNode } from "../process.ts";
 import { submitBulk } from "../submissions.ts";
@@ -134,7 +134,6 @@ export class AsyncSystem {
   /** @throws WrongResults */
   async check(ledger: Ledger, mark: Mark, problem: Problem): Promise<void> {
     await checkStates(this.observer.messages(KV_JOBS, mark[KV_JOBS] + 1), ledger, problem);
-    await checkEnds(this.observer.messages(EVENTS, mark[EVENTS] + 1), ledger);
   }
 
   /** Bytes of all streams, jobs of others included. */

@@ -13,6 +13,9 @@
  * ARRIVALS-7  A job that nobody else can have submitted (`isOnly`), and whose delivery is fresh, is begun before anything is stored
  *     of it but its submission; its first commit claims it. Whoever gets the message next claims it before beginning
  *     anything, so that the first commit of the one before fails; and a submission that repeats another one gives way.
+ * ARRIVALS-9  An id may be used again. A wake of another job than the one that has its id stands for nothing. Stream JOBS may
+ *     be made anew, and its sequences with it: a submission is what made a job only if it was also stored at that time; and
+ *     a job whose id is made from its sequence takes the place of an ended one from before, or waits for its end.
  * ARRIVALS-8  A job that a newer version has stored is left alone, and its message given back for others to take.
  */
 
@@ -21,19 +24,29 @@ import type { StoredJob } from "../bus/store/job-store.ts";
 import { readBatch } from "../bus/store/stream-read.ts";
 import type { Awake } from "../bus/tokens/awake.ts";
 import type { Delivery } from "../bus/tokens/delivery.ts";
-import { timerNumberOf } from "../bus/tokens/timers.ts";
+import { isTokenOf, timerNumberOf } from "../bus/tokens/timers.ts";
 import { JOBS } from "../bus/topology.ts";
 import { AsyncError } from "../job/errors.ts";
 import type { RejectedEvent } from "../job/events.ts";
 import { reduce, type Transition } from "../job/machine.ts";
 import { FORMAT } from "../job/record.ts";
 import { rest, toBeParked } from "../job/rest.ts";
-import { type EndedJob, functionAt, isEnded, type JobState } from "../job/state.ts";
+import { type EndedJob, functionAt, isEnded, type JobState, type LiveJob } from "../job/state.ts";
 import { Registry } from "../util/registry.ts";
+import { Turns } from "../util/turns.ts";
 import { type ActorContext, JobActor } from "./job-actor.ts";
 import { Lease } from "./lease.ts";
-import { pause, untilDone } from "./retrying.ts";
-import { isOnly, isRepeated, jobIdOfWake, oversizedJob, readSubmission } from "./submission.ts";
+import { footprintOf } from "./memory.ts";
+import { FULL_RETRY_MS, pause, untilDone, untilPlaced } from "./retrying.ts";
+import {
+  isMadeBy,
+  isOnly,
+  isPredecessor,
+  isRepeated,
+  jobIdOfWake,
+  oversizedJob,
+  readSubmission,
+} from "./submission.ts";
 import { corruptJob } from "./sweep.ts";
 
 export interface ArrivalsContext extends ActorContext {
@@ -50,12 +63,23 @@ export interface ArrivalsContext extends ActorContext {
 const SUBMISSION = 0;
 /** A job of a newer version is looked at again after this time. */
 const NEWER_RETRY_MS = 5_000;
+/** Whether a job from before has ended is looked at again after this time (ARRIVALS-9). */
+const PREDECESSOR_RETRY_MS = 5_000;
+/** Stored jobs that are read at a time: each may be as large as a message. */
+const MAX_READS = 8;
+const MAX_READS_CROWDED = 2;
+/** Of a job that was read the length is not known: it is looked into. */
+const LONG = 1_024;
 
 /** A message that stands for a job: a submission, which can make it (`first`), or the wake of a parked one. */
 interface Arrival {
   jobId: string;
   lease: Lease;
   delivery: Delivery;
+  /** What its job takes in memory, if it is new. */
+  footprint?: number;
+  /** That is counted while its first state is stored. */
+  isHeld?: true;
   first?: (now: number) => Transition;
 }
 
@@ -65,12 +89,14 @@ export class Arrivals {
   /** Jobs whose first read or write is under way. */
   readonly claiming = new Registry<{ lease: Lease; done: Promise<void> }>();
   readonly #context: ArrivalsContext;
+  readonly #reads: Turns;
   #newestSubmission = 0;
   /** When a job of a newer version was met last, monotonic ms. */
   #leftAloneAt = Number.NEGATIVE_INFINITY;
 
   constructor(context: ArrivalsContext) {
     this.#context = context;
+    this.#reads = new Turns(() => (context.memory.crowded ? MAX_READS_CROWDED : MAX_READS));
   }
 
   /** A message of stream JOBS. */
@@ -100,7 +126,7 @@ export class Arrivals {
     const { jobId, lease } = arrival;
     if (this.actors.has(jobId) || this.claiming.has(jobId)) return false;
     const now = Date.now();
-    const { state, events } = this.#placed(first(now), now);
+    const { state, events } = this.#placed(first(now), now, arrival);
     if (isEnded(state) || state.token !== lease.number) return false;
     state.writer = this.#context.writer;
     this.#context.lifecycle.emit("claimed", jobId, "new");
@@ -140,6 +166,7 @@ export class Arrivals {
     const done = this.#claim(arrival)
       .catch((error) => this.#trouble("cannot claim", error, jobId))
       .then(() => {
+        if (arrival.isHeld) this.#context.memory.releasePassing(arrival.footprint ?? 0);
         this.claiming.delete(jobId);
         this.#context.onLeft();
       });
@@ -148,7 +175,11 @@ export class Arrivals {
 
   /** A message for a job that is live here. */
   #meet(actor: JobActor, arrival: Arrival): void {
-    const { lease, delivery } = arrival;
+    const { lease, delivery, first } = arrival;
+    if (!first && !actor.isWokenBy(delivery.data)) {
+      this.#drop(arrival); // ARRIVALS-9
+      return;
+    }
     if (actor.lease.adopt(lease.number, delivery.receipt)) {
       actor.verify(); // SUPERVISOR-2: it had run out, and someone else may have had it meanwhile
       return;
@@ -181,7 +212,13 @@ export class Arrivals {
           if (await this.#replaceCorrupt(stored.revision, stored.problem, arrival)) return;
           continue;
         }
-        if (stored?.state) {
+        if (stored?.state && first && isPredecessor(stored.state, jobId, delivery)) {
+          if (!isEnded(stored.state)) {
+            this.#trouble("the id is that of a live job from before stream JOBS was made anew", undefined, jobId);
+            delivery.nak(PREDECESSOR_RETRY_MS);
+            return;
+          }
+        } else if (stored?.state) {
           if (await this.#takeOver(stored.state, stored.revision, arrival)) return;
           continue;
         }
@@ -197,7 +234,9 @@ export class Arrivals {
       }
       if (!first) throw new TypeError("a wake cannot make a job");
       const now = Date.now();
-      const transition = this.#placed(first(now), now);
+      const transition = this.#placed(first(now), now, arrival);
+      if (!arrival.isHeld) this.#context.memory.holdPassing(arrival.footprint ?? 0);
+      arrival.isHeld = true;
       const { state, events } = tooLarge === undefined ? transition : oversizedJob(transition, tooLarge, now);
       const stamped: JobState = { ...state, version: 1, writer: this.#context.writer };
       const outcome = await this.#context.store.commit(stamped, revision);
@@ -208,6 +247,10 @@ export class Arrivals {
         return;
       }
       if (outcome.type === "refused") tooLarge = outcome.cause.message;
+      if (outcome.type === "full") {
+        delivery.nak(FULL_RETRY_MS);
+        return;
+      }
       if (outcome.type === "unknown") {
         if (failures === 0) this.#trouble("cannot commit a new job", outcome.cause, jobId);
         await pause(this.#context.bus, failures);
@@ -217,16 +260,23 @@ export class Arrivals {
   }
 
   /** The first transition of a job, with the place where it waits if it has to. */
-  #placed(first: Transition, now: number): Transition {
-    const { state, events } = this.#unlessFull(first, now);
+  #placed(first: Transition, now: number, arrival: Arrival): Transition {
+    arrival.footprint ??= footprintOf(first.state, arrival.delivery.data.length);
+    const { state, events } = this.#unlessFull(first, now, arrival.footprint);
     return { state: toBeParked(state, SUBMISSION, now, this.#context.parkAfterMs), events };
   }
 
-  /** Where so many jobs of its function wait that it would be sent to the backlog, a new job goes there at once. */
-  #unlessFull(first: Transition, now: number): Transition {
+  /**
+   * Where so many jobs of its function wait that it would be sent to the backlog, a new job goes there at once; and one that
+   * is too large for now.
+   */
+  #unlessFull(first: Transition, now: number, footprint: number): Transition {
     const { state, events } = first;
     const how = isEnded(state) ? undefined : rest(state, SUBMISSION, now);
-    if (how?.type !== "attempt" || !this.#context.dispatcher.isFull(functionAt(state, how.index).name)) return first;
+    if (how?.type !== "attempt") return first;
+    const { dispatcher, memory } = this.#context;
+    const hasRoom = !dispatcher.isFull(functionAt(state, how.index).name) && !memory.mustWait(footprint, memory.used);
+    if (hasRoom) return first;
     const { index, attempt } = how;
     const queued = reduce(state, { type: "no_room", index, attempt }, now);
     return { state: queued.state, events: [...events, ...queued.events] };
@@ -246,20 +296,37 @@ export class Arrivals {
   /** Decides what a message means for a job that is in the store. Returns false if the store has changed meanwhile. */
   async #takeOver(state: JobState, revision: number, arrival: Arrival): Promise<boolean> {
     const { jobId, lease, delivery, first } = arrival;
-    if (first && state.sequence !== delivery.sequence) {
-      this.#drop(arrival);
+    if (first ? !isMadeBy(state, delivery) : !isTokenOf(state, delivery.data)) {
+      this.#drop(arrival); // a repetition, or ARRIVALS-9
       return true;
     }
     if (isEnded(state) && lease.number > state.token) return this.#useUp(state, revision, arrival);
     if (!isEnded(state) && lease.number < state.token) {
-      const restore = () => this.#context.tokens.restore(state);
-      if (await this.#insist("cannot set the timer again", jobId, restore)) delivery.ack(); // ARRIVALS-4
+      const restored = await this.#restore(state);
+      if (typeof restored === "object") return this.#failRefused(state, revision, arrival, restored.refused);
+      if (restored) delivery.ack(); // ARRIVALS-4
       return true;
     }
     // A state that is older than its token was restored from a backup. It takes that number, so that its next one is newer.
     const held = lease.number > state.token ? { ...state, token: lease.number } : state;
     this.#context.lifecycle.emit("claimed", jobId, "resumed");
-    this.#host(arrival, held, revision).resume();
+    this.#host(arrival, held, revision).resume(first ? undefined : delivery.storedAt);
+    return true;
+  }
+
+  #restore(state: LiveJob): Promise<boolean | { refused: string }> {
+    const { bus, tokens, isStopped } = this.#context;
+    const onTrouble = (error: unknown) => this.#trouble("cannot set the timer again", error, state.job_id);
+    return untilPlaced(bus, isStopped, onTrouble, () => tokens.restore(state));
+  }
+
+  /** A job whose next token cannot be made has failed. Returns false if the store has changed meanwhile. */
+  async #failRefused(before: LiveJob, revision: number, arrival: Arrival, why: string): Promise<boolean> {
+    const { state, events } = reduce(before, { type: "refused", why }, Date.now());
+    const failed: JobState = { ...state, version: before.version + 1, writer: this.#context.writer };
+    const stored = await this.#commitOnce(failed, revision);
+    if (stored === undefined) return false;
+    this.#host(arrival, failed, stored).begin(events);
     return true;
   }
 
@@ -276,7 +343,8 @@ export class Arrivals {
     const { jobId, lease, delivery, first } = arrival;
     const { state, events } = corruptJob(jobId, problem, Date.now());
     const sequence = first ? delivery.sequence : 0;
-    const stamped: JobState = { ...state, sequence, token: lease.number, version: 1, writer: this.#context.writer };
+    const made = { sequence, created_at: first ? delivery.storedAt : state.created_at };
+    const stamped: JobState = { ...state, ...made, token: lease.number, version: 1, writer: this.#context.writer };
     const stored = await this.#commitOnce(stamped, revision);
     if (stored === undefined) return false;
     this.#host(arrival, stamped, stored).begin(events);
@@ -291,9 +359,11 @@ export class Arrivals {
     return undefined;
   }
 
-  #host({ lease, delivery, first }: Arrival, state: JobState, revision: number): JobActor {
+  #host({ lease, delivery, first, footprint }: Arrival, state: JobState, revision: number): JobActor {
     const isLong = first !== undefined && delivery.data.length >= this.#context.briefAboveBytes;
-    const actor = new JobActor(this.#context, lease, state, revision, isLong);
+    const bytes = delivery.data.length;
+    const measured = { footprint: footprint ?? footprintOf(state, Math.max(LONG, bytes)), bytes };
+    const actor = new JobActor(this.#context, lease, state, revision, isLong, measured);
     this.actors.set(state.job_id, actor);
     actor.whenGone(() => {
       this.actors.delete(state.job_id);
@@ -320,7 +390,7 @@ export class Arrivals {
   }
 
   #read(jobId: string): Promise<StoredJob | undefined> {
-    return this.#patiently(jobId, () => this.#context.store.get(jobId));
+    return this.#patiently(jobId, () => this.#reads.run(() => this.#context.store.get(jobId)));
   }
 
   /** @throws AsyncError `closed` if the supervisor stops meanwhile */

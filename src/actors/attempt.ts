@@ -1,6 +1,7 @@
 import type { Msg } from "nats";
 import type { EncodedResults } from "../bus/messages/invocation.ts";
 import type { Ticket, Waiter } from "../bus/wire/mux.ts";
+import type { AsyncError } from "../job/errors.ts";
 import type { Failure } from "../job/failure.ts";
 import type { AttemptAddress, LiveJob } from "../job/state.ts";
 import type { Bagged } from "../util/bag.ts";
@@ -24,6 +25,8 @@ export interface AttemptListener {
 export interface AttemptLine {
   /** Returns true when this was the last reply to be waited for. */
   onReply(attempt: Attempt, message: Msg): boolean;
+  /** The server did not let it be sent. */
+  onDenied(attempt: Attempt, error: AsyncError): void;
   /** It was given up while it was in flight; `reply` is the reply subject of its invocation. */
   onAbandoned(attempt: Attempt, reply: string): void;
 }
@@ -33,21 +36,27 @@ export class Attempt implements AttemptAddress, Waiter, Bagged {
   readonly index: number;
   readonly attempt: number;
   readonly functionName: string;
-  /** As it was when the attempt was dispatched. */
-  readonly job: LiveJob;
   /** Of a job of many functions: its results as they are sent. */
-  readonly results: EncodedResults | undefined;
+  results: EncodedResults | undefined;
   listener: AttemptListener | undefined;
   started = false;
   sentAt = 0;
   /** When the worker was last heard of; the sending counts as the first time. */
   heardAt = 0;
+  /** Its worker has sent a heartbeat. */
+  heard = false;
+  /**
+   * How often its worker sends heartbeats; three missing ones are a lost attempt. Until it has sent one: as often as all that
+   * are known to serve the function. Undefined where silence shows nothing.
+   */
+  heartbeatMs: number | undefined;
   timeoutMs: number | undefined;
   /** How often it was sent to a worker without room. */
   refusals = 0;
   /** Among those in flight. */
   bagIndex: number | undefined;
   readonly enqueuedAt = performance.now();
+  #job: LiveJob | undefined;
   #ticket: Ticket | undefined;
   #line: AttemptLine | undefined;
 
@@ -58,12 +67,18 @@ export class Attempt implements AttemptAddress, Waiter, Bagged {
     listener: AttemptListener,
     results?: EncodedResults,
   ) {
-    this.job = job;
+    this.#job = job;
     this.index = index;
     this.attempt = attempt;
     this.functionName = functionName;
     this.results = results;
     this.listener = listener;
+  }
+
+  /** As it was when the attempt was dispatched. Not to be asked for once it is cancelled. */
+  get job(): LiveJob {
+    if (!this.#job) throw new TypeError("a cancelled attempt has let go of its job");
+    return this.#job;
   }
 
   /** Whether that is its address. */
@@ -81,15 +96,21 @@ export class Attempt implements AttemptAddress, Waiter, Bagged {
   }
 
   /** It is on its way; `ticket` is the open request. */
-  sent(line: AttemptLine, ticket: Ticket, timeoutMs: number | undefined): void {
+  sent(line: AttemptLine, ticket: Ticket, timeoutMs: number | undefined, heartbeatMs: number | undefined): void {
     this.#line = line;
     this.#ticket = ticket;
     this.timeoutMs = timeoutMs;
+    this.heartbeatMs = heartbeatMs;
+    this.heard = false;
     this.sentAt = this.heardAt = performance.now();
   }
 
   onReply(message: Msg): boolean {
     return this.#line?.onReply(this, message) ?? true;
+  }
+
+  onDenied(error: AsyncError): void {
+    this.#line?.onDenied(this, error);
   }
 
   onTimeout(): void {
@@ -101,10 +122,12 @@ export class Attempt implements AttemptAddress, Waiter, Bagged {
     this.listener?.onStarted(this);
   }
 
-  /** Nobody waits for its outcome any more; replies that still come are dropped. */
+  /** Nobody waits for its outcome any more; replies that still come are dropped. It may stay in a line, so it lets go of its job. */
   cancel(): void {
     this.listener = undefined;
     this.abandon();
+    this.#job = undefined;
+    this.results = undefined;
   }
 
   /** Closes it before its end: whoever executes it may stop. */
@@ -112,6 +135,11 @@ export class Attempt implements AttemptAddress, Waiter, Bagged {
     const ticket = this.#ticket;
     this.close();
     if (ticket) this.#line?.onAbandoned(this, ticket.reply);
+  }
+
+  /** The subject that its replies come to, while it is in flight. */
+  get reply(): string | undefined {
+    return this.#ticket?.reply;
   }
 
   close(): void {

@@ -4,9 +4,13 @@
  *
  * COMMIT-1  It writes only on the revision that it has read or written last.
  * COMMIT-2  Its own write whose answer was lost is recognised by `writer` and `version`.
- * COMMIT-3  A state that does not fit into a message is refused for good. Only a state that has failed for that reason is
- *     stored without its payloads: so any job can end.
- * COMMIT-4  With each commit the version grows by one, the token does not shrink, and a job that has ended does not change.
+ * COMMIT-3  A state that does not fit into a message is refused for good. One that has ended, but for a completed one, is
+ *     stored without its payloads then: so any job can end.
+ * COMMIT-4  Where there is no room for another state, the end of a job waits for it. A job that has not ended, and is not stored
+ *     yet, had better wait as the submission that it is: `full`. What is stored already can change.
+ * COMMIT-5  With each commit the version grows by one, the token does not shrink, and a job that has ended does not change.
+ * COMMIT-6  A job that was begun as its submission says takes the place of an ended one that had its id, if the id is made from
+ *     the sequence of the submission: stream JOBS was made anew (ARRIVALS-9).
  */
 
 import type { Bus } from "../bus/connection.ts";
@@ -15,11 +19,14 @@ import type { CommitOutcome, JobStore, StoredJob } from "../bus/store/job-store.
 import { isAsyncError } from "../job/errors.ts";
 import { isEnded, type JobState, unreachable, withoutPayloads } from "../job/state.ts";
 import { pause } from "./retrying.ts";
+import { isPredecessor } from "./submission.ts";
 
 /** What has become of a commit. Unless it is `stored`, nothing that follows from its state may be done. */
 export type CommitResult =
   | "stored"
   | Found
+  /** There is no room for it, and nothing of the job is stored but its submission. */
+  | "full"
   /** It does not fit into a message. */
   | { type: "refused"; why: string };
 
@@ -40,6 +47,10 @@ export interface CommitsContext {
 export interface CommitsOptions {
   /** Its steps are stored without what its submission says. */
   long: boolean;
+  /** How many bytes the job had when it was measured. */
+  measuredBytes: number;
+  /** What is being stored has so many more bytes than before that the job had better be measured again. */
+  onGrown: (state: JobState, bytes: number) => void;
   isGone: () => boolean;
   /** Told when what is tried again fails for the first time. */
   onTrouble: (what: string, error: unknown) => void;
@@ -54,12 +65,15 @@ export class Commits {
   #state: JobState;
   /** 0 while only the submission is stored. */
   #revision: number;
+  /** From how many bytes on it has grown. */
+  #grownAt: number;
 
   constructor(context: CommitsContext, state: JobState, revision: number, options: CommitsOptions) {
     this.#context = context;
     this.#state = state;
     this.#revision = revision;
     this.#options = options;
+    this.#grownAt = grownAt(options.measuredBytes);
     this.#brief = options.long ? new BriefWriter() : undefined;
   }
 
@@ -79,7 +93,10 @@ export class Commits {
         done("stored");
       } else this.#sortOut(next, outcome).then(done).catch(this.#options.onFault);
     };
-    this.#context.store.put(next, this.#revision, onOutcome, this.#brief);
+    const bytes = this.#context.store.put(next, this.#revision, onOutcome, this.#brief);
+    if (bytes < this.#grownAt) return;
+    this.#grownAt = grownAt(bytes);
+    this.#options.onGrown(next, bytes);
   }
 
   /**
@@ -92,7 +109,7 @@ export class Commits {
     return this.#isOurs(stored) ? undefined : this.#writtenByOthers(stored);
   }
 
-  /** COMMIT-4 */
+  /** COMMIT-5 */
   #assertFollows(next: JobState): void {
     const before = this.#state;
     if (next === before || isEnded(before) || next.token < before.token || next.job_id !== before.job_id) {
@@ -110,6 +127,7 @@ export class Commits {
   async #sortOut(state: JobState, first: CommitOutcome): Promise<CommitResult> {
     const { store, bus } = this.#context;
     let next = state;
+    let stripped = false;
     for (let failures = 0, outcome = first; !this.#options.isGone(); failures++) {
       if (failures > 0) outcome = await store.commit(next, this.#revision, this.#brief);
       switch (outcome.type) {
@@ -117,13 +135,20 @@ export class Commits {
           this.#set(next, outcome.revision);
           return "stored";
         case "refused":
-          if (!isFailedBySize(next)) return { type: "refused", why: outcome.cause.message };
+          if (!isEnded(next) || next.state === "completed") return { type: "refused", why: outcome.cause.message };
+          if (stripped) throw new TypeError(`job ${next.job_id} does not fit into a message without its payloads`);
           next = withoutPayloads(next); // COMMIT-3
+          stripped = true;
           continue;
         case "unknown":
           if (failures === 0) this.#options.onTrouble("cannot commit", outcome.cause);
           await pause(bus, failures);
           break;
+        case "full":
+          if (this.#revision === 0 && !isEnded(next)) return "full";
+          if (failures === 0) this.#options.onTrouble("cannot commit", outcome.cause);
+          await pause(bus, failures);
+          continue;
         case "conflict":
           break;
         default:
@@ -154,6 +179,10 @@ export class Commits {
   }
 
   #isOurs(stored: StoredJob | undefined): boolean {
+    const { job_id: jobId, sequence, created_at: storedAt } = this.#state;
+    if (this.#revision === 0 && stored?.state && isEnded(stored.state)) {
+      if (isPredecessor(stored.state, jobId, { sequence, storedAt })) this.#revision = stored.revision; // COMMIT-6
+    }
     return (stored?.revision ?? 0) === this.#revision;
   }
 
@@ -164,6 +193,7 @@ export class Commits {
   }
 }
 
-function isFailedBySize(state: JobState): boolean {
-  return state.state === "failed" && state.error.code === "payload_too_large";
+/** A quarter more, so that what is measured over the life of a job is a few times its size. */
+function grownAt(bytes: number): number {
+  return 1.25 * bytes + 4_096;
 }

@@ -4,29 +4,35 @@
  *
  * DISPATCH-1  An attempt has at most one outcome; after `cancel()` it has none.
  * DISPATCH-2  "No room" (503 no responders, 429) is no attempt: it uses up no retry and goes back to the head of its line.
- * DISPATCH-3  An attempt of a function whose workers send heartbeats is lost when three of them are missing. While we are
+ * DISPATCH-3  An attempt is judged by its own worker: one that has sent a heartbeat that says its interval is lost when three of them
+ *     are missing; one that has been heard of without is not lost by silence. As long as none has come, it is lost when three are
+ *     missing if nobody but workers with heartbeats served the function when it was sent (see `WorkerRoll`). While we are
  *     disconnected, or were stopped, silence proves nothing.
  * DISPATCH-4  At most `limit` invocations of a function are in flight (see `FunctionLine`).
  */
 import type { Msg } from "nats";
-import { STATUS_HEADER } from "../api/headers.ts";
-import { afterPrefix, FUNCTION_PREFIX, ROOM, STOP } from "../api/subjects.ts";
+import { HEARTBEAT_MS_HEADER, STATUS_HEADER } from "../api/headers.ts";
+import type { LineDepth } from "../api/requests.ts";
+import { ROOM, STOP } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
-import type { EncodedResults } from "../bus/messages/invocation.ts";
+import { encodingOf } from "../bus/messages/codec.ts";
+import { type EncodedResults, readReply } from "../bus/messages/invocation.ts";
 import { encodeStop, readRoom } from "../bus/messages/nudges.ts";
+import { queueGroupProblem, type ServedFunction, servedFunctions } from "../bus/messages/served-functions.ts";
 import { discoverServices } from "../bus/messages/service.ts";
 import type { Failure } from "../job/failure.ts";
 import { type AttemptAddress, functionAt, type LiveJob } from "../job/state.ts";
 import { Attempt, type AttemptListener } from "./attempt.ts";
 import { FunctionLine } from "./function-line.ts";
 import type { Lifecycle } from "./lifecycle.ts";
+import { WorkerRoll } from "./worker-roll.ts";
 
 export interface DispatcherOptions {
-  /** A worker's heartbeat interval; three missing ones are a lost attempt. Default 1,500 ms. */
+  /** The heartbeat interval of workers that announce room and do not say theirs. Default 1,500 ms. */
   heartbeatMs?: number;
   /** An attempt that has lasted this long is told and recorded as started. Default 100 ms. */
   recordStartMs?: number;
-  /** The timeout of a function that has none, where its worker sends no heartbeats. Default 30 minutes. */
+  /** How long an attempt without a timeout may be silent, where its worker promises no heartbeats. Default 30 minutes. */
   silentTimeoutMs?: number;
   /** How long a function may be without any worker before its jobs wait outside of memory. Default 30 s. */
   roomWaitMs?: number;
@@ -45,16 +51,30 @@ export interface DispatcherObserver {
 const WATCH_MS = 100;
 /** A start that is recorded is a commit more: where attempts take long because too much is going on, it must not add to it. */
 const MAX_STARTS_PER_WATCH = 100;
-/** Function names come from users: the memory of who sends heartbeats is limited. */
-const MAX_KNOWN_FUNCTIONS = 10_000;
+/** So often it is asked who serves what, while there are attempts. */
+const ASK_AGAIN_MS = 60_000;
+/** And no more often than this. */
+const ASK_PAUSE_MS = 1_000;
+/** How many attempts lost by silence are remembered, in case that their worker was none of those with heartbeats. */
+const MAX_REMEMBERED = 1_000;
+/** When memory is full, jobs of functions that have had no worker at all for this long make room. */
+const UNSERVED_RELIEF_MS = 250;
+/** Of all blocked lines together, so that thousands of functions that nobody serves do not keep the server busy. */
+const MAX_PROBES_PER_MS = 1;
 
 export class Dispatcher {
   readonly #bus: Bus;
   readonly #lifecycle: Lifecycle;
   readonly #options: Required<DispatcherOptions>;
   readonly #lines = new Map<string, FunctionLine>();
-  /** Functions served by workers that send heartbeats. */
-  readonly #heartbeating = new Set<string>();
+  readonly #roll = new WorkerRoll();
+  #askedAt = Number.NEGATIVE_INFINITY;
+  /** A question that has to wait. */
+  #nextQuestion: NodeJS.Timeout | undefined;
+  /** The function of attempts that were lost before anything was heard of them, by their reply subjects. */
+  readonly #lostUnheard = new Map<string, string>();
+  /** Functions that are served in other queue groups: told once. */
+  #strange = new Set<string>();
   /** Only while there is something to watch. */
   #watchdog: NodeJS.Timeout | undefined;
   readonly #stops: (() => void)[];
@@ -63,6 +83,8 @@ export class Dispatcher {
   /** Attempts that have lasted for long enough to be told as started, if a worker has them. */
   #lasting: Attempt[] = [];
   #discovery: Promise<void> | undefined;
+  #askAgain = false;
+  #closed = false;
 
   constructor(bus: Bus, lifecycle: Lifecycle, observer: DispatcherObserver, options: DispatcherOptions = {}) {
     this.#bus = bus;
@@ -100,15 +122,31 @@ export class Dispatcher {
     return this.#lines.get(functionName)?.full ?? false;
   }
 
+  /** What each line has. */
+  *depths(): Generator<LineDepth> {
+    const now = performance.now();
+    for (const [name, line] of this.#lines) {
+      const oldest = line.waitedMs(now);
+      const { waiting, inFlight } = line;
+      yield { name, waiting, in_flight: inFlight.size, ...(waiting > 0 && { oldest_ms: Math.round(oldest) }) };
+    }
+  }
+
   /** Memory is full with `jobs`: those of slow functions, or of functions without workers, make room. */
   relieve(jobs: number): void {
     const now = performance.now();
-    const slow = [...this.#lines.values()].filter((line) => line.waitedMs(now) >= this.#options.relieveAfterMs);
+    const after = this.#options.relieveAfterMs;
+    const unservedAfter = Math.min(after, UNSERVED_RELIEF_MS);
+    const slow = [...this.#lines.values()].filter(
+      (line) => line.waitedMs(now) >= after || line.unservedMs(now) >= unservedAfter,
+    );
     for (const line of slow) line.keepFirst(Math.floor(jobs / 2 / slow.length));
   }
 
   close(): void {
+    this.#closed = true;
     clearInterval(this.#watchdog);
+    clearTimeout(this.#nextQuestion);
     this.#bus.mux.onStray = undefined;
     for (const stop of this.#stops) stop();
     for (const line of this.#lines.values()) line.close();
@@ -119,11 +157,12 @@ export class Dispatcher {
     const known = this.#lines.get(name);
     if (known) return known;
     const line = new FunctionLine(name, this.#bus, {
-      onHeartbeat: () => this.#remember(name),
+      onPlainWorker: () => this.#onPlainWorker(name),
       onRoom: () => this.#observer.onRoom(name),
       onAbandoned: (attempt, reply) => this.#stop(attempt, reply),
       onTrouble: (error) => this.#lifecycle.emit("trouble", { what: `cannot send invocations of ${name}`, error }),
     });
+    line.heartbeatMs = this.#roll.heartbeatMsOf(name, performance.now());
     this.#lines.set(name, line);
     if (!this.#watchdog) {
       this.#lastWatch = performance.now();
@@ -132,29 +171,51 @@ export class Dispatcher {
     return line;
   }
 
-  #remember(name: string): void {
-    this.#heartbeating.delete(name); // to the end: the one not heard of for longest is forgotten first
-    this.#heartbeating.add(name);
-    for (const oldest of this.#heartbeating) {
-      if (this.#heartbeating.size <= MAX_KNOWN_FUNCTIONS) return;
-      this.#heartbeating.delete(oldest);
-    }
+  /** DISPATCH-3 */
+  #onPlainWorker(name: string): void {
+    const now = performance.now();
+    this.#roll.shownPlain(name, now);
+    const line = this.#lines.get(name);
+    if (line?.heartbeatMs === undefined) return;
+    line.heartbeatMs = undefined;
+    for (const attempt of line.inFlight) if (!attempt.heard) attempt.heartbeatMs = undefined;
   }
 
   /** Asks who serves what: workers announce themselves, but not to those who do not listen yet. One question at a time. */
   #discover(): void {
-    this.#discovery ??= this.#askServices().finally(() => {
+    if (this.#nextQuestion || this.#closed) return;
+    if (this.#discovery) {
+      this.#askAgain = true; // what has changed may not be in the answer
+      return;
+    }
+    this.#askAgain = false;
+    const waitMs = this.#askedAt + ASK_PAUSE_MS - performance.now();
+    if (waitMs > 0) {
+      this.#nextQuestion = setTimeout(() => {
+        this.#nextQuestion = undefined;
+        this.#discover();
+      }, waitMs);
+      return;
+    }
+    this.#discovery = this.#askServices().finally(() => {
       this.#discovery = undefined;
+      if (this.#askAgain) this.#discover();
     });
   }
 
   async #askServices(): Promise<void> {
+    this.#askedAt = performance.now();
+    const askedAt = this.#askedAt;
     try {
-      for (const service of await discoverServices(this.#bus)) {
-        if (!service.metadata?.heartbeat_ms) continue;
-        for (const endpoint of service.endpoints) {
-          const name = afterPrefix(endpoint.subject, FUNCTION_PREFIX);
-          if (name !== undefined) this.#remember(name);
+      const functions = servedFunctions(await discoverServices(this.#bus));
+      const now = performance.now();
+      this.#roll.answered(functions, askedAt, now);
+      this.#tellStrangers(functions);
+      for (const [name, line] of this.#lines) {
+        line.heartbeatMs = this.#roll.heartbeatMsOf(name, now);
+        // Who has answered was there when these were sent.
+        for (const attempt of line.inFlight) {
+          if (!attempt.heard && attempt.sentAt >= askedAt) attempt.heartbeatMs = line.heartbeatMs;
         }
       }
     } catch (error) {
@@ -162,12 +223,34 @@ export class Dispatcher {
     }
   }
 
+  /** Once per spell. */
+  #tellStrangers(functions: ReadonlyMap<string, ServedFunction>): void {
+    const strange = new Set<string>();
+    for (const [name, served] of functions) {
+      const what = queueGroupProblem(name, served);
+      if (what === undefined) continue;
+      strange.add(name);
+      if (!this.#strange.has(name)) this.#lifecycle.emit("trouble", { what });
+    }
+    this.#strange = strange;
+  }
+
   #onRoom(data: Uint8Array): void {
     const room = readRoom(data);
     if (!room) return;
+    if (room.slots === 0) {
+      for (const name of room.functions) this.#roll.left(name);
+      this.#discover();
+      return;
+    }
+    const now = performance.now();
     for (const name of room.functions) {
-      this.#remember(name);
-      this.#lines.get(name)?.onRoom(room.slots);
+      this.#roll.announced(name, room.heartbeatMs ?? this.#options.heartbeatMs, now);
+      const line = this.#lines.get(name);
+      if (line) {
+        line.heartbeatMs = this.#roll.heartbeatMsOf(name, now);
+        line.onRoom(room.slots);
+      }
       this.#observer.onRoom(name);
     }
   }
@@ -179,6 +262,11 @@ export class Dispatcher {
 
   /** A heartbeat of an attempt that nobody waits for: its worker has not heard that it may stop. */
   #onStray(message: Msg): void {
+    const name = this.#lostUnheard.get(message.subject);
+    if (name !== undefined && isOfPlainWorker(message)) {
+      this.#lostUnheard.delete(message.subject);
+      this.#onPlainWorker(name);
+    }
     if (message.headers?.get(STATUS_HEADER) !== "heartbeat" || !this.#bus.connected) return;
     this.#bus.nc.publish(STOP, encodeStop(message.subject));
   }
@@ -204,8 +292,9 @@ export class Dispatcher {
       this.#forgive();
       return;
     }
+    if (now - this.#askedAt >= ASK_AGAIN_MS) this.#discover();
     for (const [name, line] of this.#lines) {
-      this.#watchLine(name, line, now);
+      this.#watchLine(line, now);
       if (line.idle) this.#lines.delete(name);
     }
     if (this.#lasting.length > 0) void this.#recordStarts(this.#lasting.splice(0));
@@ -223,24 +312,45 @@ export class Dispatcher {
     }
   }
 
-  #watchLine(name: string, line: FunctionLine, now: number): void {
-    const { heartbeatMs, recordStartMs, silentTimeoutMs, roomWaitMs } = this.#options;
-    const heartbeats = this.#heartbeating.has(name);
+  #watchLine(line: FunctionLine, now: number): void {
+    const { recordStartMs, silentTimeoutMs, roomWaitMs } = this.#options;
     for (const attempt of line.inFlight) {
       const age = now - attempt.sentAt;
+      const silentMs = now - attempt.heardAt;
       if (!attempt.started && age >= recordStartMs && this.#lasting.length < MAX_STARTS_PER_WATCH) {
         this.#lasting.push(attempt);
       }
-      const timeoutMs = attempt.timeoutMs ?? (heartbeats ? undefined : silentTimeoutMs);
+      const { timeoutMs, heartbeatMs } = attempt;
       if (timeoutMs !== undefined && age >= timeoutMs) {
         line.end(attempt, (listener) => listener.onFailed(attempt, timeoutFailure(timeoutMs), true, undefined));
-      } else if (heartbeats && now - attempt.heardAt >= 3 * heartbeatMs) {
+      } else if (heartbeatMs !== undefined && silentMs >= 3 * heartbeatMs) {
+        this.#rememberLost(attempt);
         line.end(attempt, (listener) => listener.onLost(attempt));
+      } else if (heartbeatMs === undefined && timeoutMs === undefined && silentMs >= silentTimeoutMs) {
+        line.end(attempt, (listener) => listener.onFailed(attempt, timeoutFailure(silentTimeoutMs), true, undefined));
       }
     }
     line.releaseWaiting(now, roomWaitMs);
-    line.probe(now);
+    line.probe(now, this.#lines.size / MAX_PROBES_PER_MS);
   }
+
+  /** If something still comes of it, its worker was none of those by which it was judged. */
+  #rememberLost(attempt: Attempt): void {
+    this.#discover();
+    const { reply } = attempt;
+    if (attempt.heard || reply === undefined) return;
+    this.#lostUnheard.set(reply, attempt.functionName);
+    for (const oldest of this.#lostUnheard.keys()) {
+      if (this.#lostUnheard.size <= MAX_REMEMBERED) break;
+      this.#lostUnheard.delete(oldest);
+    }
+  }
+}
+
+/** It was executed by somebody who does not say that heartbeats are sent. */
+function isOfPlainWorker(message: Msg): boolean {
+  if (message.headers?.has(HEARTBEAT_MS_HEADER)) return false;
+  return readReply(message, encodingOf(message.data)).type !== "no_room";
 }
 
 function timeoutFailure(timeoutMs: number): Failure {

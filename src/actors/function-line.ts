@@ -7,10 +7,12 @@
  * blocked line is probed with one invocation now and then.
  */
 import type { Msg } from "nats";
+import { HEARTBEAT_MS_HEADER } from "../api/headers.ts";
 import { functionSubject } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
 import { attemptTimeoutMs, encodeInvocation, readReply } from "../bus/messages/invocation.ts";
 import { type AsyncError, isAsyncError } from "../job/errors.ts";
+import type { Failure } from "../job/failure.ts";
 import { Bag } from "../util/bag.ts";
 import { Queue } from "../util/queue.ts";
 import type { Attempt, AttemptLine, AttemptListener } from "./attempt.ts";
@@ -20,6 +22,8 @@ const MAX_LIMIT = 100_000;
 /** How often an invocation is sent again at once before its line is blocked. */
 const TRIES_PER_TURN = 4;
 const MAX_GROWTH_INTERVAL = 64;
+/** From so many waiting on, those that were cancelled are taken out; then at twice as many as were left. */
+const FIRST_PURGE = 1_024;
 const FIRST_PROBE_MS = 50;
 const MAX_PROBE_MS = 500;
 
@@ -28,18 +32,21 @@ export interface LineObserver {
   onRoom(): void;
   /** Nobody waits for the outcome of this attempt any more; `reply` is the reply subject of its invocation. */
   onAbandoned(attempt: Attempt, reply: string): void;
-  /** A worker of the function sent a heartbeat. */
-  onHeartbeat(): void;
+  /** A reply has shown that somebody serves the function without heartbeats. */
+  onPlainWorker(): void;
   /** Sending fails for a reason of the bus; once per spell. */
   onTrouble(error: AsyncError): void;
 }
 
 export class FunctionLine implements AttemptLine {
   readonly inFlight = new Bag<Attempt>();
+  /** How often all workers of the function send heartbeats, as far as is known; undefined if some may send none. */
+  heartbeatMs: number | undefined;
   readonly #bus: Bus;
   readonly #subject: string;
   readonly #observer: LineObserver;
   readonly #waiting = new Queue<Attempt>((attempt) => attempt.enqueuedAt);
+  #purgeAt = FIRST_PURGE;
   #limit = FIRST_LIMIT;
   /** After how many results the limit grows: fewer after a growth that nobody refused, more after a refusal. */
   #growthInterval = 1;
@@ -72,10 +79,20 @@ export class FunctionLine implements AttemptLine {
     return Math.max(0, 2 * this.#limit - this.inFlight.size - this.#waiting.size);
   }
 
+  /** How many wait for room. */
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
   /** For how long the first in line has been waiting, in ms. */
   waitedMs(now: number): number {
     const head = this.#firstWaiting();
     return head ? now - head.enqueuedAt : 0;
+  }
+
+  /** For how long there has been no worker at all, in ms. */
+  unservedMs(now: number): number {
+    return this.#noWorkerSince === undefined || this.inFlight.size > 0 ? 0 : now - this.#noWorkerSince;
   }
 
   /** Nothing is in flight or waits: the line can go. */
@@ -85,6 +102,7 @@ export class FunctionLine implements AttemptLine {
 
   add(attempt: Attempt): void {
     this.#waiting.push(attempt);
+    if (this.#waiting.size >= this.#purgeAt) this.#purge();
     this.#pump();
   }
 
@@ -103,11 +121,11 @@ export class FunctionLine implements AttemptLine {
     this.#pump();
   }
 
-  /** Tries one invocation if the line has been blocked for long enough. */
-  probe(now: number): void {
+  /** Tries one invocation if the line has been blocked for long enough; not again for `restMs` at least. */
+  probe(now: number, restMs = 0): void {
     if (this.#waiting.size === 0 || now < this.#probeAt) return;
     if (!this.#blocked && this.inFlight.size < this.#limit) return;
-    this.#probeAt = now + this.#probeMs;
+    this.#probeAt = now + Math.max(restMs, this.#probeMs);
     this.#probeMs = Math.min(MAX_PROBE_MS, this.#probeMs * 2);
     this.#limit = Math.max(this.#limit, Math.min(MAX_LIMIT, this.inFlight.size + 1));
     this.#blocked = false;
@@ -147,6 +165,11 @@ export class FunctionLine implements AttemptLine {
     this.inFlight.clear();
   }
 
+  #purge(): void {
+    this.#waiting.keepOnly((attempt) => !attempt.cancelled);
+    this.#purgeAt = Math.max(FIRST_PURGE, 2 * this.#waiting.size);
+  }
+
   #firstWaiting(): Attempt | undefined {
     while (this.#waiting.peek()?.cancelled) this.#waiting.shift();
     return this.#waiting.peek();
@@ -167,7 +190,7 @@ export class FunctionLine implements AttemptLine {
     try {
       const body = encodeInvocation(attempt.job, attempt, now, timeoutMs, attempt.results);
       const ticket = this.#bus.mux.open(this.#subject, body, undefined, attempt, attempt.results?.headers);
-      attempt.sent(this, ticket, timeoutMs);
+      attempt.sent(this, ticket, timeoutMs, this.heartbeatMs);
       this.inFlight.add(attempt);
       this.#troubled = false;
     } catch (error) {
@@ -195,18 +218,22 @@ export class FunctionLine implements AttemptLine {
     switch (reply.type) {
       case "heartbeat":
         attempt.heardAt = performance.now();
-        this.#observer.onHeartbeat();
+        attempt.heard = true;
+        attempt.heartbeatMs = reply.heartbeatMs;
+        if (reply.heartbeatMs === undefined) this.#observer.onPlainWorker();
         if (reply.progress !== undefined) attempt.listener?.onProgress(attempt, reply.progress);
         return false;
       case "no_room":
         this.#refused(attempt, reply.anyWorker);
         return true;
       case "result":
+        this.#learn(attempt, message);
         attempt.close();
         this.#accepted();
         this.end(attempt, (listener) => listener.onSucceeded(attempt, reply.result));
         return true;
       case "error":
+        this.#learn(attempt, message);
         attempt.close();
         this.#accepted();
         this.end(attempt, (listener) => {
@@ -214,6 +241,19 @@ export class FunctionLine implements AttemptLine {
         });
         return true;
     }
+  }
+
+  /** Who would have sent a heartbeat before, and does not say that it sends any, sends none. */
+  #learn({ heard, heartbeatMs, sentAt }: Attempt, message: Msg): void {
+    if (heard || heartbeatMs === undefined || performance.now() - sentAt < 1.5 * heartbeatMs) return;
+    if (!message.headers?.has(HEARTBEAT_MS_HEADER)) this.#observer.onPlainWorker();
+  }
+
+  /** It may not be sent to its function, so it was not executed. */
+  onDenied(attempt: Attempt, { message }: AsyncError): void {
+    attempt.close();
+    const error: Failure = { code: "function_failed", name: "PermissionDenied", message };
+    this.end(attempt, (listener) => listener.onFailed(attempt, error, true, undefined));
   }
 
   #accepted(): void {

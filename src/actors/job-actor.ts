@@ -22,11 +22,11 @@
  */
 import { EncodedResults } from "../bus/messages/invocation.ts";
 import type { EventLog } from "../bus/store/event-log.ts";
+import { isTokenOf } from "../bus/tokens/timers.ts";
 import type { Tokens } from "../bus/tokens/tokens.ts";
-import { endEvent, eventOf, type JobEvent } from "../job/events.ts";
+import { endEvent, type JobEvent } from "../job/events.ts";
 import type { Failure } from "../job/failure.ts";
 import { type Event, reduce, type Transition } from "../job/machine.ts";
-import { toJsonValue } from "../job/plain.ts";
 import { type Parked, rest, toBeParked } from "../job/rest.ts";
 import { type AttemptAddress, type EndedJob, isEnded, type JobState, type LiveJob, unreachable } from "../job/state.ts";
 import { timerMs } from "../job/time.ts";
@@ -37,7 +37,9 @@ import type { Dispatcher } from "./dispatcher.ts";
 import type { Lease } from "./lease.ts";
 import type { Lifecycle, ReleaseReason } from "./lifecycle.ts";
 import { Mailbox } from "./mailbox.ts";
-import { untilDone } from "./retrying.ts";
+import { footprintOf, type Memory } from "./memory.ts";
+import { Progress } from "./progress.ts";
+import { FULL_RETRY_MS, untilDone, untilPlaced } from "./retrying.ts";
 
 export interface ActorContext extends CommitsContext {
   tokens: Tokens;
@@ -45,15 +47,11 @@ export interface ActorContext extends CommitsContext {
   dispatcher: Dispatcher;
   feeder: BacklogFeeder;
   lifecycle: Lifecycle;
+  memory: Memory;
   /** A wait longer than this is spent outside of memory. */
   parkAfterMs: number;
   /** The supervisor closes: what has not begun is handed over. */
   isDraining: () => boolean;
-}
-
-/** How long to set a timer for: it may go off early (by a rounding, or because none reaches that far) but not late. */
-function msUntil(at: number): number {
-  return timerMs(at - Date.now());
 }
 
 type Mode =
@@ -73,6 +71,10 @@ export class JobActor implements AttemptListener {
   readonly #commits: Commits;
   readonly #mailbox = new Mailbox();
   #mode: Mode = "ready";
+  /** What the job takes in memory, in bytes. */
+  #footprint: number;
+  /** It is being stored, to wait outside of memory. */
+  #passing = false;
   /** In line or in flight; undefined if there has been none yet, or if it was held back. */
   #attempt: Attempt | undefined;
   /** The results of a long job, as they are sent. */
@@ -81,6 +83,8 @@ export class JobActor implements AttemptListener {
   #alarm: NodeJS.Timeout | undefined;
   /** Runs while an attempt does, if the job has a deadline. */
   #deadline: NodeJS.Timeout | undefined;
+  /** Undefined while no attempt has told of any. */
+  #progress: Progress | undefined;
   /** Undefined while nobody wants to know. */
   #goneListeners: (() => void)[] | undefined;
 
@@ -88,14 +92,26 @@ export class JobActor implements AttemptListener {
    * `state` is stored as `revision`; 0 if it is what the submission says.
    *
    * @param long whether it has so much in it that what stays the same is not encoded anew at each step
+   * @param measured what it takes in memory, and how many bytes it had as a message
    */
-  constructor(context: ActorContext, lease: Lease, state: JobState, revision: number, long: boolean) {
+  constructor(
+    context: ActorContext,
+    lease: Lease,
+    state: JobState,
+    revision: number,
+    long: boolean,
+    measured: { footprint: number; bytes: number },
+  ) {
     this.#context = context;
     this.jobId = state.job_id;
     this.lease = lease;
     this.#results = long ? new EncodedResults(state.encoding) : undefined;
+    this.#footprint = measured.footprint;
+    context.memory.hold(measured.footprint);
     this.#commits = new Commits(context, state, revision, {
       long,
+      measuredBytes: measured.bytes,
+      onGrown: (next, bytes) => this.#grown(next, bytes),
       isGone: () => this.#mode === "gone",
       onTrouble: (what, error) => this.#trouble(what, error),
       onFault: (error) => this.#fault(error),
@@ -109,9 +125,9 @@ export class JobActor implements AttemptListener {
     else this.#goneListeners = [listener];
   }
 
-  /** Takes over a job as it is. */
-  resume(): void {
-    this.#post({ type: "resumed" });
+  /** Takes over a job as it is; `firedAt` as in the event. */
+  resume(firedAt?: number): void {
+    this.#post(firedAt === undefined ? { type: "resumed" } : { type: "resumed", firedAt });
   }
 
   /** Goes on with a job as it was made; `events` tell of that. */
@@ -146,6 +162,11 @@ export class JobActor implements AttemptListener {
     return this.#mode === "held back";
   }
 
+  /** Whether a wake for the id of this job is of this job. */
+  isWokenBy(wake: Uint8Array): boolean {
+    return isTokenOf(this.#commits.state, wake);
+  }
+
   /** Its lease ran out, and its message has not come again. */
   abandon(): void {
     this.#leave("superseded");
@@ -164,10 +185,9 @@ export class JobActor implements AttemptListener {
     this.#post({ type: "started", index, attempt });
   }
 
-  onProgress({ index, attempt, functionName, job }: Attempt, progress: unknown): void {
-    const value = toJsonValue(progress, job.encoding);
-    const about = { function: functionName, index, attempt };
-    this.#context.lifecycle.emit("job", eventOf(job, Date.now(), { type: "progress", ...about, progress: value }));
+  onProgress(attempt: Attempt, progress: unknown): void {
+    this.#progress ??= new Progress(this.#context.lifecycle);
+    this.#progress.tell(attempt, progress);
   }
 
   onSucceeded({ index, attempt }: AttemptAddress, result: unknown): void {
@@ -229,14 +249,22 @@ export class JobActor implements AttemptListener {
       state = next.state;
       events = events.length === 0 ? next.events : [...events, ...next.events];
     }
+    if (!isEnded(state) && this.#isUnderWay(state)) return { state, events };
     return { state: toBeParked(state, this.lease.number, now, this.#context.parkAfterMs), events };
   }
 
   #committed(result: CommitResult, events: JobEvent[]): void {
     if (this.#mode === "gone") return;
     if (result === "stored") this.#proceed(events);
+    else if (result === "full") this.#giveBack();
     else if (typeof result === "string") this.#writtenByOthers(result);
     else this.#refused(result.why);
+  }
+
+  /** There is no room for its state: its submission comes again later. */
+  #giveBack(): void {
+    if (this.lease.valid) this.lease.handOver(FULL_RETRY_MS);
+    this.#leave("handed_over");
   }
 
   /** The state does not fit into a message: the result that made it grow cannot be kept, so the attempt has failed. */
@@ -273,12 +301,8 @@ export class JobActor implements AttemptListener {
 
   /** Does what follows from the state that is stored now, then goes on with what has come meanwhile. */
   #proceed(events: JobEvent[]): void {
-    try {
-      this.#act(events);
-    } catch (error) {
-      this.#fault(error);
-      return;
-    }
+    this.#mode = this.#mode === "gone" ? "gone" : "busy";
+    this.#guarded(() => this.#act(events));
     this.#turn();
   }
 
@@ -289,6 +313,11 @@ export class JobActor implements AttemptListener {
     if (isEnded(job)) {
       this.#mode = "busy";
       this.#end(job);
+      return;
+    }
+    // The wall clock may have gone backwards since: what has begun is not waited for again.
+    if (this.#isUnderWay(job)) {
+      this.#mode = "ready";
       return;
     }
     const how = rest(job, this.lease.number, Date.now());
@@ -304,18 +333,29 @@ export class JobActor implements AttemptListener {
       case "timer":
       case "place":
         this.#mode = "busy";
-        this.#await(this.#park(job, how), () => {});
+        this.#await(this.#park(job, how), (refused) => {
+          if (refused !== undefined) this.#proceedWith({ type: "refused", why: refused });
+        });
         break;
       default:
         unreachable(how);
     }
   }
 
-  /** Has the attempt executed, unless it is in line or in flight already. */
+  /** The attempt that the job is at is in line or in flight. */
+  #isUnderWay({ current_function: index, attempt, token }: LiveJob): boolean {
+    return token <= this.lease.number && this.#attempt?.has({ index, attempt }) === true;
+  }
+
   #execute(job: LiveJob, address: AttemptAddress): void {
-    if (this.#attempt?.has(address)) return;
     if (this.#context.isDraining()) {
       this.handOver();
+      return;
+    }
+    const { memory } = this.#context;
+    if (memory.mustWait(this.#footprint, memory.used - this.#footprint)) {
+      this.#pass();
+      this.onNoRoom(address);
       return;
     }
     this.#watchDeadline(job);
@@ -330,36 +370,54 @@ export class JobActor implements AttemptListener {
       return;
     }
     clearTimeout(this.#alarm);
-    this.#alarm = setTimeout(() => this.#post({ type: "due" }), msUntil(until));
+    this.#alarm = setTimeout(() => this.#post({ type: "due" }), timerMs(until - Date.now()));
   }
 
   #watchDeadline(job: LiveJob): void {
     const deadline = job.deadline_at;
     if (deadline === undefined || this.#deadline) return;
-    this.#deadline = setTimeout(() => {
-      this.#deadline = undefined;
-      if (Date.now() >= deadline) this.#post({ type: "expired" });
-      else if (this.#mode !== "gone") this.#watchDeadline(job);
-    }, msUntil(deadline));
+    this.#deadline = setTimeout(
+      () => {
+        this.#deadline = undefined;
+        if (Date.now() >= deadline) this.#post({ type: "expired" });
+        else if (this.#mode !== "gone") this.#watchDeadline(job);
+      },
+      timerMs(deadline - Date.now()),
+    );
   }
 
-  /** ACTOR-5 */
-  async #park(job: LiveJob, how: Parked): Promise<void> {
-    const { tokens, feeder } = this.#context;
-    if (!(await this.#insist("cannot set the timer", () => tokens.place(job.job_id, job.token, how)))) return;
+  /** ACTOR-5. Returns why the token cannot be made, if that is for good. */
+  async #park(job: LiveJob, how: Parked): Promise<string | undefined> {
+    const { bus, tokens, feeder } = this.#context;
+    this.#pass();
+    const isGone = () => this.#mode === "gone";
+    const onTrouble = (error: unknown) => this.#trouble("cannot set the timer", error);
+    const placed = await untilPlaced(bus, isGone, onTrouble, () => tokens.place(job, job.token, how));
+    if (typeof placed === "object") return placed.refused;
+    if (!placed) return undefined;
     this.lease.release();
     this.#leave("parked");
     if (how.type === "place") feeder.filled(how.functionName);
+    return undefined;
   }
 
-  /** The end is recorded before the token goes (ACTOR-5). */
+  /** The state cannot be gone on with as it is. What has come meanwhile is dealt with after that. */
+  #proceedWith(event: Event): void {
+    if (this.#mode === "gone") return;
+    this.#mode = "busy";
+    this.#deal([event]);
+  }
+
+  /** The state is the record of the end; events that are kept are stored before the token goes (ACTOR-5). */
   #end(job: EndedJob): void {
     const { eventLog } = this.#context;
     const event = endEvent(job);
     const settle = () => {
       if (this.#mode === "gone") return;
-      this.lease.release();
-      this.#leave("ended");
+      this.#guarded(() => {
+        this.lease.release();
+        this.#leave("ended");
+      });
     };
     this.#tell(event);
     eventLog.recordFirst(event, job.notify, (recorded) => {
@@ -393,6 +451,14 @@ export class JobActor implements AttemptListener {
     );
   }
 
+  #guarded(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#fault(error);
+    }
+  }
+
   /**
    * What can fail is handled where it fails, so this is a fault of ours. It must not take other jobs along: this one is
    * left alone, and its lease, no longer extended, brings it to a fresh actor.
@@ -405,11 +471,27 @@ export class JobActor implements AttemptListener {
   #leave(why: ReleaseReason): void {
     if (this.#mode === "gone") return;
     this.#mode = "gone";
+    if (this.#passing) this.#context.memory.releasePassing(this.#footprint);
+    else this.#context.memory.release(this.#footprint);
     clearTimeout(this.#alarm);
     clearTimeout(this.#deadline);
+    this.#progress?.close();
     this.#attempt?.cancel();
     this.#context.lifecycle.emit("released", this.jobId, why);
     for (const listener of this.#goneListeners ?? []) listener();
+  }
+
+  #pass(): void {
+    if (this.#passing) return;
+    this.#passing = true;
+    this.#context.memory.pass(this.#footprint);
+  }
+
+  #grown(next: JobState, bytes: number): void {
+    if (this.#mode === "gone" || this.#passing) return;
+    const footprint = footprintOf(next, bytes);
+    this.#context.memory.hold(footprint - this.#footprint);
+    this.#footprint = footprint;
   }
 
   #trouble(what: string, error: unknown): void {

@@ -10,19 +10,22 @@
  * CONTROL-4  Each change is signed with a name of its own: an actor of the same supervisor must not take it for its own write.
  */
 
-import { changedSubject, submitSubject } from "../api/subjects.ts";
+import { changedSubject, eventSubject, submitSubject } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
+import { readEvent } from "../bus/messages/events.ts";
 import type { EventLog } from "../bus/store/event-log.ts";
-import type { JobList } from "../bus/store/job-list.ts";
+import type { JobList, Waiting } from "../bus/store/job-list.ts";
 import type { JobStore } from "../bus/store/job-store.ts";
-import { deleteMessage } from "../bus/store/stream-read.ts";
+import { deleteMessage, readLast } from "../bus/store/stream-read.ts";
 import type { Tokens } from "../bus/tokens/tokens.ts";
-import { JOBS } from "../bus/topology.ts";
+import { EVENTS, JOBS } from "../bus/topology.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import { endEvent } from "../job/events.ts";
 import { canRetry, type Event, type RetryPatch, reduce } from "../job/machine.ts";
 import { requireJobId, sequenceOf } from "../job/names.ts";
-import { type EndedJob, isEnded, type JobState, withoutPayloads } from "../job/state.ts";
+import { toJsonValue } from "../job/plain.ts";
+import { isSameJson } from "../job/same.ts";
+import { type EndedJob, isEnded, type JobState, type LiveJob, withoutPayloads } from "../job/state.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { pause } from "./retrying.ts";
 import { untakenJob } from "./submission.ts";
@@ -41,7 +44,7 @@ export interface JobControlContext {
 const TRIES = 5;
 /** For the commit of a retry; the wake comes at once when it is through. */
 const COMMIT_TIME_MS = 5_000;
-/** A second retry within this time is taken for a repetition of the first. */
+/** A second retry within this time that asks for the same is taken for a repetition of the first. */
 const REPETITION_MS = 5_000;
 
 /** What to do with a job as it is found; a refusal is thrown. */
@@ -64,14 +67,35 @@ export class JobControl {
   /**
    * The job as it is stored, or as it will be when a supervisor has room for its submission.
    *
-   * @throws AsyncError `invalid_job_id`, `job_not_found`, `corrupt_state`, or what the bus throws
+   * @throws AsyncError `invalid_job_id` (also of a submission that was rejected for its id), `job_not_found`, `corrupt_state`,
+   * `newer_format`, or what the bus throws
    */
   async find(jobId: string): Promise<Found> {
     requireJobId(jobId);
     // It may be claimed between the two looks, so there is a third one.
-    const found = (await this.#stored(jobId)) ?? (await this.#submitted(jobId)) ?? (await this.#stored(jobId));
+    const found =
+      (await this.#stored(jobId)) ??
+      (await this.#submitted(jobId)) ??
+      (await this.#submittedByBody(jobId)) ??
+      (await this.#stored(jobId));
     if (found) return found;
-    throw new AsyncError("job_not_found", `there is no job ${jobId}, or it ended so long ago that it was removed`);
+    const reason = await this.#rejection(jobId);
+    if (reason !== undefined) throw new AsyncError("invalid_job_id", `the submission ${jobId} was rejected: ${reason}`);
+    const others = "or its submission, which names it in its body only, has not been taken yet";
+    throw new AsyncError(
+      "job_not_found",
+      `there is no job ${jobId}, or it ended so long ago that it was removed, ${others}`,
+    );
+  }
+
+  /**
+   * The job as {@link find} finds it, and whether a supervisor has taken it.
+   *
+   * @throws AsyncError what {@link find} throws
+   */
+  async look(jobId: string): Promise<{ state: JobState; isTaken: boolean }> {
+    const { state, revision } = await this.find(jobId);
+    return { state, isTaken: revision > 0 || (await this.#context.list.isTaken(state.sequence)) };
   }
 
   /**
@@ -112,17 +136,17 @@ export class JobControl {
     const change = await this.#change(jobId, { type: "retried", ...patch }, async (found): Promise<Decision> => {
       if (!isEnded(found)) {
         // The same request again: its first answer was lost.
-        if (Date.now() - (found.retried_at ?? 0) < REPETITION_MS) return "leave";
+        if (Date.now() - (found.retried_at ?? 0) < REPETITION_MS && hasWhatIsAsked(found, patch)) return "leave";
         throw new AsyncError("job_not_ended", `job ${jobId} is ${found.state}; cancel it first`);
       }
       if (!canRetry(found)) throw cannotRetry(found);
       await eventLog.record(endEvent(found)); // CONTROL-3
-      await tokens.timers.schedule(jobId, Date.now() + COMMIT_TIME_MS, found.token + 1); // CONTROL-2
+      await tokens.timers.schedule(found, Date.now() + COMMIT_TIME_MS, found.token + 1); // CONTROL-2
       return "change";
     });
     if (!change.changed) return change.state;
     try {
-      await tokens.timers.hurry(jobId, change.state.token);
+      await tokens.timers.hurry(change.state, change.state.token);
     } catch (error) {
       if (!isAsyncError(error)) throw error;
       lifecycle.emit("trouble", { what: "a retried job waits for its timer", jobId, error });
@@ -153,7 +177,7 @@ export class JobControl {
         stamped = withoutPayloads(stamped);
         outcome = await store.commit(stamped, revision);
       }
-      if (outcome.type === "refused") throw outcome.cause;
+      if (outcome.type === "refused" || outcome.type === "full") throw outcome.cause;
       if (outcome.type === "stored") {
         for (const one of next.events) lifecycle.emit("job", one);
         return { state: stamped, changed: true, before: revision };
@@ -177,10 +201,26 @@ export class JobControl {
 
   async #submitted(jobId: string): Promise<Found | undefined> {
     const sequence = sequenceOf(jobId);
-    const submission = await this.#context.list.submission(sequence ?? submitSubject(jobId));
-    const state = submission && untakenJob(submission);
-    return state?.job_id === jobId ? { state, revision: 0 } : undefined;
+    return untaken(jobId, await this.#context.list.submission(sequence ?? submitSubject(jobId)));
   }
+
+  async #submittedByBody(jobId: string): Promise<Found | undefined> {
+    if (sequenceOf(jobId) !== undefined) return undefined; // nobody may choose it
+    return untaken(jobId, await this.#context.list.submissionByBody(jobId));
+  }
+
+  /** Why a submission was rejected, where there is nothing else to be had of it. */
+  async #rejection(jobId: string): Promise<string | undefined> {
+    if (sequenceOf(jobId) === undefined) return undefined;
+    const message = await readLast(this.#context.bus, EVENTS, eventSubject(jobId, "rejected"));
+    const event = message && readEvent(message);
+    return event?.type === "rejected" ? event.reason : undefined;
+  }
+}
+
+function untaken(jobId: string, submission: Waiting | undefined): Found | undefined {
+  const state = submission && untakenJob(submission);
+  return state?.job_id === jobId ? { state, revision: 0 } : undefined;
 }
 
 /** It may be asked again: another supervisor may be new enough. */
@@ -194,6 +234,17 @@ function newerFormat(jobId: string, format: number): AsyncError {
 /** Whether a state that we have written is what the event makes. */
 function stateFollows(event: Event, state: JobState): boolean {
   return event.type === "cancelled" ? state.state === "cancelled" : !isEnded(state);
+}
+
+/** Whether a job that has been retried is as a retry with this patch would have made it. */
+function hasWhatIsAsked(job: LiveJob, { data, args }: RetryPatch): boolean {
+  const isSame = (asked: unknown, found: unknown) =>
+    asked === undefined || isSameJson(asked, toJsonValue(found, job.encoding));
+  if (!isSame(data, job.data)) return false;
+  // It may have got further since: the functions before the one that was retried had returned by then.
+  const since = job.retried_at ?? 0;
+  const retried = [...job.functions].find(({ finished_at }) => (finished_at ?? since) >= since);
+  return isSame(args, retried?.args);
 }
 
 function cannotRetry(state: EndedJob): AsyncError {

@@ -13,6 +13,7 @@ export class Lease {
   #receipt: Receipt;
   readonly #ackWaitMs: number;
   #extendedAt = performance.now();
+  #extendedAtWall = Date.now();
   #missedRounds = 0;
 
   /** `ackWaitMs` is how long it lasts without being extended. */
@@ -25,9 +26,14 @@ export class Lease {
   /**
    * True while nobody else can have it; nothing is begun on a lease that is not valid. One that has run out is not extended any
    * more, as that would extend the lease of whoever got the message next; but the message may be delivered again.
+   *
+   * The monotonic clock of a suspended machine stands still, and the wall clock may be set; so it has run out when it has by
+   * either of them. One that has not, but was taken to have, costs a redelivery.
    */
   get valid(): boolean {
-    return performance.now() - this.#extendedAt < this.#ackWaitMs;
+    return (
+      performance.now() - this.#extendedAt < this.#ackWaitMs && Date.now() - this.#extendedAtWall < this.#ackWaitMs
+    );
   }
 
   /** Counts the rounds since it ran out. Returns whether its message should have come again by now, if it ever will. */
@@ -48,6 +54,7 @@ export class Lease {
     if (!same && (number === 0 || number !== this.number || this.valid)) return false;
     this.#receipt = receipt;
     this.#extendedAt = performance.now();
+    this.#extendedAtWall = Date.now();
     this.#missedRounds = 0;
     return true;
   }
@@ -59,8 +66,13 @@ export class Lease {
    */
   async extend(mux: Mux): Promise<void> {
     const at = performance.now();
+    const atWall = Date.now();
     await this.#receipt.working(mux, this.#ackWaitMs / 2);
-    this.#extendedAt = Math.max(this.#extendedAt, at);
+    // It may have been delivered again meanwhile, which is later.
+    if (at >= this.#extendedAt) {
+      this.#extendedAt = at;
+      this.#extendedAtWall = atWall;
+    }
     this.#missedRounds = 0;
   }
 
@@ -69,8 +81,8 @@ export class Lease {
     this.#receipt.ack();
   }
 
-  /** Gives the token to another supervisor, at once. */
-  handOver(): void {
-    this.#receipt.nak();
+  /** Gives the token to another supervisor, at once or after a time. */
+  handOver(delayMs?: number): void {
+    this.#receipt.nak(delayMs);
   }
 }

@@ -1,7 +1,7 @@
 /** What a supervisor does, as typed events inside its process: the logger, the notices on the bus and tests listen. */
-import { EventEmitter } from "node:events";
-import type typedEmitter from "typed-emitter";
+import { messageOf } from "../job/errors.ts";
 import type { JobEvent, RejectedEvent } from "../job/events.ts";
+import { guardedEmitter } from "../util/guarded-emitter.ts";
 
 export type LifecycleEvents = {
   /** Something happened to a job; the same is told on `job.event.<id>.<type>`. */
@@ -32,8 +32,24 @@ export interface Trouble {
   error?: unknown;
 }
 
-export type Lifecycle = typedEmitter.default<LifecycleEvents>;
+type EventName = keyof LifecycleEvents;
 
+/** An EventEmitter that knows these events: declared here, so that it reads the same under every kind of resolution. */
+export interface Lifecycle {
+  on<E extends EventName>(event: E, listener: LifecycleEvents[E]): this;
+  once<E extends EventName>(event: E, listener: LifecycleEvents[E]): this;
+  off<E extends EventName>(event: E, listener: LifecycleEvents[E]): this;
+  emit<E extends EventName>(event: E, ...args: Parameters<LifecycleEvents[E]>): boolean;
+  listenerCount(event: EventName): number;
+}
+
+/** Its listeners are anybody's: one that throws is trouble, and harms neither jobs nor other listeners. */
 export function createLifecycle(): Lifecycle {
-  return new EventEmitter() as Lifecycle;
+  const lifecycle = guardedEmitter((event, error) => {
+    const what = `a listener of "${event}" failed`;
+    // One that cannot take trouble cannot be told of this.
+    if (event === "trouble") process.emitWarning(`${what}: ${messageOf(error)}`, "AsyncWarning");
+    else lifecycle.emit("trouble", { what, error });
+  }) as Lifecycle;
+  return lifecycle;
 }

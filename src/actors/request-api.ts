@@ -3,45 +3,46 @@
  * free. What it answers with is in the store, so any supervisor can answer for any job.
  */
 import type { Msg, Subscription } from "nats";
-import { type Cursor, FIRST_PAGE, formatCursor, parseCursor } from "../api/cursor.ts";
 import { ERROR_CODE_HEADER, ERROR_HEADER } from "../api/headers.ts";
 import {
+  checkLookRequest,
   checkPageRequest,
   checkRetryPatch,
-  DEFAULT_PAGE_LIMIT,
   type ErrorReply,
-  type ListReply,
-  type PageRequest,
+  type SubmittedJob,
 } from "../api/requests.ts";
 import { STATUS } from "../api/status.ts";
-import { API_QUEUE, API_SERVICE, afterPrefix, CANCEL_PREFIX, GET_PREFIX, LIST, RETRY_PREFIX } from "../api/subjects.ts";
+import {
+  API_QUEUE,
+  API_SERVICE,
+  afterPrefix,
+  CANCEL_PREFIX,
+  FUNCTION_LIST,
+  GET_PREFIX,
+  LIST,
+  RETRY_PREFIX,
+} from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
 import { decode } from "../bus/messages/codec.ts";
 import { Service, type ServiceEndpoint } from "../bus/messages/service.ts";
 import type { JobList } from "../bus/store/job-list.ts";
 import { headersOf } from "../bus/wire/headers.ts";
 import { leave } from "../bus/wire/leave.ts";
+import { answerOf } from "../job/answer.ts";
 import { AsyncError, isAsyncError, messageOf } from "../job/errors.ts";
 import { isRecord } from "../job/plain.ts";
-import type { JobState } from "../job/state.ts";
-import { type JobView, viewOf } from "../job/view.ts";
+import type { JobView } from "../job/view.ts";
 import { VERSION } from "../version.ts";
+import type { Depths } from "./depths.ts";
 import type { JobControl } from "./job-control.ts";
-import { untakenJob } from "./submission.ts";
-
-/** One answer looks at no more jobs than this, whatever the filter: the caller goes on with `next`. */
-const MAX_SCANNED = 5_000;
-const BATCH = 500;
-/** Beyond this an answer ends early, well below the server's limit of a message (1 MiB by default). */
-const MAX_REPLY_BYTES = 512 * 1024;
+import { Listing } from "./listing.ts";
 
 export class RequestApi {
-  readonly #list: JobList;
   readonly #service: Service;
   readonly #subscriptions: Subscription[];
 
-  constructor(bus: Bus, list: JobList, control: JobControl) {
-    this.#list = list;
+  constructor(bus: Bus, list: JobList, control: JobControl, depths: Depths) {
+    const listing = new Listing(bus, list);
     const endpoint = (name: string, subject: string): ServiceEndpoint => ({
       name,
       subject,
@@ -55,16 +56,27 @@ export class RequestApi {
       metadata: () => ({}),
       endpoints: () => endpoints.map(({ name, subject }) => endpoint(name, subject)),
     });
-    const ofJob = (name: string, prefix: string, answer: (jobId: string, body: Uint8Array) => Promise<JobState>) => ({
+    const ofJob = (name: string, prefix: string, answer: (jobId: string, body: Uint8Array) => Promise<JobView>) => ({
       name,
-      subject: `${prefix}.*`,
-      answer: async ({ subject, data }: Msg) => viewOf(await answer(afterPrefix(subject, prefix) ?? "", data)),
+      // All that may be meant for an id, so that a bad one is told to be bad.
+      subject: `${prefix}.>`,
+      answer: async ({ subject, data }: Msg) => JSON.stringify(await answer(afterPrefix(subject, prefix) ?? "", data)),
     });
-    const endpoints: { name: string; subject: string; answer: (message: Msg) => Promise<unknown> }[] = [
-      ofJob("get", GET_PREFIX, async (jobId) => (await control.find(jobId)).state),
-      ofJob("cancel", CANCEL_PREFIX, (jobId) => control.cancel(jobId)),
-      ofJob("retry", RETRY_PREFIX, (jobId, body) => control.retry(jobId, checkRetryPatch(parseBody(body)))),
-      { name: "list", subject: LIST, answer: (message) => this.#page(checkPageRequest(parseBody(message.data))) },
+    const get = async (jobId: string, body: Uint8Array): Promise<SubmittedJob> => {
+      const { submission } = checkLookRequest(parseBody(body));
+      const { state, isTaken } = await control.look(jobId);
+      const view: SubmittedJob = answerOf(state, Date.now(), isTaken);
+      if (submission !== undefined && state.sequence !== submission) view.existing = true;
+      return view;
+    };
+    const endpoints: { name: string; subject: string; answer: (message: Msg) => Promise<string> }[] = [
+      ofJob("get", GET_PREFIX, get),
+      ofJob("cancel", CANCEL_PREFIX, async (jobId) => answerOf(await control.cancel(jobId), Date.now())),
+      ofJob("retry", RETRY_PREFIX, async (jobId, body) =>
+        answerOf(await control.retry(jobId, checkRetryPatch(parseBody(body))), Date.now()),
+      ),
+      { name: "list", subject: LIST, answer: (message) => listing.page(checkPageRequest(parseBody(message.data))) },
+      { name: "functions", subject: FUNCTION_LIST, answer: async () => JSON.stringify(await depths.list()) },
     ];
     this.#subscriptions = endpoints.map(({ name, subject, answer }) =>
       bus.nc.subscribe(subject, {
@@ -80,37 +92,16 @@ export class RequestApi {
     await leave(this.#subscriptions);
   }
 
-  async #serve(name: string, message: Msg, answer: (message: Msg) => Promise<unknown>): Promise<void> {
+  async #serve(name: string, message: Msg, answer: (message: Msg) => Promise<string>): Promise<void> {
     const begun = performance.now();
     let failure: string | undefined;
     try {
-      respond(message, JSON.stringify(await answer(message)));
+      respond(message, await answer(message));
     } catch (error) {
       failure = messageOf(error);
       respondError(message, error, failure);
     }
     this.#service.count(name, performance.now() - begun, failure);
-  }
-
-  async #page({ state, limit = DEFAULT_PAGE_LIMIT, cursor }: PageRequest): Promise<ListReply> {
-    const jobs: JobView[] = [];
-    let next: Cursor = cursor === undefined ? FIRST_PAGE : parseCursor(cursor);
-    let bytes = 0;
-    for (let scanned = 0; scanned < MAX_SCANNED && bytes < MAX_REPLY_BYTES && jobs.length < limit; scanned += BATCH) {
-      const page = await this.#list.page(next, Math.min(BATCH, state ? BATCH : limit - jobs.length));
-      for (const entry of page.entries) {
-        const job = entry.type === "job" ? entry.state : untakenJob(entry.submission);
-        next = { ...next, sequence: entry.sequence + 1 };
-        if (!job || (state !== undefined && job.state !== state)) continue;
-        const view = viewOf(job);
-        jobs.push(view);
-        bytes += JSON.stringify(view).length;
-        if (jobs.length === limit || bytes >= MAX_REPLY_BYTES) return { jobs, next: formatCursor(next) };
-      }
-      if (!page.next) return { jobs };
-      next = page.next;
-    }
-    return { jobs, next: formatCursor(next) };
   }
 }
 

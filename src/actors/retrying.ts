@@ -1,9 +1,12 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Bus } from "../bus/connection.ts";
+import { isRefusedForGood } from "../bus/tokens/timers.ts";
 import { isAsyncError } from "../job/errors.ts";
 
 const FIRST_DELAY_MS = 50;
 const MAX_DELAY_MS = 2_000;
+/** A job for which the storage has no room comes again after this time. */
+export const FULL_RETRY_MS = 5_000;
 
 /**
  * Repeats an idempotent call until it succeeds, however long the bus is away.
@@ -28,6 +31,30 @@ export async function untilDone(
     }
   }
   return false;
+}
+
+/**
+ * {@link untilDone} for the making of a token, which the server may refuse for good.
+ *
+ * @returns "refused" with why, besides what {@link untilDone} returns
+ */
+export async function untilPlaced(
+  bus: Bus,
+  stopped: () => boolean,
+  onTrouble: (error: unknown) => void,
+  place: () => Promise<void>,
+): Promise<boolean | { refused: string }> {
+  let refused: string | undefined;
+  const done = await untilDone(bus, stopped, onTrouble, async () => {
+    try {
+      await place();
+    } catch (error) {
+      if (!isRefusedForGood(error)) throw error;
+      onTrouble(error);
+      refused = error.message;
+    }
+  });
+  return refused === undefined ? done : { refused };
 }
 
 /** Waits before the next try: for the connection if it is gone, then with backoff and jitter. */

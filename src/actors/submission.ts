@@ -12,7 +12,7 @@ import { createFailedJob, createJob, type Transition, untaken } from "../job/mac
 import { chosenJobIdProblem, jobIdOfSequence, jobIdProblem, MADE_UP_PREFIX } from "../job/names.ts";
 import { isRecord } from "../job/plain.ts";
 import { parseSubmission } from "../job/schema.ts";
-import type { LiveJob } from "../job/state.ts";
+import type { JobState, LiveJob } from "../job/state.ts";
 
 export type ReadSubmission =
   | { type: "job"; jobId: string; first: (now: number) => Transition }
@@ -43,7 +43,7 @@ export function readSubmission({ data, sequence, storedAt, subject }: Waiting): 
     if (ofSubject === undefined && typeof ofBody === "string" && chosenJobIdProblem(ofBody) === undefined) {
       origin.jobId = ofBody;
     }
-    const submission = parseSubmission(body);
+    const submission = parseSubmission(body, storedAt);
     if (submission.job_id !== undefined && submission.job_id !== origin.jobId) {
       throw new AsyncError(
         "invalid_submission",
@@ -73,6 +73,23 @@ export function isOnly(delivery: Delivery, jobId: string): boolean {
   if (deliveries > 1) return false;
   if (subject === SUBMIT) return jobId === jobIdOfSequence(sequence);
   return jobId.startsWith(MADE_UP_PREFIX) && !isRepeated(delivery);
+}
+
+/** The same time may come out a ms apart, as it is read from a number in one place and from text in another. */
+const SAME_TIME_MS = 1;
+
+/** Whether the job was made by that message of stream JOBS: by its sequence alone it could be one of a stream before. */
+export function isMadeBy(state: JobState, { sequence, storedAt }: Pick<Delivery, "sequence" | "storedAt">): boolean {
+  return state.sequence === sequence && Math.abs(state.created_at - storedAt) <= SAME_TIME_MS;
+}
+
+/** Whether the job has got, from a stream JOBS before this one, the id that is made from the sequence of that message. */
+export function isPredecessor(
+  state: JobState,
+  jobId: string,
+  message: Pick<Delivery, "sequence" | "storedAt">,
+): boolean {
+  return jobId === jobIdOfSequence(message.sequence) && !isMadeBy(state, message);
 }
 
 /** Whether the same may have been submitted before, by who has not learned what became of it. */

@@ -2,7 +2,7 @@
  * Takes submissions and wakes, as many as there is room for, and keeps the leases of the jobs they bring.
  *
  * SUPERVISOR-1  At most `maxLiveJobs` jobs are in memory; a tenth of that is kept for wakes, so that new jobs cannot keep
- *     parked ones out. What there is no room for stays in the streams.
+ *     parked ones out. What there is no room for stays in the streams. What one puller has asked for counts for the other.
  * SUPERVISOR-2  After it may have been deaf (a pause, a lost connection, a lease that ran out) it looks what has become of its
  *     jobs.
  *
@@ -14,10 +14,10 @@ import { afterPrefix, CHANGED_PREFIX } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
 import { EventLog } from "../bus/store/event-log.ts";
 import { JobList } from "../bus/store/job-list.ts";
-import { JobStore } from "../bus/store/job-store.ts";
+import { DEFAULT_RETENTION_MS, JobStore } from "../bus/store/job-store.ts";
+import { Storage } from "../bus/store/storage.ts";
 import { Awake } from "../bus/tokens/awake.ts";
-import type { Delivery } from "../bus/tokens/delivery.ts";
-import { Puller } from "../bus/tokens/puller.ts";
+import { Puller, type PullerOptions } from "../bus/tokens/puller.ts";
 import { Tokens } from "../bus/tokens/tokens.ts";
 import {
   ensureTopology,
@@ -27,15 +27,19 @@ import {
   type Topology,
   type TopologyOptions,
 } from "../bus/topology.ts";
-import { isAsyncError } from "../job/errors.ts";
+import { AsyncError, isAsyncError } from "../job/errors.ts";
 import { isEndEvent } from "../job/events.ts";
+import { MAX_DURATION_MS } from "../job/schema.ts";
+import { requireInterval, requireLimit, timerMs } from "../job/time.ts";
 import { Arrivals } from "./arrivals.ts";
 import { BacklogFeeder } from "./backlog-feeder.ts";
+import { Depths } from "./depths.ts";
 import { Dispatcher, type DispatcherOptions } from "./dispatcher.ts";
 import type { ActorContext } from "./job-actor.ts";
 import { JobControl } from "./job-control.ts";
 import type { Lease } from "./lease.ts";
 import { createLifecycle, type Lifecycle } from "./lifecycle.ts";
+import { DEFAULT_MAX_MEMORY_BYTES, Memory } from "./memory.ts";
 import { RequestApi } from "./request-api.ts";
 import { readSubmission } from "./submission.ts";
 import { sweep } from "./sweep.ts";
@@ -47,6 +51,11 @@ export interface SupervisorOptions extends DispatcherOptions {
    * taken over when this process dies; fewer are too few where many long attempts run at once. Default 2,000.
    */
   maxLiveJobs?: number;
+  /**
+   * What this process is to take of the memory of the machine, about. A part of it is for live jobs; large ones beyond wait
+   * in the backlogs of their functions. Default 512 MiB.
+   */
+  maxMemoryBytes?: number;
   /** A wait (backoff, start time) longer than this is spent outside of memory. Default 10 s. */
   parkAfterMs?: number;
   /** How long an ended job is kept. Default 7 days. */
@@ -60,12 +69,26 @@ export interface SupervisorOptions extends DispatcherOptions {
   sweepMs?: number;
 }
 
+/** @throws AsyncError `invalid_option` */
+function requireTimes(options: SupervisorOptions): void {
+  for (const name of ["parkAfterMs", "recordStartMs", "silentTimeoutMs", "roomWaitMs", "relieveAfterMs"] as const) {
+    requireLimit(name, options[name]);
+  }
+  for (const name of ["sweepMs", "heartbeatMs"] as const) requireInterval(name, options[name]);
+  const { retentionMs } = options;
+  requireLimit("retentionMs", retentionMs);
+  if (retentionMs === undefined || retentionMs <= MAX_DURATION_MS) return;
+  throw new AsyncError("invalid_option", `retentionMs must be from 0 to ${MAX_DURATION_MS} ms, not ${retentionMs}`);
+}
+
 export const DEFAULT_MAX_LIVE_JOBS = 2_000;
 
 /** How often it is looked whether memory is full. */
 const RELIEVE_MS = 500;
 /** Soon after the start, when what was left behind by others has been delivered. */
 const FIRST_SWEEP_MS = 5_000;
+/** What comes though there is no room, from a pull that was given up too early, is looked at again after this time. */
+const EXCESS_RETRY_MS = 250;
 /** Between two windows of a sweep: so it takes a few percent of a core while it lasts, and holds no job up for long. */
 const SWEEP_PAUSE_MS = 8;
 
@@ -78,13 +101,21 @@ export class Supervisor {
   readonly store: JobStore;
   readonly #bus: Bus;
   readonly #maxLiveJobs: number;
+  readonly #memory: Memory;
   readonly #context: ActorContext;
   readonly #dispatcher: Dispatcher;
   readonly #feeder: BacklogFeeder;
   readonly #tokens: Tokens;
+  readonly #storage: Storage;
   readonly #api: RequestApi;
+  readonly #depths: Depths;
   readonly #arrivals: Arrivals;
-  readonly #pullers: Puller[];
+  #submissions: Puller | undefined;
+  #wakes: Puller | undefined;
+  /** Who asks first: not the one that had more room than it could use. */
+  #wakesFirst = false;
+  /** One submission is taken though the budget is used up. */
+  #sips = false;
   readonly #timers: NodeJS.Timeout[];
   readonly #stops: (() => void)[];
   readonly #ackWaitMs: number;
@@ -95,28 +126,42 @@ export class Supervisor {
   #sweptTo = 1;
   /** It takes no more jobs. */
   #stopped = false;
+  #closed: Promise<void> | undefined;
   /** It has got the last of them, and hands over what has not begun. */
   #draining = false;
 
   private constructor(bus: Bus, topology: Topology, options: SupervisorOptions) {
+    requireTimes(options);
     this.#bus = bus;
     this.topology = topology;
     this.#ackWaitMs = topology.ackWaitMs;
     this.#awake = new Awake(bus, topology.ackWaitMs / 10, () => this.#becomeUncertain());
     this.#sweepMs = options.sweepMs ?? 30 * 60_000;
     this.#maxLiveJobs = options.maxLiveJobs ?? DEFAULT_MAX_LIVE_JOBS;
-    const retention = options.retentionMs === undefined ? {} : { retentionMs: options.retentionMs };
-    this.store = new JobStore(bus, { replicas: topology.replicas, ...retention });
+    this.#memory = new Memory(options.maxMemoryBytes ?? DEFAULT_MAX_MEMORY_BYTES);
+    const { retentionMs = DEFAULT_RETENTION_MS } = options;
+    this.store = new JobStore(bus, { replicas: topology.replicas, retentionMs });
+    this.#storage = new Storage(bus, {
+      retentionMs,
+      onRetention: (ms) => this.store.keepEndedFor(ms),
+      onFull: (full, fill) => this.#onFull(full, fill),
+      onTrouble: (error) => this.#trouble("cannot ask how full the bucket of states is", error),
+    });
+    this.store.storage = this.#storage;
     this.#tokens = new Tokens(bus);
     this.#dispatcher = new Dispatcher(bus, this.lifecycle, { onRoom: (name) => this.#feeder.feed(name) }, options);
     this.#feeder = new BacklogFeeder({
       bus,
       backlog: this.#tokens.backlog,
       dispatcher: this.#dispatcher,
-      room: () => this.#room(),
+      // Without room for new jobs, what is parked is all that there is to do.
+      room: () => {
+        const room = this.#storage.full ? this.#maxLiveJobs - this.liveJobs : this.#room();
+        return Math.min(room, this.#memory.roomLike(this.#arrivals.actors.size));
+      },
       onTrouble: (what, error) => this.#trouble(what, error),
     });
-    const eventLog = new EventLog(bus);
+    const eventLog = new EventLog(bus, topology);
     this.lifecycle.on("job", (event) => {
       if (event.type !== "rejected" && !isEndEvent(event)) eventLog.publish(event);
     });
@@ -128,6 +173,7 @@ export class Supervisor {
       dispatcher: this.#dispatcher,
       feeder: this.#feeder,
       lifecycle: this.lifecycle,
+      memory: this.#memory,
       writer: this.id,
       parkAfterMs: options.parkAfterMs ?? 10_000,
       isDraining: () => this.#draining,
@@ -142,27 +188,34 @@ export class Supervisor {
     });
     const list = new JobList(bus, this.store, (submission) => readSubmission(submission).jobId);
     const control = new JobControl({ ...this.#context, list });
-    this.#api = new RequestApi(bus, list, control);
-    this.#pullers = [
-      this.#pull(
-        JOBS,
-        () => this.#room(),
-        (delivery) => this.#arrivals.onSubmission(delivery),
-      ),
-      this.#pull(
-        TIMERS,
-        () => this.#maxLiveJobs - this.liveJobs,
-        (delivery) => this.#arrivals.onWake(delivery),
-      ),
-    ];
+    this.#depths = new Depths(bus, this.#dispatcher);
+    this.#api = new RequestApi(bus, list, control, this.#depths);
+    this.#submissions = this.#pull(JOBS, {
+      room: () => this.#roomForSubmissions(),
+      roomBytes: () => (this.#sips ? 1 : this.#memory.roomBytes),
+      onDelivery: (delivery) => this.#arrivals.onSubmission(delivery),
+      onUnused: () => this.#refillFirst("wakes"),
+    });
+    this.#wakes = this.#pull(TIMERS, {
+      room: () => this.#roomForWakes(),
+      onDelivery: (delivery) => this.#arrivals.onWake(delivery),
+      onUnused: () => this.#refillFirst("submissions"),
+    });
     const changed = bus.nc.subscribe(`${CHANGED_PREFIX}.*`, {
       callback: (_, message) => this.#arrivals.actors.get(afterPrefix(message.subject, CHANGED_PREFIX) ?? "")?.verify(),
     });
-    this.#stops = [() => changed.unsubscribe(), bus.onReconnected(() => this.#onReconnected())];
+    this.#stops = [
+      () => changed.unsubscribe(),
+      bus.onReconnected(() => this.#onReconnected()),
+      bus.onFault(({ what, error, count }) => this.#trouble(`${what} (${count} so far)`, error)),
+      bus.onDenied(({ error }) => this.#trouble("permission denied", error)),
+    ];
     this.#timers = [
       setInterval(() => this.#extendLeases(), topology.ackWaitMs / 3),
       setInterval(() => {
-        if (this.#room() === 0) this.#dispatcher.relieve(this.#maxLiveJobs);
+        if (this.#roomForSubmissions() <= 0) this.#dispatcher.relieve(this.#maxLiveJobs);
+        else if (this.#memory.crowded) this.#dispatcher.relieve(this.liveJobs);
+        if (this.#memory.full) this.#sip();
       }, RELIEVE_MS),
     ];
     void this.#feeder.discover();
@@ -190,12 +243,17 @@ export class Supervisor {
 
   /**
    * Stops taking jobs, lets attempts in flight end for up to `graceMs`, and hands the other jobs over. Jobs whose
-   * attempt takes longer are handed over too; that attempt will be run again elsewhere.
+   * attempt takes longer are handed over too; that attempt will be run again elsewhere. Again: waits for the first call.
    */
   async close({ graceMs = 10_000 } = {}): Promise<void> {
-    if (this.#stopped) return;
+    requireLimit("graceMs", graceMs);
+    this.#closed ??= this.#close(graceMs);
+    await this.#closed;
+  }
+
+  async #close(graceMs: number): Promise<void> {
     this.#stopped = true;
-    await Promise.all(this.#pullers.map((puller) => puller.stop()));
+    await Promise.all([this.#submissions?.stop(), this.#wakes?.stop()]);
     this.#draining = true;
     const end = performance.now() + graceMs;
     do {
@@ -208,7 +266,9 @@ export class Supervisor {
     for (const stop of this.#stops) stop();
     this.#awake.close();
     this.#feeder.close();
+    this.#storage.close();
     this.#dispatcher.close();
+    this.#depths.close();
     await this.#api.close();
   }
 
@@ -221,16 +281,43 @@ export class Supervisor {
     return Math.max(0, Math.ceil(this.#maxLiveJobs * 0.9) - this.liveJobs);
   }
 
-  #pull(stream: string, room: () => number, onDelivery: (delivery: Delivery) => void): Puller {
+  /** What is kept for wakes, or what they have been asked for if that is more, is not for new jobs. */
+  #roomForSubmissions(): number {
+    if (this.#storage.full) return 0;
+    return Math.min(this.#room(), this.#maxLiveJobs - this.liveJobs - (this.#wakes?.outstanding ?? 0));
+  }
+
+  /** At most a quarter of what is left, as long as that is more than what is kept for them. */
+  #roomForWakes(): number {
+    const free = this.#maxLiveJobs - this.liveJobs - (this.#submissions?.outstanding ?? 0);
+    return Math.min(free, Math.max(this.#keptForWakes, Math.ceil(free / 4)));
+  }
+
+  get #keptForWakes(): number {
+    return this.#maxLiveJobs - Math.ceil(this.#maxLiveJobs * 0.9);
+  }
+
+  /** How much room nobody has asked for yet. */
+  get #unasked(): number {
+    const asked = (this.#submissions?.outstanding ?? 0) + (this.#wakes?.outstanding ?? 0);
+    return this.#maxLiveJobs - this.liveJobs - asked;
+  }
+
+  #pull(
+    stream: string,
+    { onDelivery, ...options }: Pick<PullerOptions, "room" | "roomBytes" | "onDelivery"> & { onUnused: () => void },
+  ): Puller {
     return new Puller(this.#bus, {
+      ...options,
       stream,
       consumer: SUPERVISOR_CONSUMER,
-      room,
-      onDelivery,
-      onTrouble: (reason) => {
-        this.#becomeUncertain();
-        this.lifecycle.emit("trouble", { what: `pulling from ${stream}: ${reason}` });
+      isTight: () => this.#unasked <= this.#keptForWakes,
+      onDelivery: (delivery) => {
+        if (this.liveJobs < this.#maxLiveJobs) onDelivery(delivery);
+        else delivery.nak(EXCESS_RETRY_MS);
       },
+      onTrouble: (reason) => this.lifecycle.emit("trouble", { what: `pulling from ${stream}: ${reason}` }),
+      onBroken: () => this.#becomeUncertain(),
     });
   }
 
@@ -268,7 +355,7 @@ export class Supervisor {
 
   /** At a random time around the given one, so that supervisors started together do not look together. */
   #planSweep(aroundMs: number): void {
-    this.#nextSweep = setTimeout(() => void this.#sweep(), aroundMs * (0.5 + Math.random()));
+    this.#nextSweep = setTimeout(() => void this.#sweep(), timerMs(aroundMs * (0.5 + Math.random())));
   }
 
   async #sweep(): Promise<void> {
@@ -295,8 +382,34 @@ export class Supervisor {
     for (const actor of this.#arrivals.actors.values()) actor.verify();
   }
 
+  /** New jobs wait in stream JOBS while there is no room for their states; those that are live go on, and end. */
+  #onFull(full: boolean, fill: number): void {
+    const percent = `${Math.round(100 * fill)} %`;
+    if (full) {
+      const next = "ended jobs expire sooner now; raise the bucket's max_bytes if this lasts";
+      this.#trouble(`the bucket of states is ${percent} full, no new jobs are taken: ${next}`, undefined);
+    } else {
+      this.#trouble(`the bucket of states is ${percent} full, new jobs are taken again`, undefined);
+      this.#refill();
+    }
+  }
+
   #refill(): void {
-    for (const puller of this.#pullers) puller.refill();
+    if (this.#wakesFirst) this.#wakes?.refill();
+    this.#submissions?.refill();
+    if (!this.#wakesFirst) this.#wakes?.refill();
+  }
+
+  /** So large jobs that take long keep nobody else waiting for as long. */
+  #sip(): void {
+    this.#sips = !this.#memory.overfull;
+    this.#submissions?.refill();
+    this.#sips = false;
+  }
+
+  #refillFirst(first: "submissions" | "wakes"): void {
+    this.#wakesFirst = first === "wakes";
+    this.#refill();
   }
 
   #trouble(what: string, error: unknown, jobId?: string): void {

@@ -18,10 +18,11 @@ import type { Bus } from "../bus/connection.ts";
 import type { EventLog } from "../bus/store/event-log.ts";
 import { type JobStore, storedJob } from "../bus/store/job-store.ts";
 import { readAt, readBatch, readNext, type StoredMessage, streamState } from "../bus/store/stream-read.ts";
+import { isRefusedForGood } from "../bus/tokens/timers.ts";
 import type { Tokens } from "../bus/tokens/tokens.ts";
 import { KV_JOBS, KV_PREFIX } from "../bus/topology.ts";
 import { endEvent } from "../job/events.ts";
-import { createFailedJob, type Transition } from "../job/machine.ts";
+import { createFailedJob, reduce, type Transition } from "../job/machine.ts";
 import { onNextToken } from "../job/rest.ts";
 import { type EndedJob, isEnded, type LiveJob, type StateName } from "../job/state.ts";
 
@@ -171,10 +172,35 @@ function mend(context: SweepContext, found: Suspect): Promise<boolean> {
 }
 
 /** The next token, as if the job had just been parked. */
-async function reissue({ store, tokens, writer }: SweepContext, state: LiveJob, revision: number): Promise<boolean> {
+async function reissue(
+  { store, tokens, eventLog, writer }: SweepContext,
+  state: LiveJob,
+  revision: number,
+): Promise<boolean> {
   const next: LiveJob = { ...onNextToken(state), version: state.version + 1, writer };
-  if ((await store.commit(next, revision)).type !== "stored") return false;
-  await tokens.restore(next); // a timer, also for one that waits for a worker: nobody may know of its backlog
+  const outcome = await store.commit(next, revision);
+  if (outcome.type !== "stored") return false;
+  try {
+    await tokens.restore(next); // a timer, also for one that waits for a worker: nobody may know of its backlog
+  } catch (error) {
+    if (!isRefusedForGood(error)) throw error;
+    return failRefused({ store, eventLog, writer }, next, outcome.revision, error.message);
+  }
+  return true;
+}
+
+/** A job whose next token cannot be made, now or ever. */
+async function failRefused(
+  { store, eventLog, writer }: Pick<SweepContext, "store" | "eventLog" | "writer">,
+  before: LiveJob,
+  revision: number,
+  why: string,
+): Promise<boolean> {
+  const { state } = reduce(before, { type: "refused", why }, Date.now());
+  if (!isEnded(state)) return false;
+  const failed = { ...state, version: before.version + 1, writer };
+  if ((await store.commit(failed, revision)).type !== "stored") return false;
+  await eventLog.record(endEvent(failed), failed.notify);
   return true;
 }
 

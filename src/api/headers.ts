@@ -8,6 +8,11 @@ export const ERROR_CODE_HEADER = "Nats-Service-Error-Code";
 export const NO_ROOM_CODE = "429";
 /** `heartbeat`: the worker of an attempt is alive; the body is the progress, if there is any. */
 export const STATUS_HEADER = "Async-Status";
+/**
+ * On a heartbeat: how often its worker sends one, in ms. Three missing ones are a lost attempt. One without it is progress of
+ * somebody who may be silent. A result that comes later than the first heartbeat would have has it as well.
+ */
+export const HEARTBEAT_MS_HEADER = "Async-Heartbeat-Ms";
 /** Where in the body of an invocation the results begin, so that they can be left unread until they are asked for. */
 export const RESULTS_AT_HEADER = "Async-Results-At";
 /** A submission under an id that begins with `auto-` has this header, with any value, unless it is the first one. */

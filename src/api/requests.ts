@@ -9,14 +9,27 @@ export interface PageRequest {
   state?: StateName;
   /** Most jobs in the answer, 1 to 1,000. Default 100. */
   limit?: number;
-  /** `next` of the page before. */
+  /** `next` of the page before; it knows the order. */
   cursor?: string;
+  /** Which jobs come first: the longest unchanged (`oldest`, the default), or those that have changed last. */
+  order?: ListOrder;
+  /** How long the asker waits, in ms. The answer ends earlier then. */
+  timeout_ms?: number;
+}
+
+export type ListOrder = "oldest" | "newest";
+export const LIST_ORDERS: readonly ListOrder[] = ["oldest", "newest"];
+
+/** A job in a list. */
+export interface ListedJob extends JobView {
+  /** It does not fit into an answer, so its data, args and results are left out. */
+  truncated?: true;
 }
 
 /** The answer to it. */
 export interface ListReply {
-  jobs: JobView[];
-  /** Where to go on; absent when there is no more. */
+  jobs: ListedJob[];
+  /** Where to go on; absent when there is no more. An answer may have fewer jobs than were asked for, or none, and a `next`. */
   next?: string;
 }
 
@@ -31,7 +44,7 @@ export const MAX_PAGE_LIMIT = 1_000;
 
 /** @throws AsyncError `invalid_request` */
 export function checkPageRequest(body: Record<string, unknown>): PageRequest {
-  const { state, limit, cursor } = body;
+  const { state, limit, cursor, order, timeout_ms } = body;
   if (state !== undefined && !STATE_NAMES.includes(state as StateName)) {
     throw new AsyncError("invalid_request", `state must be one of ${STATE_NAMES.join(", ")}`);
   }
@@ -41,9 +54,65 @@ export function checkPageRequest(body: Record<string, unknown>): PageRequest {
   ) {
     throw new AsyncError("invalid_request", `limit must be an integer from 1 to ${MAX_PAGE_LIMIT}`);
   }
+  if (order !== undefined && !LIST_ORDERS.includes(order as ListOrder)) {
+    throw new AsyncError("invalid_request", `order must be one of ${LIST_ORDERS.join(", ")}`);
+  }
+  if (timeout_ms !== undefined && !(typeof timeout_ms === "number" && timeout_ms > 0)) {
+    throw new AsyncError("invalid_request", "timeout_ms must be a number of ms");
+  }
   if (cursor !== undefined && typeof cursor !== "string")
     throw new AsyncError("invalid_request", "cursor must be a string");
   return body as PageRequest;
+}
+
+/** What waits for a function, and who serves it. */
+export interface FunctionDepth {
+  name: string;
+  /** Jobs that wait for a worker of it. */
+  waiting: number;
+  /** Invocations that have been sent and not been answered. */
+  in_flight: number;
+  /** For how long the first of those that wait has been waiting, in ms. Absent: none is, or it was not told in time. */
+  oldest_ms?: number;
+  /** Workers that serve it, and their attempts at a time; those are shared with whatever else a worker serves. */
+  workers: number;
+  slots: number;
+}
+
+/** The line of a function in one supervisor. */
+export type LineDepth = Pick<FunctionDepth, "name" | "waiting" | "in_flight" | "oldest_ms">;
+
+/** The answer to `function.list`: the functions that most wait for come first. */
+export interface FunctionsReply {
+  functions: FunctionDepth[];
+  /** How many functions there are besides. */
+  omitted?: number;
+}
+
+/** Most functions in an answer. */
+export const MAX_FUNCTIONS = 1_000;
+
+/** Body of a request to `job.get.<id>`; empty to be shown the job. */
+export interface LookRequest {
+  /** Sequence of a submission in stream JOBS: the answer has `existing: true` if the job was made by another one. */
+  submission?: number;
+}
+
+/** The answer to a submission: the job, and whether it was there before. */
+export interface SubmittedJob extends JobView {
+  /** The id exists already: this is the job that has it, and the submission has changed nothing. */
+  existing?: true;
+  /** In what the existing job is another one than was submitted. Absent if it is the same. */
+  differs?: ("name" | "functions")[];
+  /** The job is stored, but nobody could be asked just now whether the id existed before. */
+  unconfirmed?: true;
+}
+
+/** @throws AsyncError `invalid_request` */
+export function checkLookRequest({ submission }: Record<string, unknown>): LookRequest {
+  if (submission === undefined) return {};
+  if (Number.isSafeInteger(submission) && (submission as number) > 0) return { submission: submission as number };
+  throw new AsyncError("invalid_request", "submission must be the sequence of one in stream JOBS");
 }
 
 /** Body of a request to `job.retry.<id>`; empty to change nothing. @throws AsyncError `invalid_request` */

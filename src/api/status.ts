@@ -4,12 +4,16 @@ import type { ErrorCode } from "../job/errors.ts";
 export const STATUS: Partial<Record<ErrorCode, number>> = {
   invalid_job_id: 400,
   invalid_request: 400,
+  permission_denied: 403,
   job_not_found: 404,
   job_ended: 409,
   job_not_ended: 409,
+  job_exists: 409,
   payload_too_large: 413,
   jetstream_unavailable: 503,
   not_connected: 503,
   bus_timeout: 503,
+  bus_overloaded: 503,
   newer_format: 503,
+  storage_full: 503,
 };

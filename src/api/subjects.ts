@@ -26,6 +26,9 @@ export const CHANGED_PREFIX = "job.ctl.changed";
 /** Jobs of a function have been sent to wait for a worker outside of memory: `{function}`. */
 export const QUEUED = "job.ctl.queued";
 
+/** Whether there is room for new jobs: `{full}`, each second while there is none. */
+export const STORAGE = "job.ctl.storage";
+
 export const submitSubject = (id?: string) => (id === undefined ? SUBMIT : `${SUBMIT}.${id}`);
 export const functionSubject = (name: string) => `${FUNCTION_PREFIX}.${name}`;
 export const eventSubject = (id: string, type: string) => `${EVENT_PREFIX}.${id}.${type}`;
@@ -38,6 +41,10 @@ export const cancelSubject = (id: string) => `${CANCEL_PREFIX}.${id}`;
 export const retrySubject = (id: string) => `${RETRY_PREFIX}.${id}`;
 export const changedSubject = (id: string) => `${CHANGED_PREFIX}.${id}`;
 export const LIST = "job.list";
+/** What waits for each function. */
+export const FUNCTION_LIST = "function.list";
+/** Each supervisor answers with the lines that it has: `{functions: [{name, waiting, in_flight, oldest_ms?}]}`. */
+export const LINES = "job.ctl.lines";
 
 /** What follows `prefix.` in `subject`; undefined if nothing does. */
 export function afterPrefix(subject: string, prefix: string): string | undefined {

@@ -2,24 +2,36 @@
  * One connection to NATS, with the mux on it and a gate: whether it is connected right now, and who wants to know.
  *
  * BUS-1  It reconnects for ever; only `close()` ends it.
+ * BUS-3  Nothing that comes from outside, and no listener, ends its reading. What goes wrong in one of them is counted and told to
+ *     who listens for faults. If it ends all the same, who listens for that is told why.
  * BUS-2  Nothing is sent while disconnected: the client drops such messages in silence, so the gate is asked first.
  */
-import { EventEmitter } from "node:events";
-import { connect as connectToServer, type NatsConnection, NatsConnectionImpl, type NodeConnectionOptions } from "nats";
+import {
+  connect as connectToServer,
+  type NatsConnection,
+  NatsConnectionImpl,
+  type NodeConnectionOptions,
+  PermissionViolationError,
+} from "nats";
+import type typedEmitter from "typed-emitter";
 import { AsyncError, messageOf } from "../job/errors.ts";
+import { timerMs } from "../job/time.ts";
+import { callGuarded, guardedEmitter } from "../util/guarded-emitter.ts";
+import { type Access, type AccessOptions, accessOf, notConnected } from "./address.ts";
 import { requireServer } from "./server-check.ts";
-import { Mux } from "./wire/mux.ts";
+import { denied, Mux } from "./wire/mux.ts";
 import { readFramesOf } from "./wire/reader.ts";
 import { writeSlabsOf } from "./wire/writer.ts";
 
-export interface BusOptions {
-  /** One or more addresses, separated by commas. Default `nats://127.0.0.1:4222`. */
+export interface BusOptions extends AccessOptions {
+  /**
+   * One or more addresses, separated by commas, with or without `user:password@` or `token@`. Default
+   * `nats://127.0.0.1:4222`.
+   */
   url?: string;
   /** Shown by the server's monitoring, e.g. `async-supervisor-3f2a`. */
   name: string;
-  /** Prefix of the reply inboxes; a permission of the user where the server has permissions. Default `_INBOX_async`. */
-  inboxPrefix?: string;
-  /** Further options of the client (credentials, TLS). */
+  /** Further options of the client. */
   client?: Partial<NodeConnectionOptions>;
   /** Makes the connection. Default: the client's own function; the simulation has one that needs no network. */
   connect?: (options: NodeConnectionOptions) => Promise<NatsConnection>;
@@ -28,39 +40,78 @@ export interface BusOptions {
 export const DEFAULT_URL = "nats://127.0.0.1:4222";
 /** How long the first connection may take. */
 const CONNECT_TIMEOUT_MS = 5_000;
+/** Faults are told at most this often, with their number. */
+const FAULT_SPELL_MS = 10_000;
+
+/** A message that could not be dealt with; nothing else was harmed. */
+export interface Fault {
+  what: string;
+  error: unknown;
+  /** How many there have been since the connection was made. */
+  count: number;
+}
+
+type GateEvents = {
+  connected: () => void;
+  closed: () => void;
+  fault: (fault: Fault) => void;
+  denied: (denial: Denial) => void;
+  lost: (error: AsyncError) => void;
+};
+
+/** The server does not permit something. */
+export interface Denial {
+  operation: "publish" | "subscription";
+  subject: string;
+  error: AsyncError;
+}
 
 export class Bus {
   readonly nc: NatsConnection;
   /** @internal */
   readonly mux: Mux;
+  /** Where it is connected to, without secrets. */
   readonly url: string;
-  readonly #gate = new EventEmitter();
+  readonly #gate = guardedEmitter((event, error) =>
+    this.#fault(error, `a listener of "${event}" failed`),
+  ) as typedEmitter.default<GateEvents>;
+  #faults = 0;
+  #faultToldAt = Number.NEGATIVE_INFINITY;
   #connected = true;
   #closing = false;
+  #closed: Promise<void> | undefined;
   /** It ended without being closed by us. */
   #ended = false;
 
-  private constructor(nc: NatsConnection, url: string, inboxPrefix: string) {
+  private constructor(nc: NatsConnection, { shown }: Access, inboxPrefix: string) {
     this.nc = nc;
-    this.url = url;
+    this.url = shown;
     this.#gate.setMaxListeners(0);
-    this.mux = new Mux(nc, { inboxPrefix, isConnected: () => this.#connected });
+    const onFault = (error: unknown, where: string) =>
+      this.#fault(error, where === "" ? "what the server sent makes no sense" : `a message on ${where} was dropped`);
+    if (nc instanceof NatsConnectionImpl) {
+      readFramesOf(nc.protocol, onFault);
+      writeSlabsOf(nc.protocol);
+    }
+    this.mux = new Mux(nc, { inboxPrefix, isConnected: () => this.#connected && !this.#closing, onFault });
     void this.#watch(); // ends with the connection; it has no failures of its own
   }
 
   /**
    * Connects and checks that the server is one we can work with.
    *
-   * @throws AsyncError `not_connected`, `server_too_old` or `jetstream_unavailable`
+   * @throws AsyncError `invalid_option`, `not_connected`, `server_too_old` or `jetstream_unavailable`
    */
   static async open(options: BusOptions): Promise<Bus> {
     const { url = DEFAULT_URL, name, inboxPrefix = "_INBOX_async", client } = options;
     const { connect = connectToServer } = options;
+    const access = accessOf(url, options);
     let nc: NatsConnection;
     try {
       nc = await connect({
+        ...access.client,
         ...client,
-        servers: url.split(",").map((one) => one.trim()),
+        servers: access.servers,
         name,
         inboxPrefix,
         timeout: CONNECT_TIMEOUT_MS,
@@ -70,9 +121,7 @@ export class Bus {
         noAsyncTraces: true,
       });
     } catch (cause) {
-      const why = messageOf(cause);
-      const hint = "start one (`async dev` brings its own) or set NATS_URL or --nats";
-      throw new AsyncError("not_connected", `cannot reach a NATS server at ${url}: ${why}; ${hint}`, { cause });
+      throw notConnected(access.shown, cause);
     }
     try {
       requireServer(nc.info);
@@ -80,11 +129,7 @@ export class Bus {
       await nc.close();
       throw error;
     }
-    if (nc instanceof NatsConnectionImpl) {
-      readFramesOf(nc.protocol);
-      writeSlabsOf(nc.protocol);
-    }
-    return new Bus(nc, url, inboxPrefix);
+    return new Bus(nc, access, inboxPrefix);
   }
 
   get connected(): boolean {
@@ -108,6 +153,29 @@ export class Bus {
     return () => this.#gate.off("closed", listener);
   }
 
+  /** Calls `listener` when messages have turned out to be nothing that can be dealt with; not for each of many. Returns how to stop. */
+  onFault(listener: (fault: Fault) => void): () => void {
+    this.#gate.on("fault", listener);
+    return () => this.#gate.off("fault", listener);
+  }
+
+  /** Calls what a user has given us. What it throws is a fault and harms nobody (BUS-3). */
+  callGuarded(what: string, call: () => unknown): void {
+    callGuarded(call, (error) => this.#fault(error, what));
+  }
+
+  /** Calls `listener` when the server does not permit something. Returns how to stop that. */
+  onDenied(listener: (denial: Denial) => void): () => void {
+    this.#gate.on("denied", listener);
+    return () => this.#gate.off("denied", listener);
+  }
+
+  /** Calls `listener` if the connection ends for good without being closed by us. Returns how to stop that. */
+  onLost(listener: (error: AsyncError) => void): () => void {
+    this.#gate.on("lost", listener);
+    return () => this.#gate.off("lost", listener);
+  }
+
   /** Resolves to whether the connection is there, at once or within `timeoutMs`. */
   whenConnected(timeoutMs: number): Promise<boolean> {
     if (this.#connected || this.closed) return Promise.resolve(this.#connected);
@@ -118,7 +186,7 @@ export class Bus {
         this.#gate.off("closed", done);
         resolve(this.#connected);
       };
-      const timer = setTimeout(done, timeoutMs);
+      const timer = setTimeout(done, timerMs(timeoutMs));
       this.#gate.on("connected", done);
       this.#gate.on("closed", done);
     });
@@ -134,9 +202,21 @@ export class Bus {
     }
   }
 
-  /** Sends what is buffered, then closes. What is still waited for ends as a timeout. */
-  async close(): Promise<void> {
-    if (this.#closing) return;
+  /** How long an answer of the server takes. */
+  async roundTripMs(): Promise<number> {
+    await this.flush(); // the first one may wait for what was sent before
+    const begunAt = performance.now();
+    await this.flush();
+    return performance.now() - begunAt;
+  }
+
+  /** Sends what is buffered, then closes. What is still waited for ends as a timeout. Again: waits for the first call. */
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
     this.#closing = true;
     this.mux.close();
     await this.flush();
@@ -154,11 +234,39 @@ export class Bus {
       if (status.type === "disconnect") this.#connected = false;
       if (status.type === "reconnect" && !this.#closing) {
         this.#connected = true;
+        this.mux.onReconnected();
         this.#gate.emit("connected");
       }
+      if (status.type === "error" && status.error instanceof PermissionViolationError) this.#deny(status.error);
     }
     this.#connected = false;
     this.#ended = true;
     this.#gate.emit("closed");
+    if (this.#closing) return;
+    const cause = await this.nc.closed();
+    const why = cause ? messageOf(cause) : "the client gives no reason";
+    const message = `the connection to NATS has ended for good: ${why}`;
+    this.#gate.emit("lost", new AsyncError("not_connected", message, cause ? { cause } : {}));
+  }
+
+  /** MUX-5 */
+  #deny({ operation, subject, queue }: PermissionViolationError): void {
+    const error = denied(operation, subject, queue);
+    try {
+      this.mux.deny(operation, subject);
+    } catch (thrown) {
+      this.#fault(thrown, `who waits for ${subject} failed`);
+    }
+    this.#gate.emit("denied", { operation, subject, error } satisfies Denial);
+  }
+
+  /** BUS-3. It is told once per spell. */
+  #fault(error: unknown, what: string): void {
+    this.#faults += 1;
+    const now = performance.now();
+    if (now - this.#faultToldAt < FAULT_SPELL_MS) return;
+    this.#faultToldAt = now;
+    if (this.#gate.listenerCount("fault") === 0) process.emitWarning(`${what}: ${messageOf(error)}`, "AsyncWarning");
+    else this.#gate.emit("fault", { what, error, count: this.#faults } satisfies Fault);
   }
 }

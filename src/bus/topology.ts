@@ -14,8 +14,9 @@ import {
   type StreamConfig,
   type StreamInfo,
 } from "@nats-io/jetstream";
-import { EVENT_PREFIX, SUBMIT, TIMER_PREFIX, WAIT_PREFIX, WAKE_PREFIX } from "../api/subjects.ts";
+import { EVENT_PREFIX, eventSubject, SUBMIT, TIMER_PREFIX, WAIT_PREFIX, WAKE_PREFIX } from "../api/subjects.ts";
 import { AsyncError, messageOf } from "../job/errors.ts";
+import { EVENT_TYPES } from "../job/events.ts";
 import type { Bus } from "./connection.ts";
 
 export const JOBS = "JOBS";
@@ -25,6 +26,16 @@ export const TIMERS = "TIMERS";
 export const EVENTS = "EVENTS";
 /** The durable consumer of stream JOBS, and that of the wakes in stream TIMERS. */
 export const SUPERVISOR_CONSUMER = "supervisor";
+
+const MIB = 1024 ** 2;
+
+/**
+ * The used share of the bucket of states from where on there is no room for new jobs: 95 %, but so that live jobs have a
+ * mebibyte left, or a fifth of a bucket that is small.
+ */
+export function fullAt(maxBytes: number): number {
+  return Math.max(0.8, Math.min(0.95, 1 - MIB / maxBytes));
+}
 
 const NANOS_PER_MS = 1_000_000;
 const GIB = 1024 ** 3;
@@ -39,12 +50,19 @@ export interface TopologyOptions {
   /** History. Default 1 GiB and 7 days. */
   eventsMaxBytes?: number;
   eventsMaxAgeMs?: number;
+  /**
+   * Stores `completed` events as well, for who consumes the ends of jobs durably: one more stored message for each job. Default:
+   * as the stream is; one that is made now does not.
+   */
+  storeCompleted?: boolean;
   /** How long a supervisor may be silent before its jobs go to another one. Default 10,000 ms. */
   ackWaitMs?: number;
 }
 
 export interface Topology {
   replicas: number;
+  /** Whether stream EVENTS takes `completed` events. */
+  storesCompleted: boolean;
   /** As the server has it, which may differ from what was asked for if the consumer was there before. */
   ackWaitMs: number;
 }
@@ -54,14 +72,20 @@ export async function ensureTopology(bus: Bus, options: TopologyOptions = {}): P
   const manager = await openManager(bus);
   const replicas = options.replicas ?? (bus.nc.info?.cluster ? 3 : 1);
   let actualReplicas = replicas;
+  let storesCompleted = false;
   for (const wanted of streamConfigs(replicas, options)) {
     const actual = await ensureStream(manager, wanted);
     if (wanted.name === KV_JOBS) actualReplicas = actual.num_replicas;
+    if (wanted.name === EVENTS) storesCompleted = await takesCompleted(manager, actual, options.storeCompleted);
   }
   const ackWaitMs = options.ackWaitMs ?? 10_000;
   const jobs = await ensureConsumer(manager, JOBS, consumerConfig(ackWaitMs));
   await ensureConsumer(manager, TIMERS, { ...consumerConfig(ackWaitMs), filter_subject: WAKES });
-  return { replicas: actualReplicas, ackWaitMs: (jobs.ack_wait ?? ackWaitMs * NANOS_PER_MS) / NANOS_PER_MS };
+  return {
+    replicas: actualReplicas,
+    storesCompleted,
+    ackWaitMs: (jobs.ack_wait ?? ackWaitMs * NANOS_PER_MS) / NANOS_PER_MS,
+  };
 }
 
 type WantedStream = Partial<StreamConfig> & { name: string };
@@ -107,13 +131,25 @@ function streamConfigs(num_replicas: number, options: TopologyOptions): WantedSt
       ...file,
       name: EVENTS,
       description: "async: what happened to jobs",
-      subjects: [`${EVENT_PREFIX}.>`],
+      subjects: options.storeCompleted ? ALL_EVENTS : RARE_EVENTS,
       retention: RetentionPolicy.Limits,
       discard: DiscardPolicy.Old,
       max_bytes: options.eventsMaxBytes ?? GIB,
       max_age: (options.eventsMaxAgeMs ?? 7 * 24 * 3_600_000) * NANOS_PER_MS,
     },
   ];
+}
+
+const ALL_EVENTS = [`${EVENT_PREFIX}.>`];
+/** Of a job that simply completes, the state is the record: a second one would cost as much as the first. */
+const RARE_EVENTS = EVENT_TYPES.filter((type) => type !== "completed").map((type) => eventSubject("*", type));
+
+/** Whether the stream takes `completed` events; it is changed where the option asks for it. */
+async function takesCompleted(manager: JetStreamManager, actual: StreamConfig, asked?: boolean): Promise<boolean> {
+  const takesAll = actual.subjects.includes(ALL_EVENTS[0] as string);
+  if (asked === undefined || asked === takesAll) return takesAll;
+  await manager.streams.update(EVENTS, { subjects: asked ? ALL_EVENTS : RARE_EVENTS });
+  return asked;
 }
 
 const WAKES = `${WAKE_PREFIX}.*`;
@@ -190,10 +226,17 @@ function compare<T extends object>(
   throw new AsyncError("topology_mismatch", `${what} exists but differs: ${differences.join("; ")}; ${next}`);
 }
 
+/** Stream EVENTS takes all events or leaves out `completed`: either is as it should be. */
+function isEither(key: string, wanted: unknown, actual: unknown): boolean {
+  const ones = [ALL_EVENTS, RARE_EVENTS].map((one) => JSON.stringify(one));
+  return key === "subjects" && ones.includes(JSON.stringify(wanted)) && ones.includes(JSON.stringify(actual));
+}
+
 function differencesOf<T extends object>(keys: readonly (keyof T & string)[], wanted: Partial<T>, actual: T): string[] {
   return keys
     .filter((key) => !(EMPTY.has(wanted[key]) && EMPTY.has(actual[key])))
     .filter((key) => JSON.stringify(wanted[key]) !== JSON.stringify(actual[key]))
+    .filter((key) => !isEither(key, wanted[key], actual[key]))
     .map((key) => `${key} is ${JSON.stringify(actual[key])} and must be ${JSON.stringify(wanted[key])}`);
 }
 

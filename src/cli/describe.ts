@@ -1,4 +1,5 @@
 /** Jobs, workers and events as people read them. */
+import type { FunctionDepth } from "../api/requests.ts";
 import type { WorkerView } from "../client/workers.ts";
 import type { JobEvent, RejectedEvent } from "../job/events.ts";
 import type { FunctionView, JobView } from "../job/view.ts";
@@ -56,11 +57,23 @@ export function describeWorkers(workers: WorkerView[]): string {
     worker.ID,
     worker.Name,
     worker.State,
-    `${worker.Running ?? "?"}/${worker.MaxParallel ?? "?"}`,
+    `${worker.Running ?? "?"}/${worker.MaxParallel ?? "?"}${worker.Abandoned ? ` (${worker.Abandoned} abandoned)` : ""}`,
     worker.Host === null ? "-" : `${worker.Host}:${worker.Pid}`,
     brief(worker.Capabilities.join(" "), 80),
   ]);
   return table(["WORKER", "NAME", "STATE", "RUNNING", "PROCESS", "FUNCTIONS"], rows);
+}
+
+export function describeFunctions(functions: FunctionDepth[]): string {
+  const rows = functions.map(({ name, waiting, in_flight, oldest_ms, workers, slots }) => [
+    brief(name, 60),
+    String(waiting),
+    oldest_ms === undefined ? "-" : `${(oldest_ms / 1_000).toFixed(1)} s`,
+    String(in_flight),
+    String(workers),
+    String(slots),
+  ]);
+  return table(["FUNCTION", "WAITING", "OLDEST", "IN FLIGHT", "WORKERS", "SLOTS"], rows);
 }
 
 /** One line for one event: time, job, what happened. */

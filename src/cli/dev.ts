@@ -15,8 +15,9 @@ import { EXIT } from "./exit.ts";
 import { createLog } from "./log.ts";
 import type { Address } from "./options.ts";
 import { Shutdown } from "./shutdown.ts";
+import { fittedTo, type StorageFlags, storageFrom } from "./storage-options.ts";
 
-export interface DevOptions {
+export interface DevOptions extends StorageFlags {
   http: Address;
   natsPort: number;
   storeDir: string;
@@ -24,7 +25,8 @@ export interface DevOptions {
 }
 
 /** `async dev`: everything in one process tree, until a signal comes. */
-export async function dev(modules: string[], { http, natsPort, storeDir, concurrency }: DevOptions): Promise<void> {
+export async function dev(modules: string[], options: DevOptions): Promise<void> {
+  const { http, natsPort, storeDir, concurrency } = options;
   const shutdown = new Shutdown();
   const fail = (message: string) => {
     process.stderr.write(`async: ${message}\n`);
@@ -41,7 +43,7 @@ export async function dev(modules: string[], { http, natsPort, storeDir, concurr
     });
     const bus = await Bus.open({ url: server.url, name: "async-dev" });
     shutdown.add(() => bus.close());
-    const supervisor = await Supervisor.start(bus);
+    const supervisor = await Supervisor.start(bus, storageFrom(await fittedTo(server.storeDir, options)));
     shutdown.add(() => supervisor.close());
     logLifecycle(supervisor.lifecycle, createLog("async-dev", process.env.ASYNC_LOG_LEVEL || "warn"));
     supervisor.lifecycle.on("job", (event) => say(describeEvent(event)));

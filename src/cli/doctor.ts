@@ -7,12 +7,14 @@ import { EventLog } from "../bus/store/event-log.ts";
 import { JobStore } from "../bus/store/job-store.ts";
 import { Tokens } from "../bus/tokens/tokens.ts";
 import { inspectTopology, KV_JOBS, type StreamReport } from "../bus/topology.ts";
+import { WriteProbe } from "../bus/write-probe.ts";
 import { durabilityOf } from "../http/readiness.ts";
 import { VERSION } from "../version.ts";
 import { EXIT } from "./exit.ts";
+import { type ConnectionFlags, connectionOf } from "./options.ts";
+import { workerProblems } from "./worker-problems.ts";
 
-export interface DoctorOptions {
-  nats: string;
+export interface DoctorOptions extends ConnectionFlags {
   fix?: true;
   json?: true;
 }
@@ -26,9 +28,9 @@ interface Check {
 }
 
 /** `async doctor`: is everything there, and is every live job going to go on? */
-export async function doctor({ nats, fix, json }: DoctorOptions): Promise<void> {
+export async function doctor({ fix, json, ...connection }: DoctorOptions): Promise<void> {
   // That the server can be reached, is new enough and has JetStream is checked by connecting.
-  const bus = await Bus.open({ url: nats, name: "async-doctor" });
+  const bus = await Bus.open({ ...connectionOf(connection), name: "async-doctor" });
   try {
     const checks = await examine(bus, fix ?? false);
     const text = json ? JSON.stringify({ checks }, null, 2) : checks.map(lineOf).join("\n");
@@ -49,13 +51,18 @@ async function examine(bus: Bus, fix: boolean): Promise<Check[]> {
   if (!states) return checks; // without the bucket there are no jobs to look at
   const replicas = states.config.num_replicas;
   checks.push({ ok: true, what: `durability ${durabilityOf(replicas)}` });
+  const problem = await new WriteProbe(bus).problem();
+  if (problem !== undefined) checks.push({ ok: false, what: problem });
   const services = await discoverServices(bus);
   const tokens = new Tokens(bus);
   const store = new JobStore(bus, { replicas });
   const writer = `doctor-${randomBytes(6).toString("hex")}`;
-  const report = await sweep({ bus, store, tokens, eventLog: new EventLog(bus), writer }, { fix });
+  const report = await sweep(
+    { bus, store, tokens, eventLog: new EventLog(bus, { storesCompleted: false }), writer },
+    { fix },
+  );
   checks.push(checkOfSupervisors(services, report), ...checksOfJobs(report), ...checksOfNewer(services, report));
-  checks.push(...checksOfFunctions(await tokens.backlog.functions(), services));
+  checks.push(...checksOfFunctions(await tokens.backlog.functions(), services), ...checksOfWorkers(services));
   return checks;
 }
 
@@ -113,6 +120,10 @@ function checksOfFunctions(waitedFor: string[], services: ServiceInfo[]): Check[
     const next = "start a worker for it, or cancel them; a service that does not answer $SRV.INFO is not seen here";
     return { ok: false, what: `jobs wait for function ${name}, which no worker serves`, next };
   });
+}
+
+function checksOfWorkers(services: ServiceInfo[]): Check[] {
+  return workerProblems(services).map((problem) => ({ ok: false, ...problem }));
 }
 
 function lineOf({ ok, what, next }: Check): string {

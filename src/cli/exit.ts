@@ -1,5 +1,5 @@
 import { CommanderError } from "commander";
-import { type ErrorCode, isAsyncError } from "../job/errors.ts";
+import { type ErrorCode, isAsyncError, messageOf } from "../job/errors.ts";
 
 export const EXIT = {
   done: 0,
@@ -19,8 +19,6 @@ const USAGE = new Set<ErrorCode>([
   "invalid_option",
   "invalid_module",
   "undecodable",
-  "job_ended",
-  "job_not_ended",
 ]);
 
 const UNREACHABLE = new Set<ErrorCode>([
@@ -29,6 +27,8 @@ const UNREACHABLE = new Set<ErrorCode>([
   "no_responders",
   "jetstream_unavailable",
   "server_too_old",
+  "newer_format",
+  "storage_full",
   "no_server_binary",
 ]);
 
@@ -39,8 +39,10 @@ export function exitCodeOf(error: unknown): number {
   return UNREACHABLE.has(error.code) ? EXIT.unreachable : EXIT.failed;
 }
 
-/** What went wrong, in one line for a person; a fault of ours with its stack. */
+/** What went wrong, for a person: without a stack unless `ASYNC_LOG_LEVEL` is `debug`. */
 export function reportError(error: unknown): void {
+  const debug = process.env.ASYNC_LOG_LEVEL === "debug" || process.env.ASYNC_LOG_LEVEL === "trace";
+  if (debug && error instanceof Error) process.stderr.write(`${error.stack}\n`);
   if (isAsyncError(error)) process.stderr.write(`async: ${error.message} [${error.code}]\n`);
-  else process.stderr.write(`async: unexpected failure\n${error instanceof Error ? error.stack : String(error)}\n`);
+  else process.stderr.write(`async: unexpected failure: ${messageOf(error)}; ASYNC_LOG_LEVEL=debug shows where\n`);
 }

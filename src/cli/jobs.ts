@@ -1,16 +1,17 @@
 /** The commands that talk about jobs and workers: thin covers of the client. */
 import { readFile } from "node:fs/promises";
 import { buffer } from "node:stream/consumers";
+import type { SubmittedJob } from "../api/requests.ts";
 import { decode, encodingOf } from "../bus/messages/codec.ts";
 import { Client } from "../client/client.ts";
 import { AsyncError, messageOf } from "../job/errors.ts";
 import type { StateName } from "../job/state.ts";
 import type { JobView } from "../job/view.ts";
-import { describeJob, describeJobs, describeWorkers } from "./describe.ts";
+import { describeFunctions, describeJob, describeJobs, describeWorkers } from "./describe.ts";
 import { EXIT } from "./exit.ts";
+import { type ConnectionFlags, connectionOf } from "./options.ts";
 
-interface CommonOptions {
-  nats: string;
+interface CommonOptions extends ConnectionFlags {
   json?: true;
 }
 
@@ -20,24 +21,30 @@ export interface SubmitCommandOptions extends CommonOptions {
 }
 
 /** `async submit` */
-export async function submit(file: string, { nats, json, id, wait }: SubmitCommandOptions): Promise<void> {
-  const bytes = await read(file);
+export async function submit(file: string, { json, id, wait, ...connection }: SubmitCommandOptions): Promise<void> {
+  const bytes = withoutMark(await read(file));
   const encoding = encodingOf(bytes);
   const input = decode(bytes, encoding);
-  await withClient(nats, async (client) => {
+  await withClient(connection, async (client) => {
     const submitted = await client.submit(input, { encoding, ...(id !== undefined && { jobId: id }) });
+    if (submitted.existing) process.stderr.write(`${noteOf(submitted)}\n`);
     await show(client, submitted, { json, wait });
   });
 }
 
+function noteOf({ job_id, differs }: SubmittedJob): string {
+  const other = differs ? `; it differs in its ${differs.join(" and ")} from what was submitted` : "";
+  return `job ${job_id} exists already and is left as it is${other}`;
+}
+
 /** `async get` */
-export async function get(id: string, { nats, json }: CommonOptions): Promise<void> {
-  await withClient(nats, async (client) => printJob(await client.get(id), json));
+export async function get(id: string, { json, ...connection }: CommonOptions): Promise<void> {
+  await withClient(connection, async (client) => printJob(await client.get(id), json));
 }
 
 /** `async cancel` */
-export async function cancel(id: string, { nats, json }: CommonOptions): Promise<void> {
-  await withClient(nats, async (client) => printJob(await client.cancel(id), json));
+export async function cancel(id: string, { json, ...connection }: CommonOptions): Promise<void> {
+  await withClient(connection, async (client) => printJob(await client.cancel(id), json));
 }
 
 export interface RetryCommandOptions extends CommonOptions {
@@ -47,12 +54,12 @@ export interface RetryCommandOptions extends CommonOptions {
 }
 
 /** `async retry` */
-export async function retry(id: string, { nats, json, data, args, wait }: RetryCommandOptions): Promise<void> {
+export async function retry(id: string, { json, data, args, wait, ...connection }: RetryCommandOptions): Promise<void> {
   const patch = {
     ...(data !== undefined && { data: parseJson("--data", data) }),
     ...(args !== undefined && { args: parseJson("--args", args) }),
   };
-  await withClient(nats, async (client) => {
+  await withClient(connection, async (client) => {
     await show(client, await client.retry(id, patch), { json, wait });
   });
 }
@@ -65,30 +72,45 @@ function parseJson(option: string, text: string): unknown {
   }
 }
 
+export interface ListCommandOptions extends CommonOptions {
+  state?: StateName;
+  limit: number;
+  cursor?: string;
+  newest?: true;
+}
+
 /** `async list` */
-export async function list({
-  nats,
-  json,
-  state,
-  limit,
-}: CommonOptions & { state?: StateName; limit: number }): Promise<void> {
-  await withClient(nats, async (client) => {
-    const reply = await client.list({ limit, ...(state !== undefined && { state }) });
+export async function list({ json, state, limit, cursor, newest, ...connection }: ListCommandOptions): Promise<void> {
+  await withClient(connection, async (client) => {
+    const reply = await client.list({
+      limit,
+      ...(state !== undefined && { state }),
+      ...(cursor !== undefined && { cursor }),
+      ...(newest && { order: "newest" }),
+    });
     print(json ? toJson(reply) : describeJobs(reply.jobs));
-    if (!json && reply.next !== undefined) process.stderr.write(`there are more than ${limit}; see --limit\n`);
+    if (!json && reply.next !== undefined) process.stderr.write(`there are more; go on with --cursor ${reply.next}\n`);
   });
 }
 
 /** `async workers` */
-export async function workers({ nats, json }: CommonOptions): Promise<void> {
-  await withClient(nats, async (client) => {
+export async function workers({ json, ...connection }: CommonOptions): Promise<void> {
+  await withClient(connection, async (client) => {
     const found = await client.workers();
     print(json ? toJson({ workers: found }) : describeWorkers(found));
   });
 }
 
-async function withClient(url: string, use: (client: Client) => Promise<void>): Promise<void> {
-  const client = await Client.connect({ url, name: "async-cli" });
+/** `async functions` */
+export async function functions({ json, ...connection }: CommonOptions): Promise<void> {
+  await withClient(connection, async (client) => {
+    const reply = await client.functions();
+    print(json ? toJson(reply) : describeFunctions(reply.functions));
+  });
+}
+
+async function withClient(connection: ConnectionFlags, use: (client: Client) => Promise<void>): Promise<void> {
+  const client = await Client.connect({ ...connectionOf(connection), name: "async-cli" });
   try {
     await use(client);
   } finally {
@@ -104,6 +126,15 @@ async function read(file: string): Promise<Uint8Array> {
     const why = messageOf(cause);
     throw new AsyncError("invalid_option", `cannot read the job: ${why}`, { cause });
   }
+}
+
+/** Editors put a byte order mark before text, which is no part of it. */
+function withoutMark(bytes: Uint8Array): Uint8Array {
+  const [a, b, c] = bytes;
+  if ((a === 0xff && b === 0xfe) || (a === 0xfe && b === 0xff)) {
+    throw new AsyncError("undecodable", "the job is in UTF-16; save the file as UTF-8");
+  }
+  return a === 0xef && b === 0xbb && c === 0xbf ? bytes.subarray(3) : bytes;
 }
 
 /** Shows a job that has been set going: as it is, or with `wait` as it ends. */

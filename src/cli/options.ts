@@ -1,9 +1,70 @@
 /** Options that several commands have. */
-import { InvalidArgumentError, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { DEFAULT_MAX_MEMORY_BYTES } from "../actors/memory.ts";
+import { type AccessOptions, hasCredentials, redacted, withEnvironment } from "../bus/address.ts";
 import { DEFAULT_URL } from "../bus/connection.ts";
 import { MAX_CONCURRENCY } from "../worker/worker.ts";
 
-export const natsOption = () => new Option("--nats <url>", "address of NATS").env("NATS_URL").default(DEFAULT_URL);
+/** How a command reaches NATS, as it was given on the command line. */
+export interface ConnectionFlags extends AccessOptions {
+  nats: string;
+}
+
+/**
+ * Adds the options of the connection. Those of the environment are filled in by {@link connectionOf}, because which of
+ * them count depends on the others.
+ */
+export function onNats(command: Command): Command {
+  const option = (flags: string, what: string, variable: string) =>
+    new Option(flags, `${what} (env: ASYNC_NATS_${variable})`);
+  return command
+    .addOption(
+      new Option("--nats <url>", "address of NATS; several are separated by commas; may hold user:password@ or token@")
+        .env("NATS_URL")
+        .default(DEFAULT_URL),
+    )
+    .addOption(option("--user <name>", "user", "USER"))
+    .addOption(option("--password <s>", "password", "PASSWORD"))
+    .addOption(option("--token <s>", "token, instead of a user", "TOKEN"))
+    .addOption(option("--creds <file>", "credentials file (JWT and seed)", "CREDS"))
+    .addOption(option("--nkey <file>", "file with the seed of an NKey", "NKEY"))
+    .addOption(option("--tls-ca <file>", "certificate of the authority of the server", "TLS_CA"))
+    .addOption(option("--tls-cert <file>", "certificate to show to the server", "TLS_CERT"))
+    .addOption(option("--tls-key <file>", "its key", "TLS_KEY"))
+    .addOption(option("--tls-first", "TLS handshake before anything else", "TLS_FIRST"))
+    .addOption(option("--inbox-prefix <s>", "prefix of reply inboxes", "INBOX_PREFIX"));
+}
+
+/** What flags and environment say about the connection; flags go first. @throws AsyncError `invalid_option` */
+export function connectionOf(flags: ConnectionFlags): AccessOptions & { url: string } {
+  const { nats, user, password, token, creds, nkey, tlsCa, tlsCert, tlsKey, tlsFirst, inboxPrefix } = flags;
+  const all = { user, password, token, creds, nkey, tlsCa, tlsCert, tlsKey, tlsFirst, inboxPrefix };
+  const given = Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
+  return withEnvironment({ url: nats, ...given });
+}
+
+const SECRET_OPTION = /^--(?:password|token|nkey)$/;
+const SECRET_VALUE = /^(--(?:password|token|nkey)=).*$/s;
+
+/**
+ * The arguments as other users of the machine may see them, or undefined if they hold no secret.
+ *
+ * @example visibleArguments(["get", "x", "--password", "p"]) // ["get", "x", "--password", "***"]
+ */
+export function visibleArguments(args: readonly string[]): string[] | undefined {
+  const visible = args.map((arg, index) => {
+    const before = args[index - 1] ?? "";
+    if (SECRET_OPTION.test(before)) return "***";
+    if (before === "--nats") return withoutCredentials(arg);
+    if (arg.startsWith("--nats=")) return `--nats=${withoutCredentials(arg.slice("--nats=".length))}`;
+    return arg.replace(SECRET_VALUE, "$1***");
+  });
+  return visible.some((arg, index) => arg !== args[index]) ? visible : undefined;
+}
+
+function withoutCredentials(url: string): string {
+  return hasCredentials(url) ? redacted(url) : url;
+}
 
 export const jsonOption = () => new Option("--json", "JSON instead of a table");
 
@@ -18,6 +79,11 @@ export const concurrencyOption = () =>
     "--concurrency <n>",
     "attempts that a worker executes at a time (default: ASYNC_CONCURRENCY, else 2)",
   ).argParser(integer(1, MAX_CONCURRENCY));
+
+export const maxMemoryOption = () =>
+  new Option("--max-memory <MiB>", "about how much memory the process may take; large jobs beyond wait on disk")
+    .argParser(integer(128, 1_000_000))
+    .default(DEFAULT_MAX_MEMORY_BYTES / 1024 ** 2);
 
 export interface Address {
   host: string;

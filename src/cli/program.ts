@@ -5,9 +5,10 @@ import { STATE_NAMES, type StateName } from "../job/state.ts";
 import { VERSION } from "../version.ts";
 import { dev } from "./dev.ts";
 import { doctor } from "./doctor.ts";
-import { cancel, get, list, retry, submit, workers } from "./jobs.ts";
-import { concurrencyOption, httpOption, integer, jsonOption, natsOption } from "./options.ts";
+import { cancel, functions, get, list, retry, submit, workers } from "./jobs.ts";
+import { concurrencyOption, httpOption, integer, jsonOption, maxMemoryOption, onNats } from "./options.ts";
 import { runServer } from "./server.ts";
+import { withStorage } from "./storage-options.ts";
 import { runWorker } from "./worker.ts";
 
 export function createProgram(): Command {
@@ -18,48 +19,50 @@ export function createProgram(): Command {
     .showHelpAfterError("(add --help for help)");
   program.addHelpText("after", EXIT_CODES);
 
-  const command = (usage: string, description: string) => program.command(usage).description(description);
+  const local = (usage: string, description: string) => program.command(usage).description(description);
+  const command = (usage: string, description: string) => onNats(local(usage, description));
 
-  command("dev [modules...]", "everything in one: a NATS server of its own, a supervisor, the HTTP bridge, and workers")
+  withStorage(
+    local(
+      "dev [modules...]",
+      "everything in one: a NATS server of its own, a supervisor, the HTTP bridge, and workers",
+    ),
+  )
     .addOption(httpOption())
     .option("--nats-port <n>", "port of the NATS server; 0 takes a free one", integer(0, 65_535), 4222)
     .option("--store-dir <dir>", "where jobs are kept", ".async")
     .addOption(concurrencyOption())
     .action(dev);
 
-  command(
-    "server [modules...]",
-    "a supervisor and the HTTP bridge, on a NATS server that runs already; executes the functions of modules itself",
+  withStorage(
+    command(
+      "server [modules...]",
+      "a supervisor and the HTTP bridge, on a NATS server that runs already; executes the functions of modules itself",
+    ),
   )
-    .addOption(natsOption())
     .addOption(httpOption())
     .option("--no-http", "without the HTTP bridge")
     .option("--max-live-jobs <n>", "jobs in memory at a time", integer(1, 1_000_000), DEFAULT_MAX_LIVE_JOBS)
+    .addOption(maxMemoryOption())
     .addOption(concurrencyOption())
     .action(runServer);
 
   command("worker <modules...>", "serves the functions of modules (.js or .ts) whose default export is a Worker")
-    .addOption(natsOption())
     .addOption(concurrencyOption())
     .option("--name <s>", "name shown in lists of workers")
     .action(runWorker);
 
   command("submit <file>", "submits the job in a JSON or MessagePack file, or on standard input (-)")
-    .addOption(natsOption())
     .option("--id <id>", "id of the job; submitting the same id again is the same job")
     .option("--wait", "wait for the end of the job, exit with 1 if it failed")
     .addOption(jsonOption())
     .action(submit);
 
-  command("get <id>", "shows a job").addOption(natsOption()).addOption(jsonOption()).action(get);
+  command("get <id>", "shows a job").addOption(jsonOption()).action(get);
 
-  command("cancel <id>", "ends a job now; what runs of it is told to stop")
-    .addOption(natsOption())
-    .addOption(jsonOption())
-    .action(cancel);
+  command("cancel <id>", "ends a job now; what runs of it is told to stop").addOption(jsonOption()).action(cancel);
 
   command("retry <id>", "lets a failed or cancelled job go on at the function that failed")
-    .addOption(natsOption())
     .option("--data <json>", "other data for the job")
     .option("--args <json>", "other args for that function")
     .option("--wait", "wait for the end of the job, exit with 1 if it failed")
@@ -67,22 +70,23 @@ export function createProgram(): Command {
     .action(retry);
 
   command("list", "lists jobs, the longest unchanged first")
-    .addOption(natsOption())
     .addOption(new Option("--state <s>", "only jobs in this state").choices(STATE_NAMES as StateName[]))
     .option("--limit <n>", "most jobs to show", integer(1, MAX_LIST_LIMIT), DEFAULT_LIST_LIMIT)
+    .option("--newest", "those that have changed last first")
+    .option("--cursor <c>", "go on where a list ended")
     .addOption(jsonOption())
     .action(list);
 
   command("doctor", "checks the server, the streams, and that every live job is going to go on; exits with 1 if not")
-    .addOption(natsOption())
     .option("--fix", "brings stranded jobs back")
     .addOption(jsonOption())
     .action(doctor);
 
-  command("workers", "lists the workers that are running")
-    .addOption(natsOption())
+  command("functions", "shows what waits for each function, and who serves it")
     .addOption(jsonOption())
-    .action(workers);
+    .action(functions);
+
+  command("workers", "lists the workers that are running").addOption(jsonOption()).action(workers);
   return program;
 }
 

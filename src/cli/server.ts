@@ -6,27 +6,37 @@ import { startBridge } from "../http/bridge.ts";
 import { durabilityOf } from "../http/readiness.ts";
 import { createLog } from "./log.ts";
 import { loadWorkers } from "./modules.ts";
-import type { Address } from "./options.ts";
+import { type Address, type ConnectionFlags, connectionOf } from "./options.ts";
 import { Shutdown } from "./shutdown.ts";
+import { type StorageFlags, storageFrom } from "./storage-options.ts";
 
-export interface ServerOptions {
-  nats: string;
+export interface ServerOptions extends ConnectionFlags, StorageFlags {
   /** False for `--no-http`. */
   http: Address | false;
   maxLiveJobs: number;
+  /** In MiB. */
+  maxMemory: number;
   concurrency?: number;
 }
 
 /** `async server`: until a signal comes. The functions of `modules` are executed here, without the bus. */
 export async function runServer(modules: string[], options: ServerOptions): Promise<void> {
-  const { nats, http, maxLiveJobs, concurrency } = options;
+  const { http, maxLiveJobs, maxMemory, concurrency } = options;
   const log = createLog("async-server");
   const shutdown = new Shutdown();
   try {
     const workers = await loadWorkers(modules);
-    const bus = await Bus.open({ url: nats, name: "async-server" });
+    const bus = await Bus.open({ ...connectionOf(options), name: "async-server" });
     shutdown.add(() => bus.close());
-    const supervisor = await Supervisor.start(bus, { maxLiveJobs });
+    bus.onLost((error) => {
+      log.fatal({ code: error.code }, error.message);
+      shutdown.fail();
+    });
+    const supervisor = await Supervisor.start(bus, {
+      maxLiveJobs,
+      maxMemoryBytes: maxMemory * 1024 ** 2,
+      ...storageFrom(options),
+    });
     shutdown.add(() => supervisor.close());
     logLifecycle(supervisor.lifecycle, log);
     const durability = durabilityOf(supervisor.topology.replicas);
@@ -34,7 +44,10 @@ export async function runServer(modules: string[], options: ServerOptions): Prom
       shutdown.add(() => worker.close());
       await worker.start({ bus, log, ...(concurrency !== undefined && { concurrency }) });
     }
-    log.info({ supervisor: supervisor.id, nats, server: bus.nc.info?.version, durability }, "supervisor is running");
+    log.info(
+      { supervisor: supervisor.id, nats: bus.url, server: bus.nc.info?.version, durability },
+      "supervisor is running",
+    );
     if (http) {
       const bridge = await startBridge({ client: new Client(bus), ...http, log });
       shutdown.add(() => bridge.close());

@@ -3,21 +3,25 @@ import { setTimeout as delay } from "node:timers/promises";
 
 type Close = () => Promise<unknown> | unknown;
 
-const SIGNALS = ["SIGTERM", "SIGINT"] as const;
-/** After a second signal, or when closing takes longer than this, the process goes without further ado. */
+/** A terminal that is closed is as good a reason to end in order as any. */
+const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
+/** Signals of one kind that come closer together are one: a terminal and a program between us and it both send it. */
+const SAME_REQUEST_MS = 250;
+/** After a second signal of a kind, or when closing takes longer than this, the process goes without further ado. */
 const CLOSE_LIMIT_MS = 60_000;
 
 export class Shutdown {
   readonly #closes: Close[] = [];
   readonly #requested: Promise<void>;
   #request: () => void = () => {};
-  #signals = 0;
+  /** When each kind came last. */
+  readonly #signals = new Map<NodeJS.Signals, number>();
 
   constructor() {
     this.#requested = new Promise((resolve) => {
       this.#request = resolve;
     });
-    for (const signal of SIGNALS) process.on(signal, () => this.#onSignal());
+    for (const signal of SIGNALS) process.on(signal, () => this.#onSignal(signal));
     // Started by `async dev` with a channel to it: without the parent there is no point in going on.
     process.on("disconnect", () => this.request());
     if (process.connected === false) this.request(); // it is gone already; without a channel this is undefined
@@ -31,6 +35,12 @@ export class Shutdown {
 
   /** Asks for the end, as a signal does. */
   request(): void {
+    this.#request();
+  }
+
+  /** The end has come by itself: the process exits with 1. */
+  fail(): void {
+    process.exitCode = 1;
     this.#request();
   }
 
@@ -50,9 +60,15 @@ export class Shutdown {
     limit.abort();
   }
 
-  #onSignal(): void {
-    this.#signals += 1;
-    if (this.#signals > 1) process.exit(1);
+  /**
+   * On Ctrl-C a worker of `async dev` gets SIGINT from the terminal and SIGTERM from its parent: that is one request. Who
+   * is in a hurry sends the same again.
+   */
+  #onSignal(signal: NodeJS.Signals): void {
+    const now = performance.now();
+    const last = this.#signals.get(signal);
+    this.#signals.set(signal, now);
+    if (last !== undefined && now - last > SAME_REQUEST_MS) process.exit(1);
     this.request();
   }
 }

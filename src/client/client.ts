@@ -5,19 +5,34 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Msg } from "nats";
 import { ERROR_CODE_HEADER } from "../api/headers.ts";
-import { type ErrorReply, type ListReply, MAX_PAGE_LIMIT, type PageRequest } from "../api/requests.ts";
-import { cancelSubject, getSubject, LIST, retrySubject, submitSubject } from "../api/subjects.ts";
+import {
+  type ErrorReply,
+  type FunctionsReply,
+  type ListedJob,
+  type ListOrder,
+  type ListReply,
+  type LookRequest,
+  MAX_PAGE_LIMIT,
+  type PageRequest,
+  type SubmittedJob,
+} from "../api/requests.ts";
+import { cancelSubject, FUNCTION_LIST, getSubject, LIST, retrySubject, submitSubject } from "../api/subjects.ts";
+import { withEnvironment } from "../bus/address.ts";
 import { Bus, type BusOptions } from "../bus/connection.ts";
 import { AsyncError, type ErrorCode, isAsyncError, JobFailedError } from "../job/errors.ts";
 import type { JobEvent } from "../job/events.ts";
 import type { RetryPatch } from "../job/machine.ts";
 import { requireJobId } from "../job/names.ts";
 import { toJsonValue } from "../job/plain.ts";
+import type { JobDocument } from "../job/schema.ts";
 import type { StateName } from "../job/state.ts";
+import { requireLimit } from "../job/time.ts";
 import type { JobView } from "../job/view.ts";
 import { RandomText } from "../util/random-text.ts";
 import { type Completed, Ends, type Limits } from "./ends.ts";
+import { StorageNotice } from "./storage-notice.ts";
 import {
+  existingJob,
   ID_CHARACTERS,
   type Prepared,
   pendingView,
@@ -38,6 +53,8 @@ export interface ListRequest {
   limit?: number;
   /** `next` of the answer before. */
   cursor?: string;
+  /** Which jobs come first: the longest unchanged (`oldest`, the default), or those that have changed last. */
+  order?: ListOrder;
 }
 
 export interface WaitOptions extends Limits {
@@ -54,6 +71,13 @@ export const DEFAULT_LIST_LIMIT = 1_000;
 export const MAX_LIST_LIMIT = 10_000;
 const REQUEST_TIMEOUT_MS = 2_000;
 const SUBMIT_TIMEOUT_MS = 5_000;
+/** The supervisor that is asked takes a second itself. */
+const FUNCTIONS_TIMEOUT_MS = 4_000;
+/** How long a submission that is stored waits to be told whether its id existed before. */
+const CONFIRM_TIMEOUT_MS = 500;
+/** The most that one try gets, and what is waited between two. */
+const MAX_TRY_MS = 5_000;
+const MAX_DELAY_MS = 2_000;
 /** Enough to keep a server busy, and few enough not to delay what else is on the connection. */
 const SUBMISSIONS_IN_FLIGHT = 1_000;
 /** What trying again may mend. */
@@ -66,10 +90,20 @@ const TRANSIENT = new Set<ErrorCode>([
   "newer_format", // another supervisor may be able to read it
 ]);
 
+/** Answers of a supervisor that another one may do better on. */
+const ASK_ANOTHER = new Set<ErrorCode>(["newer_format", "bus_overloaded"]);
+/** When and where a list ends early. */
+const LIST_MS = 4_000;
+const MAX_LIST_BYTES = 8 * 1024 ** 2;
+/** Arguments that are taken for an input of unknown type only; see {@link Client.submit}. */
+type IfUnknown<T, Arguments extends unknown[]> = unknown extends T ? Arguments : [never];
+
 export class Client {
   readonly bus: Bus;
   readonly #ids = new RandomText(ID_CHARACTERS);
   readonly #ends: Ends;
+  /** From the first submission on. */
+  #storage: StorageNotice | undefined;
 
   /** On a connection that the caller owns and closes. */
   constructor(bus: Bus) {
@@ -79,22 +113,34 @@ export class Client {
 
   /** @throws AsyncError `not_connected`, `server_too_old`, `jetstream_unavailable` */
   static async connect(options: Partial<BusOptions> = {}): Promise<Client> {
-    const url = options.url ?? process.env.NATS_URL;
-    return new Client(await Bus.open({ name: "async-client", ...options, ...(url !== undefined && { url }) }));
+    return new Client(await Bus.open({ name: "async-client", ...withEnvironment(options) }));
   }
 
   /**
    * Submits a job. When this returns, the job is stored and will reach its end, whatever dies.
    *
-   * @returns the job as it is at that moment
-   * @throws InvalidInputError with every reason; AsyncError `jobs_full` (try later), `payload_too_large`, or after
+   * The type of a job is checked. What comes from elsewhere is taken as `unknown`, and checked when it is submitted.
+   *
+   * @returns the job as it is at that moment. If there is a job with an id that was chosen, it is that one, marked
+   * `existing`, and `differs` says whether its name or functions are others
+   * @throws InvalidInputError with every reason; AsyncError `jobs_full`, `storage_full` (try later), `payload_too_large`, or after
    * `timeoutMs` `not_connected`, `jetstream_unavailable`, `bus_timeout` (it may be stored or not: repeat it with the
    * same id)
    */
-  async submit(input: unknown, options: SubmitOptions = {}): Promise<JobView> {
+  submit<T>(input: T, ...options: IfUnknown<T, [options?: SubmitOptions]>): Promise<SubmittedJob>;
+  submit(input: JobDocument, options?: SubmitOptions): Promise<SubmittedJob>;
+  async submit(input: unknown, options: SubmitOptions = {}): Promise<SubmittedJob> {
+    requireLimit("timeoutMs", options.timeoutMs);
     const submission = prepare(input, options, this.#ids);
-    await this.#stored(submission, options.timeoutMs ?? SUBMIT_TIMEOUT_MS);
-    return pendingView(submission);
+    const sequence = await this.#stored(submission, options.timeoutMs ?? SUBMIT_TIMEOUT_MS);
+    if (!submission.chosen) return pendingView(submission);
+    try {
+      return (await this.#existing(submission, sequence, CONFIRM_TIMEOUT_MS)) ?? pendingView(submission);
+    } catch (error) {
+      // It is stored, which is what counts.
+      if (!isAsyncError(error)) throw error;
+      return { ...pendingView(submission), unconfirmed: true };
+    }
   }
 
   /**
@@ -103,11 +149,13 @@ export class Client {
    *
    * @example const sum = await client.run({ name: "sum", functions: [{ name: "add", args: [1, 2] }] });
    * @returns the result of the last function
-   * @throws JobFailedError `job_failed`, `job_cancelled`; AsyncError `bus_timeout` after `timeoutMs`, `closed` if the client
+   * @throws JobFailedError `job_failed`, `job_cancelled`; AsyncError `job_exists` if there is a job with the chosen id that has
+   * another name or other functions, `bus_timeout` after `timeoutMs`, `closed` if the client
    * is; the signal's reason; what {@link submit} throws
    */
   async run<Result = unknown>(input: unknown, options: RunOptions = {}): Promise<Result> {
     const { timeoutMs, signal, onSubmitted } = options;
+    requireLimit("timeoutMs", timeoutMs);
     signal?.throwIfAborted();
     const begun = performance.now();
     const submission = prepare(input, options, this.#ids, this.#ends.name);
@@ -116,15 +164,29 @@ export class Client {
     const watch = notifies ? this.#ends.watchNotified(jobId) : this.#ends.watchEvents(jobId);
     // Under an id of our own making there was no job before, so there is nothing to see yet.
     let isNew = notifies;
+    let isOurs = !submission.chosen;
+    let sequence = 0;
     const find = () => {
+      if (!isOurs) return confirm();
       if (watch.completed) return watch.completed;
       if (!isNew) return this.#findEnd(jobId);
       isNew = false;
       return undefined;
     };
+    // No end counts before it is known that it is that of the job that was submitted.
+    const confirm = async (): Promise<Completed | JobView | undefined> => {
+      try {
+        requireSame(await this.#existing(submission, sequence, CONFIRM_TIMEOUT_MS));
+      } catch (error) {
+        if (isAsyncError(error) && TRANSIENT.has(error.code)) return undefined;
+        throw error;
+      }
+      isOurs = true;
+      return find();
+    };
     try {
-      await this.#stored(submission, timeoutMs ?? SUBMIT_TIMEOUT_MS);
-      onSubmitted?.(jobId);
+      sequence = await this.#stored(submission, timeoutMs ?? SUBMIT_TIMEOUT_MS);
+      if (onSubmitted) this.bus.callGuarded("onSubmitted failed", () => onSubmitted(jobId));
       const leftMs = timeoutMs === undefined ? undefined : timeoutMs - (performance.now() - begun);
       const end = await watch.until<Completed | JobView>(find, { timeoutMs: leftMs, signal });
       if ("state" in end && end.state !== "completed") throw new JobFailedError(end.job_id, end.error);
@@ -142,6 +204,7 @@ export class Client {
    */
   async submitMany(inputs: readonly unknown[], options: SubmitManyOptions = {}): Promise<SubmitOutcome[]> {
     const { timeoutMs = SUBMIT_TIMEOUT_MS, inFlight = SUBMISSIONS_IN_FLIGHT } = options;
+    requireLimit("timeoutMs", timeoutMs);
     const submissions = inputs.map((input, index) => prepareAt(index, input, options, this.#ids));
     return submitAll(submissions, inFlight, (one, done) => this.#store(one, timeoutMs, done));
   }
@@ -177,22 +240,35 @@ export class Client {
   }
 
   /**
-   * Jobs, the longest unchanged first. Where there are more than `limit`, `next` is the cursor to go on with.
+   * Jobs, each once, the longest unchanged first unless `order` is `newest`. Where there are more, `next` is the cursor to go on
+   * with: they may be more than `limit`, or than can be answered within seconds and a few MB.
    *
    * @throws AsyncError `invalid_request`, or what the bus throws
    */
-  async list({ state, limit = DEFAULT_LIST_LIMIT, cursor }: ListRequest = {}): Promise<ListReply> {
-    const jobs: JobView[] = [];
+  async list({ state, limit = DEFAULT_LIST_LIMIT, cursor, order }: ListRequest = {}): Promise<ListReply> {
+    const end = performance.now() + LIST_MS;
+    // A job that changes meanwhile may come again: then it is shown as it is now, where it was.
+    const found = new Map<string, ListedJob>();
+    let bytes = 0;
     let next = cursor;
     do {
-      const request: PageRequest = { limit: Math.min(MAX_PAGE_LIMIT, limit - jobs.length) };
+      const request: PageRequest = { limit: Math.min(MAX_PAGE_LIMIT, limit - found.size) };
       if (state !== undefined) request.state = state;
+      if (order !== undefined) request.order = order;
       if (next !== undefined) request.cursor = next;
-      const page = (await this.#ask(LIST, request)) as ListReply;
-      jobs.push(...page.jobs);
+      const reply = await this.#reply(LIST, request, REQUEST_TIMEOUT_MS);
+      const page = reply.json<ListReply>();
+      for (const job of page.jobs) found.set(job.job_id, job);
+      bytes += reply.data.length;
       next = page.next;
-    } while (next !== undefined && jobs.length < limit);
+    } while (next !== undefined && found.size < limit && bytes < MAX_LIST_BYTES && performance.now() < end);
+    const jobs = [...found.values()];
     return next === undefined ? { jobs } : { jobs, next };
+  }
+
+  /** What waits for each function, and how many workers serve it. @throws AsyncError of the bus */
+  async functions(): Promise<FunctionsReply> {
+    return (await this.#ask(FUNCTION_LIST, undefined, FUNCTIONS_TIMEOUT_MS)) as FunctionsReply;
   }
 
   /** Every worker that answers, services of other makers included. */
@@ -208,6 +284,7 @@ export class Client {
    */
   async wait(jobId: string, { onEvent, ...limits }: WaitOptions = {}): Promise<JobView> {
     requireJobId(jobId);
+    requireLimit("timeoutMs", limits.timeoutMs);
     const watch = this.#ends.watchEvents(jobId, onEvent);
     try {
       return await watch.until(() => this.#findEnd(jobId), limits);
@@ -217,6 +294,7 @@ export class Client {
   }
 
   async close(): Promise<void> {
+    this.#storage?.close();
     await this.bus.close();
   }
 
@@ -224,23 +302,54 @@ export class Client {
     await this.close();
   }
 
-  #stored(submission: Prepared, timeoutMs: number): Promise<void> {
+  /** Its sequence in stream JOBS. */
+  #stored(submission: Prepared, timeoutMs: number): Promise<number> {
     return new Promise((resolve, reject) => {
-      this.#store(submission, timeoutMs, (error) => {
-        if (error === undefined) resolve();
+      this.#store(submission, timeoutMs, (error, sequence) => {
+        if (error === undefined) resolve(sequence);
         else reject(error);
       });
     });
   }
 
+  /** The job that had the id before this submission, which has the given sequence; undefined if there was none. */
+  async #existing(submission: Prepared, sequence: number, timeoutMs: number): Promise<SubmittedJob | undefined> {
+    const request: LookRequest = { submission: sequence };
+    const found = (await this.#ask(getSubject(submission.jobId), request, timeoutMs)) as SubmittedJob;
+    return found.existing ? existingJob(submission, found) : undefined;
+  }
+
   /** Tries until it is stored; from the second time on it says that it may be a repetition. */
-  #store(submission: Prepared, timeoutMs: number, done: (error?: unknown) => void): void {
+  #store(submission: Prepared, timeoutMs: number, done: (error: unknown, sequence: number) => void): void {
     const { jobId, body, repeated } = submission;
+    if (this.bus.closed) {
+      done(closed(), 0);
+      return;
+    }
+    this.#storage ??= new StorageNotice(this.bus);
+    const { refusal } = this.#storage;
+    if (refusal) {
+      done(refusal, 0);
+      return;
+    }
     const sentAt = performance.now();
-    this.bus.mux.store(submitSubject(jobId), body, repeated ? REPEATED : undefined, timeoutMs / 2, (error) => {
-      if (!error || !TRANSIENT.has(error.code)) done(error);
-      else void this.#storeAgain(submission, timeoutMs - (performance.now() - sentAt)).then(() => done(), done);
-    });
+    this.bus.mux.store(
+      submitSubject(jobId),
+      body,
+      repeated ? REPEATED : undefined,
+      tryMs(timeoutMs),
+      (error, sequence) => {
+        if (!error || !TRANSIENT.has(error.code)) done(error, sequence);
+        else if (this.bus.closed) done(closed(error), 0);
+        else {
+          const leftMs = timeoutMs - (performance.now() - sentAt);
+          void this.#storeAgain(submission, leftMs).then(
+            (stored) => done(undefined, stored),
+            (failure) => done(failure, 0),
+          );
+        }
+      },
+    );
   }
 
   #storeAgain({ jobId, body }: Prepared, timeoutMs: number): Promise<number> {
@@ -258,12 +367,16 @@ export class Client {
     }
   }
 
-  async #ask(subject: string, request?: unknown): Promise<unknown> {
+  async #ask(subject: string, request?: unknown, timeoutMs = REQUEST_TIMEOUT_MS): Promise<unknown> {
+    return (await this.#reply(subject, request, timeoutMs)).json();
+  }
+
+  async #reply(subject: string, request: unknown, timeoutMs: number): Promise<Msg> {
     const body = request === undefined ? "" : JSON.stringify(request);
-    const reply = await this.#patiently(REQUEST_TIMEOUT_MS, (leftMs) => this.#request(subject, body, leftMs));
+    const reply = await this.#patiently(timeoutMs, (leftMs) => this.#request(subject, body, leftMs));
     const error = errorIn(reply);
     if (error) throw error;
-    return reply.json();
+    return reply;
   }
 
   async #request(subject: string, body: string, timeoutMs: number): Promise<Msg> {
@@ -276,27 +389,51 @@ export class Client {
         cause: error,
       });
     }
-    // The next one that is asked may be another supervisor, which can read it.
+    // The next one that is asked may be another supervisor.
     const error = errorIn(reply);
-    if (error?.code === "newer_format") throw error;
+    if (error && ASK_ANOTHER.has(error.code)) throw error;
     return reply;
   }
 
-  /** Tries until it succeeds, fails for good, or the time is over. One try gets at most half of the time. */
+  /**
+   * Tries until it succeeds, fails for good, the time is over, or the client is closed. One try gets at most half of the time.
+   *
+   * @throws AsyncError `closed`, or what the last try has failed with
+   */
   async #patiently<T>(timeoutMs: number, call: (leftMs: number) => Promise<T>): Promise<T> {
     const end = performance.now() + timeoutMs;
     for (let failures = 0; ; failures++) {
+      if (this.bus.closed) throw closed();
       try {
-        return await call(Math.max(50, Math.min(end - performance.now(), timeoutMs / 2)));
+        return await call(Math.max(50, Math.min(end - performance.now(), tryMs(timeoutMs))));
       } catch (error) {
         if (!isAsyncError(error) || !TRANSIENT.has(error.code)) throw error;
+        if (this.bus.closed) throw closed(error);
         const leftMs = end - performance.now();
         if (leftMs <= 0) throw error;
         if (error.code === "not_connected") await this.bus.whenConnected(leftMs);
-        else await delay(Math.min(leftMs, 50 * 2 ** failures));
+        else await delay(Math.min(leftMs, MAX_DELAY_MS, 50 * 2 ** failures));
       }
     }
   }
+}
+
+/** @throws AsyncError `job_exists` */
+function requireSame(existing: SubmittedJob | undefined): void {
+  if (!existing?.differs) return;
+  const what = `job ${existing.job_id} exists already, and differs in its ${existing.differs.join(" and ")}`;
+  throw new AsyncError("job_exists", `${what}; choose another id`);
+}
+
+/** One try gets half of the time, so that there is a second one; and not for ever, as an answer may get lost. */
+function tryMs(timeoutMs: number): number {
+  return Math.min(timeoutMs / 2, MAX_TRY_MS);
+}
+
+function closed(cause?: AsyncError): AsyncError {
+  const what = "the connection of the client is closed";
+  const wasSent = cause !== undefined && cause.code !== "not_connected";
+  return new AsyncError("closed", wasSent ? `${what}; what was asked for may have been done or not` : what, { cause });
 }
 
 /** What a supervisor answers instead of what it was asked for. */

@@ -41,8 +41,13 @@ export class Ends {
     this.#bus = bus;
   }
 
-  /** To be called before the job, which names us in `notify`, is submitted. */
+  /**
+   * To be called before the job, which names us in `notify`, is submitted.
+   *
+   * @throws AsyncError `closed`
+   */
   watchNotified(jobId: string): EndWatch {
+    this.#requireOpen();
     // As long as the connection: a subscription costs more than the notice that it is for.
     this.#notices ??= this.#bus.nc.subscribe(notifySubject(this.name), {
       callback: (_, message) => {
@@ -55,17 +60,23 @@ export class Ends {
     return watch;
   }
 
+  /** @throws AsyncError `closed` */
   watchEvents(jobId: string, onEvent?: (event: JobEvent) => void): EndWatch {
+    this.#requireOpen();
     const subscription = this.#bus.nc.subscribe(eventSubject(jobId, "*"), {
       callback: (_, message) => {
         const event = jobEventIn(message);
         if (!event) return;
-        onEvent?.(event);
+        if (onEvent) this.#bus.callGuarded("onEvent failed", () => onEvent(event));
         watch.onEvent(event);
       },
     });
     const watch = this.#watch(jobId, () => subscription.unsubscribe());
     return watch;
+  }
+
+  #requireOpen(): void {
+    if (this.#bus.closed) throw new AsyncError("closed", "the connection of the client is closed");
   }
 
   #watch(jobId: string, stop: () => void): EndWatch {

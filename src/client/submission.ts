@@ -1,15 +1,17 @@
 /** From what a user submits to messages of `job.submit`: checked and encoded here, so that mistakes are told at once. */
 import type { Payload } from "nats";
 import { REPEATED_HEADER } from "../api/headers.ts";
-import { encodePayload } from "../bus/messages/codec.ts";
+import type { SubmittedJob } from "../api/requests.ts";
+import { encodeGiven } from "../bus/messages/codec.ts";
 import { headersOf } from "../bus/wire/headers.ts";
 import { newJob } from "../job/create.ts";
 import type { Encoding } from "../job/encoding.ts";
-import { type AsyncError, InvalidInputError, isAsyncError } from "../job/errors.ts";
+import { type AsyncError, InvalidInputError, isAsyncError, messageOf } from "../job/errors.ts";
 import { chosenJobIdProblem, MADE_UP_PREFIX } from "../job/names.ts";
-import { toPlain } from "../job/plain.ts";
+import { UnsendableError } from "../job/plain.ts";
+import { isSameJson } from "../job/same.ts";
 import { parseSubmission, type Submission } from "../job/schema.ts";
-import { type JobView, viewOf } from "../job/view.ts";
+import { type FunctionView, type JobView, viewOf } from "../job/view.ts";
 import type { RandomText } from "../util/random-text.ts";
 
 export interface SubmitOptions {
@@ -34,6 +36,8 @@ export interface Prepared {
   definition: Submission;
   encoding: Encoding;
   body: Payload;
+  /** The user chose the id, so there may be a job that has it. */
+  chosen: boolean;
   /** Someone may have submitted the id before. */
   repeated: boolean;
 }
@@ -54,7 +58,7 @@ export function prepare(
   ids: RandomText,
   notify?: string,
 ): Prepared {
-  const submission = parseSubmission(input);
+  const submission = parseGiven(input);
   const chosen = jobId ?? submission.job_id;
   const problem = chosen === undefined ? undefined : chosenJobIdProblem(chosen);
   if (problem !== undefined) {
@@ -68,10 +72,33 @@ export function prepare(
     jobId: chosen ?? MADE_UP_PREFIX + ids.next(),
     definition,
     encoding,
-    body: encodePayload(encoding === "msgpack" ? toPlain(definition) : definition, encoding),
+    chosen: chosen !== undefined,
+    body: encodeJob(definition, encoding),
     // One that was made up before has been submitted before, by whoever has it.
     repeated: chosen?.startsWith(MADE_UP_PREFIX) ?? false,
   };
+}
+
+/** @throws InvalidInputError with the path of what cannot be sent */
+function encodeJob(definition: Submission, encoding: Encoding): Payload {
+  try {
+    return encodeGiven(definition, encoding);
+  } catch (error) {
+    if (!(error instanceof UnsendableError)) throw error;
+    const { path, problem } = error;
+    throw new InvalidInputError("invalid_submission", "not a valid job", [{ path, message: problem }]);
+  }
+}
+
+/** @throws InvalidInputError also for what cannot even be looked at, such as a getter that throws */
+function parseGiven(input: unknown): Submission {
+  try {
+    return parseSubmission(input, Date.now());
+  } catch (error) {
+    if (error instanceof InvalidInputError) throw error;
+    const message = `cannot be read: ${messageOf(error)}`;
+    throw new InvalidInputError("invalid_submission", "not a valid job", [{ path: "", message }]);
+  }
 }
 
 function withoutId({ job_id: _, ...definition }: Submission): Submission {
@@ -82,6 +109,20 @@ function withoutId({ job_id: _, ...definition }: Submission): Submission {
 export function pendingView({ definition, jobId, encoding }: Prepared): JobView {
   const now = Date.now();
   return viewOf(newJob(definition, { jobId, encoding, createdAt: now, sequence: 0 }, now));
+}
+
+/** The job that has the id of a submission, with the marks of an answer to it. */
+export function existingJob(submission: Prepared, found: JobView): SubmittedJob {
+  const wanted = pendingView(submission);
+  const differs: ("name" | "functions")[] = [];
+  if (found.name !== wanted.name) differs.push("name");
+  if (!isSameJson(found.functions.map(specOf), wanted.functions.map(specOf))) differs.push("functions");
+  return { ...found, existing: true, ...(differs.length > 0 && { differs }) };
+}
+
+/** What the submission said of a function. */
+function specOf({ name, args = null, retry_options = {}, timeout_ms }: FunctionView) {
+  return { name, args, retry_options, timeout_ms };
 }
 
 /** @throws InvalidInputError whose paths begin with the index */

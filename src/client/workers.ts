@@ -15,6 +15,8 @@ export interface WorkerView {
   State: string;
   /** Attempts in execution; null where it is not said. */
   Running: number | null;
+  /** Handlers that go on although their attempts were given up; null where it is not said. */
+  Abandoned: number | null;
   Host: string | null;
   Pid: number | null;
 }
@@ -34,6 +36,7 @@ function workerView({ id, name, version, metadata, endpoints }: ServiceInfo): Wo
     Capabilities: endpoints.flatMap((endpoint) => afterPrefix(String(endpoint.subject), FUNCTION_PREFIX) ?? []),
     State: metadata?.state ?? "unknown",
     Running: numberOr(metadata?.running),
+    Abandoned: numberOr(metadata?.abandoned),
     Host: metadata?.host ?? null,
     Pid: numberOr(metadata?.pid),
   };

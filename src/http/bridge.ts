@@ -4,7 +4,9 @@
  */
 import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance, type FastifyReply } from "fastify";
 import type { Logger } from "pino";
+import { LIST_ORDERS, type ListOrder } from "../api/requests.ts";
 import { decode } from "../bus/messages/codec.ts";
+import { WriteProbe } from "../bus/write-probe.ts";
 import { type Client, DEFAULT_LIST_LIMIT, type ListRequest, MAX_LIST_LIMIT } from "../client/client.ts";
 import type { Encoding } from "../job/encoding.ts";
 import { AsyncError, InvalidInputError, isAsyncError, type Reason } from "../job/errors.ts";
@@ -12,6 +14,7 @@ import type { RetryPatch } from "../job/machine.ts";
 import { isRecord } from "../job/plain.ts";
 import { STATE_NAMES, type StateName } from "../job/state.ts";
 import { statusOf } from "./errors.ts";
+import { applyLimits, TIMEOUTS } from "./limits.ts";
 import { type Health, readiness } from "./readiness.ts";
 
 export interface BridgeOptions {
@@ -21,6 +24,8 @@ export interface BridgeOptions {
   /** Default 8000; 0 takes a free one. */
   port?: number;
   log?: Logger;
+  /** See `limits.ts`. Default 512, or half of the files that this process may open if that is less. */
+  maxConnections?: number;
 }
 
 export interface Bridge {
@@ -33,6 +38,8 @@ export interface Bridge {
 const SUBMIT_TIMEOUT_MS = 3_000;
 /** No answer takes longer; what is open then is a connection that asks nothing. */
 const CLOSE_LIMIT_MS = 4_000;
+/** Most characters of an id in a path that are looked at. */
+const MAX_PARAM_LENGTH = 4_096;
 /** Room that the envelope of a submission takes in a message. */
 const ENVELOPE_BYTES = 1_024;
 
@@ -44,15 +51,20 @@ const CONTENT_TYPES: Record<string, Encoding> = {
 };
 
 /** @throws AsyncError `port_taken` */
-export async function startBridge({ client, host = "127.0.0.1", port = 8000, log }: BridgeOptions): Promise<Bridge> {
+export async function startBridge(options: BridgeOptions): Promise<Bridge> {
+  const { client, host = "127.0.0.1", port = 8000, log, maxConnections } = options;
   const bodyLimit = (client.bus.nc.info?.max_payload ?? 1024 ** 2) - ENVELOPE_BYTES;
   const app: FastifyInstance = Fastify({
     bodyLimit,
+    // Longer ids than there can be are refused for what they are.
+    routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
+    ...TIMEOUTS,
     forceCloseConnections: "idle",
     // What fails before there is a route, such as a path that cannot be decoded.
     frameworkErrors: (error, _request, reply) => void sendError(error, reply, log),
     ...(log && { loggerInstance: log as FastifyBaseLogger, disableRequestLogging: true }),
   });
+  applyLimits(app, host, maxConnections);
   parseBodies(app);
   reportErrors(app);
   addRoutes(app, client);
@@ -82,6 +94,7 @@ function parseBodies(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
   for (const [type, encoding] of Object.entries(CONTENT_TYPES)) {
     app.addContentTypeParser(type, { parseAs: "buffer" }, (_request, body: Buffer, done) => {
+      if (body.length === 0) return done(null, undefined);
       try {
         done(null, { value: decode(body, encoding), encoding } satisfies ParsedBody);
       } catch (error) {
@@ -89,6 +102,12 @@ function parseBodies(app: FastifyInstance): void {
       }
     });
   }
+  // What is not there is of no type.
+  app.addContentTypeParser("*", { parseAs: "buffer" }, (request, body: Buffer, done) => {
+    if (body.length === 0) return done(null, undefined);
+    const type = JSON.stringify(request.headers["content-type"] ?? "");
+    done(new AsyncError("unsupported_encoding", `a body of type ${type} cannot be read; send JSON or MessagePack`));
+  });
 }
 
 function addRoutes(app: FastifyInstance, client: Client): void {
@@ -104,10 +123,15 @@ function addRoutes(app: FastifyInstance, client: Client): void {
     Job: await client.retry(params.id, parsePatch(body?.value)),
   }));
   app.get<{ Querystring: Record<string, string> }>("/v1/job", async ({ query }) => listJobs(client, query));
+  app.get("/v1/function", async () => {
+    const { functions, omitted } = await client.functions();
+    return { Count: functions.length, Functions: functions, ...(omitted !== undefined && { Omitted: omitted }) };
+  });
   app.get("/v1/worker", async () => ({ Workers: await client.workers() }));
   app.get("/healthz", async () => ({ status: "ok" }));
+  const probe = new WriteProbe(client.bus);
   app.get("/readyz", async (_request, reply): Promise<Health> => {
-    const health = await readiness(client.bus);
+    const health = await readiness(client.bus, probe);
     if (!health.ready) unavailable(reply);
     return health;
   });
@@ -128,18 +152,26 @@ async function listJobs(client: Client, query: Record<string, string>) {
 
 function parseQuery(query: Record<string, string>): ListRequest {
   const reasons: Reason[] = Object.keys(query)
-    .filter((key) => !["state", "limit", "cursor"].includes(key))
+    .filter((key) => !["state", "limit", "cursor", "order"].includes(key))
     .map((key) => ({ path: `?${key}`, message: "is not a known parameter" }));
-  const { state, cursor } = query;
+  const { state, cursor, order } = query;
   if (state !== undefined && !STATE_NAMES.includes(state as StateName)) {
     reasons.push({ path: "?state", message: `must be one of ${STATE_NAMES.join(", ")}` });
+  }
+  if (order !== undefined && !LIST_ORDERS.includes(order as ListOrder)) {
+    reasons.push({ path: "?order", message: `must be one of ${LIST_ORDERS.join(", ")}` });
   }
   const limit = Number(query.limit ?? DEFAULT_LIST_LIMIT);
   if (!Number.isInteger(limit) || limit < 1 || limit > MAX_LIST_LIMIT) {
     reasons.push({ path: "?limit", message: `must be an integer from 1 to ${MAX_LIST_LIMIT}` });
   }
   if (reasons.length > 0) throw new InvalidInputError("invalid_request", "not a valid query", reasons);
-  return { limit, ...(state !== undefined && { state: state as StateName }), ...(cursor !== undefined && { cursor }) };
+  return {
+    limit,
+    ...(state !== undefined && { state: state as StateName }),
+    ...(cursor !== undefined && { cursor }),
+    ...(order !== undefined && { order: order as ListOrder }),
+  };
 }
 
 function unavailable(reply: FastifyReply): void {

@@ -1,5 +1,6 @@
 import type { Bus } from "../bus/connection.ts";
-import { KV_JOBS } from "../bus/topology.ts";
+import { fullAt, KV_JOBS } from "../bus/topology.ts";
+import type { WriteProbe } from "../bus/write-probe.ts";
 
 /** What `/readyz` says. */
 export interface Health {
@@ -12,29 +13,40 @@ export interface Health {
   /** How durable an acknowledged write is; see the README. */
   durability?: string;
   replicas?: number;
+  /** The used share of the bucket of states, from 0 to 1. */
+  storage?: number;
+  /** Why it is not ready, and what to do. */
+  reason?: string;
 }
 
 const TIMEOUT_MS = 1_000;
 
 interface StreamInfoReply {
-  config?: { num_replicas: number };
+  config?: { num_replicas: number; max_bytes: number };
+  state?: { bytes: number };
 }
 
-/** Whether jobs can be accepted now. Never throws, takes a second at most. */
-export async function readiness(bus: Bus): Promise<Health> {
+/** Whether jobs can be accepted now. Never throws, takes two seconds at most. */
+export async function readiness(bus: Bus, probe: WriteProbe): Promise<Health> {
   const none: Health = { ready: false, nats: bus.connected, jetstream: false };
-  if (!bus.connected) return none;
+  if (!bus.connected) return { ...none, reason: "not connected to NATS" };
   try {
     const reply = await bus.mux.request(`$JS.API.STREAM.INFO.${KV_JOBS}`, "", TIMEOUT_MS);
-    const { config } = reply.json<StreamInfoReply>();
-    if (!config) return none;
+    const { config, state } = reply.json<StreamInfoReply>();
+    if (!config) return { ...none, reason: "stream KV_jobs is missing: `async server` makes it" };
     const replicas = config.num_replicas;
     const server = bus.nc.info?.version ?? "unknown";
-    return { ready: true, nats: true, jetstream: true, server, durability: durabilityOf(replicas), replicas };
+    const storage = config.max_bytes > 0 ? (state?.bytes ?? 0) / config.max_bytes : 0;
+    const reason = storage >= fullAt(config.max_bytes) ? STORAGE_FULL : await probe.problem();
+    const health = { nats: true, jetstream: true, server, durability: durabilityOf(replicas), replicas, storage };
+    return reason === undefined ? { ready: true, ...health } : { ready: false, ...health, reason };
   } catch {
-    return none; // that JetStream does not answer is the answer
+    return { ...none, reason: "JetStream does not answer" };
   }
 }
+
+const STORAGE_FULL =
+  "the bucket of states is full: ended jobs expire sooner now; raise the max_bytes of stream KV_jobs";
 
 /**
  * What can be told from here is the number of copies. How often a server syncs to disk is its own configuration, which

@@ -16,16 +16,32 @@ export interface Origin {
   sequence: number;
 }
 
-/** `now` (ms since 1970) decides whether its start is still ahead. */
+/**
+ * `now` (ms since 1970) decides whether its start is still ahead, if it was given a start. When it was stored is a time of
+ * another clock, so nothing is decided by it; and the time of a job without a start begins when it is taken (`withDeadline`).
+ */
 export function newJob(submission: Submission, origin: Origin, now: number): LiveJob {
+  const { notify, scheduled_at, timeout_ms } = submission;
   const fields = newFields(origin, submission);
-  if (submission.notify !== undefined) fields.notify = submission.notify;
-  if (submission.scheduled_at !== undefined) fields.scheduled_at = Date.parse(submission.scheduled_at);
-  if (submission.timeout_ms !== undefined) {
-    fields.timeout_ms = submission.timeout_ms;
-    fields.deadline_at = fields.scheduled_at + submission.timeout_ms;
-  }
+  if (notify !== undefined) fields.notify = notify;
+  if (timeout_ms !== undefined) fields.timeout_ms = timeout_ms;
+  if (scheduled_at === undefined) return inPhase(fields, { state: "pending" });
+  fields.scheduled_at = Date.parse(scheduled_at);
+  if (timeout_ms !== undefined) fields.deadline_at = fields.scheduled_at + timeout_ms;
   return inPhase(fields, { state: fields.scheduled_at <= now ? "pending" : "scheduled" });
+}
+
+/** The job as it is taken at `now`: from then on its time passes, unless it was given a start of its own. */
+export function withDeadline(job: LiveJob, now: number): LiveJob {
+  if (job.timeout_ms !== undefined) job.deadline_at ??= now + job.timeout_ms;
+  return job;
+}
+
+/** The job before it is taken. */
+export function withoutDeadline(job: LiveJob): LiveJob {
+  if (job.deadline_at === undefined || job.scheduled_at !== job.created_at) return job;
+  const { deadline_at: _, ...rest } = job;
+  return rest;
 }
 
 /** What a submission that is no valid job makes: one without functions. */

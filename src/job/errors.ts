@@ -1,3 +1,4 @@
+import { describeThrown } from "./describe.ts";
 import type { Failure } from "./failure.ts";
 
 /**
@@ -12,21 +13,25 @@ export type ErrorCode =
   | "invalid_request"
   | "undecodable"
   | "unsupported_encoding"
+  | "forbidden_host"
   | "payload_too_large"
   | "job_not_found"
   | "job_not_ended"
   | "job_ended"
+  | "job_exists"
   | "corrupt_state"
   | "newer_format"
   | "job_failed"
   | "job_cancelled"
   // the bus
   | "not_connected"
+  | "permission_denied"
   | "bus_timeout"
   | "no_responders"
   | "jetstream_unavailable"
   | "jetstream_error"
   | "jobs_full"
+  | "storage_full"
   | "bus_overloaded"
   | "server_too_old"
   | "topology_mismatch"
@@ -40,7 +45,13 @@ export type ErrorCode =
   | "closed"
   | "duplicate_function"
   | "invalid_module"
-  | "invalid_option";
+  | "invalid_option"
+  // answers to requests
+  | "no_route"
+  | "internal";
+
+/** By this one copy of the package knows the errors of another: a CommonJS worker in TypeScript loads its own. */
+const BRAND = Symbol.for("async.AsyncError");
 
 export class AsyncError extends Error {
   readonly code: ErrorCode;
@@ -49,6 +60,11 @@ export class AsyncError extends Error {
     super(message, options);
     this.name = "AsyncError";
     this.code = code;
+  }
+
+  /** @internal */
+  get [BRAND](): true {
+    return true;
   }
 }
 
@@ -86,11 +102,21 @@ export class JobFailedError extends AsyncError {
   }
 }
 
-/** What was thrown, in its own words; anything can be thrown. */
+/** What was thrown, in its own words and with a limit; anything can be thrown. Never throws itself. */
 export function messageOf(thrown: unknown): string {
-  return thrown instanceof Error ? thrown.message : String(thrown);
+  // Ours say what matters of their cause; their code is told apart from the message.
+  return isAsyncError(thrown) ? thrown.message : describeThrown(thrown).message;
+}
+
+/** A proxy may throw when it is asked. */
+function isBranded(error: unknown): error is AsyncError {
+  try {
+    return error instanceof Error && BRAND in error;
+  } catch {
+    return false;
+  }
 }
 
 export function isAsyncError(error: unknown, code?: ErrorCode): error is AsyncError {
-  return error instanceof AsyncError && (code === undefined || error.code === code);
+  return isBranded(error) && (code === undefined || error.code === code);
 }

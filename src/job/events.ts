@@ -81,6 +81,23 @@ export function endEvent(state: EndedJob): JobEvent {
   }
 }
 
+type EventType = (JobEvent | RejectedEvent)["type"];
+
+/** The types of all events of jobs; the compiler asks for each. */
+export const EVENT_TYPES = Object.keys({
+  accepted: true,
+  started: true,
+  progress: true,
+  succeeded: true,
+  retrying: true,
+  waiting: true,
+  retried: true,
+  completed: true,
+  failed: true,
+  cancelled: true,
+  rejected: true,
+} satisfies Record<EventType, true>) as readonly EventType[];
+
 /** Whether the event tells of the end of its job. */
 export function isEndEvent(event: JobEvent): boolean {
   return event.type === "completed" || event.type === "failed" || event.type === "cancelled";

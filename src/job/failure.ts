@@ -17,6 +17,8 @@ export type FailureCode =
   | "job_timeout"
   /** an invocation, a result or the state of the job would be larger than the server's limit */
   | "payload_too_large"
+  /** the server takes no timer for the time at which the job is to go on */
+  | "schedule_refused"
   /** the submission could not be decoded or is not a valid job */
   | "invalid_submission"
   /** what was stored of the job could not be read any more */

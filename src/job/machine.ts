@@ -14,7 +14,7 @@
  *     attempts whose start was worth recording. What comes next, at last the end of the job, tells it too.
  */
 import { backoffDelayMs } from "./backoff.ts";
-import { newInvalidJob, newJob, type Origin } from "./create.ts";
+import { newInvalidJob, newJob, type Origin, withDeadline, withoutDeadline } from "./create.ts";
 import { type AttemptRef, eventOf, type JobEvent } from "./events.ts";
 import type { Failure } from "./failure.ts";
 import { type FunctionState, returned } from "./function-state.ts";
@@ -40,8 +40,11 @@ export const LOST_LIMIT = 5;
 const LOST_DELAY_MS = 5_000;
 
 export type Event =
-  /** An actor has taken the job over from the store; whatever was in flight before is not ours. */
-  | { type: "resumed" }
+  /**
+   * An actor has taken the job over from the store; whatever was in flight before is not ours. `firedAt`: when its wake was
+   * stored, by the clock of the server, if that is what it was taken over with.
+   */
+  | { type: "resumed"; firedAt?: number }
   /** The attempt has been executing for a while. */
   | ({ type: "started" } & AttemptAddress)
   | ({ type: "succeeded"; result: unknown } & AttemptAddress)
@@ -55,6 +58,8 @@ export type Event =
   | { type: "due" }
   /** The job's own deadline has passed. */
   | { type: "expired" }
+  /** The token on which it was to wait cannot be made, now or ever. */
+  | { type: "refused"; why: string }
   /** Someone wants it to end now. */
   | { type: "cancelled" }
   /** Someone wants a failed or cancelled job to go on at the function it had reached; with other `data` or `args`. */
@@ -76,7 +81,7 @@ export interface Transition<S extends JobState = JobState> {
 
 /** The first transition of a submitted job. */
 export function createJob(submission: Submission, origin: Origin, now: number): Transition {
-  const job = newJob(submission, origin, now);
+  const job = withDeadline(newJob(submission, origin, now), now);
   if (job.state === "pending") return unlessExpired(job, now);
   return { state: job, events: [eventOf(job, now, { type: "accepted", scheduled_at: iso(job.scheduled_at) })] };
 }
@@ -91,7 +96,7 @@ export function createFailedJob(error: Failure, name: string, origin: Origin, no
  * is its end: someone may have begun it before its deadline, and complete it.
  */
 export function untaken({ state }: Transition): LiveJob {
-  return isEnded(state) ? inPhase(state, { state: "pending" }) : state;
+  return withoutDeadline(isEnded(state) ? inPhase(state, { state: "pending" }) : state);
 }
 
 /**
@@ -103,7 +108,7 @@ export function reduce(state: JobState, event: Event, now: number): Transition {
   if ("attempt" in event && !isLive(state, event)) return unchanged(state);
   switch (event.type) {
     case "resumed":
-      return resume(state, now);
+      return resume(state, event.firedAt ?? now, now);
     case "due":
       return unlessExpired(state, now);
     case "started":
@@ -118,6 +123,8 @@ export function reduce(state: JobState, event: Event, now: number): Transition {
       return noRoom(state, now);
     case "expired":
       return pastDeadline(state, now) ? expired(state, now) : unchanged(state);
+    case "refused":
+      return refused(state, event.why, now);
     case "cancelled":
       return end(state, { state: "cancelled", finished_at: now });
     case "retried":
@@ -160,9 +167,24 @@ function isLive(state: LiveJob, { index, attempt }: AttemptAddress): boolean {
   return index === state.current_function && attempt === state.attempt;
 }
 
-/** MACHINE-7: always a new state, so that it is committed. */
-function resume(state: LiveJob, now: number): Transition {
-  return unlessExpired({ ...state, attempt: nextAttempt(state) }, now);
+/**
+ * MACHINE-7: always a new state, so that it is committed.
+ *
+ * A timer goes by the clock of the server. If ours is behind, what it was set for is still ahead of us when it fires: then it
+ * is due all the same. To set it once more would not help, as it would fire at once, again and again. What has time left
+ * by our clock, and can use it, is not ended by the other one.
+ */
+function resume(state: LiveJob, firedAt: number, now: number): Transition {
+  const next: LiveJob = { ...state, attempt: nextAttempt(state) };
+  if (next.state === "scheduled" && firedAt > now && next.scheduled_at <= firedAt) {
+    return unlessExpired(inPhase(next, { state: "pending" }), now);
+  }
+  if (next.state === "waiting" && next.waiting_for === "backoff" && firedAt > now) {
+    if (next.due_at <= firedAt) return unlessExpired(inPhase(next, { state: "running" }), now);
+    // The wait reaches beyond the deadline: nothing would be tried before it.
+    if (pastDeadline(next, firedAt)) return expired(next, now);
+  }
+  return unlessExpired(next, now);
 }
 
 /** An attempt whose start is recorded may have run to its end unseen: the next one must not share its number. */
@@ -227,11 +249,15 @@ function lost(state: LiveJob, now: number): Transition {
   const error: Failure = {
     code: "attempt_lost",
     name: "AttemptLost",
-    message: `the worker went silent in attempt ${state.attempt} (${count} of at most ${LOST_LIMIT} times)`,
+    message: `the worker went silent in attempt ${state.attempt} (${count} of at most ${LOST_LIMIT} times)${count < LOST_LIMIT ? "" : WHY_LOST}`,
   };
   const counted = withFunction(state, { ...fn, retry_count: state.attempt, lost: count, error });
   return count >= LOST_LIMIT ? fail(counted, error, now) : retry(counted, error, now + lostDelayMs(count), now);
 }
+
+/** Said when it has been lost for the last time. */
+const WHY_LOST =
+  ": each time it died, was cut off, or the handler kept its event loop busy; in a thread it would not (examples/threads.ts)";
 
 /** At once, but the third time not: a hung worker swallows attempts until the server drops it, and must not end the job. */
 function lostDelayMs(count: number): number {
@@ -261,6 +287,11 @@ function pastDeadline(state: LiveJob, now: number): boolean {
 function expired(state: LiveJob, now: number): Transition {
   const message = `the job was not done ${state.timeout_ms} ms after it was due to start`;
   return fail(state, { code: "job_timeout", name: "JobTimeout", message }, now);
+}
+
+function refused(state: LiveJob, why: string, now: number): Transition {
+  const message = `the server takes no timer for the job: ${why}`;
+  return fail(state, { code: "schedule_refused", name: "ScheduleRefused", message }, now);
 }
 
 function fail(state: LiveJob, error: Failure, now: number): Transition<EndedJob> {

@@ -1,4 +1,5 @@
 /** Values as both encodings can carry them. */
+import { isInstance } from "./describe.ts";
 import type { Encoding } from "./encoding.ts";
 
 export function isRecord(value: unknown): value is Record<string, unknown> {
@@ -30,7 +31,83 @@ function walk(value: unknown, leaf: (value: bigint | Uint8Array) => unknown): un
   if (typeof value === "bigint" || value instanceof Uint8Array) return leaf(value);
   if (typeof value === "function" || typeof value === "symbol") return undefined;
   if (typeof value !== "object" || value === null) return value;
+  if (isOpaque(value)) throw new UnsendableError("", opaqueProblem(value));
   if ("toJSON" in value && typeof value.toJSON === "function") return walk(value.toJSON(), leaf);
   if (Array.isArray(value)) return value.map((one) => walk(one, leaf));
   return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, walk(one, leaf)]));
+}
+
+/** A value that no message can carry. `path` (a JSON pointer) says where in what was given it is. */
+export class UnsendableError extends Error {
+  readonly path: string;
+  /** Without the path. */
+  readonly problem: string;
+
+  constructor(path: string, problem: string, options?: ErrorOptions) {
+    super(`${path || "it"} ${problem}`, options);
+    this.name = "UnsendableError";
+    this.path = path;
+    this.problem = problem;
+  }
+}
+
+const OPAQUE: (abstract new (...args: never[]) => object)[] = [
+  Map,
+  Set,
+  WeakMap,
+  WeakSet,
+  Promise,
+  Error,
+  RegExp,
+  ArrayBuffer,
+  DataView,
+];
+
+/** What has its content elsewhere than in its fields: it would arrive as an empty object. */
+function isOpaque(value: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (prototype === Object.prototype || prototype === Array.prototype || prototype === null) return false;
+  return !("toJSON" in value) && OPAQUE.some((kind) => isInstance(value, kind));
+}
+
+function opaqueProblem(value: object): string {
+  const kind = OPAQUE.find((one) => isInstance(value, one))?.name ?? "object";
+  const hints: Record<string, string> = { Map: "Object.fromEntries(map)", Set: "[...set]", Error: "its message" };
+  return `is a ${kind}, of which nothing would arrive${kind in hints ? `; send ${hints[kind]}` : ""}`;
+}
+
+/** Deeper than anything that is taken. */
+const MAX_SEARCH_DEPTH = 200;
+
+/** The first thing in a value that cannot be sent in that encoding; undefined if there is none. Never throws. */
+export function unsendable(value: unknown, encoding: Encoding): UnsendableError | undefined {
+  return search(value, encoding, "", []);
+}
+
+function search(value: unknown, encoding: Encoding, path: string, within: object[]): UnsendableError | undefined {
+  if (typeof value === "bigint") {
+    const fits = encoding === "msgpack" && BigInt.asIntN(65, value) === value && value >= -(2n ** 63n);
+    const next =
+      encoding === "json" ? "JSON has none; send it as text, or the job as MessagePack" : "it has more than 64 bits";
+    return fits ? undefined : new UnsendableError(path, `is a big integer: ${next}`);
+  }
+  if (typeof value !== "object" || value === null || isInstance(value, Uint8Array)) return undefined;
+  if (within.includes(value)) return new UnsendableError(path, "is circular: it contains itself");
+  if (within.length >= MAX_SEARCH_DEPTH)
+    return new UnsendableError("", `is nested more than ${MAX_SEARCH_DEPTH} levels deep`);
+  try {
+    if (isOpaque(value)) return new UnsendableError(path, opaqueProblem(value));
+    if ("toJSON" in value && typeof value.toJSON === "function") {
+      return search(value.toJSON(), encoding, path, [...within, value]);
+    }
+    const inner = [...within, value];
+    for (const [key, one] of Object.entries(value)) {
+      const escaped = key.replaceAll("~", "~0").replaceAll("/", "~1");
+      const problem = search(one, encoding, `${path}/${escaped}`, inner);
+      if (problem) return problem;
+    }
+    return undefined;
+  } catch (cause) {
+    return new UnsendableError(path, "cannot be read", { cause });
+  }
 }

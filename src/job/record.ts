@@ -178,23 +178,27 @@ function compileView<Whole>(fields: Fields<Whole>): (whole: Whole, encoding: Enc
 /** What makes a decoded value something else than the state of a job; undefined if nothing does. */
 export function stateProblem(value: unknown): string | undefined {
   if (!isRecord(value)) return "value is no map";
-  return fieldsProblem(value, JOB_FIELD_LIST) ?? phaseProblem(value);
+  return jobProblem(value) ?? phaseProblem(value);
 }
 
-const JOB_FIELD_LIST = entriesOf(JOB_FIELDS);
-const FUNCTION_FIELD_LIST = entriesOf(FUNCTION_FIELDS);
+type Check = (value: Record<string, unknown>) => string | undefined;
 
-function fieldsProblem(value: Record<string, unknown>, fields: NamedField[]): string | undefined {
-  for (const [name, field] of fields) {
-    if (value[name] === undefined && mayBeAbsent(field)) continue;
-    const problem = field.problem(value[name]);
-    if (problem !== undefined) return `${name} ${problem}`;
-  }
-  return undefined;
+const jobProblem = compileCheck(JOB_FIELDS);
+const functionProblem = compileCheck(FUNCTION_FIELDS);
+
+/** The first of the fields with which something is wrong, and what it is. */
+function compileCheck<Whole>(fields: Fields<Whole>): Check {
+  const entries = entriesOf(fields);
+  const lines = entries.map(([name, field], index) => {
+    const check = `problem = check[${index}](value.${name}); if (problem !== undefined) return "${name} " + problem;`;
+    return mayBeAbsent(field) ? `if (value.${name} !== undefined) { ${check} }` : check;
+  });
+  const check = entries.map(([, { problem }]) => problem);
+  return compile({ check }, `(value) => { let problem; ${lines.join(" ")} return undefined; }`);
 }
 
 function isFunctionState(value: unknown): boolean {
-  return isRecord(value) && fieldsProblem(value, FUNCTION_FIELD_LIST) === undefined;
+  return isRecord(value) && functionProblem(value) === undefined;
 }
 
 /** What the fields have to do with each other. */

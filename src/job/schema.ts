@@ -60,14 +60,16 @@ export const Submission = Type.Object(
     data: Type.Optional(Type.Unknown()),
     /** Who is told of its end, on subject `job.notify.<notify>`. */
     notify: Type.Optional(Type.String()),
-    /** The most time from `scheduled_at` to the end of the job. */
+    /** The most time from the start of the job (`scheduled_at`, else when a supervisor takes it) to its end. */
     timeout_ms: Type.Optional(Duration(1)),
-    /** Not before this time: ISO 8601 with a time zone, e.g. 2026-11-23T21:00:00Z. */
+    /** Not before this time, at most MAX_DURATION_MS ahead: ISO 8601 with a time zone, e.g. 2026-11-23T21:00:00Z. */
     scheduled_at: Type.Optional(Type.String({ maxLength: 40 })),
   },
   strict,
 );
 export type Submission = Static<typeof Submission>;
+/** A job as users write it. */
+export type JobDocument = Submission;
 
 /** What a job shows besides its definition. Ignored on input, so that one that was read can be submitted again (under a new id). */
 const REPORTED_BY_JOBS = new Set([
@@ -92,13 +94,14 @@ const MAX_REASONS = 20;
  * Checks a decoded submission and returns its definition, without the fields that only jobs report. The input itself
  * comes back where nothing is to be left out.
  *
+ * @param now ms since 1970, to refuse a start that is too far ahead; not given for what has been stored
  * @throws InvalidInputError `invalid_submission` with every reason (at most 20)
  */
-export function parseSubmission(input: unknown): Submission {
+export function parseSubmission(input: unknown, now?: number): Submission {
   // Most are right as they are. Leaving out is slow, and telling what is wrong much slower than telling that nothing is.
-  if (submissionCheck.Check(input) && isPlain(input) && meaningProblems(input).length === 0) return input;
+  if (submissionCheck.Check(input) && isPlain(input) && meaningProblems(input, now).length === 0) return input;
   const value = withoutReported(input);
-  const reasons = submissionCheck.Check(value) ? meaningProblems(value) : shapeProblems(value);
+  const reasons = submissionCheck.Check(value) ? meaningProblems(value, now) : shapeProblems(value);
   if (reasons.length > 0) throw new InvalidInputError("invalid_submission", "not a valid job", reasons);
   return value as Submission;
 }
@@ -135,14 +138,14 @@ function shapeProblems(value: unknown): Reason[] {
 }
 
 /** What the schema cannot say: names, and a date that is one. */
-function meaningProblems(submission: Submission): Reason[] {
+function meaningProblems(submission: Submission, now: number | undefined): Reason[] {
   const { job_id, notify, scheduled_at, functions } = submission;
   const reasons: Reason[] = [];
   const badId = job_id === undefined ? undefined : chosenJobIdProblem(job_id);
   if (badId !== undefined) reasons.push({ path: "/job_id", message: badId });
   const badNotify = notify === undefined ? undefined : notifyProblem(notify);
   if (badNotify !== undefined) reasons.push({ path: "/notify", message: badNotify });
-  const badDate = scheduled_at === undefined ? undefined : dateProblem(scheduled_at);
+  const badDate = scheduled_at === undefined ? undefined : dateProblem(scheduled_at, now);
   if (badDate !== undefined) reasons.push({ path: "/scheduled_at", message: badDate });
   // A plain loop: with the iterator of `entries()` this takes four times as long, for every job.
   for (let index = 0; index < functions.length && reasons.length < MAX_REASONS; index++) {
@@ -154,13 +157,15 @@ function meaningProblems(submission: Submission): Reason[] {
 
 const isoDate = /^(\d{4}-\d\d-\d\d)T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)$/;
 
-function dateProblem(text: string): string | undefined {
+function dateProblem(text: string, now: number | undefined): string | undefined {
   const day = isoDate.exec(text)?.[1];
   // Date.parse takes 30 February for 2 March.
   const exists = day !== undefined && !Number.isNaN(Date.parse(day)) && new Date(day).toISOString().startsWith(day);
-  return !exists || Number.isNaN(Date.parse(text))
-    ? "must be an ISO 8601 date and time with a time zone, e.g. 2026-11-23T21:00:00Z"
-    : undefined;
+  const at = Date.parse(text);
+  if (!exists || Number.isNaN(at))
+    return "must be an ISO 8601 date and time with a time zone, e.g. 2026-11-23T21:00:00Z";
+  if (at < 0) return "must not be before 1970";
+  return now !== undefined && at - now > MAX_DURATION_MS ? "must be at most ten years ahead" : undefined;
 }
 
 function withoutReported(input: unknown): unknown {

@@ -1,3 +1,5 @@
+import { AsyncError } from "./errors.ts";
+
 /** Times are ms since 1970 inside, and ISO 8601 to the outside. */
 export function iso(ms: number): string {
   return new Date(ms).toISOString();
@@ -11,10 +13,30 @@ export function isTime(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= MAX_TIME_MS;
 }
 
-/** A longer timer of Node would go off at once. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
+/** The longest time that `setTimeout` can be set for: beyond it, it goes off at once. */
+export const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/** The delay that a timer can have which is next to `ms`. One that goes off too early because of that is to be set again. */
+/** A time for `setTimeout`: it may go off early, and is to be set again then, but never at once for being too far ahead. */
 export function timerMs(ms: number): number {
   return Math.min(MAX_TIMER_MS, Math.max(0, ms));
+}
+
+/**
+ * Checks an option that limits something: 0 or more ms, infinite for "for ever".
+ *
+ * @throws AsyncError `invalid_option`
+ */
+export function requireLimit(name: string, ms: number | undefined): void {
+  if (ms === undefined || (typeof ms === "number" && ms >= 0)) return;
+  throw new AsyncError("invalid_option", `${name} must be 0 or more ms, or Infinity for no limit, not ${String(ms)}`);
+}
+
+/**
+ * Checks an option that says how often something is done, in ms.
+ *
+ * @throws AsyncError `invalid_option`
+ */
+export function requireInterval(name: string, ms: number | undefined): void {
+  if (ms === undefined || (typeof ms === "number" && ms >= 1 && ms <= MAX_TIMER_MS)) return;
+  throw new AsyncError("invalid_option", `${name} must be from 1 to ${MAX_TIMER_MS} ms, not ${String(ms)}`);
 }

@@ -30,6 +30,15 @@ export class Queue<T> {
     return this.#returned.at(-1) ?? this.#items[this.#head];
   }
 
+  /** Takes out those that are not wanted any more. */
+  keepOnly(isWanted: (item: T) => boolean): void {
+    const returned = this.#returned.filter(isWanted);
+    this.#returned.length = 0;
+    for (const item of returned) this.#returned.push(item);
+    this.#items = (this.#items.slice(this.#head) as T[]).filter(isWanted);
+    this.#head = 0;
+  }
+
   /** Takes out all but the first `keep`; returns them in order. */
   cut(keep: number): T[] {
     const inOrder = [...this.#returned.reverse(), ...(this.#items.slice(this.#head) as T[])];

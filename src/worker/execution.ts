@@ -4,15 +4,14 @@
  * EXECUTION-1  At most one final reply is sent, and no heartbeat after it.
  * EXECUTION-2  When the attempt is given up, here or by its supervisor, its signal fires and its outcome is not sent.
  */
-import type { Payload } from "nats";
 import type { Logger } from "pino";
-import { ERROR_CODE_HEADER, ERROR_HEADER, NO_ROOM_CODE, STATUS_HEADER } from "../api/headers.ts";
-import { encodePayload } from "../bus/messages/codec.ts";
+import { ERROR_CODE_HEADER, ERROR_HEADER, HEARTBEAT_MS_HEADER, NO_ROOM_CODE, STATUS_HEADER } from "../api/headers.ts";
+import { encodeGiven, encodeResult } from "../bus/messages/codec.ts";
 import type { ReceivedInvocation, Request } from "../bus/messages/invocation.ts";
 import { headersOf } from "../bus/wire/headers.ts";
+import { describeThrown, isInstance, readProperty } from "../job/describe.ts";
 import type { Encoding } from "../job/encoding.ts";
 import { messageOf } from "../job/errors.ts";
-import { toPlain } from "../job/plain.ts";
 import { timerMs } from "../job/time.ts";
 import type { Context, Handler } from "./context.ts";
 import { FatalError, RetryAfter } from "./errors.ts";
@@ -34,32 +33,42 @@ export class Execution implements Context {
   readonly #readResults: () => readonly unknown[];
   #results: readonly unknown[] | undefined;
   readonly #workerLog: Logger;
-  readonly #functionName: string;
-  readonly #timeout: NodeJS.Timeout | undefined;
+  readonly functionName: string;
+  /** When nobody waited for its outcome any more. */
+  givenUpAt: number | undefined;
+  #timeout: NodeJS.Timeout | undefined;
   #abort: AbortController | undefined;
   #log: Logger | undefined;
+  readonly #heartbeatMs: number;
   #ended = false;
   #progress: { value: unknown } | undefined;
   #progressTimer: NodeJS.Timeout | undefined;
   #progressAt = Number.NEGATIVE_INFINITY;
 
-  constructor({ body, encoding, results }: ReceivedInvocation, message: Request, log: Logger) {
+  constructor({ body, encoding, results }: ReceivedInvocation, message: Request, log: Logger, heartbeatMs: number) {
     this.jobId = body.job_id;
     this.jobName = body.job_name;
     this.data = body.data;
     this.args = body.args;
     this.attempt = body.attempt;
     this.idempotencyKey = `${body.job_id}/${body.index}`;
-    this.#functionName = body.function;
+    this.functionName = body.function;
     this.#message = message;
     this.#encoding = encoding;
     this.#readResults = results;
     this.#workerLog = log;
+    this.#heartbeatMs = heartbeatMs;
     const timeoutMs = body.timeout_ms;
     if (timeoutMs === null || timeoutMs === undefined) return;
     this.deadline = new Date(Date.now() + timeoutMs);
     const onTimeout = () => this.#giveUp(new Error(`the attempt took longer than ${timeoutMs} ms`));
-    this.#timeout = setTimeout(onTimeout, timerMs(timeoutMs));
+    this.#timeAfter(timeoutMs, onTimeout);
+  }
+
+  /** In several steps, where one timer does not reach that far. */
+  #timeAfter(ms: number, onTimeout: () => void): void {
+    const step = timerMs(ms);
+    this.#timeout = setTimeout(step < ms ? () => this.#timeAfter(ms - step, onTimeout) : onTimeout, step);
   }
 
   /** Names the attempt on the bus. */
@@ -79,7 +88,7 @@ export class Execution implements Context {
 
   get log(): Logger {
     const { jobId, attempt } = this;
-    this.#log ??= this.#workerLog.child({ jobId, fn: this.#functionName, attempt });
+    this.#log ??= this.#workerLog.child({ jobId, fn: this.functionName, attempt });
     return this.#log;
   }
 
@@ -102,10 +111,11 @@ export class Execution implements Context {
     this.#progress = undefined;
     if (progress) this.#progressAt = performance.now();
     try {
-      const body = progress?.value === undefined ? new Uint8Array() : this.#encode(progress.value);
-      this.#message.respond(body, { headers: headersOf({ [STATUS_HEADER]: "heartbeat" }) });
+      const body = progress?.value === undefined ? new Uint8Array() : encodeGiven(progress.value, this.#encoding);
+      const heartbeat = { [STATUS_HEADER]: "heartbeat", [HEARTBEAT_MS_HEADER]: String(this.#heartbeatMs) };
+      this.#message.respond(body, { headers: headersOf(heartbeat) });
     } catch (error) {
-      this.log.warn({ err: error }, "the progress cannot be sent");
+      this.log.warn({ err: describeThrown(error) }, "the progress cannot be sent");
     }
   }
 
@@ -131,14 +141,17 @@ export class Execution implements Context {
       onReplied({ error });
     };
     let returned: unknown;
+    let waits = true;
     try {
       returned = handler(this);
+      // What is returned may be anything, too: to look for `then` may call code of its own.
+      if (isThenable(returned)) returned = Promise.resolve(returned).then(succeed, fail);
+      else waits = false;
     } catch (error) {
       fail(error);
       return;
     }
-    if (isThenable(returned)) Promise.resolve(returned).then(succeed, fail);
-    else succeed(returned);
+    if (!waits) succeed(returned);
   }
 
   /** Tells the supervisor to have it run elsewhere, and the handler to stop. */
@@ -156,6 +169,7 @@ export class Execution implements Context {
   #giveUp(reason: Error): void {
     if (this.#ended) return;
     this.#end();
+    this.givenUpAt = performance.now();
     this.#abort ??= new AbortController();
     this.#abort.abort(reason);
   }
@@ -168,7 +182,10 @@ export class Execution implements Context {
 
   #succeed(result: unknown): void {
     try {
-      this.#message.respond(result === undefined || result === null ? new Uint8Array() : this.#encode(result));
+      const body = result === undefined || result === null ? new Uint8Array() : encodeResult(result, this.#encoding);
+      const promise = this.#promise();
+      if (promise) this.#message.respond(body, { headers: headersOf(promise) });
+      else this.#message.respond(body);
     } catch (error) {
       const why = messageOf(error);
       this.#fail(new FatalError(`the result cannot be sent: ${why}`, { cause: error }));
@@ -176,11 +193,17 @@ export class Execution implements Context {
   }
 
   #fail(error: unknown): void {
-    respondError(this.#message, error);
+    try {
+      respondError(this.#message, error, undefined, this.#promise());
+    } catch (failure) {
+      this.log.error({ err: describeThrown(failure) }, "the reply cannot be sent");
+    }
   }
 
-  #encode(value: unknown): Payload {
-    return encodePayload(this.#encoding === "msgpack" ? toPlain(value) : value, this.#encoding);
+  /** Headers of a reply that comes when a heartbeat should have come: that it does come, if late. */
+  #promise(): Record<string, string> | undefined {
+    if (performance.now() - this.begunAt < this.#heartbeatMs) return undefined;
+    return { [HEARTBEAT_MS_HEADER]: String(this.#heartbeatMs) };
   }
 }
 
@@ -195,19 +218,30 @@ export function respondNoRoom(message: Request): void {
   });
 }
 
-const MAX_STACK_LENGTH = 4_096;
+/** Where a whole description does not fit into a message, so much of it does. */
+const SHORT_LENGTH = 256;
 
-export function respondError(message: Request, thrown: unknown, code = "500"): void {
-  const error = thrown instanceof Error ? thrown : new Error(String(thrown));
+/** @throws Error if nothing can be sent at all */
+export function respondError(message: Request, thrown: unknown, code = "500", more?: Record<string, string>): void {
+  const { name, message: text, stack } = describeThrown(thrown);
   const body = {
-    name: error.name,
-    message: error.message.slice(0, MAX_STACK_LENGTH),
-    ...(error.stack !== undefined && { stack: error.stack.slice(0, MAX_STACK_LENGTH) }),
-    ...(error instanceof FatalError && { retryable: false }),
-    ...(error instanceof RetryAfter && { retry_after_ms: error.delayMs }),
+    name,
+    message: text,
+    ...(stack !== undefined && { stack }),
+    ...(isInstance(thrown, FatalError) && { retryable: false }),
+    ...retryAfterOf(thrown),
   };
-  const headline = `${error.name}: ${error.message}`.replaceAll(/\s+/g, " ").slice(0, MAX_HEADER_LENGTH);
-  message.respond(JSON.stringify(body), {
-    headers: headersOf({ [ERROR_CODE_HEADER]: code, [ERROR_HEADER]: headline }),
-  });
+  const headline = `${name}: ${text}`.replaceAll(/\s+/g, " ").slice(0, MAX_HEADER_LENGTH);
+  const options = { headers: headersOf({ [ERROR_CODE_HEADER]: code, [ERROR_HEADER]: headline, ...more }) };
+  try {
+    message.respond(JSON.stringify(body), options);
+  } catch {
+    const { stack: _, ...short } = { ...body, message: text.slice(0, SHORT_LENGTH) };
+    message.respond(JSON.stringify(short), options);
+  }
+}
+
+function retryAfterOf(thrown: unknown): { retry_after_ms?: number } {
+  const delayMs = isInstance(thrown, RetryAfter) ? readProperty(thrown, "delayMs") : undefined;
+  return typeof delayMs === "number" && Number.isFinite(delayMs) ? { retry_after_ms: delayMs } : {};
 }

@@ -7,25 +7,32 @@
  *     it has lasted a while, see LEAVE_AFTER_MS.
  * WORKER-2  It is back in the queue groups before the reply that makes room is sent: the supervisor that gets the reply can
  *     send the next invocation at once.
+ *     With several functions it is back in the groups of those only whose turn it is, see `turns.ts`.
  * WORKER-3  Every attempt in execution sends a heartbeat each `heartbeatMs`.
  * WORKER-4  An attempt that nobody waits for any more is told to stop.
  * WORKER-5  Closing loses nothing: what is in execution may end within the grace period, what does not is given back.
+ * WORKER-6  A handler that does not end when its attempt was given up does not keep its slot for ever (`handler-watch.ts`).
  */
 import { hostname } from "node:os";
-import type { Subscription } from "nats";
+import { setImmediate as endOfTurn } from "node:timers/promises";
 import { type Logger, pino } from "pino";
 import { functionSubject, ROOM, STOP, WORKER_QUEUE } from "../api/subjects.ts";
-import { Bus, type BusOptions } from "../bus/connection.ts";
+import { withEnvironment } from "../bus/address.ts";
+import { Bus, type BusOptions, type Denial } from "../bus/connection.ts";
 import { type ReceivedInvocation, type Request, readInvocation } from "../bus/messages/invocation.ts";
 import { encodeRoom, readStop } from "../bus/messages/nudges.ts";
 import { Service, type ServiceEndpoint } from "../bus/messages/service.ts";
-import { leave } from "../bus/wire/leave.ts";
+import { describeThrown } from "../job/describe.ts";
 import { AsyncError, messageOf } from "../job/errors.ts";
 import { functionNameProblem } from "../job/names.ts";
+import { requireInterval, requireLimit, timerMs } from "../job/time.ts";
 import { Registry } from "../util/registry.ts";
 import { VERSION } from "../version.ts";
 import type { Handler } from "./context.ts";
 import { Execution, respondError, respondNoRoom } from "./execution.ts";
+import { HandlerWatch } from "./handler-watch.ts";
+import { QueueGroups } from "./queue-groups.ts";
+import { Turns, type TurnTaker, turnMsFor } from "./turns.ts";
 
 export interface WorkerOptions {
   /** Address of NATS. Default: `NATS_URL`, else nats://127.0.0.1:4222. */
@@ -34,8 +41,17 @@ export interface WorkerOptions {
   name?: string;
   /** Attempts at a time, over all functions. Default: `ASYNC_CONCURRENCY`, else 2. */
   concurrency?: number;
-  /** Interval of heartbeats. Default 1,500 ms; supervisors expect it not to be longer. */
+  /** Interval of heartbeats. Default 1,500 ms. An attempt is given up when three are missing. */
   heartbeatMs?: number;
+  /**
+   * When the slot of a handler that goes on although its attempt was given up is given to others, in ms. Default 60 s.
+   */
+  abandonedAfterMs?: number;
+  /**
+   * Instead of giving slots to others, end the process with 1 when such handlers have all of them: whoever started it starts it
+   * again. Default false.
+   */
+  exitWhenStuck?: boolean;
   /** Default: pino at level `info`. */
   log?: Logger;
   /**
@@ -46,6 +62,8 @@ export interface WorkerOptions {
 }
 
 const DEFAULT_CONCURRENCY = 2;
+const DEFAULT_HEARTBEAT_MS = 1_500;
+const DEFAULT_ABANDONED_AFTER_MS = 60_000;
 export const MAX_CONCURRENCY = 100_000;
 /** Room is announced when it has lasted this long: mostly the supervisor that freed it has filled it by then. */
 const ANNOUNCE_AFTER_MS = 5;
@@ -59,19 +77,19 @@ const LEAVE_AFTER_MS = 100;
 type Phase = "new" | "serving" | "draining" | "closed";
 
 interface Arrived {
-  name: string;
   served: Served;
   message: Request;
 }
 
-interface Served {
+interface Served extends TurnTaker {
+  name: string;
   handler: Handler;
   endpoint: ServiceEndpoint;
 }
 
 /**
  * @example
- * export default new Worker().func("sum", ({ args }) => args.reduce((a, b) => a + b, 0));
+ * export default new Worker().func<number[]>("sum", ({ args }) => args.reduce((a, b) => a + b, 0));
  */
 export class Worker {
   readonly #options: WorkerOptions;
@@ -83,17 +101,21 @@ export class Worker {
   #service: Service | undefined;
   #log: Logger;
   #concurrency: number;
-  /** Empty while out of the queue groups. */
-  #subscriptions: Subscription[] = [];
-  /** Ends that requests of this process come directly: as long as the subscriptions. */
-  #stopLocal: (() => void)[] = [];
+  #heartbeatMs = DEFAULT_HEARTBEAT_MS;
+  #groups: QueueGroups<Served> | undefined;
+  /** Of several functions; a single one needs none. */
+  #turns: Turns<Served> | undefined;
   #announcement: NodeJS.Timeout | undefined;
   #settling: NodeJS.Immediate | undefined;
   /** Runs while a worker of a cluster is full. */
   #leaving: NodeJS.Timeout | undefined;
   /** What arrived in this turn of the event loop while full. */
   #overflow: Arrived[] = [];
+  #watch: HandlerWatch | undefined;
+  #exitWhenStuck = false;
   #onIdle: (() => void) | undefined;
+  #starting: Promise<void> | undefined;
+  #closed: Promise<void> | undefined;
   /** What ends with it. */
   readonly #closes: (() => Promise<void> | void)[] = [];
 
@@ -112,9 +134,11 @@ export class Worker {
   /**
    * Adds a function. To be called before `start`.
    *
+   * @example worker.func<number[]>("sum", ({ args }) => args.reduce((a, b) => a + b, 0));
    * @throws AsyncError `invalid_function_name`, `duplicate_function`
    */
-  func(name: string, handler: Handler): this {
+  // biome-ignore lint/suspicious/noExplicitAny: the border of the codec: the handler says what args and data it expects
+  func<Args = any, Data = any>(name: string, handler: Handler<Args, Data>): this {
     const problem = functionNameProblem(name);
     if (problem !== undefined)
       throw new AsyncError("invalid_function_name", `function name ${JSON.stringify(name)} ${problem}`);
@@ -126,7 +150,7 @@ export class Worker {
       queue_group: WORKER_QUEUE,
       metadata: { function: name },
     };
-    this.#functions.set(name, { handler, endpoint });
+    this.#functions.set(name, { name, handler, endpoint, wanted: false, turn: 0 });
     return this;
   }
 
@@ -140,9 +164,9 @@ export class Worker {
   }
 
   /**
-   * Connects and begins to serve. `override` takes precedence over the constructor's options.
+   * Connects and begins to serve. `override` takes precedence over the constructor's options. If it fails it can be tried again.
    *
-   * @throws AsyncError `not_connected`, `server_too_old`, `jetstream_unavailable`, `invalid_option`
+   * @throws AsyncError `not_connected`, `server_too_old`, `jetstream_unavailable`, `invalid_option`, `permission_denied`
    */
   async start(override: WorkerOptions = {}): Promise<this> {
     if (this.#phase !== "new") throw new AsyncError("closed", "a worker can be started once");
@@ -150,10 +174,26 @@ export class Worker {
       throw new AsyncError("invalid_option", "a worker needs at least one function: add it with func()");
     const options = { ...this.#options, ...override };
     this.#concurrency = concurrencyFrom(options.concurrency);
+    this.#phase = "serving";
+    try {
+      this.#starting = this.#start(options);
+      await this.#starting;
+      return this;
+    } catch (error) {
+      this.#phase = "new";
+      await this.#release();
+      throw error;
+    } finally {
+      this.#starting = undefined;
+    }
+  }
+
+  async #start(options: WorkerOptions): Promise<void> {
     this.#log = options.log ?? this.#log;
     const name = options.name ?? "async-worker";
-    const heartbeatMs = options.heartbeatMs ?? 1_500;
-    this.#phase = "serving";
+    const heartbeatMs = options.heartbeatMs ?? DEFAULT_HEARTBEAT_MS;
+    requireInterval("heartbeatMs", heartbeatMs);
+    this.#heartbeatMs = heartbeatMs;
     const bus = await this.#connect(name, options);
     this.#bus = bus;
     this.#service = new Service(bus, {
@@ -163,45 +203,91 @@ export class Worker {
       metadata: () => ({
         concurrency: String(this.#concurrency),
         running: String(this.#running.size),
+        abandoned: String(this.#watch?.count ?? 0),
         state: this.#stateName(),
-        heartbeat_ms: String(heartbeatMs),
+        heartbeat_ms: String(this.#heartbeatMs),
         host: hostname(),
         pid: String(process.pid),
       }),
       endpoints: () => [...this.#functions.values()].map((served) => served.endpoint),
     });
-    const heartbeats = setInterval(() => this.#beat(), heartbeatMs);
+    const denials: Denial[] = [];
+    const { abandonedAfterMs = DEFAULT_ABANDONED_AFTER_MS, exitWhenStuck = false } = options;
+    this.#exitWhenStuck = exitWhenStuck;
+    this.#watch = new HandlerWatch({ heartbeatMs: this.#heartbeatMs, abandonedAfterMs, log: this.#log });
+    const heartbeats = setInterval(() => this.#beat(), this.#heartbeatMs);
     const stops = bus.nc.subscribe(STOP, { callback: (_, message) => this.#onStop(message.data) });
     this.#closes.push(
       () => clearInterval(heartbeats),
       bus.onReconnected(() => this.#announce()),
+      bus.onFault(({ what, error, count }) => this.#log.error({ err: describeThrown(error), count }, what)),
+      bus.onDenied((denial) => {
+        denials.push(denial);
+        this.#log.error({ subject: denial.subject }, denial.error.message);
+      }),
       () => stops.unsubscribe(),
     );
-    this.#join();
+    const served = [...this.#functions.values()];
+    this.#groups = new QueueGroups(
+      bus,
+      ({ endpoint }) => endpoint.subject,
+      (one, message) => this.#onInvocation(one, message),
+    );
+    if (served.length > 1) {
+      const turnMs = turnMsFor(await bus.roundTripMs());
+      this.#turns = new Turns(served, turnMs, (admitted) => this.#admit(admitted));
+    }
+    this.#groups.join(served);
     this.#announce();
     await bus.flush();
+    await endOfTurn(); // what the server has refused is told by then
+    const own = new Set([...this.#functions.values()].map((served) => served.endpoint.subject));
+    const refused = denials.find(({ operation, subject }) => operation === "subscription" && own.has(subject));
+    if (refused) throw refused.error;
     this.#log.info({ worker: this.id, functions: this.functions, concurrency: this.#concurrency }, "serving");
-    return this;
   }
 
   /**
-   * Leaves the queue groups, lets attempts end for up to `graceMs`, gives back the others, and disconnects.
+   * Leaves the queue groups, lets attempts end for up to `graceMs`, gives back the others, and disconnects. Again: waits for the
+   * first call.
    */
   async close({ graceMs = 10_000 } = {}): Promise<void> {
-    const bus = this.#bus;
-    if (!bus || this.#phase === "draining" || this.#phase === "closed") return;
+    requireLimit("graceMs", graceMs);
+    // Whether it could be started is told to who started it.
+    await this.#starting?.catch(() => {});
+    if (this.#phase === "new") return;
+    this.#closed ??= this.#close(graceMs);
+    await this.#closed;
+  }
+
+  async #close(graceMs: number): Promise<void> {
     this.#phase = "draining";
+    this.#turns?.close();
     await this.#leave();
     if (!(await this.#whenIdle(graceMs))) {
       this.#log.warn({ attempts: this.#running.size }, "the grace period is over; giving back what still runs");
       for (const execution of this.#running.values()) execution.giveBack();
     }
     this.#phase = "closed";
+    await this.#release();
+    this.#log.info({ worker: this.id }, "closed");
+  }
+
+  /** Ends what it has begun. */
+  async #release(): Promise<void> {
     clearTimeout(this.#announcement);
     clearImmediate(this.#settling);
+    this.#announcement = undefined;
+    this.#settling = undefined;
     this.#service?.close();
+    if (this.#phase === "closed") this.#tellRoom(this.functions, 0); // who serves them is asked again
     for (let one = this.#closes.pop(); one; one = this.#closes.pop()) await one();
-    this.#log.info({ worker: this.id }, "closed");
+  }
+
+  /** Calls `listener` if its connection ends for good without being closed by us. To be called after `start`. */
+  onLost(listener: (error: AsyncError) => void): void {
+    const bus = this.#bus;
+    if (bus) this.#closes.push(bus.onLost(listener));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -209,35 +295,37 @@ export class Worker {
   }
 
   /**
-   * Starts, serves until the process gets SIGTERM or SIGINT, and closes: for programs that are nothing but a worker.
+   * Starts, serves until the process gets SIGTERM, SIGINT or SIGHUP, and closes: for programs that are nothing but a worker.
    *
-   * @throws AsyncError as {@link start}
+   * @throws AsyncError as {@link start}; `not_connected` if the connection ends for good
    */
   async run(override: WorkerOptions = {}): Promise<void> {
     const stopped = new Promise<void>((resolve) => {
-      for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve());
+      for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.once(signal, () => resolve());
     });
     await this.start(override);
-    await stopped;
+    const lost = new Promise<AsyncError>((resolve) => this.onLost(resolve));
+    const why = await Promise.race([stopped, lost]);
     await this.close();
+    if (why) throw why;
   }
 
   /** Opens a connection of its own, unless it was given one. */
-  async #connect(name: string, { bus, url = process.env.NATS_URL }: WorkerOptions): Promise<Bus> {
+  async #connect(name: string, { bus, url }: WorkerOptions): Promise<Bus> {
     if (bus && "mux" in bus) return bus;
-    const own = await Bus.open({ name, ...(url !== undefined && { url }), ...bus });
+    const own = await Bus.open({ name, ...withEnvironment({ ...(url !== undefined && { url }), ...bus }) });
     this.#closes.push(() => own.close());
     return own;
   }
 
-  #onInvocation(name: string, served: Served, message: Request): void {
+  #onInvocation(served: Served, message: Request): void {
     if (!message.reply) return; // not a request: there is nobody to tell a result
     if (this.#phase !== "serving") {
       respondNoRoom(message);
       return;
     }
-    if (this.#running.size >= this.#concurrency) {
-      this.#overflow.push({ name, served, message });
+    if (this.#running.size >= this.#concurrency || this.#turns?.admits(served) === false) {
+      this.#overflow.push({ served, message });
       this.#settleAtEndOfTurn();
       return;
     }
@@ -248,77 +336,90 @@ export class Worker {
       respondError(message, error, "400");
       return;
     }
-    this.#execute(name, served, new Execution(invocation, message, this.#log));
+    this.#execute(served, new Execution(invocation, message, this.#log, this.#heartbeatMs));
   }
 
-  #execute(name: string, { handler, endpoint }: Served, execution: Execution): void {
+  #execute(served: Served, execution: Execution): void {
+    const { name, handler } = served;
     this.#log.debug({ fn: name, jobId: execution.jobId, attempt: execution.attempt }, "executing");
     this.#running.set(execution.reply, execution);
+    if (this.#turns) this.#taken(this.#turns, served);
     if (this.#running.size >= this.#concurrency) this.#settleAtEndOfTurn();
     execution.run(
       handler,
-      () => this.#ended(execution),
-      (failed) => this.#replied(name, endpoint, execution, failed),
+      () => this.#ended(execution, served),
+      (failed) => this.#replied(served, execution, failed),
     );
   }
 
-  #replied(
-    name: string,
-    endpoint: ServiceEndpoint,
-    { jobId, attempt, begunAt }: Execution,
-    failed: { error: unknown } | undefined,
-  ): void {
-    this.#service?.count(endpoint.name, performance.now() - begunAt, failed && messageOf(failed.error));
+  #replied({ name, endpoint }: Served, execution: Execution, failed: { error: unknown } | undefined): void {
+    const { jobId, attempt, begunAt } = execution;
+    const tookMs = performance.now() - begunAt;
+    this.#watch?.ended(execution, tookMs);
+    this.#service?.count(endpoint.name, tookMs, failed && messageOf(failed.error));
     const about = { fn: name, jobId, attempt };
-    if (failed) this.#log.warn({ ...about, err: failed.error }, "failed");
+    if (failed) this.#log.warn({ ...about, err: describeThrown(failed.error) }, "failed");
     else this.#log.debug(about, "done");
   }
 
   /** Called before the reply goes out (WORKER-2). */
-  #ended(execution: Execution): void {
-    this.#running.delete(execution.reply);
+  #ended(execution: Execution, served: Served): void {
+    if (this.#running.delete(execution.reply)) this.#slotFreed(served);
+  }
+
+  #slotFreed(served: Served): void {
     clearTimeout(this.#leaving);
     this.#leaving = undefined;
-    if (this.#phase === "serving" && this.#subscriptions.length === 0) {
-      this.#join();
-      this.#announcement ??= setTimeout(() => this.#announce(), ANNOUNCE_AFTER_MS);
+    if (this.#phase === "serving") {
+      if (this.#turns) {
+        if (!this.#turns.open) this.#admit(this.#turns.slotFreed(), served);
+      } else if (this.#groups?.empty) {
+        this.#groups.join([served]);
+        this.#announcement ??= setTimeout(() => this.#announce(), ANNOUNCE_AFTER_MS);
+      }
     }
     if (this.#running.size === 0) this.#onIdle?.();
   }
 
-  #join(): void {
-    const bus = this.#bus;
-    if (!bus || this.#subscriptions.length > 0) return;
-    this.#subscriptions = [...this.#functions].map(([name, served]) =>
-      bus.nc.subscribe(served.endpoint.subject, {
-        queue: WORKER_QUEUE,
-        callback: (_, message) => this.#onInvocation(name, served, message),
-      }),
-    );
-    this.#stopLocal = [...this.#functions].map(([name, served]) =>
-      bus.mux.local.serve(served.endpoint.subject, (request) => this.#onInvocation(name, served, request)),
-    );
+  /** These may take a slot now as well. The supervisor of `ended`, if that is among them, hears of it by its reply. */
+  #admit(admitted: readonly Served[], ended?: Served): void {
+    this.#groups?.join(admitted);
+    if (this.#turns?.open) {
+      if (ended) this.#announcement ??= setTimeout(() => this.#announce(), ANNOUNCE_AFTER_MS);
+      else this.#announce();
+      return;
+    }
+    const functions = admitted.flatMap((one) => (one === ended ? [] : one.name));
+    this.#tellRoom(functions, 1);
+  }
+
+  #taken(turns: Turns<Served>, served: Served): void {
+    const over = turns.taken(served);
+    // In a cluster it refuses them, see LEAVE_AFTER_MS.
+    if (over.length > 0 && !this.#bus?.nc.info?.cluster) void this.#groups?.leave(over);
   }
 
   /** What the server has sent before it hears of this still arrives, and is answered. */
-  #leave(): Promise<void> {
+  async #leave(): Promise<void> {
     clearTimeout(this.#leaving);
     this.#leaving = undefined;
-    for (const stop of this.#stopLocal.splice(0)) stop();
-    const left = this.#subscriptions;
-    this.#subscriptions = [];
-    return leave(left);
+    await this.#groups?.leaveAll();
   }
 
   /** WORKER-1: if there is room by now, what arrived while full begins, as far as it fits; else it is refused and we leave. */
   #settleAtEndOfTurn(): void {
     this.#settling ??= setImmediate(() => {
       this.#settling = undefined;
-      if (this.#running.size < this.#concurrency) {
-        for (const { name, served, message } of this.#overflow.splice(0)) this.#onInvocation(name, served, message);
-        return;
+      const full = this.#running.size >= this.#concurrency;
+      for (const { served, message } of this.#overflow.splice(0)) {
+        if (!full && this.#turns?.admits(served) !== false) this.#onInvocation(served, message);
+        else {
+          served.wanted = true;
+          respondNoRoom(message);
+        }
       }
-      for (const { message } of this.#overflow.splice(0)) respondNoRoom(message);
+      if (!full) return;
+      this.#turns?.full();
       if (!this.#bus?.nc.info?.cluster) void this.#leave();
       else this.#leaving ??= setTimeout(() => void this.#leave(), LEAVE_AFTER_MS);
     });
@@ -327,13 +428,39 @@ export class Worker {
   #announce(): void {
     this.#announcement = undefined;
     const slots = this.#concurrency - this.#running.size;
-    if (this.#phase !== "serving" || slots <= 0 || !this.#bus?.connected) return;
-    this.#bus.nc.publish(ROOM, encodeRoom({ functions: this.functions, slots }));
+    if (this.#phase !== "serving" || slots <= 0) return;
+    this.#tellRoom(this.#turns ? this.#turns.admitted.map(({ name }) => name) : this.functions, slots);
+  }
+
+  #tellRoom(functions: string[], slots: number): void {
+    if (functions.length === 0 || !this.#bus?.connected) return;
+    this.#bus.nc.publish(ROOM, encodeRoom({ functions, slots, heartbeatMs: this.#heartbeatMs }));
   }
 
   #beat(): void {
+    this.#lookAfterHandlers();
     if (!this.#bus?.connected) return;
     for (const execution of this.#running.values()) execution.sendHeartbeat();
+  }
+
+  /** WORKER-6 */
+  #lookAfterHandlers(): void {
+    const watch = this.#watch;
+    if (!watch) return;
+    watch.look(this.#running.values());
+    if (this.#phase !== "serving") return;
+    if (!this.#exitWhenStuck) {
+      for (const { reply, functionName } of watch.release()) {
+        const served = this.#functions.get(functionName);
+        if (this.#running.delete(reply) && served) this.#slotFreed(served);
+      }
+    } else if (watch.holds(this.#concurrency)) {
+      this.#log.fatal(
+        { worker: this.id },
+        "stuck: handlers whose attempts were given up have all slots; the process ends",
+      );
+      process.exit(1);
+    }
   }
 
   /** WORKER-4. Anyone may publish on the subject, but nobody knows the reply subjects of others. */
@@ -346,7 +473,7 @@ export class Worker {
   #whenIdle(graceMs: number): Promise<boolean> {
     if (this.#running.size === 0) return Promise.resolve(true);
     return new Promise((resolve) => {
-      const timer = setTimeout(() => resolve(false), graceMs);
+      const timer = setTimeout(() => resolve(false), timerMs(graceMs));
       this.#onIdle = () => {
         clearTimeout(timer);
         resolve(true);

@@ -125,6 +125,7 @@ class Run {
       plans: this.#plans,
       acknowledged: ledger.acknowledged,
       states: states.states,
+      storedAt: states.storedAt,
       problems: states.problems,
       events: await readEvents(fleet.bus),
       executions: await readExecutions(this.#folder),

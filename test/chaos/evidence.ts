@@ -48,6 +48,8 @@ const READ_LIMIT_MS = 30_000;
 export class StateReader {
   /** By job id. */
   readonly states = new Map<string, JobState>();
+  /** When the server stored them, ms since 1970. */
+  readonly storedAt = new Map<string, number>();
   /** What is stored and is no state, by job id. */
   readonly problems = new Map<string, string>();
   readonly #bus: Bus;
@@ -63,6 +65,7 @@ export class StateReader {
       const id = message.subject.slice(KV_PREFIX.length + 1);
       const { state, problem } = storedJob(id, message.sequence, message.data);
       if (state) this.states.set(id, state);
+      this.storedAt.set(id, message.storedAt);
       if (problem !== undefined) this.problems.set(id, problem);
     });
   }

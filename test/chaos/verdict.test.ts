@@ -46,12 +46,15 @@ const execution = (attempt: number, begun: number, outcome: Execution["outcome"]
 const THREW = execution(1, 50, "threw");
 const RETURNED = execution(2, 150, "returned");
 
-const completed: StoredEvent = {
+const endOf = (type: "completed" | "failed" | "cancelled"): StoredEvent => ({
   job: "job",
-  type: "completed",
+  type,
   storedAt: BEGUN + 210,
-  event: { job_id: "job", job_name: "flaky", at: "", type: "completed", result: RESULT } as StoredEvent["event"],
-};
+  event: { job_id: "job", job_name: "flaky", at: "", type } as StoredEvent["event"],
+});
+
+/** Of a completion, the state is the only record. */
+const endsKeptOf = ({ state }: JobState) => (state === "failed" || state === "cancelled" ? [endOf(state)] : []);
 
 const fault = (role: Fault["role"], kind: Fault["kind"], process: string, from: number, to: number): Fault => ({
   role,
@@ -69,11 +72,18 @@ function evidenceWith(parts: {
   faults?: Fault[];
   without?: "state" | "acknowledgement";
 }): Evidence {
-  const { state = endedJob(), executions = [THREW, RETURNED], events = [completed], faults = [], without } = parts;
+  const {
+    state = endedJob(),
+    executions = [THREW, RETURNED],
+    events = endsKeptOf(state),
+    faults = [],
+    without,
+  } = parts;
   return {
     plans: [PLAN],
     acknowledged: new Map(without === "acknowledgement" ? [] : [["job", BEGUN]]),
     states: new Map(without === "state" ? [] : [["job", state]]),
+    storedAt: new Map(without === "state" ? [] : [["job", BEGUN + 210]]),
     problems: new Map(),
     events: new Map([["job", events]]),
     executions: new Map([["job", executions]]),
@@ -112,8 +122,13 @@ test("another end, another result and a failure too many are wrong", () => {
 });
 
 test("an end that is told twice, or not, or otherwise, is found", () => {
-  assert.equal(findingsIn({ events: [completed, completed] }), ["ended twice"]);
-  assert.equal(findingsIn({ events: [] }), ["end not told"]);
+  assert.equal(findingsIn({ events: [endOf("completed")] }), ["ended twice"]);
+  const failed: JobState = { ...endedJob(), state: "failed", error: FAILURE };
+  const found = (events: StoredEvent[]) => findingsIn({ state: failed, events }).filter((kind) => kind !== "wrong");
+  assert.equal(found([endOf("failed")]), []);
+  assert.equal(found([endOf("failed"), endOf("failed")]), ["ended twice"]);
+  assert.equal(found([endOf("cancelled")]), ["end not told"]);
+  assert.equal(found([]), ["end not told"]);
 });
 
 test("a result without an execution that returned is unfounded", () => {
@@ -157,7 +172,7 @@ test("a job is given up by contract only if five attempts were lost with enough 
   assert.ok(fn);
   const { result: _result, finished_at: _finishedAt, ...running } = fn;
   const state: JobState = { ...endedJob(), state: "failed", error: lost, functions: [{ ...running, lost: 5 }] };
-  const told = { ...completed, type: "failed", event: { ...completed.event, type: "failed" } as StoredEvent["event"] };
+  const told = endOf("failed");
   const executions = [THREW, { ...execution(2, 150, undefined), process: "supervisor-2.1" }];
   const killed = (process: string) => [1, 2, 3].map((at) => fault("supervisor", "kill", process, 100 + at, 300));
   const parts = { state, executions, events: [told] };

@@ -89,7 +89,12 @@ test("a cancelled request is silent", async () => {
 });
 
 test("[MUX-4] the number of open requests is limited", async () => {
-  const small = new Mux(bus.nc, { inboxPrefix: "_INBOX_async", isConnected: () => true, maxWaiters: 2 });
+  const small = new Mux(bus.nc, {
+    inboxPrefix: "_INBOX_async",
+    isConnected: () => true,
+    onFault: (error) => assert.unreachable(String(error)),
+    maxWaiters: 2,
+  });
   const waiter = { onReply: () => true, onTimeout: () => {} };
   const silent = bus.nc.subscribe("test.silent", { callback: () => {} });
   small.open("test.silent", "", 10_000, waiter);
@@ -386,12 +391,27 @@ function collectWakes(on: Bus): { wakes: { subject: string; number: number }[]; 
   return { wakes, stop: () => puller.stop() };
 }
 
+const owner = (job_id: string, created_at = 1_000) => ({ job_id, created_at });
+
+test("[TIMERS-4] a timer of an earlier job with the same id neither delays nor keeps out that of the new one", async () => {
+  const timers = new Timers(bus);
+  const { wakes, stop } = collectWakes(bus);
+  await timers.schedule(owner("reused", 1_000), Date.now() + 3_600_000, 4);
+  await timers.schedule(owner("reused", 2_000), Date.now() + 300, 1);
+  await eventually("it has fired", () => wakes.length === 1);
+  assert.equal(wakes, [{ subject: "job.wake.reused", number: 1 }]);
+  // The same number of another job is no repetition of it.
+  await timers.schedule(owner("reused", 3_000), Date.now(), 1);
+  await eventually("it has fired as well", () => wakes.length === 2);
+  stop();
+});
+
 test("[TIMERS-1] a timer fires into the wake subject; a new one replaces the old", async () => {
   const timers = new Timers(bus);
   const { wakes, stop } = collectWakes(bus);
-  await timers.schedule("fires", Date.now() + 300, 1);
-  await timers.schedule("replaced", Date.now() + 300, 1);
-  await timers.schedule("replaced", Date.now() + 900, 2);
+  await timers.schedule(owner("fires"), Date.now() + 300, 1);
+  await timers.schedule(owner("replaced"), Date.now() + 300, 1);
+  await timers.schedule(owner("replaced"), Date.now() + 900, 2);
   await eventually("both have fired", () => wakes.length >= 2);
   await delay(600);
   assert.equal(wakes, [
@@ -404,9 +424,9 @@ test("[TIMERS-1] a timer fires into the wake subject; a new one replaces the old
 test("[TIMERS-2] scheduling the same number again changes nothing, even after it has fired", async () => {
   const timers = new Timers(bus);
   const { wakes, stop } = collectWakes(bus);
-  await timers.schedule("again", Date.now(), 7);
+  await timers.schedule(owner("again"), Date.now(), 7);
   await eventually("it has fired", () => wakes.length === 1);
-  await timers.schedule("again", Date.now(), 7);
+  await timers.schedule(owner("again"), Date.now(), 7);
   await delay(600);
   assert.is(wakes.length, 1);
   stop();
@@ -417,7 +437,7 @@ test("timers survive a killed server and fire when it is back", async () => {
   const first = await startEmbeddedServer({ storeDir });
   const own = await Bus.open({ url: first.url, name: "test" });
   await ensureTopology(own);
-  await new Timers(own).schedule("survivor", Date.now() + 500, 1);
+  await new Timers(own).schedule(owner("survivor"), Date.now() + 500, 1);
   process.kill(first.pid, "SIGKILL");
   await first.exited;
   await own.close();

@@ -159,6 +159,54 @@ test("every command has help", async () => {
   }
 });
 
+test("files as editors save them are read, others refused, and what has ended is no wrong use", async () => {
+  const bytes = (text: string, encoding: BufferEncoding) => Buffer.from(`\ufeff${text}`, encoding);
+  const files: [string, Uint8Array, number][] = [
+    ["mark.json", bytes(SUM.replaceAll(",", ",\r\n"), "utf8"), 0],
+    ["cr.json", Buffer.from(`\r${SUM.replaceAll(",", ",\r")}\r`), 0],
+    ["utf16.json", bytes(SUM, "utf16le"), 2],
+    ["latin1.json", Buffer.from(SUM.replace("sum", "s\u00fcm"), "latin1"), 2],
+  ];
+  const results = await Promise.all(files.map(async ([name, content]) => run(["submit", await file(name, content)])));
+  results.forEach(({ code, output }, index) => {
+    assert.is(code, files[index]?.[2], output);
+  });
+  await system.client.submit(JSON.parse(SUM), { jobId: "over" });
+  await system.client.wait("over");
+  const cancelled = await run(["cancel", "over"]);
+  assert.is(cancelled.code, 1, cancelled.output);
+  assert.match(cancelled.output, "job_ended");
+});
+
+test("a reader that has enough ends a command in silence, and a module that throws shows no stack", async () => {
+  const cli = await startCli(["list", "--json"], { NATS_URL: system.url });
+  cli.child.stdout?.destroy();
+  assert.is(await cli.exit(), 0, cli.output());
+  assert.is(cli.output(), "");
+  const throwing = await file("throws.mjs", 'throw new Error("not today");');
+  const { code, output } = await run(["worker", throwing]);
+  assert.is(code, 2);
+  assert.match(output, "not today");
+  assert.not.match(output, /^ +at /m);
+});
+
+test("SIGINT and SIGTERM together are one request: the attempt ends; so is SIGHUP", async () => {
+  const source = `import { Worker } from "${new URL("../../src/index.ts", import.meta.url)}";
+export default new Worker().func("slow", () => new Promise((resolve) => setTimeout(resolve, 2_000, "slept")));`;
+  const module = await file("slow.ts", source);
+  for (const signals of [["SIGINT", "SIGTERM"], ["SIGHUP"]] as const) {
+    const worker = await startCli(["worker", module], { NATS_URL: system.url, ASYNC_LOG_LEVEL: "debug" });
+    await worker.line("serving");
+    const { job_id } = await system.client.submit({ name: "slow", functions: [{ name: "slow" }] });
+    await worker.line("executing");
+    for (const signal of signals) worker.child.kill(signal);
+    assert.is(await worker.exit(), 0, worker.output());
+    const job = await system.client.wait(job_id, { timeoutMs: 10_000 });
+    assert.is(job.result, "slept");
+    assert.is(job.functions[0]?.lost_count ?? 0, 0);
+  }
+});
+
 test("server and worker run from the command line until SIGTERM, and exit with 0", async () => {
   await using own = { ...(await startOwn()), [Symbol.asyncDispose]: async () => closeOwn(own) };
   const { output } = await run(["submit", "examples/jobs/sum.json", "--wait", "--json"], {

@@ -84,7 +84,7 @@ test("a full worker behind a route loses no invocation", async () => {
 });
 
 test("a parked job is woken", async () => {
-  const retry_options = { retry_limit: 2, backoff: { type: "fixed", delay_ms: 800, jitter: 0 } };
+  const retry_options = { retry_limit: 2, backoff: { type: "fixed" as const, delay_ms: 800, jitter: 0 } };
   const { job_id } = await client.submit({ name: "parked", functions: [{ name: "flaky", retry_options }] });
   assert.is((await client.wait(job_id, { timeoutMs: 15_000 })).result, 2);
 });

@@ -1,4 +1,6 @@
 /** The dispatcher alone, on a real server: what it tells of attempts. Names in brackets are its invariants. */
+import { setTimeout as delay } from "node:timers/promises";
+import { headers, type Msg } from "nats";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Attempt, AttemptListener } from "../../src/actors/attempt.ts";
@@ -141,5 +143,180 @@ test("[DISPATCH-1] an attempt that was cancelled has no outcome; its worker is t
     await bus.flush();
     for (const one of [worker, stops]) one.unsubscribe();
   }));
+
+/** Somebody on `$SRV.INFO`: a worker of ours if it has a heartbeat interval, else a service of another maker. */
+function service(functions: string[], heartbeatMs?: number, queueGroup = "fn"): () => void {
+  const info = {
+    type: "io.nats.micro.v1.info_response",
+    id: `service-${Math.random()}`,
+    name: "by-hand",
+    version: "1.0.0",
+    metadata: heartbeatMs === undefined ? {} : { heartbeat_ms: String(heartbeatMs) },
+    endpoints: functions.map((name) => ({ name, subject: `fn.${name}`, queue_group: queueGroup, metadata: {} })),
+  };
+  const answers = bus.nc.subscribe("$SRV.INFO", {
+    callback: (_, message) => void message.respond(JSON.stringify(info)),
+  });
+  return () => answers.unsubscribe();
+}
+
+const HEARTBEAT_MS = 150;
+/** Longer than three heartbeats, and a question. */
+const SILENCE_MS = 1_000;
+
+/** Replies to invocations of `fn.<name>` as `reply` does. */
+function serves(name: string, reply: (message: Msg) => void): () => void {
+  const worker = bus.nc.subscribe(`fn.${name}`, { queue: "fn", callback: (_, message) => reply(message) });
+  return () => worker.unsubscribe();
+}
+
+/** Dispatches one attempt and resolves to its outcome, or "none" if it has none within `waitMs`. */
+function outcome(dispatcher: Dispatcher, name: string, waitMs: number): Promise<string> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => {
+      attempt.cancel();
+      resolve("none");
+    }, waitMs);
+    const attempt = dispatcher.dispatch(
+      jobOf(`${name}-${Math.random()}`.replace(".", ""), name),
+      FIRST,
+      listener((what) => {
+        if (what === "started" || what === "progress") return;
+        clearTimeout(timer);
+        resolve(what);
+      }),
+    );
+  });
+}
+
+const heartbeat = (interval?: number) => {
+  const sent = headers();
+  sent.set("Async-Status", "heartbeat");
+  if (interval !== undefined) sent.set("Async-Heartbeat-Ms", String(interval));
+  return { headers: sent };
+};
+
+/** Resolves when the dispatcher has asked who serves what. */
+async function asked(left = ["x"]): Promise<void> {
+  bus.nc.publish(ROOM, JSON.stringify({ functions: left, slots: 0 }));
+  await delay(1_500);
+}
+
+test("[DISPATCH-3] a worker of ours that dies before its first heartbeat is found by the interval it is registered with", () =>
+  withDispatcher(async (dispatcher) => {
+    const ends = [service(["registered"], HEARTBEAT_MS), serves("registered", () => {})];
+    await asked();
+    assert.is(await outcome(dispatcher, "registered", 8 * HEARTBEAT_MS + SILENCE_MS), "lost");
+    for (const end of ends) end();
+  }));
+
+test("[DISPATCH-3] the interval of a heartbeat counts for its attempt, not that of the function", () =>
+  withDispatcher(async (dispatcher) => {
+    const ends = [
+      service(["own.interval"], 60_000),
+      serves("own.interval", (message) => message.respond("", heartbeat(HEARTBEAT_MS))),
+    ];
+    await asked();
+    assert.is(await outcome(dispatcher, "own.interval", 8 * HEARTBEAT_MS + SILENCE_MS), "lost");
+    for (const end of ends) end();
+  }));
+
+test("[DISPATCH-3] a plain worker that tells progress now and then is not taken for silent, whoever else serves the function", () =>
+  withDispatcher(async (dispatcher) => {
+    const ends = [
+      service(["tells"], HEARTBEAT_MS),
+      serves("tells", (message) => {
+        message.respond("50", heartbeat());
+        setTimeout(() => message.respond("1"), SILENCE_MS);
+      }),
+    ];
+    await asked();
+    assert.is(await outcome(dispatcher, "tells", 5 * SILENCE_MS), "succeeded");
+    for (const end of ends) end();
+  }));
+
+test("[DISPATCH-3] once the workers with heartbeats are gone, a plain one may be silent", () =>
+  withDispatcher(async (dispatcher) => {
+    const leave = service(["gone"], HEARTBEAT_MS);
+    await asked();
+    leave();
+    await asked(["gone"]);
+    const end = serves("gone", (message) => void setTimeout(() => message.respond("1"), SILENCE_MS));
+    for (let n = 0; n < 3; n++) assert.is(await outcome(dispatcher, "gone", 5 * SILENCE_MS), "succeeded");
+    end();
+  }));
+
+test("[DISPATCH-3] a worker that does not answer any more may be hung: attempts that it swallows are lost, again and again", () =>
+  withDispatcher(async (dispatcher) => {
+    const hang = service(["hung"], HEARTBEAT_MS);
+    const end = serves("hung", () => {});
+    await asked();
+    hang();
+    for (let n = 0; n < 3; n++) assert.is(await outcome(dispatcher, "hung", 5 * SILENCE_MS), "lost");
+    end();
+  }));
+
+test("[DISPATCH-3] if they are gone without a word, that costs one attempt", () =>
+  withDispatcher(async (dispatcher) => {
+    const die = service(["died"], HEARTBEAT_MS);
+    await asked();
+    die();
+    const end = serves("died", (message) => void setTimeout(() => message.respond("1"), SILENCE_MS));
+    assert.is(await outcome(dispatcher, "died", 5 * SILENCE_MS), "lost");
+    await delay(SILENCE_MS);
+    assert.is(await outcome(dispatcher, "died", 5 * SILENCE_MS), "succeeded");
+    end();
+  }));
+
+test("[DISPATCH-3] where a plain service is registered beside workers with heartbeats, silence shows nothing", () =>
+  withDispatcher(async (dispatcher) => {
+    const ends = [
+      service(["mixed"], HEARTBEAT_MS),
+      service(["mixed"]),
+      serves("mixed", (message) => void setTimeout(() => message.respond("1"), SILENCE_MS)),
+    ];
+    await asked();
+    assert.is(await outcome(dispatcher, "mixed", 5 * SILENCE_MS), "succeeded");
+    for (const end of ends) end();
+  }));
+
+test("[DISPATCH-3] a plain worker that is not registered shows itself by its first late reply", () =>
+  withDispatcher(async (dispatcher) => {
+    const ends = [
+      service(["unseen"], HEARTBEAT_MS),
+      serves("unseen", (message) => void setTimeout(() => message.respond("1"), SILENCE_MS)),
+    ];
+    await asked();
+    assert.is(await outcome(dispatcher, "unseen", 5 * SILENCE_MS), "lost");
+    await delay(SILENCE_MS);
+    for (let n = 0; n < 2; n++) assert.is(await outcome(dispatcher, "unseen", 5 * SILENCE_MS), "succeeded");
+    for (const end of ends) end();
+  }));
+
+test("a service in another queue group is told of once, until it has gone and come again", async () => {
+  const lifecycle = createLifecycle();
+  const told: string[] = [];
+  lifecycle.on("trouble", ({ what }) => told.push(what));
+  const leave = service(["twice", "and.more"], undefined, "q");
+  const dispatcher = new Dispatcher(bus, lifecycle, { onRoom: () => {} });
+  const askAgain = () => bus.nc.publish(ROOM, JSON.stringify({ functions: ["x"], slots: 0 }));
+  try {
+    await eventually("it is told", () => told.length >= 2);
+    assert.match(told[0] ?? "", "function twice is served outside of queue group fn");
+    assert.match(told[0] ?? "", "queue group q");
+    askAgain();
+    await delay(1_600);
+    assert.is(told.length, 2);
+    leave();
+    askAgain();
+    await delay(1_600);
+    const leaveAgain = service(["twice"], undefined, "q");
+    askAgain();
+    await eventually("it is told again", () => told.length === 3);
+    leaveAgain();
+  } finally {
+    dispatcher.close();
+  }
+});
 
 test.run();

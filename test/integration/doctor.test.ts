@@ -54,6 +54,37 @@ test("a healthy system has no problems", async () => {
   assert.ok(answer.checks.some(({ what }) => what === "1 supervisor(s)"));
 });
 
+test("a service in another queue group, and handlers that nobody waits for, are problems", async () => {
+  const info = {
+    type: "io.nats.micro.v1.info_response",
+    id: "stranger",
+    name: "default-group",
+    version: "1.0.0",
+    metadata: {},
+    endpoints: [{ name: "x", subject: "fn.found-again", queue_group: "q", metadata: {} }],
+  };
+  const endpoints = [{ ...info.endpoints[0], queue_group: "fn" }];
+  const stuck = {
+    ...info,
+    id: "stuck",
+    name: "has-stuck",
+    metadata: { heartbeat_ms: "1500", abandoned: "2" },
+    endpoints,
+  };
+  const answers = system.bus.nc.subscribe("$SRV.INFO", {
+    callback: (_, message) => {
+      for (const one of [info, stuck]) message.respond(JSON.stringify(one));
+    },
+  });
+  const answer = await doctor();
+  answers.unsubscribe();
+  assert.is(answer.code, 1);
+  const found = problems(answer).join("\n");
+  assert.match(found, "function found-again is served outside of queue group fn");
+  assert.match(found, "default-group stranger (queue group q)");
+  assert.match(found, "worker has-stuck stuck: 2 handler(s) go on");
+});
+
 test("a supervisor brings stranded jobs back and replaces states that cannot be read, by itself", async () => {
   await strand("stranded-1");
   system.bus.nc.publish("$KV.jobs.corrupt-1", "no state at all");

@@ -20,7 +20,7 @@ let links: NetworkLink[] = [];
 test.before(async () => {
   system = await System.start("without supervisor");
   // A short lease, so that the tests need not wait for the default one; supervisors take it as they find it.
-  await (await Supervisor.start(system.bus, { topology: { ackWaitMs: ACK_WAIT_MS } })).close();
+  await (await Supervisor.start(system.bus, { topology: { ackWaitMs: ACK_WAIT_MS, storeCompleted: true } })).close();
 });
 test.after.each(async () => {
   for (const one of running) {

@@ -18,15 +18,26 @@ let bridge: Bridge;
 test.before(async () => {
   system = await System.start();
   bridge = await startBridge({ client: system.client, port: 0 });
-  await system.worker((w) => w.func("/v1/test-1", () => 1).func("echo", ({ args }) => args), {
-    name: "web",
-    concurrency: 4,
-  });
+  await system.worker(
+    (w) =>
+      w
+        .func("/v1/test-1", () => 1)
+        .func("echo", ({ args }) => args)
+        .func("throws", throwing),
+    {
+      name: "web",
+      concurrency: 4,
+    },
+  );
 });
 test.after(async () => {
   await bridge.close();
   await system.close();
 });
+
+function throwing(): never {
+  throw new Error("no");
+}
 
 const JSON_TYPE = { "content-type": "application/json" };
 
@@ -94,7 +105,7 @@ test("GET /v1/worker answers {Workers}", async () => {
   const [worker] = body.Workers;
   assert.is(worker.MaxParallel, 4);
   assert.is(worker.State, "idle");
-  assert.equal(worker.Capabilities, ["/v1/test-1", "echo"]);
+  assert.equal(worker.Capabilities, ["/v1/test-1", "echo", "throws"]);
   assert.type(worker.ID, "string");
   assert.match(worker.Version, /^\d+\.\d+\.\d+$/);
 });
@@ -146,6 +157,43 @@ for (const [what, status, code, request] of refused) {
     assert.ok(answer.body.error.message.length > 10);
   });
 }
+
+test("ids of every length that there can be work, longer ones are bad requests", async () => {
+  for (const length of [100, 101, 128]) {
+    const job_id = "x".repeat(length);
+    assert.is((await post({ job_id, name: "long", functions: [{ name: "echo" }] })).status, 200);
+    assert.is((await ask(`/v1/job/${job_id}`)).body.Job.job_id, job_id);
+    await system.client.wait(job_id, { timeoutMs: 5_000 });
+    assert.is((await ask(`/v1/job/${job_id}`, { method: "DELETE" })).body.error.code, "job_ended");
+    assert.is((await ask(`/v1/job/${job_id}/retry`, { method: "POST" })).body.error.code, "job_ended");
+  }
+  const { status, body } = await ask(`/v1/job/${"x".repeat(129)}`);
+  assert.equal([status, body.error.code], [400, "invalid_job_id"]);
+});
+
+test("cancelling a cancelled job changes nothing and is answered with it", async () => {
+  const { body } = await post({
+    name: "later",
+    functions: [{ name: "echo" }],
+    scheduled_at: new Date(Date.now() + 3_600_000).toISOString(),
+  });
+  const cancel = () => ask(`/v1/job/${body.job_id}`, { method: "DELETE" });
+  const first = await cancel();
+  assert.equal([first.status, first.body.Job.state], [200, "cancelled"]);
+  const second = await cancel();
+  assert.equal([second.status, second.body], [200, first.body]);
+});
+
+test("the stack of a handler's error tells files and lines, but not where they are installed", async () => {
+  const { body } = await post({ name: "throws", functions: [{ name: "throws" }] });
+  await system.client.wait(body.job_id, { timeoutMs: 5_000 });
+  const { Job } = (await ask(`/v1/job/${body.job_id}`)).body;
+  assert.match(Job.error.stack, /at .*http\.test\.ts:\d+/);
+  for (const text of [JSON.stringify(Job), JSON.stringify(await system.client.get(body.job_id))]) {
+    assert.not.match(text, process.cwd());
+    assert.not.match(text, "node:internal/");
+  }
+});
 
 test("/healthz and /readyz say that all is well, and how durable it is", async () => {
   assert.equal((await ask("/healthz")).body, { status: "ok" });
@@ -199,6 +247,14 @@ test("a connection that sends nothing does not keep the bridge from closing", as
   await new Promise((resolve) => idle.once("connect", resolve));
   await within(5_000, "the close", other.close());
   idle.destroy();
+});
+
+test("an optional body may be empty whatever its type says", async () => {
+  for (const type of ["application/json", "application/x-msgpack", "text/plain", "application/x-www-form-urlencoded"]) {
+    const headers = { "content-type": type };
+    const response = await fetch(`${bridge.url}/v1/job/not-there/retry`, { method: "POST", headers, body: "" });
+    assert.is(response.status, 404, type);
+  }
 });
 
 test.run();

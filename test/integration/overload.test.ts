@@ -8,6 +8,7 @@ import { Bus } from "../../src/bus/connection.ts";
 import { readBatch } from "../../src/bus/store/stream-read.ts";
 import { Client } from "../../src/client/client.ts";
 import { startBridge } from "../../src/http/bridge.ts";
+import type { FunctionSpec } from "../../src/job/schema.ts";
 import type { JobView } from "../../src/job/view.ts";
 import { startTestServer } from "../support/nats.ts";
 import { System } from "../support/system.ts";
@@ -18,7 +19,8 @@ const MAX_LIVE = 100;
 let system: System;
 
 test.before(async () => {
-  system = await System.start({ maxLiveJobs: MAX_LIVE, relieveAfterMs: 300, roomWaitMs: 2_000 });
+  const topology = { storeCompleted: true };
+  system = await System.start({ maxLiveJobs: MAX_LIVE, relieveAfterMs: 300, roomWaitMs: 2_000, topology });
 });
 test.after(async () => {
   await system.close();
@@ -145,7 +147,7 @@ test("payloads over the limit fail the right function, or are refused, and crash
       .func("chatter", ({ heartbeat }) => heartbeat(almost(limit - 50)))
       .func("after", () => "after"),
   );
-  const submit = (functions: object[], data: unknown = null) =>
+  const submit = (functions: FunctionSpec[], data: unknown = null) =>
     system.client.submit({ name: "size", functions, data }).then(({ job_id }) => system.client.wait(job_id));
   const refused = await submit([{ name: "after" }], almost(limit)).catch((error) => error.code);
   assert.is(refused, "payload_too_large", "a submission");

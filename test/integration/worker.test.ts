@@ -2,11 +2,14 @@
 import { once } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Msg } from "nats";
+import { type Logger, pino } from "pino";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { Supervisor } from "../../src/actors/supervisor.ts";
 import { isAsyncError } from "../../src/job/errors.ts";
 import { FatalError, RetryAfter } from "../../src/worker/errors.ts";
 import { Worker } from "../../src/worker/worker.ts";
+import { testBus } from "../support/nats.ts";
 import { startProcess } from "../support/process.ts";
 import { System, silent } from "../support/system.ts";
 import { eventually } from "../support/waiting.ts";
@@ -304,6 +307,103 @@ test("ASYNC_CONCURRENCY is the default concurrency, else it is 2", async () => {
   } finally {
     delete process.env.ASYNC_CONCURRENCY;
   }
+});
+
+/** A log that keeps its lines. */
+function keptLog(): { log: Logger; lines: { msg: string; fn?: string; functions?: string[] }[] } {
+  const lines: { msg: string }[] = [];
+  return { lines, log: pino({ level: "warn" }, { write: (line: string) => void lines.push(JSON.parse(line)) }) };
+}
+
+test("[WORKER-6] a handler that goes on when its attempt was given up is told of once, shown, and loses its slot in time", async () => {
+  const { log, lines } = keptLog();
+  const held: (() => void)[] = [];
+  const worker = await system.worker(
+    (w) =>
+      w.func("never.ends", () => new Promise<void>((resolve) => held.push(resolve))).func("quick.beside", () => "ok"),
+    { log, heartbeatMs: 200, abandonedAfterMs: 3_000, concurrency: 2 },
+  );
+  for (let n = 0; n < 2; n++) assert.is((await end("never.ends", { timeout_ms: 300 })).state, "failed");
+  const shown = () => system.client.workers().then((all) => all.find(({ ID }) => ID === worker.id)?.Abandoned);
+  await eventually("both are shown", async () => (await shown()) === 2);
+  const waiting = await submit("quick.beside");
+  assert.is((await system.client.wait(waiting.job_id, { timeoutMs: 15_000 })).result, "ok");
+  const about = (word: string) => lines.filter(({ msg, fn }) => fn === "never.ends" && msg.includes(word));
+  await eventually("both slots are given to others", () => about("its slot is given to others").length === 2);
+  assert.is(about("goes on although").length, 2);
+  assert.is(await shown(), 2);
+  for (const release of held) release();
+  await eventually("they have ended", async () => (await shown()) === 0);
+  await worker.close();
+});
+
+test("[WORKER-6] by option, a worker ends its process when handlers that were given up have all slots", async () => {
+  const stuck = await startProcess("test/support/stuck-worker.ts", [], { NATS_URL: system.url });
+  await stuck.line("serving");
+  for (let n = 0; n < 2; n++) assert.is((await end("stuck", { timeout_ms: 300 })).state, "failed");
+  assert.is(await stuck.exit(), 1);
+  assert.match(stuck.output(), "stuck: handlers whose attempts were given up");
+});
+
+test("a handler that keeps the event loop busy is named in the worker's log", async () => {
+  const { log, lines } = keptLog();
+  const worker = await system.worker(
+    (w) =>
+      w.func("busy", () => {
+        const end = performance.now() + 600;
+        while (performance.now() < end);
+      }),
+    { log, heartbeatMs: 100 },
+  );
+  await end("busy");
+  await eventually("it is told", () => lines.some(({ msg }) => msg.includes("event loop busy")));
+  assert.equal(lines.find(({ msg }) => msg.includes("event loop busy"))?.functions, ["busy"]);
+  await worker.close();
+});
+
+test("a start that cannot connect can be tried again", async () => {
+  const worker = new Worker({ log: silent }).func("second.try", () => "served");
+  await worker.start({ url: "nats://127.0.0.1:1" }).then(
+    () => assert.unreachable(),
+    (error) => {
+      assert.ok(isAsyncError(error, "not_connected"), String(error));
+    },
+  );
+  await worker.close();
+  await worker.start({ url: system.url });
+  assert.is((await end("second.try")).result, "served");
+  await worker.close();
+  await worker.start().then(
+    () => assert.unreachable(),
+    (error) => assert.ok(isAsyncError(error, "closed")),
+  );
+});
+
+test("a second close waits for the first, whatever is closed", async () => {
+  const bus = await testBus(system.url);
+  const supervisor = await Supervisor.start(bus, {});
+  let running = false;
+  const worker = await new Worker({ log: silent, bus })
+    .func("until.closed", async () => {
+      running = true;
+      await delay(500);
+    })
+    .start();
+  await submit("until.closed");
+  await eventually("it runs", () => running);
+  for (const one of [worker, supervisor, bus]) {
+    const order: string[] = [];
+    await Promise.all([one.close().then(() => order.push("first")), one.close().then(() => order.push("second"))]);
+    assert.equal(order, ["first", "second"]);
+  }
+});
+
+test("closing a worker that is being started closes it", async () => {
+  const worker = new Worker({ log: silent, url: system.url }).func("closed.early", () => 1).func("and.this", () => 2);
+  const started = worker.start();
+  await worker.close();
+  await started;
+  assert.is(await system.client.workers().then((all) => all.some(({ ID }) => ID === worker.id)), false);
 });
 
 test.run();

@@ -84,6 +84,16 @@ export const SCENARIOS: Scenario[] = [
     expected: ["stored", "404", "7", "404"],
   },
   {
+    name: "a schedule beyond the year 9999 is refused, and the one on its subject stays",
+    tell: async (probe) => {
+      const [timer, wake] = ["job.timer.contract-far", "job.wake.contract-far"];
+      const set = await probe.store(timer, "1", schedule(wake, 3_600_000));
+      const year10000 = schedule(wake, Date.UTC(10_000, 0, 1) - Date.now() + 1_000);
+      return [set, await probe.store(timer, "2", year10000)].map(outcome).concat(await probe.read("TIMERS", timer));
+    },
+    expected: ["stored", "400 10189", "1"],
+  },
+  {
     name: "a schedule replaces the one on its subject; one that is set again after it has fired changes nothing",
     tell: async (probe) => {
       const [timer, wake] = ["job.timer.contract-two", "job.wake.contract-two"];
@@ -344,7 +354,7 @@ export const SCENARIOS: Scenario[] = [
     tell: async (probe) => {
       const [nobody] = await probe.ask("fn.contract-nobody", "?");
       const heard = probe.listen("job.event.contract.*");
-      const answers = await probe.ask("job.event.contract.completed", "!");
+      const answers = await probe.ask("job.event.contract.failed", "!");
       return [
         `${nobody?.headers?.code} ${nobody?.data.length}`,
         `heard ${heard.map(described)}, ${answers.length} answer, stored: ${answers[0]?.json<Stored>().seq !== undefined}`,

@@ -78,7 +78,8 @@ class History {
       onRemoved: this.#guarded(this.#invariants.onRemoved.bind(this.#invariants)),
       onDelivered: this.#guarded(this.#invariants.onDelivered.bind(this.#invariants)),
     };
-    this.#jetStream = new JetStream(this.#network, checked, ACK_WAIT_MS);
+    // Half of the histories keep the events of all ends.
+    this.#jetStream = new JetStream(this.#network, checked, ACK_WAIT_MS, this.#world.random.chance(1 / 2));
     this.#invariants.watch(this.#jetStream);
     this.#network.onPacket = this.#guarded(this.#invariants.onPacket.bind(this.#invariants));
   }
@@ -127,7 +128,8 @@ class History {
     const { random } = this.#world;
     this.#processes += 1;
     const process = new SimProcess(`${kind}-${this.#processes}`);
-    if (random.chance(0.3)) process.skewMs = random.int(-3_000, 3_000);
+    const most = random.chance(0.2) ? 30_000 : 3_000;
+    if (random.chance(0.3)) process.skewMs = random.int(-most, most);
     return process;
   }
 
@@ -152,7 +154,8 @@ class History {
     const executes = random.chance(1 / 3);
     this.#launch(process, async () => {
       const bus = await Bus.open({ name: process.name, connect: this.#connector(process) });
-      const supervisor = Supervisor.on(bus, { replicas: 1, ackWaitMs: ACK_WAIT_MS }, options);
+      const { storesCompleted } = this.#jetStream;
+      const supervisor = Supervisor.on(bus, { replicas: 1, storesCompleted, ackWaitMs: ACK_WAIT_MS }, options);
       this.#writers.set(process.name, supervisor.id);
       supervisor.lifecycle.on("claimed", (jobId, how) => this.#invariants.claimed(jobId, process.name, how));
       supervisor.lifecycle.on("trouble", ({ what, jobId, error }) => {
@@ -226,7 +229,7 @@ class History {
   #planJob(client: Client, process: SimProcess, jobId: string): void {
     const { random } = this.#world;
     const { at, submit } = this.#planSubmission(process, `submit ${jobId}`, async (job, encoding) => {
-      await client.submit(job, { jobId, encoding, timeoutMs: SUBMIT_LIMIT_MS });
+      await client.submit(job as unknown, { jobId, encoding, timeoutMs: SUBMIT_LIMIT_MS });
       this.#invariants.acknowledged.add(jobId);
     });
     while (random.chance(0.25)) this.#world.after(at + random.between(0, 4_000), submit, process);
@@ -236,7 +239,7 @@ class History {
   /** A job whose id the client makes up: it is begun before anything is stored of it. */
   #planMadeUp(client: Client, process: SimProcess, label: string): void {
     this.#planSubmission(process, `submit ${label}`, async (job, encoding) => {
-      const { job_id } = await client.submit(job, { encoding, timeoutMs: SUBMIT_LIMIT_MS });
+      const { job_id } = await client.submit(job as unknown, { encoding, timeoutMs: SUBMIT_LIMIT_MS });
       this.#invariants.acknowledged.add(job_id);
       this.#planChanges(client, process, job_id, 0);
     });
@@ -339,7 +342,12 @@ class History {
     this.#faultsUntil = untilMs;
     const some = (most: number) => (random.chance(0.4) ? random.float() * most : 0);
     this.#network.faults = { drop: some(0.05), repeat: some(0.1), reorder: some(0.1), delay: some(0.05) };
-    this.#jetStream.faults = { lostAck: some(0.15), refuse: some(0.1), redeliver: some(0.2) };
+    this.#jetStream.faults = {
+      lostAck: some(0.15),
+      refuse: some(0.1),
+      redeliver: some(0.2),
+      refuseSchedule: random.chance(0.2) ? 0.3 : 0,
+    };
     const kinds = FAULTS.filter(() => random.chance(0.5));
     for (let at = random.between(50, 800); kinds.length > 0 && at < untilMs; at += random.between(100, 1_500)) {
       const kind = random.pick(kinds);
@@ -361,9 +369,10 @@ class History {
         world.after(random.between(50, 1_000), () => this.#replace(victim), NOBODY);
         break;
       case "pause":
-        this.#note(`${victim.name} is paused`);
-        world.pause(victim);
-        world.after(random.between(50, 4_000), () => this.#continue(victim), NOBODY);
+        this.#pause(victim, random.between(50, 4_000), false);
+        break;
+      case "suspend":
+        this.#pause(victim, random.between(50, 4_000), true);
         break;
       case "cut":
         this.#note(`${victim.name} is cut off`);
@@ -404,6 +413,18 @@ class History {
     else this.#startWorker();
   }
 
+  /** Its process, or the whole of its machine: then its monotonic clock stands still meanwhile. */
+  #pause(victim: SimProcess, ms: number, isMachine: boolean): void {
+    if (victim.state !== "running") return;
+    this.#note(`${victim.name} is ${isMachine ? "suspended" : "paused"}`);
+    this.#world.pause(victim);
+    const goOn = () => {
+      if (isMachine) victim.suspendedMs += ms;
+      this.#continue(victim);
+    };
+    this.#world.after(ms, goOn, NOBODY);
+  }
+
   #continue(victim: SimProcess): void {
     this.#note(`${victim.name} goes on`);
     this.#world.resume(victim);
@@ -428,7 +449,9 @@ class History {
     if (this.#world.now < Math.max(6_500, this.#faultsUntil) || this.#openRequests > 0) return false;
     if (acknowledged.size < this.#submitted) return false;
     if (this.#jetStream.stream("JOBS").messages.size + this.#jetStream.stream("TIMERS").messages.size > 0) return false;
-    for (const { state, ends, endEvents } of jobs.values()) if (!isEnded(state) || ends !== endEvents) return false;
+    for (const { state, keptEnds, endEvents } of jobs.values()) {
+      if (!isEnded(state) || keptEnds !== endEvents) return false;
+    }
     return true;
   }
 
@@ -459,7 +482,7 @@ const SUBMIT_LIMIT_MS = 60_000;
 /** Far more than any job takes, faults included. */
 const RUN_LIMIT_MS = 300_000;
 
-const FAULTS = ["kill", "pause", "cut", "server", "leader"] as const;
+const FAULTS = ["kill", "pause", "suspend", "cut", "server", "leader"] as const;
 
 const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 

@@ -1,7 +1,8 @@
 /**
  * What must be true at every step of every history, whatever fails. The names are those of ARCHITECTURE.md.
  *
- * SIM-1  A job ends once: an ended state never changes but by a retry, and EVENTS has one end event per end.
+ * SIM-1  A job ends once: an ended state never changes but by a retry. EVENTS has one event of each end that it keeps, never
+ *     more, and nobody is told of an end that is not stored.
  * SIM-2  No function begins before the end of its predecessor is committed, nor is it invoked again after its own.
  * SIM-3  Executions never exceed the limit, but for what was lost or taken over.
  * SIM-4  No effect of a stale attempt or actor: a result belongs to the live attempt, and once another supervisor has begun an
@@ -9,6 +10,8 @@
  * SIM-5  A live job always has a token; a submission goes only when a state, a rejection, or an earlier copy of it is stored.
  * SIM-6  All jobs end once faults stop, and none that was acknowledged is lost.
  * SIM-7  Whoever waits for a job's end is told of one that is stored, and with its result.
+ * SIM-8  A job without a start waits for no clock before it begins, no clock ends it before its time, and nothing is parked
+ *     twice for the same time, however the clocks differ.
  */
 
 import { functionSubject } from "../../src/api/subjects.ts";
@@ -43,6 +46,8 @@ interface Seen {
   retries: number;
   /** Commits by which a supervisor took it over. */
   takeovers: number;
+  /** Those whose events stream EVENTS keeps. */
+  keptEnds: number;
   endEvents: number;
   /** The supervisor that published the newest invocation. */
   invoker: string | undefined;
@@ -50,6 +55,8 @@ interface Seen {
   byHand: boolean;
   /** When the end of each function was committed, in virtual ms. */
   committedAt: Map<number, number>;
+  /** For what it was parked last (SIM-8). */
+  parkedFor: string | undefined;
 }
 
 /** How long an invocation may have been on its way, and a lease have run out because its extensions were lost. */
@@ -66,6 +73,8 @@ export class Invariants implements Observer {
   /** Executions per job and function. */
   readonly #counts = new Map<string, number>();
   readonly acknowledged = new Set<string>();
+  /** Virtual ms, by the sequence of the submission. */
+  readonly #submittedAt = new Map<number, number>();
   /** Who has begun jobs of which nothing but the submission was stored. */
   readonly #beginners = new Map<string, string>();
   /** The process of each writer that has claimed a job. */
@@ -89,6 +98,7 @@ export class Invariants implements Observer {
   }
 
   onStored(stream: string, message: Stored): void {
+    if (stream === "JOBS") this.#submittedAt.set(message.sequence, this.#now());
     if (stream === "KV_jobs") this.#onState(message);
     else if (stream === "EVENTS") this.#onEvent(message);
     else this.#log(`${stream} + ${message.subject} #${message.sequence}`);
@@ -182,8 +192,9 @@ export class Invariants implements Observer {
     }
     for (const [jobId, seen] of this.jobs) {
       if (!isEnded(seen.state)) throw new Violation("SIM-6", `job ${jobId} is still ${seen.state.state}`);
-      if (seen.endEvents !== seen.ends) {
-        throw new Violation("SIM-1", `job ${jobId} has ended ${seen.ends} times, with ${seen.endEvents} events`);
+      if (seen.endEvents !== seen.keptEnds) {
+        const ends = `${seen.keptEnds} of ${seen.ends} ends`;
+        throw new Violation("SIM-1", `of job ${jobId}, ${ends} are to be kept, and ${seen.endEvents} events are`);
       }
       for (const [index, fn] of [...seen.state.functions].entries()) {
         const most =
@@ -208,18 +219,24 @@ export class Invariants implements Observer {
       ends: 0,
       retries: 0,
       takeovers: 0,
+      keptEnds: 0,
       endEvents: 0,
       invoker: undefined,
       byHand: false,
       committedAt: new Map(),
+      parkedFor: undefined,
     };
+    this.#requireNoClock(seen, before?.state, state);
     if (before) this.#compare(seen, before.state, state);
     else {
       this.#requireLive(NOTHING_YET, state);
       const beginner = this.#beginners.get(jobId);
       if (beginner !== undefined && this.#writerOf(beginner) !== state.writer) seen.takeovers += 1;
     }
-    if (isEnded(state) && (!before || !isEnded(before.state))) seen.ends += 1;
+    if (isEnded(state) && (!before || !isEnded(before.state))) {
+      seen.ends += 1;
+      if (state.state !== "completed" || this.#jetStream?.storesCompleted) seen.keptEnds += 1;
+    }
     if (before && state.writer !== before.state.writer) {
       seen.takeovers += 1;
       seen.invoker = undefined; // whoever invokes next is the owner
@@ -292,6 +309,33 @@ export class Invariants implements Observer {
     return false;
   }
 
+  /** SIM-8 */
+  #requireNoClock(seen: Seen, before: JobState | undefined, state: JobState): void {
+    const { job_id: jobId, timeout_ms: timeoutMs = 0, sequence, token } = state;
+    if (state.scheduled_at === state.created_at) {
+      if (state.state === "scheduled") throw new Violation("SIM-8", `${jobId} waits for a start that it was not given`);
+      const passedMs = this.#now() - (this.#submittedAt.get(sequence) ?? 0);
+      const isAlone = seen.takeovers === 0 && seen.retries === 0 && (!before || before.writer === state.writer);
+      // Those who take it over have a clock of their own. One that waits beyond its deadline has nothing to lose.
+      const isWaiting = before?.state === "waiting" && before.waiting_for === "backoff";
+      if (
+        state.state === "failed" &&
+        state.error.code === "job_timeout" &&
+        isAlone &&
+        !isWaiting &&
+        passedMs < timeoutMs - 1
+      ) {
+        throw new Violation("SIM-8", `${jobId} has ended after ${passedMs} ms, and has ${timeoutMs}`);
+      }
+    }
+    if (isEnded(state) || !before || token === before.token) return;
+    const isTimed = state.state === "scheduled" || (state.state === "waiting" && state.waiting_for === "backoff");
+    const until = isTimed ? `${state.state} ${"due_at" in state ? state.due_at : state.scheduled_at}` : undefined;
+    if (until !== undefined && until === seen.parkedFor)
+      throw new Violation("SIM-8", `${jobId} is parked again: ${until}`);
+    seen.parkedFor = until;
+  }
+
   #noteEnds({ committedAt }: Seen, state: JobState): void {
     const open = isEnded(state) ? state.functions.length : state.current_function;
     for (let index = 0; index < state.functions.length; index++) {
@@ -307,7 +351,7 @@ export class Invariants implements Observer {
     const seen = this.jobs.get(jobId);
     if (!seen) throw new Violation("SIM-1", `the end of ${jobId} was told, which is not stored`);
     seen.endEvents += 1;
-    if (seen.endEvents > seen.ends) throw new Violation("SIM-1", `the end of ${jobId} was told twice`);
+    if (seen.endEvents > seen.keptEnds) throw new Violation("SIM-1", `the end of ${jobId} was told twice`);
   }
 
   #onNotice({ job_id: jobId, type }: JobEvent): void {

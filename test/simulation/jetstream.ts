@@ -7,6 +7,8 @@
  * JETSTREAM-3  A schedule fires once, up to 250 ms late, and is replaced by the removal of itself and its message on the target.
  */
 import { headers as createHeaders, type MsgHdrs } from "nats";
+import { eventSubject } from "../../src/api/subjects.ts";
+import { EVENT_TYPES } from "../../src/job/events.ts";
 import { type Connection, type Network, type Packet, status } from "./network.ts";
 import { matcher } from "./subjects.ts";
 import { NOBODY } from "./world.ts";
@@ -31,16 +33,19 @@ export interface JetStreamFaults {
   lostAck: number;
   refuse: number;
   redeliver: number;
+  /** A schedule is refused for good. */
+  refuseSchedule: number;
 }
 
-export const RELIABLE: JetStreamFaults = { lostAck: 0, refuse: 0, redeliver: 0 };
+export const RELIABLE: JetStreamFaults = { lostAck: 0, refuse: 0, redeliver: 0, refuseSchedule: 0 };
 
 const DUPLICATE_WINDOW_MS = 120_000;
+const RARE_EVENTS = EVENT_TYPES.filter((type) => type !== "completed").map((type) => eventSubject("*", type));
 const SUBJECTS: Record<string, string[]> = {
   JOBS: ["job.submit", "job.submit.>"],
   KV_jobs: ["$KV.jobs.>"],
   TIMERS: ["job.timer.*", "job.wake.*", "job.wait.>"],
-  EVENTS: ["job.event.>"],
+  EVENTS: RARE_EVENTS,
 };
 
 class Stream {
@@ -104,11 +109,16 @@ export class JetStream {
   readonly #observer: Observer;
   readonly #ackWaitMs: number;
   readonly #consumers: Map<string, Consumer>;
-  readonly #routes = Object.entries(SUBJECTS).flatMap(([name, patterns]) =>
-    patterns.map((pattern) => ({ stream: this.stream(name), fits: matcher(pattern) })),
-  );
+  readonly #routes: { stream: Stream; fits: (subject: string) => boolean }[];
+  /** Whether stream EVENTS takes all events. */
+  readonly storesCompleted: boolean;
 
-  constructor(network: Network, observer: Observer, ackWaitMs: number) {
+  constructor(network: Network, observer: Observer, ackWaitMs: number, storesCompleted = false) {
+    this.storesCompleted = storesCompleted;
+    const subjects = { ...SUBJECTS, ...(storesCompleted && { EVENTS: ["job.event.>"] }) };
+    this.#routes = Object.entries(subjects).flatMap(([name, patterns]) =>
+      patterns.map((pattern) => ({ stream: this.stream(name), fits: matcher(pattern) })),
+    );
     this.#network = network;
     this.#observer = observer;
     this.#ackWaitMs = ackWaitMs;
@@ -160,6 +170,13 @@ export class JetStream {
     const expected = headers?.get("Nats-Expected-Last-Subject-Sequence");
     const newest = stream.last(subject)?.sequence ?? 0;
     const id = headers?.get("Nats-Msg-Id") || undefined;
+    const schedule = headers?.get("Nats-Schedule");
+    const isBad = schedule && !/^@at \d{4}-/.test(schedule);
+    if (isBad || (schedule && this.#network.strikes("refuseSchedule", this.faults.refuseSchedule))) {
+      const description = "message schedules pattern is invalid";
+      this.#answer(packet, { error: { code: 400, err_code: 10189, description } });
+      return;
+    }
     const before = id === undefined ? undefined : stream.seen.get(id);
     if (before && this.#network.world.now - before.at < DUPLICATE_WINDOW_MS) {
       this.#answer(packet, { stream: stream.name, seq: before.sequence, duplicate: true });
@@ -228,8 +245,23 @@ export class JetStream {
     if (!consumer || !pending) return;
     const body = Buffer.from(packet.data).toString();
     if (body === "+WPI") pending.expiresAt = this.#network.world.now + this.#ackWaitMs;
-    else if (body === "-NAK") this.#again(consumer, pending);
+    else if (body.startsWith("-NAK")) this.#giveBack(consumer, pending, body.slice("-NAK".length));
     else this.#remove(consumer.stream, pending.message);
+  }
+
+  /** At once, or after a delay in ns. */
+  #giveBack(consumer: Consumer, pending: Pending, options: string): void {
+    const { delay = 0 } = options === "" ? {} : (JSON.parse(options) as { delay?: number });
+    if (delay === 0) {
+      this.#again(consumer, pending);
+      return;
+    }
+    const { world } = this.#network;
+    pending.expiresAt = world.now + delay / 1e6;
+    const again = () => {
+      if (consumer.pending.get(pending.message.sequence) === pending) this.#again(consumer, pending);
+    };
+    world.after(delay / 1e6, again, NOBODY);
   }
 
   #again(consumer: Consumer, pending: Pending): void {
@@ -291,6 +323,7 @@ export class JetStream {
     else if (rest.startsWith("DIRECT.GET.")) this.#get(rest.slice("DIRECT.GET.".length), query, packet);
     else if (rest.startsWith("STREAM.MSG.DELETE.")) this.#delete(rest.split(".")[3] ?? "", query.seq, packet);
     else if (rest.startsWith("STREAM.INFO.")) this.#list(rest.split(".")[2] ?? "", query.subjects_filter, packet);
+    else if (rest.startsWith("CONSUMER.INFO.")) this.#tell(rest.split(".")[2] ?? "", packet);
     else throw new Error(`the model does not know ${packet.subject}`);
   }
 
@@ -373,6 +406,12 @@ export class JetStream {
     this.#answer(packet, { success: message !== undefined });
   }
 
+  /** How far the consumer has got; what is at or before the ack floor is certainly dealt with. */
+  #tell(name: string, packet: Packet): void {
+    const delivered = this.#consumers.get(name)?.delivered ?? 0;
+    this.#answer(packet, { delivered: { stream_seq: delivered }, ack_floor: { stream_seq: 0 } });
+  }
+
   #list(name: string, filter: string | undefined, packet: Packet): void {
     const stream = this.stream(name);
     const subjects: Record<string, number> = {};
@@ -380,6 +419,14 @@ export class JetStream {
       const fits = matcher(filter);
       for (const { subject } of stream.messages.values()) if (fits(subject)) subjects[subject] = 1;
     }
-    this.#answer(packet, { state: { subjects, last_seq: stream.lastSequence } });
+    const [first] = stream.messages.values();
+    const state = {
+      subjects,
+      messages: stream.messages.size,
+      first_seq: first?.sequence ?? stream.lastSequence + 1,
+      first_ts: new Date(first?.storedAt ?? 0).toISOString(),
+      last_seq: stream.lastSequence,
+    };
+    this.#answer(packet, { state });
   }
 }

@@ -225,7 +225,7 @@ test("the whole system on the model, without faults: every job completes, each f
   for (const name of ["supervisor-1", "supervisor-2"]) {
     start(name, async (process) => {
       const bus = await Bus.open({ name, connect: connect(process) });
-      Supervisor.on(bus, { replicas: 1, ackWaitMs: ACK_WAIT_MS }, { heartbeatMs: 200 });
+      Supervisor.on(bus, { replicas: 1, storesCompleted: false, ackWaitMs: ACK_WAIT_MS }, { heartbeatMs: 200 });
     });
   }
   for (const name of ["worker-1", "worker-2"]) {

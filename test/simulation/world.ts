@@ -19,6 +19,8 @@ export class SimProcess {
   state: "running" | "paused" | "dead" = "running";
   /** How far its wall clock is ahead, in ms. */
   skewMs = 0;
+  /** How far its monotonic clock is behind, in ms: that of a suspended machine stands still. */
+  suspendedMs = 0;
   /** What could not be done while it was paused. */
   readonly deferred: Planned[] = [];
 
@@ -85,6 +87,11 @@ export class World {
   /** The wall clock of whoever asks. */
   get wallClock(): number {
     return EPOCH + Math.floor(this.now) + (this.current?.skewMs ?? 0);
+  }
+
+  /** The monotonic clock of whoever asks. */
+  get monotonicClock(): number {
+    return this.now - (this.current?.suspendedMs ?? 0);
   }
 
   /** Does something later, as part of `owner`; by default of whoever plans it. */
@@ -192,7 +199,7 @@ export class World {
       clearImmediate: clear,
     });
     Date.now = () => this.wallClock;
-    performance.now = () => this.now;
+    performance.now = () => this.monotonicClock;
     Math.random = () => this.random.float();
     timersPromises.setTimeout = ((ms: number, value: unknown, { signal }: { signal?: AbortSignal } = {}) =>
       this.#delay(ms, value, signal)) as typeof realDelay;

@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { backoffDelayMs, DEFAULT_BACKOFF } from "../../src/job/backoff.ts";
+import { backoffDelayMs, withDefaults } from "../../src/job/backoff.ts";
 import type { Backoff } from "../../src/job/schema.ts";
 import { MAX_DURATION_MS, MAX_RETRY_LIMIT } from "../../src/job/schema.ts";
 
@@ -51,10 +51,35 @@ test("a delay of nothing stays nothing when the growth is beyond what a number c
   assert.is(backoffDelayMs({ delay_ms: 0, factor: 10 }, 310, 0), 0);
 });
 
+test("a fixed delay is that delay each time, unless jitter or a cap are given", () => {
+  fc.assert(
+    fc.property(duration, failures, unit, (delay_ms, n, random) => {
+      assert.is(backoffDelayMs({ type: "fixed", delay_ms }, n, random), delay_ms);
+      assert.is(backoffDelayMs({ type: "fixed", delay_ms, factor: 7 }, n, random), delay_ms);
+    }),
+  );
+  assert.is(backoffDelayMs({ type: "fixed", delay_ms: 600_000 }, 1, 0.9), 600_000);
+  assert.is(backoffDelayMs({ type: "fixed" }, 5, 0.9), 1_000);
+  assert.is(backoffDelayMs({ type: "fixed", delay_ms: 600_000, jitter: 0.5 }, 1, 0.5), 450_000);
+  assert.is(backoffDelayMs({ type: "fixed", delay_ms: 600_000, max_delay_ms: 100 }, 1, 0.5), 100);
+});
+
+test("no default cuts the delay that was asked for", () => {
+  const uncapped = options.map(({ max_delay_ms: _, ...more }) => more);
+  fc.assert(
+    fc.property(uncapped, failures, unit, (given, n, random) => {
+      const asked = given.delay_ms ?? 1_000;
+      assert.ok(backoffDelayMs({ ...given, jitter: 0 }, n, random) >= asked);
+      assert.is(backoffDelayMs({ ...given, jitter: 0 }, 1, random), asked);
+    }),
+  );
+  assert.is(backoffDelayMs({ delay_ms: 600_000, jitter: 0 }, 3, 0), 600_000, "it may not grow beyond, but is not less");
+});
+
 test("every delay is a whole number within its bounds", () => {
   fc.assert(
     fc.property(options, failures, unit, (given, n, random) => {
-      const { max_delay_ms, jitter } = { ...DEFAULT_BACKOFF, ...given };
+      const { max_delay_ms, jitter } = withDefaults(given);
       const delay = backoffDelayMs(given, n, random);
       const full = backoffDelayMs({ ...given, jitter: 0 }, n, random);
       assert.ok(Number.isSafeInteger(delay));

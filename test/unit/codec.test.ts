@@ -1,8 +1,10 @@
 import * as fc from "fast-check";
-import { Packr } from "msgpackr";
+import { Packr, Unpackr } from "msgpackr";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { decode, decodeReply, encode, encodingOf } from "../../src/bus/messages/codec.ts";
+import { decode, decodeReply, encode, encodeResult, encodingOf } from "../../src/bus/messages/codec.ts";
+import { inexactNumber } from "../../src/bus/messages/exact-json.ts";
+import { needsPlainUnpack, plainUnpack } from "../../src/bus/messages/plain-unpack.ts";
 import { isAsyncError } from "../../src/job/errors.ts";
 import { jsonValue, same } from "./support.ts";
 
@@ -145,21 +147,120 @@ test("a reply in a JSON job that is no text is undecodable", () => {
   assert.throws(() => decodeReply(encode({ a: 1 }, "msgpack"), "json"), isUndecodable);
 });
 
-test("a reply in a MessagePack job may be MessagePack, or a JSON object or array", () => {
-  const reply = (bytes: Uint8Array) => decodeReply(bytes, "msgpack");
+test("a reply in a MessagePack job may be MessagePack, or text as in a JSON job", () => {
+  const reply = (bytes: Uint8Array, isMessagePack = false) => decodeReply(bytes, "msgpack", isMessagePack);
   assert.equal(reply(encode({ a: 1 }, "msgpack")), { a: 1 });
   assert.equal(reply(bytesOf('{"a":1}')), { a: 1 });
   assert.equal(reply(bytesOf("[1,2]")), [1, 2]);
-  assert.is(reply(Uint8Array.of(0x7b)), 123);
-  assert.is(reply(Uint8Array.of(0x5b)), 91);
-  assert.throws(() => reply(bytesOf("hello")), isUndecodable);
-  assert.throws(() => reply(bytesOf("{nonsense}")), isUndecodable);
+  assert.is(reply(bytesOf("hello")), "hello");
+  assert.is(reply(bytesOf("{nonsense}")), "{nonsense}");
+  assert.is(reply(bytesOf("grüße")), "grüße");
+  assert.is(reply(bytesOf("über")), "über");
+  assert.is(reply(bytesOf("7")), 7);
+  assert.is(reply(bytesOf("A")), "A");
+  assert.is(reply(Uint8Array.of(7)), 7);
+  assert.is(reply(Uint8Array.of(0x7f)), 0x7f);
+  assert.is(reply(Uint8Array.of(0x37), true), 55);
+  assert.throws(() => reply(bytesOf("hello"), true), isUndecodable);
+  assert.throws(() => reply(Uint8Array.of(0x81)), isUndecodable);
+  assert.throws(() => reply(Uint8Array.of(0xd9, 5, 0xff)), isUndecodable);
+});
+
+test("what may hold extensions is read like the rest, and extensions are refused", () => {
+  const packr = new Packr({ useRecords: false });
+  fc.assert(
+    fc.property(jsonValue, (value) => assert.ok(same(plainUnpack(packr.pack(value), 300), value))),
+    { numRuns: 500 },
+  );
+  const numbers = [
+    0,
+    127,
+    128,
+    65_535,
+    65_536,
+    2 ** 32,
+    -1,
+    -32,
+    -33,
+    -129,
+    -40_000,
+    -(2 ** 31),
+    1.5,
+    2n ** 63n,
+    -(2n ** 62n),
+  ];
+  const wide = { numbers, text: "x".repeat(70_000), list: Array(70_000).fill(null), bytes: Buffer.alloc(300), ǅ: "٣" };
+  assert.ok(same(plainUnpack(packr.pack(wide), 300), unpackWith(packr.pack(wide))));
+  assert.ok(needsPlainUnpack(packr.pack({ a: { "__proto__ ": 1 } })));
+  for (const bytes of [
+    [0xd4, 0x69, 1],
+    [0xd5, 0x72, 0, 0],
+    [0xd6, 0xff, 0, 0, 0, 0],
+    [0xc7, 1, 0x42, 1],
+    [0x81, 0xa1, 0x61, 0xd8],
+    [0x92, 0xd4, 0x73],
+  ]) {
+    assert.throws(() => decode(Uint8Array.from(bytes), "msgpack"), isUndecodable);
+  }
+});
+
+const unpackWith = (bytes: Uint8Array) =>
+  new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: "auto" as "number" }).unpack(bytes) as object;
+
+test("the key __proto__ is a key like others, in both encodings, also where it was stored", () => {
+  const text = '{"a":[{"__proto__":{"x":1}}],"__proto__":2}';
+  const value = decode(bytesOf(text));
+  for (const encoding of ["json", "msgpack"] as const) {
+    assert.is(JSON.stringify(decode(encode(value, encoding), encoding)), text);
+  }
+  assert.is(({} as { x?: unknown }).x, undefined);
+});
+
+test("a number that would be rounded is found wherever it stands", () => {
+  for (const number of ["9007199254740993", "1e999", "1E+400", "12.5e400"]) {
+    for (let before = 0; before < 12; before++) {
+      for (const pad of ["1", "a", "123"]) {
+        assert.is(inexactNumber(`["${pad.repeat(before)}",${"12,".repeat(before)}${number},1]`), number);
+      }
+    }
+  }
+});
+
+test("numbers of JSON that would be rounded are refused, all others and all text are taken", () => {
+  for (const number of [
+    "9007199254740993",
+    "-9007199254740993",
+    "1152921504606846976",
+    "1e999",
+    "-1E+400",
+    "1".repeat(400),
+  ]) {
+    for (const text of [number, `[${number}]`, `{"a":"\\"","b":${number}}`]) {
+      assert.throws(() => decode(bytesOf(text), "json"), isUndecodable);
+      assert.throws(() => decodeReply(bytesOf(text), "json"), isUndecodable);
+    }
+  }
+  for (const text of [
+    '"9007199254740993"',
+    '{"9007199254740993":"\\"1e999"}',
+    "9007199254740991",
+    "1e300",
+    "0.12345678901234567890",
+    "1234567890123456",
+    "1e-999",
+    "1152921504606847000",
+  ]) {
+    assert.equal(decode(bytesOf(text), "json"), JSON.parse(text));
+  }
+  fc.assert(
+    fc.property(fc.double({ noNaN: true, noDefaultInfinity: true }), (n) => decode(encode([n], "json")) !== undefined),
+  );
 });
 
 test("every result comes back from a worker that answers in the job's encoding", () => {
   fc.assert(
     fc.property(jsonValue, fc.constantFrom("json" as const, "msgpack" as const), (value, encoding) => {
-      assert.ok(same(decodeReply(encode(value, encoding), encoding), value));
+      assert.ok(same(decodeReply(Buffer.from(encodeResult(value, encoding) as Uint8Array), encoding), value));
     }),
     { numRuns: 500 },
   );

@@ -109,6 +109,7 @@ test("workers are listed with '?' and '-' for what services of other makers do n
     Capabilities: ["a", "b"],
     State: "busy",
     Running: 2,
+    Abandoned: 0,
     Host: "box",
     Pid: 42,
   };

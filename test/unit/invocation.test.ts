@@ -3,7 +3,7 @@ import { headers, type Msg, type MsgHdrs, MsgHdrsImpl } from "nats";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { RESULTS_AT_HEADER } from "../../src/api/headers.ts";
-import { decode, encode, encodingOf } from "../../src/bus/messages/codec.ts";
+import { decode, encode, encodeResult, encodingOf } from "../../src/bus/messages/codec.ts";
 import {
   attemptTimeoutMs,
   EncodedResults,
@@ -226,7 +226,7 @@ test("headers that say nothing about an error leave the reply a result", () => {
 test("every result is read in the encoding of its job", () => {
   fc.assert(
     fc.property(jsonValue, fc.constantFrom("json" as const, "msgpack" as const), (value, encoding) => {
-      const read = readReply(reply(encode(value, encoding)), encoding);
+      const read = readReply(reply(Buffer.from(encodeResult(value, encoding) as Uint8Array)), encoding);
       assert.ok(read.type === "result" && same(read.result, value));
     }),
     { numRuns: 200 },
@@ -237,7 +237,7 @@ test("a reply that makes no sense is a retryable error of the worker", () => {
   for (const [bytes, encoding] of [
     [Uint8Array.of(0xff, 0xfe), "json"],
     [Uint8Array.of(0x81), "msgpack"],
-    [Buffer.from("hello"), "msgpack"],
+    [Buffer.from('{"n":9007199254740993}'), "msgpack"],
   ] as const) {
     const read = readReply(reply(bytes), encoding);
     assert.ok(read.type === "error" && read.retryable);
@@ -347,18 +347,25 @@ test("a status 503 with a body is a reply, not the absence of workers", () => {
 
 test("a heartbeat may carry progress", () => {
   const pairs = { "Async-Status": "heartbeat" };
-  assert.equal(readReply(reply("", pairs), "json"), { type: "heartbeat" });
-  assert.equal(readReply(reply('{"percent":5}', pairs), "json"), { type: "heartbeat", progress: { percent: 5 } });
+  assert.equal(readReply(reply("", pairs), "json"), { type: "heartbeat", heartbeatMs: undefined });
+  assert.equal(readReply(reply('{"percent":5}', pairs), "json"), {
+    type: "heartbeat",
+    progress: { percent: 5 },
+    heartbeatMs: undefined,
+  });
   assert.equal(readReply(reply(encode({ percent: 5 }, "msgpack"), pairs), "json"), {
     type: "heartbeat",
     progress: { percent: 5 },
+    heartbeatMs: undefined,
   });
+  const timed = { ...pairs, "Async-Heartbeat-Ms": "1500" };
+  assert.equal(readReply(reply("", timed), "json"), { type: "heartbeat", heartbeatMs: 1_500 });
 });
 
 test("a heartbeat whose progress cannot be read is still a heartbeat", () => {
   const pairs = { "Async-Status": "heartbeat" };
   for (const bytes of [Buffer.from("half"), Uint8Array.of(0x81), Uint8Array.of(0xff, 0xff)]) {
-    assert.equal(readReply(reply(bytes, pairs), "json"), { type: "heartbeat" });
+    assert.equal(readReply(reply(bytes, pairs), "json"), { type: "heartbeat", heartbeatMs: undefined });
   }
 });
 

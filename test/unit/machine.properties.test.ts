@@ -78,6 +78,7 @@ const step: fc.Arbitrary<Step> = fc.record({
     "no_room",
     "due",
     "expired",
+    "refused",
     "cancelled",
     "retried",
   ),
@@ -116,6 +117,8 @@ function eventOf(state: JobState, one: Step): Event {
     case "started":
     case "lost":
       return { type: one.type, ...ref };
+    case "refused":
+      return { type: "refused", why: "no such time" };
     default:
       return { type: one.type };
   }

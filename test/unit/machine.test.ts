@@ -89,8 +89,59 @@ test("a job's deadline counts from its scheduled start", () => {
   assert.is(state.deadline_at, NOW + 3_600_000 + 5_000);
 });
 
-test("a job that is read only after its deadline fails at once", () => {
-  const { state, events } = createJob({ ...submissionOf("a"), timeout_ms: 5_000 }, ORIGIN, NOW + 5_000);
+test("a job without a start is held against nobody's clock: due at once, its time from when it is taken", () => {
+  for (const skewMs of [-3_600_000, -20_000, -15, 0, 20_000, 3_600_000]) {
+    const now = NOW + skewMs;
+    const { state, events } = createJob({ ...submissionOf("a"), timeout_ms: 5_000 }, ORIGIN, now);
+    assert.is(state.state, "pending");
+    assert.is(state.scheduled_at, state.created_at);
+    assert.is(state.deadline_at, now + 5_000);
+    assert.equal(events, []);
+    assert.equal(how({ state }, now), executes(0, 1));
+  }
+});
+
+test("a timer that fires goes by the server's clock: what it was set for is due, however far ours is behind", () => {
+  const start = "2026-11-23T22:00:00Z";
+  const at = Date.parse(start);
+  const scheduled = live(createJob({ ...submissionOf("a"), scheduled_at: start }, ORIGIN, NOW).state);
+  const begun = reduce(scheduled, { type: "resumed", firedAt: at + 100 }, at - 20_000);
+  assert.is(begun.state.state, "pending");
+  assert.equal(how(begun, at - 20_000), executes(0, 1));
+
+  const failed = newJob({ name: "test", functions: [{ name: "a", retry_options: FIXED(3) }] });
+  const waiting = live(reduce(failed, failedWith(failed, { retryAfterMs: 60_000 }), NOW).state);
+  const again = reduce(waiting, { type: "resumed", firedAt: NOW + 60_050 }, NOW + 40_000);
+  assert.equal(how(again, NOW + 40_000), executes(0, 2));
+  assert.not.ok("due_at" in again.state);
+
+  // A wake that was stored before is no news of that.
+  const early = reduce(waiting, { type: "resumed", firedAt: NOW + 59_000 }, NOW + 40_000);
+  assert.equal(how(early, NOW + 40_000), { type: "memory", until: NOW + 60_000 });
+
+  // Its time is not over by our clock, but the wait reaches beyond it, so there is nothing to do with what is left.
+  const functions = [{ name: "a", retry_options: FIXED(3) }];
+  const limited = newJob({ name: "test", functions, timeout_ms: 30_000 });
+  const fired = { type: "resumed", firedAt: NOW + 30_001 } as const;
+  const beyond = live(reduce(limited, failedWith(limited, { retryAfterMs: 60_000 }), NOW).state);
+  const over = reduce(beyond, fired, NOW + 10_000);
+  assert.is(over.state.state === "failed" && over.state.error.code, "job_timeout");
+  const queued = live(reduce(limited, { type: "no_room", index: 0, attempt: 1 }, NOW).state);
+  assert.equal(how(reduce(queued, fired, NOW + 10_000), NOW + 10_000, 1), executes(0, 1), "it can still run");
+});
+
+test("a job whose token the server refuses for good fails, and its execution is not counted", () => {
+  const job = newJob(submissionOf("a", "b"));
+  const { state, events } = reduce(job, { type: "refused", why: "message schedules pattern is invalid" }, NOW);
+  assert.is(state.state === "failed" && state.error.code, "schedule_refused");
+  assert.match(state.state === "failed" ? state.error.message : "", /pattern is invalid/);
+  assert.is(state.functions.at(0)?.retry_count, 0);
+  assert.equal(told({ state, events }), ["failed"]);
+});
+
+test("a job that is read only after the deadline of its start fails at once", () => {
+  const passed = { ...submissionOf("a"), timeout_ms: 5_000, scheduled_at: new Date(NOW).toISOString() };
+  const { state, events } = createJob(passed, ORIGIN, NOW + 5_000);
   assert.is(state.state === "failed" && state.error.code, "job_timeout");
   assert.equal(told({ state, events }), ["failed"]);
   assert.equal(how({ state }, NOW), ENDED);
@@ -639,13 +690,16 @@ test("seed test: fails at the second function and never touches the third", () =
 });
 
 test("a job that is not taken yet is not shown as ended, whatever will be found", () => {
-  const late = createJob({ ...submissionOf("a"), timeout_ms: 5_000 }, ORIGIN, NOW + 5_000);
+  const passed = { ...submissionOf("a"), timeout_ms: 5_000, scheduled_at: new Date(NOW - 1).toISOString() };
+  const late = createJob(passed, ORIGIN, NOW + 5_000);
   assert.is(late.state.state, "failed");
   const shown = untaken(late);
   assert.is(shown.state, "pending");
   assert.not.ok("finished_at" in shown || "error" in shown);
   const fine = createJob(submissionOf("a"), ORIGIN, NOW);
   assert.is(untaken(fine), fine.state);
+  const limited = createJob({ ...submissionOf("a"), timeout_ms: 5_000 }, ORIGIN, NOW + 1);
+  assert.not.ok("deadline_at" in untaken(limited), "its time begins when it is taken");
 });
 
 test.run();

@@ -112,4 +112,17 @@ test("order and size survive more items than are kept before the taken ones are 
   assert.is(queue.shift()?.rank, pushed);
 });
 
+test("what is not wanted any more is taken out, the order stays", () => {
+  const queue = new Queue<number>((n) => n);
+  for (let n = 0; n < 10; n++) queue.push(n);
+  const taken = [queue.shift(), queue.shift(), queue.shift()];
+  for (const n of taken) queue.giveBack(n as number);
+  queue.keepOnly((n) => n % 2 === 1);
+  assert.is(queue.size, 5);
+  assert.equal(
+    [1, 2, 3, 4, 5, 6].map(() => queue.shift()),
+    [1, 3, 5, 7, 9, undefined],
+  );
+});
+
 test.run();

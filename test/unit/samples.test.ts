@@ -67,6 +67,15 @@ const CHANGED_BY_MESSAGEPACK = new Set([
   "data-and-args-patched",
 ]);
 
+/**
+ * From this step on a history is another one than 0.3's: a fixed backoff is exactly its delay now, and a default cap does not
+ * cut what was asked for.
+ */
+const CHANGED_ON_PURPOSE = new Map([
+  ["retry-fixed", 8],
+  ["long-backoff-parks", 2],
+]);
+
 const samples = JSON.parse(readFileSync(new URL("../samples/0.3.json", import.meta.url), "utf8")) as {
   histories: History[];
 };
@@ -91,10 +100,17 @@ function like(sample: Text, bytes: Uint8Array, encoding: Encoding): Text {
 
 function firstTransition({ failed_submission: failed, origin, encoding, submission, now }: History): Transition {
   const from = { ...origin, encoding };
-  if (!failed) return createJob(parseSubmission(revive(submission)), from, now);
+  if (!failed) return createJob(parseSubmission(withItsStart(revive(submission), origin.createdAt)), from, now);
   const isThatError = ({ name, message }: Error) => name === failed.error.name && message === failed.error.message;
   assert.throws(() => parseSubmission(revive(submission)), isThatError);
   return createFailedJob(failed.error, failed.name, from, now);
+}
+
+/** In 0.3 the time of a job without a start began when it was stored, by another clock; now it has to say so. */
+function withItsStart(submission: unknown, createdAt: number): unknown {
+  const job = submission as Record<string, unknown>;
+  if (job.timeout_ms === undefined || job.scheduled_at !== undefined) return submission;
+  return { ...job, scheduled_at: new Date(createdAt).toISOString() };
 }
 
 /** How the job goes on, in the words of 0.3. */
@@ -113,6 +129,9 @@ function waitsOf(state: JobState, held: number, now: number): Step["waits"] {
   }
 }
 
+/** Without what has been added to the words of 0.3: why attempts may get lost. */
+const asIn03 = (text: string) => text.replaceAll(/: each time it died, [^"]*(?=")/g, "");
+
 function replay(history: History): void {
   const { encoding } = history;
   const results = new EncodedResults(encoding);
@@ -122,6 +141,7 @@ function replay(history: History): void {
   let lastView = "";
   for (const [index, step] of [{ now: history.now, event: undefined, ...history.first }, ...history.steps].entries()) {
     const { now } = step;
+    if (index === CHANGED_ON_PURPOSE.get(history.name)) return;
     const at = `step ${index}`;
     const event = revive(step.event) as Event;
     // Who takes a job over, or has kept it in memory, has the token that its state names.
@@ -137,13 +157,13 @@ function replay(history: History): void {
     const view = JSON.stringify(viewOf(state));
     const isSame = typeof step.view === "object" && "same" in step.view;
     if (isSame) assert.is(view, lastView, `${at}: view`);
-    else assert.equal(like(step.view, Buffer.from(view), "json"), step.view, `${at}: view`);
+    else assert.equal(like(step.view, Buffer.from(asIn03(view)), "json"), step.view, `${at}: view`);
     lastView = view;
 
     // 0.3 told the end again whenever a job that had ended was taken over; that is up to the actor now.
     const ends = isEnded(state) && (!wasEnded || event.type === "resumed") ? [endEvent(state)] : [];
     assert.equal(
-      [...next.events, ...ends].map((one) => JSON.stringify(one)),
+      [...next.events, ...ends].map((one) => asIn03(JSON.stringify(one))),
       step.events,
       `${at}: events`,
     );
@@ -151,8 +171,10 @@ function replay(history: History): void {
     assert.equal([state.attempt, state.token, state.version], step.counts, `${at}: counts`);
 
     const stored = packState(state);
+    // The failure is stored with its function, and with the job if that has failed of it; the job's refers to it where it can.
+    const added = 2 * (view.length - asIn03(view).length);
     assert.ok(
-      stored.length <= step.stored_bytes + FORMAT_BYTES,
+      stored.length <= step.stored_bytes + FORMAT_BYTES + added,
       `${at}: ${stored.length} > ${step.stored_bytes} bytes`,
     );
     const read = storedJob(state.job_id, 1, stored).state;

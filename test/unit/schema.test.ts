@@ -429,4 +429,28 @@ test("any data and args are accepted and kept", () => {
   );
 });
 
+test("a start that is too far ahead, or before all time, is refused", () => {
+  const problemsAt = (scheduled_at: string, now?: number) => {
+    try {
+      parseSubmission(job({ scheduled_at }), now);
+      return [];
+    } catch (error) {
+      assert.instance(error, InvalidInputError);
+      return (error as InvalidInputError).reasons;
+    }
+  };
+  const latest = NOW + MAX_DURATION_MS;
+  assert.equal(problemsAt(new Date(latest).toISOString(), NOW), []);
+  const tooFar = [{ path: "/scheduled_at", message: "must be at most ten years ahead" }];
+  assert.equal(problemsAt(new Date(latest + 1).toISOString(), NOW), tooFar);
+  assert.equal(problemsAt("2300-01-01T00:00:00Z", NOW), tooFar);
+  assert.equal(problemsAt("9999-12-31T23:59:59-23:59", NOW), tooFar, "the year 10000 of UTC");
+  assert.equal(problemsAt("2300-01-01T00:00:00Z"), [], "what is stored is read");
+  // Before the epoch it could be stored, but not be read again.
+  const before = [{ path: "/scheduled_at", message: "must not be before 1970" }];
+  assert.equal(problemsAt("1969-12-31T23:59:59Z", NOW), before);
+  assert.equal(problemsAt("0000-01-01T00:00:00Z"), before);
+  assert.equal(problemsAt("1970-01-01T00:00:00Z", NOW), []);
+});
+
 test.run();

@@ -7,6 +7,10 @@ import { headersOf } from "../../src/bus/wire/headers.ts";
 import { readFramesOf } from "../../src/bus/wire/reader.ts";
 import { writeSlabsOf } from "../../src/bus/wire/writer.ts";
 
+/** No delivery may fail in these tests. */
+const onFault = (error: unknown) => {
+  throw error;
+};
 const INFO = { max_payload: 1_048_576, headers: true };
 
 /** As it is once it is connected; `sent` grows with what goes to the socket. */
@@ -189,7 +193,7 @@ test("what is read in frames is the same, however the bytes are cut", () => {
           : shares.map((share) => Math.round(share * bytes.length)).sort((a, b) => a - b);
       const plain = newProtocol();
       const framed = newProtocol();
-      readFramesOf(framed.protocol);
+      readFramesOf(framed.protocol, onFault);
       const received = [plain, framed].map(({ protocol }) => {
         const messages = listening(protocol);
         let begin = 0;
@@ -208,25 +212,94 @@ test("what is read in frames is the same, however the bytes are cut", () => {
   );
 });
 
-test("what makes no sense is refused as the client refuses it", () => {
+test("what makes no sense is refused as the client refuses it, and the connection is made anew (READER-4)", () => {
   for (const bytes of ["MSG a\r\nx\r\n", "MSG a 1 x\r\n", "HMSG a 1 2\r\n", "NONSENSE\r\n", "MSG a 1 -3\r\nxyz\r\n"]) {
+    let disconnected = 0;
     const errors = [newProtocol(), newProtocol()].map(({ protocol }, index) => {
-      if (index === 1) readFramesOf(protocol);
-      listening(protocol);
+      let refused = "none";
+      const keep = (error: unknown) => {
+        refused = (error as Error).message;
+      };
+      Object.assign(protocol.transport, { disconnect: () => (disconnected += 1) });
+      if (index === 1) readFramesOf(protocol, keep);
+      const messages = listening(protocol);
       try {
         protocol.parser.parse(Buffer.from(bytes));
-        return "none";
       } catch (error) {
-        return (error as Error).message;
+        keep(error);
       }
+      if (index === 1 && refused !== "none") protocol.parser.parse(Buffer.from("MSG a 1 1\r\nx\r\n"));
+      assert.equal(messages, []);
+      return refused;
     });
     assert.is(errors[1], errors[0], bytes);
+    assert.is(disconnected, errors[1] === "none" ? 0 : 1);
   }
+});
+
+test("[READER-3] a callback that throws ends neither the reading nor the other deliveries", () => {
+  for (const size of [3, 100_000]) {
+    const { protocol } = newProtocol();
+    const faults: unknown[] = [];
+    readFramesOf(protocol, (error, where) => faults.push([(error as Error).message, where]));
+    const got: string[] = [];
+    const callback = (_: unknown, message: Msg) => {
+      got.push(message.subject);
+      if (message.subject === "bad") throw new Error("boom");
+    };
+    protocol.subscribe(new SubscriptionImpl(protocol, ">", { callback }));
+    const body = "x".repeat(size);
+    const message = (subject: string) => `MSG ${subject} 1 ${size}\r\n${body}\r\n`;
+    protocol.parser.parse(Buffer.from(message("bad") + message("good")));
+    assert.equal(got, ["bad", "good"]);
+    assert.equal(faults, [["boom", "bad"]]);
+  }
+});
+
+test("[READER-3] headers that cannot be read are none, and the body is there", () => {
+  for (const size of [3, 100_000]) {
+    const { protocol } = newProtocol();
+    readFramesOf(protocol, onFault);
+    const got: unknown[] = [];
+    const callback = (_: unknown, message: Msg) => void got.push([message.headers, message.data.length]);
+    protocol.subscribe(new SubscriptionImpl(protocol, ">", { callback }));
+    const head = "NATS/1.0\r\nbad key: x\r\n\r\n";
+    protocol.parser.parse(
+      Buffer.from(`HMSG a 1 ${head.length} ${head.length + size}\r\n${head}${"x".repeat(size)}\r\n`),
+    );
+    assert.equal(got, [[undefined, size]]);
+  }
+});
+
+test("[READER-3] a refused subscription's callback is not called", () => {
+  const { protocol } = newProtocol();
+  readFramesOf(protocol, onFault);
+  let calls = 0;
+  const count = () => {
+    calls += 1;
+  };
+  protocol.subscribe(new SubscriptionImpl(protocol, "secret", { callback: count }));
+  protocol.parser.parse(Buffer.from(`-ERR 'Permissions Violation for Subscription to "secret"'\r\n`));
+  assert.is(calls, 0);
+  assert.is(protocol.subscriptions.size(), 0);
+});
+
+test("[WRITER-4] what is larger than a small limit of the server is refused", () => {
+  const { protocol } = newProtocol();
+  Object.assign(protocol, { info: { max_payload: 1_024, headers: true } });
+  writeSlabsOf(protocol);
+  protocol.publish("a", "x".repeat(1_024));
+  assert.throws(() => protocol.publish("a", "x".repeat(1_025)), /max_payload/);
+  assert.throws(() => protocol.publish("a", "ä".repeat(600)), /max_payload/);
+  assert.throws(
+    () => protocol.publish("a", "x".repeat(1_020), { headers: headersOf({ Key: "value" }) }),
+    /max_payload/,
+  );
 });
 
 test("each connection to a server begins anew", () => {
   const { protocol } = newProtocol();
-  readFramesOf(protocol);
+  readFramesOf(protocol, onFault);
   const messages = listening(protocol);
   protocol.parser.parse(Buffer.from("MSG half 1 100\r\nab"));
   protocol.resetOutbound();

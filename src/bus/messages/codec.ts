@@ -1,12 +1,18 @@
 /**
  * JSON and MessagePack, told apart by the first byte. MessagePack is kept to what every language reads: plain maps,
  * no extensions of its own.
+ *
+ * CODEC-1  What is decoded is a plain value, a tree of limited depth, and says what was sent. Else it is refused as `undecodable`:
+ *     extensions, numbers that would be rounded, what is nested too deeply.
  */
+import { isUtf8 } from "node:buffer";
 import { Packr, Unpackr } from "msgpackr";
 import type { Payload } from "nats";
 import type { Encoding } from "../../job/encoding.ts";
 import { AsyncError, messageOf } from "../../job/errors.ts";
-import { isRecord } from "../../job/plain.ts";
+import { isRecord, toPlain, UnsendableError, unsendable } from "../../job/plain.ts";
+import { inexactNumber } from "./exact-json.ts";
+import { needsPlainUnpack, plainUnpack } from "./plain-unpack.ts";
 
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true });
@@ -24,6 +30,24 @@ export function encodePayload(value: unknown, encoding: Encoding): Payload {
   return encoding === "msgpack" ? packr.pack(value) : JSON.stringify(value ?? null);
 }
 
+/**
+ * What a user has given us, to be sent: a result, a progress, a job.
+ *
+ * @throws UnsendableError that says what of it cannot be sent, and where it is
+ */
+export function encodeGiven(value: unknown, encoding: Encoding): Payload {
+  let payload: Payload;
+  try {
+    payload = encodePayload(encoding === "msgpack" ? toPlain(value) : value, encoding) ?? "null";
+  } catch (cause) {
+    throw unsendable(value, encoding) ?? new UnsendableError("", `cannot be encoded: ${messageOf(cause)}`, { cause });
+  }
+  // JSON makes that of a Map, a Set, an Error and the like.
+  const problem = encoding === "json" && payload.includes("{}" as never) ? unsendable(value, encoding) : undefined;
+  if (problem) throw problem;
+  return payload;
+}
+
 /** What a message that begins with this byte is encoded in. Ours are all maps: `{` in JSON, 0x80 and up in MessagePack. */
 export function encodingOf(bytes: Uint8Array): Encoding {
   return (bytes[0] ?? 0) >= 0x80 ? "msgpack" : "json";
@@ -33,7 +57,7 @@ export function encodingOf(bytes: Uint8Array): Encoding {
 export function decode(bytes: Uint8Array, encoding = encodingOf(bytes)): unknown {
   let value: unknown;
   try {
-    value = encoding === "msgpack" ? unpack(bytes) : JSON.parse(utf8.decode(bytes));
+    value = encoding === "msgpack" ? unpack(bytes) : parse(utf8.decode(bytes));
   } catch (cause) {
     const name = encoding === "msgpack" ? "MessagePack" : "JSON";
     const why = messageOf(cause);
@@ -43,9 +67,14 @@ export function decode(bytes: Uint8Array, encoding = encodingOf(bytes)): unknown
 }
 
 function unpack(bytes: Uint8Array): unknown {
-  // The one byte that MessagePack never uses; the library makes an object of its own of it.
-  if (bytes[0] === 0xc1) throw new Error("0xc1 is no MessagePack");
-  return unpackr.unpack(bytes);
+  return needsPlainUnpack(bytes) ? plainUnpack(bytes, MAX_DEPTH) : unpackr.unpack(bytes);
+}
+
+function parse(text: string): unknown {
+  const value: unknown = JSON.parse(text);
+  const inexact = inexactNumber(text);
+  if (inexact === undefined) return value;
+  throw new Error(`the number ${inexact} would be rounded; send it as text, or the job as MessagePack`);
 }
 
 /** Deeper values are refused: they would decode, but encoding is recursive and runs out of stack. */
@@ -79,29 +108,60 @@ export function readJsonObject(bytes: Uint8Array): Record<string, unknown> | und
 }
 
 /**
- * The value of a worker's reply. Empty is null. In a JSON job, text that is not JSON is that string. In a MessagePack
- * job a reply may also be a JSON object or array, so that a plain JSON service can serve both.
+ * The value of a worker's reply. Empty is null. In a JSON job, text that is not JSON is that string. In a MessagePack job a reply
+ * may be text as well, so that one plain service can serve both: what cannot be a MessagePack value is read as in a JSON
+ * job. Only a single byte can be either; then it is text where it can be printed, unless `isMessagePack` (the reply says so).
  *
  * @throws AsyncError `undecodable` for bytes that are neither
  */
-export function decodeReply(bytes: Uint8Array, encoding: Encoding): unknown {
+export function decodeReply(bytes: Uint8Array, encoding: Encoding, isMessagePack = false): unknown {
   if (bytes.length === 0) return null;
-  if (encoding === "msgpack") {
-    const first = bytes[0];
-    const looksJson = first === 0x7b || first === 0x5b; // { [: as MessagePack, single small integers
-    return decode(bytes, looksJson && bytes.length > 1 ? "json" : "msgpack");
+  if (encoding === "json") return decodeText(bytes);
+  const first = bytes[0] as number;
+  // What begins below 0x80 is a small integer, and nothing can come after it.
+  const isText = first < FIRST_MARKER && (bytes.length > 1 || isPrintable(first));
+  if (isText && !isMessagePack) return decodeText(bytes);
+  try {
+    return decode(bytes, "msgpack");
+  } catch (error) {
+    // 0xc2 and up may begin a character of UTF-8 as well.
+    if (isMessagePack || first < FIRST_OF_UTF8 || first > LAST_OF_UTF8 || !isUtf8(bytes)) throw error;
+    return decodeText(bytes);
   }
-  const text = decodeText(bytes);
+}
+
+const FIRST_MARKER = 0x80;
+const FIRST_OF_UTF8 = 0xc2;
+const LAST_OF_UTF8 = 0xf4;
+const UINT_8 = 0xcc;
+
+function isPrintable(code: number): boolean {
+  return code >= 0x20 && code < 0x7f;
+}
+
+/** The MessagePack of a result that no one can take for text (see {@link decodeReply}): `cc 37`, not `37`, for 55. */
+export function encodeResult(value: unknown, encoding: Encoding): Payload {
+  const isSmall = encoding === "msgpack" && typeof value === "number" && Number.isInteger(value) && isPrintable(value);
+  return isSmall ? Buffer.of(UINT_8, value) : encodeGiven(value, encoding);
+}
+
+/** Text that is not JSON is the string itself. */
+function decodeText(bytes: Uint8Array): unknown {
+  const text = textOf(bytes);
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch {
-    return text; // by contract: a text reply that is not JSON is the string itself
+    return text;
+  }
+  const inexact = inexactNumber(text);
+  if (inexact !== undefined) {
+    throw new AsyncError("undecodable", `the number ${inexact} of the reply would be rounded; send it as text`);
   }
   return shallow(value, bytes);
 }
 
-function decodeText(bytes: Uint8Array): string {
+function textOf(bytes: Uint8Array): string {
   try {
     return utf8.decode(bytes);
   } catch (cause) {

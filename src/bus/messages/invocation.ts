@@ -1,12 +1,19 @@
 /** The messages of an attempt: the invocation, and what a worker may reply. */
 import type { Msg, MsgHdrs, Payload } from "nats";
-import { ERROR_CODE_HEADER, ERROR_HEADER, NO_ROOM_CODE, RESULTS_AT_HEADER, STATUS_HEADER } from "../../api/headers.ts";
+import {
+  ERROR_CODE_HEADER,
+  ERROR_HEADER,
+  HEARTBEAT_MS_HEADER,
+  NO_ROOM_CODE,
+  RESULTS_AT_HEADER,
+  STATUS_HEADER,
+} from "../../api/headers.ts";
 import type { Encoding } from "../../job/encoding.ts";
 import { AsyncError, isAsyncError } from "../../job/errors.ts";
 import type { Failure } from "../../job/failure.ts";
 import type { FunctionState } from "../../job/function-state.ts";
 import type { Functions } from "../../job/functions.ts";
-import { isRecord } from "../../job/plain.ts";
+import { isRecord, toJsonValue } from "../../job/plain.ts";
 import { MAX_DURATION_MS } from "../../job/schema.ts";
 import { type AttemptAddress, functionAt, type LiveJob } from "../../job/state.ts";
 import { iso } from "../../job/time.ts";
@@ -14,6 +21,7 @@ import { RawHeaders } from "../wire/headers.ts";
 import { isNoResponders } from "../wire/jetstream.ts";
 import { decode, decodeReply, encode, encodePayload, encodingOf } from "./codec.ts";
 import { EncodedArray } from "./encoded-array.ts";
+import { readHeartbeatMs } from "./heartbeat.ts";
 
 /** The body of an invocation. `data`, `args` and `results` are as submitted and as returned. */
 export interface Invocation {
@@ -140,7 +148,8 @@ export function readInvocation({ data, headers }: Pick<Request, "data" | "header
 export type WorkerReply =
   | { type: "result"; result: unknown }
   | { type: "error"; error: Failure; retryable: boolean; retryAfterMs?: number }
-  | { type: "heartbeat"; progress?: unknown }
+  /** `heartbeatMs` is the interval, if its worker promises one. */
+  | { type: "heartbeat"; progress?: unknown; heartbeatMs: number | undefined }
   /** A worker without room answered, or there is no worker at all. */
   | { type: "no_room"; anyWorker: boolean };
 
@@ -149,7 +158,7 @@ export function readReply(message: Msg, encoding: Encoding): WorkerReply {
   const { headers } = message;
   if (!headers) return readResult(message, encoding);
   if (isNoResponders(message)) return { type: "no_room", anyWorker: false };
-  if (headers.get(STATUS_HEADER) === "heartbeat") return readHeartbeat(message);
+  if (headers.get(STATUS_HEADER) === "heartbeat") return readHeartbeat(message, headers);
   const code = headers.get(ERROR_CODE_HEADER);
   if (code === NO_ROOM_CODE) return { type: "no_room", anyWorker: true };
   if (code || headers.has(ERROR_HEADER))
@@ -157,19 +166,26 @@ export function readReply(message: Msg, encoding: Encoding): WorkerReply {
   return readResult(message, encoding);
 }
 
+const CONTENT_TYPE_HEADER = "Content-Type";
+const MESSAGE_PACK = /^application\/(x-|vnd\.)?msgpack/i;
+
 function readResult(message: Msg, encoding: Encoding): WorkerReply {
   try {
-    return { type: "result", result: decodeReply(message.data, encoding) };
+    const { data, headers } = message;
+    const isMessagePack = headers !== undefined && MESSAGE_PACK.test(headers.get(CONTENT_TYPE_HEADER));
+    return { type: "result", result: decodeReply(data, encoding, isMessagePack) };
   } catch (error) {
     if (!isAsyncError(error, "undecodable")) throw error;
     return { type: "error", error: failure("InvalidReply", error.message), retryable: true };
   }
 }
 
-function readHeartbeat(message: Msg): WorkerReply {
-  if (message.data.length === 0) return { type: "heartbeat" };
-  const progress = decodeOr(undefined, message.data);
-  return progress === undefined ? { type: "heartbeat" } : { type: "heartbeat", progress };
+function readHeartbeat(message: Msg, headers: MsgHdrs): WorkerReply {
+  const heartbeatMs = readHeartbeatMs(headers.get(HEARTBEAT_MS_HEADER));
+  if (message.data.length === 0) return { type: "heartbeat", heartbeatMs };
+  // It is only ever shown and told of, in JSON, whatever its job is encoded in.
+  const progress = toJsonValue(decodeOr(undefined, message.data), encodingOf(message.data));
+  return progress === undefined ? { type: "heartbeat", heartbeatMs } : { type: "heartbeat", progress, heartbeatMs };
 }
 
 const MAX_TEXT_LENGTH = 8_192;

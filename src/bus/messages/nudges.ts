@@ -6,26 +6,31 @@
 import { functionNameProblem } from "../../job/names.ts";
 import type { AttemptAddress } from "../../job/state.ts";
 import { readJsonObject } from "./codec.ts";
+import { readHeartbeatMs } from "./heartbeat.ts";
 
 const MAX_FUNCTIONS = 1_000;
 const MAX_SLOTS = 100_000;
 
-/** On `job.ctl.room`: a worker has room for so many attempts of any of these functions. */
+/**
+ * On `job.ctl.room`: a worker has room for so many attempts of any of these functions; none if it has left for good.
+ */
 export interface Room {
   functions: string[];
   slots: number;
+  /** The interval of its heartbeats. */
+  heartbeatMs?: number | undefined;
 }
 
-export function encodeRoom(room: Room): string {
-  return JSON.stringify(room);
+export function encodeRoom({ functions, slots, heartbeatMs }: Room): string {
+  return JSON.stringify({ functions, slots, heartbeat_ms: heartbeatMs });
 }
 
 export function readRoom(data: Uint8Array): Room | undefined {
   const room = readJsonObject(data);
   if (!Array.isArray(room?.functions)) return undefined;
   const functions = room.functions.filter((name) => typeof name === "string").slice(0, MAX_FUNCTIONS);
-  const slots = typeof room.slots === "number" && room.slots > 0 ? Math.min(room.slots, MAX_SLOTS) : 1;
-  return { functions, slots };
+  const slots = typeof room.slots === "number" && room.slots >= 0 ? Math.min(room.slots, MAX_SLOTS) : 1;
+  return { functions, slots, heartbeatMs: readHeartbeatMs(room.heartbeat_ms) };
 }
 
 /**
@@ -40,6 +45,15 @@ export function encodeStop(reply: string, jobId?: string, address?: AttemptAddre
 export function readStop(data: Uint8Array): string | undefined {
   const reply = readJsonObject(data)?.reply;
   return typeof reply === "string" ? reply : undefined;
+}
+
+/** On `job.ctl.storage`: whether the bucket of states is too full for new jobs. */
+export function encodeStorage(full: boolean): string {
+  return JSON.stringify({ full });
+}
+
+export function readStorage(data: Uint8Array): boolean {
+  return readJsonObject(data)?.full === true;
 }
 
 /** On `job.ctl.queued`: jobs of the function have been put into its backlog. */

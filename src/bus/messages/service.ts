@@ -4,6 +4,7 @@
  */
 import { randomBytes } from "node:crypto";
 import type { Msg, Subscription } from "nats";
+import { isRecord } from "../../job/plain.ts";
 import type { Bus } from "../connection.ts";
 
 export interface ServiceEndpoint {
@@ -34,6 +35,9 @@ export interface ServiceOptions {
   metadata: () => Record<string, string>;
   endpoints: () => ServiceEndpoint[];
 }
+
+/** Of the last error, as it is told to who asks. */
+const MAX_ERROR_LENGTH = 512;
 
 /** Counts of one endpoint; times in ns, as the protocol has them. */
 class EndpointStats {
@@ -70,7 +74,7 @@ export class Service {
     stats.processingMs += processingMs;
     if (error === undefined) return;
     stats.errors += 1;
-    stats.lastError = error;
+    stats.lastError = error.slice(0, MAX_ERROR_LENGTH);
   }
 
   info(): ServiceInfo {
@@ -118,13 +122,43 @@ export class Service {
   }
 }
 
+/** What anyone may have answered, as far as it is what the protocol says; undefined if it is no service. */
+function readInfo(info: unknown): ServiceInfo | undefined {
+  if (!isRecord(info) || !Array.isArray(info.endpoints)) return undefined;
+  const endpoints = info.endpoints.filter(isRecord).map((endpoint) => ({
+    name: text(endpoint.name),
+    subject: text(endpoint.subject),
+    queue_group: text(endpoint.queue_group),
+    metadata: texts(endpoint.metadata),
+  }));
+  const { id, name, version, description, metadata } = info;
+  return {
+    type: "io.nats.micro.v1.info_response",
+    id: text(id),
+    name: text(name),
+    version: text(version),
+    description: text(description),
+    metadata: texts(metadata),
+    endpoints,
+  };
+}
+
+function text(value: unknown): string {
+  return typeof value === "string" ? value : "";
+}
+
+function texts(value: unknown): Record<string, string> {
+  const entries = isRecord(value) ? Object.entries(value) : [];
+  return Object.fromEntries(entries.filter((entry): entry is [string, string] => typeof entry[1] === "string"));
+}
+
 /** Every service that answers until it has been quiet for `quietMs`, or for `maxWaitMs` at most. @throws AsyncError of the bus */
 export async function discoverServices(bus: Bus, { quietMs = 150, maxWaitMs = 1_000 } = {}): Promise<ServiceInfo[]> {
   const replies = await bus.mux.requestMany("$SRV.INFO", "", maxWaitMs, quietMs);
   return replies.flatMap((reply) => {
     try {
-      const info = reply.json<ServiceInfo>();
-      return Array.isArray(info?.endpoints) ? [info] : [];
+      const info = readInfo(reply.json<unknown>());
+      return info ? [info] : [];
     } catch {
       return []; // some other program answers nonsense on $SRV.INFO: not a service we could list
     }

@@ -34,11 +34,17 @@ export type CommitOutcome =
   | { type: "conflict" }
   /** No answer, or no leader right now: it may be stored or not; read before deciding. */
   | { type: "unknown"; cause: AsyncError }
+  /** It is not stored, as there is no room for another job now: try again. */
+  | { type: "full"; cause: AsyncError }
   /** It is not stored and never will be as it is. */
   | { type: "refused"; cause: AsyncError };
 
+/** How long an ended job is kept, where there is room. */
+export const DEFAULT_RETENTION_MS = 7 * 24 * 3_600_000;
 const MESSAGE_TOO_LARGE = 10054;
 const TIMEOUT_MS = 2_000;
+/** What the server stores with a state, by and large: its subject, headers and bookkeeping. */
+const MESSAGE_OVERHEAD_BYTES = 120;
 
 export interface JobStoreOptions {
   replicas: number;
@@ -49,32 +55,50 @@ export interface JobStoreOptions {
 export class JobStore {
   readonly #bus: Bus;
   readonly #replicas: number;
-  readonly #ttl: string;
+  /** Of ended jobs. */
+  #ttl = "";
   /** Of a job that ends with its first commit, as most do that have one function. */
-  readonly #expectNoneAtEnd: MsgHdrs;
+  #expectNoneAtEnd: MsgHdrs | undefined;
+  /** How full the bucket is; absent where nobody looks. */
+  storage: { readonly full: boolean; wrote(bytes: number): void } | undefined;
 
-  constructor(bus: Bus, { replicas, retentionMs = 7 * 24 * 3_600_000 }: JobStoreOptions) {
+  constructor(bus: Bus, { replicas, retentionMs = DEFAULT_RETENTION_MS }: JobStoreOptions) {
     this.#bus = bus;
     this.#replicas = replicas;
-    this.#ttl = `${Math.max(1, Math.round(retentionMs / 1000))}s`;
-    this.#expectNoneAtEnd = expectSequenceWithTtl(0, this.#ttl);
+    this.keepEndedFor(retentionMs);
+  }
+
+  /** How long jobs are kept that end from now on. */
+  keepEndedFor(ms: number): void {
+    const ttl = `${Math.max(1, Math.round(ms / 1000))}s`;
+    if (ttl === this.#ttl) return;
+    this.#ttl = ttl;
+    this.#expectNoneAtEnd = expectSequenceWithTtl(0, ttl);
   }
 
   /**
-   * Stores `state` as the successor of `revision` (0: as a new job). Tells the outcome once, maybe before it returns.
+   * Stores `state` as the successor of `revision` (0: as a new job). Tells the outcome once, maybe before it returns. Returns
+   * how many bytes it has.
    *
    * @param brief of the job, if its steps are to be stored without what its submission says
    */
-  put(state: JobState, revision: number, done: (outcome: CommitOutcome) => void, brief?: BriefWriter): void {
+  put(state: JobState, revision: number, done: (outcome: CommitOutcome) => void, brief?: BriefWriter): number {
     const headers = isEnded(state) ? this.#expectAtEnd(revision) : expectSequence(revision);
     const body = brief && canBeBrief(state) ? brief.write(state) : packState(state);
+    const bytes = body.length;
+    if (revision === 0 && this.storage?.full && !isEnded(state)) {
+      done({ type: "full", cause: new AsyncError("storage_full", "the bucket of states is too full for another job") });
+      return bytes;
+    }
+    this.storage?.wrote(bytes + MESSAGE_OVERHEAD_BYTES);
     this.#bus.mux.store(`${KV_PREFIX}.${state.job_id}`, body, headers, TIMEOUT_MS, (error, sequence) => {
       done(error ? outcomeOf(error) : { type: "stored", revision: sequence });
     });
+    return bytes;
   }
 
   #expectAtEnd(revision: number): MsgHdrs {
-    return revision === 0 ? this.#expectNoneAtEnd : expectSequenceWithTtl(revision, this.#ttl);
+    return revision === 0 && this.#expectNoneAtEnd ? this.#expectNoneAtEnd : expectSequenceWithTtl(revision, this.#ttl);
   }
 
   /** The same with a promise. */
@@ -175,6 +199,10 @@ function outcomeOf(cause: AsyncError): CommitOutcome {
   if (isWrongSequence(cause)) return { type: "conflict" };
   if (cause instanceof JetStreamError && cause.errorCode === MESSAGE_TOO_LARGE) {
     return { type: "refused", cause: new AsyncError("payload_too_large", cause.message, { cause }) };
+  }
+  if (cause.code === "jobs_full") {
+    const what = `the bucket of states is full (${cause.message}); jobs that end make room, or raise its max_bytes`;
+    return { type: "full", cause: new AsyncError("storage_full", what, { cause }) };
   }
   return { type: cause.code === "payload_too_large" ? "refused" : "unknown", cause };
 }

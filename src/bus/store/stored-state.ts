@@ -104,8 +104,21 @@ export function readRecord(jobId: string, bytes: Uint8Array): ReadRecord {
   const value = decode(bytes, "msgpack") as unknown[];
   if (format !== FORMAT || value.length !== ELEMENTS) return { type: "none" };
   const [name, data, functions] = value.slice(-3);
-  const head = unpackFields(value.slice(1, -3), JOB_LAYOUT);
+  const head = unpackJob(value.slice(1, -3));
   return { type: "fields", fields: { head, name, data, functions } };
+}
+
+/**
+ * The state that a record says its job is in, without reading the rest of it: so lists can pass over most jobs quickly. Undefined
+ * where that cannot be said so easily.
+ */
+export function peekStateName(jobId: string, bytes: Uint8Array): string | undefined {
+  const id = encode(jobId, "msgpack");
+  const at = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, MAX_HEAD)).indexOf(id);
+  const length = (bytes[at + id.length] ?? 0) - EMPTY_TEXT;
+  if (at < 0 || length < 0 || length > MAX_SHORT_TEXT || formatOf(jobId, bytes) !== FORMAT) return undefined;
+  const from = at + id.length + 1;
+  return Buffer.from(bytes.subarray(from, from + length)).toString("latin1");
 }
 
 /** Of a state that is stored in full. */
@@ -114,21 +127,37 @@ export function stateFrom({ head, name, data, functions }: Unpacked): unknown {
 }
 
 function unpackFunction(value: unknown): unknown {
-  return Array.isArray(value) ? unpackFields(value, FUNCTION_LAYOUT) : value;
+  return Array.isArray(value) ? unpackFunctionFields(value) : undefined;
 }
 
-function unpackFields(values: unknown[], { always, rarely }: Layout): Record<string, unknown> {
-  const fields: Record<string, unknown> = {};
-  for (const [index, [name, { mostly, optional, presentWith }]] of always.entries()) {
-    const value = values[index] ?? null;
-    const isAbsent = value === null && optional && !(presentWith && presentWith in fields);
-    if (!isAbsent) fields[name] = value === null && mostly ? fields[mostly] : value;
-  }
-  const rare = values[always.length];
-  if (isRecord(rare)) for (const [name] of rarely) if (rare[name] !== undefined) fields[name] = rare[name];
-  return fields;
+type Unpack = (values: unknown[]) => Record<string, unknown>;
+
+const unpackJob = compile<Unpack>({ isRecord }, unpackCode(JOB_LAYOUT));
+const unpackFunctionFields = compile<Unpack>({ isRecord }, unpackCode(FUNCTION_LAYOUT));
+
+/** Code of a function that makes an object of fields from an array of them. */
+function unpackCode({ always, rarely }: Layout): string {
+  const lines = always.map(([name, { mostly, optional, presentWith }], index) => {
+    const value = `values[${index}] ?? null`;
+    if (mostly) return `fields.${name} = values[${index}] ?? fields.${mostly};`;
+    if (!optional) return `fields.${name} = ${value};`;
+    const isThere = `values[${index}] != null${presentWith ? ` || fields.${presentWith} !== undefined` : ""}`;
+    return `if (${isThere}) fields.${name} = ${value};`;
+  });
+  const rare = rarely.map(([name]) => `if (Object.hasOwn(rare, "${name}")) fields.${name} = rare.${name};`);
+  return `(values) => {
+    const fields = {};
+    ${lines.join("\n")}
+    const rare = values[${always.length}];
+    if (isRecord(rare)) { ${rare.join("\n")} }
+    return fields;
+  }`;
 }
 
+const EMPTY_TEXT = 0xa0;
+const MAX_SHORT_TEXT = 31;
+/** The longest id and what stands before it. */
+const MAX_HEAD = 160;
 const EMPTY_ARRAY = 0x90;
 const LAST_FIX_ARRAY = 0x9f;
 const ARRAY_16 = 0xdc;

@@ -23,6 +23,8 @@ export interface StoredBatch {
 }
 
 const TIMEOUT_MS = 2_000;
+/** The most that is read in one go, unless less is asked for: a server drops a connection that does not read as fast as it sends. */
+const MAX_BATCH_BYTES = 8 * 1024 ** 2;
 const NOT_FOUND = 404;
 const END_OF_BATCH = 204;
 
@@ -50,6 +52,17 @@ export async function streamState(bus: Bus, stream: string): Promise<{ lastSeque
   return { lastSequence: state.last_seq, messages: state.messages };
 }
 
+/** Whether a message that was stored at `at` (ms since 1970) may have been removed by now. @throws AsyncError of the bus */
+export async function mayHaveForgotten(bus: Bus, stream: string, at: number): Promise<boolean> {
+  const reply = await bus.mux.request(`$JS.API.STREAM.INFO.${stream}`, "", TIMEOUT_MS);
+  const { state } = reply.json<{
+    state?: { messages: number; first_seq: number; first_ts: string; last_seq: number };
+  }>();
+  if (!state) throw unreadable(stream, "no leader, or not made yet");
+  if (state.last_seq === 0 || state.first_seq === 1) return false; // it still has all that it ever had
+  return state.messages === 0 || Date.parse(state.first_ts) > at;
+}
+
 /**
  * Removes a message; one that is gone already changes nothing.
  *
@@ -61,7 +74,8 @@ export async function deleteMessage(bus: Bus, stream: string, sequence: number):
 }
 
 /**
- * At most `batch` messages from sequence `from` on, of all subjects or of those that fit `filter`.
+ * At most `batch` messages from sequence `from` on, of all subjects or of those that fit `filter`; fewer if these have
+ * `maxBytes` (default 8 MiB) together, and one at least. So what is left is told by `pending`, not by how many have come.
  *
  * Before it answers, the server counts how many messages are left. That takes 30 ms where 50,000 messages fit a filter, so
  * leave out a filter that all messages fit. Without a filter it takes as long where 50,000 messages have been replaced or
@@ -72,9 +86,14 @@ export async function deleteMessage(bus: Bus, stream: string, sequence: number):
 export function readBatch(
   bus: Bus,
   stream: string,
-  { filter = ">", from, batch }: { filter?: string; from: number; batch: number },
+  {
+    filter = ">",
+    from,
+    batch,
+    maxBytes = MAX_BATCH_BYTES,
+  }: { filter?: string; from: number; batch: number; maxBytes?: number },
 ): Promise<StoredBatch> {
-  const query = JSON.stringify({ seq: Math.max(1, from), batch, next_by_subj: filter });
+  const query = JSON.stringify({ seq: Math.max(1, from), batch, max_bytes: maxBytes, next_by_subj: filter });
   return new Promise((resolve, reject) => {
     const messages: StoredMessage[] = [];
     let pending = 0;

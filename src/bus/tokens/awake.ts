@@ -2,6 +2,8 @@
  * Notices when this process was stopped, or too busy to listen, for a while. What it reads after such a while may have been
  * sent long ago: the lease of a delivery may have run out, and nothing in the message says so.
  *
+ * The monotonic clock of a suspended machine stands still, so the wall clock is looked at as well.
+ *
  * AWAKE-1  It is in doubt from the first check after such a while until all that the server had sent by then has been read.
  */
 import type { Bus } from "../connection.ts";
@@ -12,6 +14,7 @@ export class Awake {
   readonly #onDoubt: () => void;
   readonly #timer: NodeJS.Timeout;
   #checkedAt = performance.now();
+  #checkedAtWall = Date.now();
   #doubts = 0;
 
   /**
@@ -28,8 +31,10 @@ export class Awake {
   /** Returns false while what we read may be older than `limitMs`. */
   check(): boolean {
     const now = performance.now();
-    if (now - this.#checkedAt > this.#limitMs) void this.#doubt();
+    const wall = Date.now();
+    if (now - this.#checkedAt > this.#limitMs || wall - this.#checkedAtWall > this.#limitMs) void this.#doubt();
     this.#checkedAt = now;
+    this.#checkedAtWall = wall;
     return this.#doubts === 0;
   }
 

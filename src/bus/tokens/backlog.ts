@@ -18,7 +18,7 @@ import { deleteMessage, readBatch, readLast, type StoredMessage } from "../store
 import { TIMERS } from "../topology.ts";
 import { expectSequence, headersOf } from "../wire/headers.ts";
 import { isWrongSequence } from "../wire/jetstream.ts";
-import { timerNumberOf } from "./timers.ts";
+import { isSameOrNewer, type TokenOwner, tokenBody } from "./timers.ts";
 
 const TIMEOUT_MS = 2_000;
 /** The server lists no more subjects in one answer. */
@@ -39,8 +39,8 @@ interface Ahead {
 
 interface Place {
   jobId: string;
-  /** The number of the token, as it is stored. */
-  number: Uint8Array;
+  /** The token, as it is stored. */
+  token: Uint8Array;
   sequence: number;
 }
 
@@ -58,9 +58,9 @@ export class Backlog {
    *
    * @throws AsyncError of the bus: the outcome is unknown, repeat it
    */
-  async put(functionName: string, jobId: string, number: number): Promise<void> {
-    const headers = headersOf({ "Nats-Msg-Id": `${jobId}:${number}:wait` });
-    await this.#bus.mux.publish(waitSubject(functionName, jobId), String(number), headers);
+  async put(functionName: string, job: TokenOwner, number: number): Promise<void> {
+    const headers = headersOf({ "Nats-Msg-Id": `${job.job_id}:${job.created_at}:${number}:wait` });
+    await this.#bus.mux.publish(waitSubject(functionName, job.job_id), tokenBody(job, number), headers);
   }
 
   /** Tells the other supervisors that there is something to call. They may miss it: see {@link functions}. */
@@ -119,16 +119,16 @@ export class Backlog {
   }
 
   /** BACKLOG-1, BACKLOG-2. A job is not woken yet while it is still leaving the memory of a supervisor. */
-  async #wake({ jobId, number, sequence }: Place): Promise<"called" | "called by another" | "not yet"> {
+  async #wake({ jobId, token, sequence }: Place): Promise<"called" | "called by another" | "not yet"> {
     const wake = wakeSubject(jobId);
     let outcome: "called" | "called by another" = "called";
     try {
-      await this.#bus.mux.publish(wake, number, expectSequence(0));
+      await this.#bus.mux.publish(wake, token, expectSequence(0));
     } catch (error) {
       if (!isWrongSequence(error)) throw error;
       // It has a wake: that of this place, or an older one which its actor has not released yet.
       const other = await readLast(this.#bus, TIMERS, wake);
-      if (!other || timerNumberOf(other.data) < timerNumberOf(number)) return "not yet";
+      if (!other || !isSameOrNewer(other.data, token)) return "not yet";
       outcome = "called by another";
     }
     try {
@@ -147,7 +147,7 @@ interface StreamInfo {
 
 /** Copied, because a message keeps all in memory that was read with it. */
 function placeOf({ subject, sequence, data }: StoredMessage): Place {
-  return { jobId: subject.slice(subject.lastIndexOf(".") + 1), number: Buffer.from(data), sequence };
+  return { jobId: subject.slice(subject.lastIndexOf(".") + 1), token: Buffer.from(data), sequence };
 }
 
 function functionOf(subject: string): string | undefined {

@@ -15,6 +15,7 @@ export class Delivery {
   readonly storedAt: number;
   readonly receipt: Receipt;
 
+  /** @throws AsyncError `undecodable` if it does not come from a consumer */
   constructor(message: Msg, connection: NatsConnection) {
     this.subject = message.subject;
     this.data = message.data;

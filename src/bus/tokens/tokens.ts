@@ -10,7 +10,7 @@ import type { Bus } from "../connection.ts";
 import { readAt, readLast } from "../store/stream-read.ts";
 import { JOBS, TIMERS } from "../topology.ts";
 import { Backlog } from "./backlog.ts";
-import { Timers, timerNumberOf } from "./timers.ts";
+import { isTokenOf, Timers, type TokenOwner, timerNumberOf } from "./timers.ts";
 
 export class Tokens {
   readonly backlog: Backlog;
@@ -26,23 +26,23 @@ export class Tokens {
   /**
    * Makes token `number` of a job that leaves memory, or has left it. Repeating it within two minutes changes nothing.
    *
-   * @throws AsyncError of the bus: the outcome is unknown, repeat it
+   * @throws AsyncError of the bus: the outcome is unknown, repeat it, unless it `isRefusedForGood`
    */
-  async place(jobId: string, number: number, how: Parked): Promise<void> {
+  async place(job: TokenOwner, number: number, how: Parked): Promise<void> {
     // Where there are two, whichever turns into a wake first takes the job along; the other one finds it gone on, or past
     // its deadline.
-    if (how.until !== undefined) await this.timers.schedule(jobId, how.until, number);
-    if (how.type === "place") await this.backlog.put(how.functionName, jobId, number);
+    if (how.until !== undefined) await this.timers.schedule(job, how.until, number);
+    if (how.type === "place") await this.backlog.put(how.functionName, job, number);
   }
 
   /**
    * Makes the token of a job if it is not there: it may have been placed before, and got lost. A job that waited for a
    * worker is woken at once.
    *
-   * @throws AsyncError of the bus: the outcome is unknown, repeat it
+   * @throws AsyncError of the bus: the outcome is unknown, repeat it, unless it `isRefusedForGood`
    */
   async restore(job: LiveJob): Promise<void> {
-    if (!(await this.exists(job))) await this.timers.restore(job.job_id, wakeAt(job), job.token);
+    if (!(await this.exists(job))) await this.timers.restore(job, wakeAt(job), job.token);
   }
 
   /** Whether the token that the state names is there, waiting or in the hands of a supervisor. @throws AsyncError of the bus */
@@ -55,7 +55,7 @@ export class Tokens {
     const subjects = [...place, timerSubject(id), wakeSubject(id)];
     for (const subject of subjects) {
       const message = await readLast(this.#bus, TIMERS, subject);
-      if (message && timerNumberOf(message.data) >= token) return true;
+      if (message && isTokenOf(job, message.data) && timerNumberOf(message.data) >= token) return true;
     }
     return false;
   }

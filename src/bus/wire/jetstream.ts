@@ -1,6 +1,7 @@
 /** What JetStream answers to a publish, and the errors of it. */
 import type { Msg } from "nats";
 import { AsyncError } from "../../job/errors.ts";
+import { isRecord } from "../../job/plain.ts";
 
 /** JetStream refused; `errorCode` is its own number (10071 is a wrong revision). */
 export class JetStreamError extends AsyncError {
@@ -48,7 +49,9 @@ interface PubAck {
 export function settleAck(message: Msg, done: OnStored): void {
   let ack: PubAck;
   try {
-    ack = message.json<PubAck>();
+    const read = message.json<unknown>();
+    if (!isRecord(read)) throw new TypeError("no JSON object");
+    ack = read;
   } catch (cause) {
     const what = "the acknowledgement cannot be read: the message may be stored or not";
     done(new AsyncError("bus_timeout", what, { cause }), 0);

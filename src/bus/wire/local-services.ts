@@ -6,8 +6,10 @@
  *     groups on the bus; then the request goes to another process.
  * LOCAL-2  Both sides see what they would see on the bus: bytes of their own, headers, an unguessable subject to reply to, the
  *     same limit of size. Nobody is called from within their own call, but at the end of the turn.
+ * LOCAL-3  What one side throws does not reach the other, but `onFault`.
  */
 import { type Msg, type MsgHdrs, MsgHdrsImpl, type Payload, type PublishOptions } from "nats";
+import type { OnFault } from "./reader.ts";
 
 /** As much of a message as services and their clients use. */
 export interface LocalMessage extends Pick<Msg, "subject" | "reply" | "data" | "respond"> {
@@ -19,11 +21,13 @@ type Deliver = (message: LocalMessage) => void;
 export class LocalServices {
   readonly #onReply: Deliver;
   readonly #maxPayload: () => number;
+  readonly #onFault: OnFault;
   readonly #services = new Map<string, Deliver>();
 
-  constructor(onReply: Deliver, maxPayload: () => number) {
+  constructor(onReply: Deliver, maxPayload: () => number, onFault: OnFault) {
     this.#onReply = onReply;
     this.#maxPayload = maxPayload;
+    this.#onFault = onFault;
   }
 
   /** `deliver` gets the requests to `subject` from now on. Returns how to stop that. */
@@ -39,12 +43,22 @@ export class LocalServices {
     const deliver = this.#services.get(subject);
     if (!deliver) return false;
     const respond = (data: Payload = "", options?: PublishOptions) => {
-      this.#onReply(this.#message(reply, "", data, options?.headers, () => false));
+      const message = this.#message(reply, "", data, options?.headers, () => false);
+      this.#deliver(this.#onReply, message);
       return true;
     };
     const request = this.#message(subject, reply, payload, headers, respond);
-    queueMicrotask(() => deliver(request));
+    queueMicrotask(() => this.#deliver(deliver, request));
     return true;
+  }
+
+  /** LOCAL-3 */
+  #deliver(to: Deliver, message: LocalMessage): void {
+    try {
+      to(message);
+    } catch (error) {
+      this.#onFault(error, message.subject);
+    }
   }
 
   #message(

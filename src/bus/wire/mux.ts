@@ -8,6 +8,7 @@
  *     dropped. So a late reply of an attempt that was given up has no effect.
  * MUX-2  Nothing is sent while disconnected (the client would drop it in silence): the caller gets `not_connected`.
  * MUX-3  A timeout means "unknown", not "not done".
+ * MUX-5  What the server does not permit fails at once with `permission_denied`, and was not sent.
  * MUX-4  At most `maxWaiters` are open; beyond it the caller gets `bus_overloaded`.
  */
 import type { Msg, MsgHdrs, NatsConnection, Payload, Subscription } from "nats";
@@ -17,12 +18,15 @@ import { Deadlines, type Expiring } from "./deadlines.ts";
 import { isNoResponders, jetStreamUnavailable, type OnStored, settleAck } from "./jetstream.ts";
 import { LocalServices } from "./local-services.ts";
 import { OpenRequests } from "./open-requests.ts";
+import type { OnFault } from "./reader.ts";
 
 /** An open request that may get several replies. */
 export interface Waiter {
   /** Returns true when this was the last reply to be waited for. */
   onReply(message: Msg): boolean;
   onTimeout(): void;
+  /** The server does not permit the request, or its replies (MUX-5). Without it: `onTimeout`. */
+  onDenied?(error: AsyncError): void;
 }
 
 /** A handle on an open request. */
@@ -39,6 +43,8 @@ const INBOX_CHARACTERS = 12;
 export interface MuxOptions {
   inboxPrefix: string;
   isConnected: () => boolean;
+  /** Told what goes wrong in callbacks. Must not throw. */
+  onFault: OnFault;
   maxWaiters?: number;
 }
 
@@ -52,7 +58,10 @@ export class Mux {
   readonly inboxPrefix: string;
   /** What requests go to without the bus. */
   readonly local: LocalServices;
-  readonly #subscription: Subscription;
+  readonly #inboxRoot: string;
+  #subscription: Subscription;
+  /** Why replies cannot come, until the next connection. */
+  #deaf: AsyncError | undefined;
   readonly #open = new OpenRequests<Open>();
   readonly #deadlines = new Deadlines(() => this.#open);
 
@@ -60,14 +69,39 @@ export class Mux {
     this.#connection = connection;
     this.#isConnected = options.isConnected;
     this.#maxWaiters = options.maxWaiters ?? 500_000;
-    this.inboxPrefix = `${options.inboxPrefix}.${new RandomText(INBOX_CHARACTERS).next()}.`;
+    this.#inboxRoot = options.inboxPrefix;
+    this.inboxPrefix = this.newInboxPrefix();
     this.local = new LocalServices(
       (message) => this.#onMessage(message as Msg),
       () => connection.info?.max_payload ?? Number.POSITIVE_INFINITY,
+      options.onFault,
     );
-    this.#subscription = connection.subscribe(`${this.inboxPrefix}*`, {
-      callback: (_, message) => this.#onMessage(message),
-    });
+    this.#subscription = this.#subscribe();
+  }
+
+  /** A part of the inbox namespace that nobody else has heard of, with a final dot. */
+  newInboxPrefix(): string {
+    return `${this.#inboxRoot}.${new RandomText(INBOX_CHARACTERS).next()}.`;
+  }
+
+  #subscribe(): Subscription {
+    return this.#connection.subscribe(`${this.inboxPrefix}*`, { callback: (_, message) => this.#onMessage(message) });
+  }
+
+  /** MUX-5: the server has refused to publish on that subject, or a subscription to it. */
+  deny(operation: "publish" | "subscription", subject: string): void {
+    const isInbox = operation === "subscription" && subject === `${this.inboxPrefix}*`;
+    if (operation === "subscription" && !isInbox) return;
+    const error = denied(operation, subject);
+    if (isInbox) this.#deaf = error;
+    for (const request of [...this.#open]) if (isInbox || request.subject === subject) request.deny(error);
+  }
+
+  /** A new connection: what was not permitted on the one before may be. */
+  onReconnected(): void {
+    if (!this.#deaf) return;
+    this.#deaf = undefined;
+    this.#subscription = this.#subscribe();
   }
 
   /** How many requests are open. */
@@ -88,7 +122,7 @@ export class Mux {
     headers?: MsgHdrs,
   ): OpenRequest {
     const key = this.#send(subject, payload, headers, this.local);
-    const request = new OpenRequest(this.#open, key, this.inboxPrefix, waiter);
+    const request = new OpenRequest(this.#open, key, this.inboxPrefix, subject, waiter);
     this.#open.set(key, request);
     if (timeoutMs !== undefined) this.#expireIn(request, timeoutMs);
     return request;
@@ -97,6 +131,7 @@ export class Mux {
   /** Returns the key that the replies will come with. No reply comes before the end of the turn. */
   #send(subject: string, payload: Payload, headers: MsgHdrs | undefined, local?: LocalServices): string {
     if (!this.#isConnected()) throw notConnected();
+    if (this.#deaf) throw this.#deaf;
     if (this.#open.size >= this.#maxWaiters) {
       throw new AsyncError("bus_overloaded", `${this.#maxWaiters} requests are open; wait for some of them to end`);
     }
@@ -129,7 +164,7 @@ export class Mux {
       const onTimeout = () => {
         reject(new AsyncError("bus_timeout", `no reply on ${subject} within ${timeoutMs} ms`));
       };
-      this.open(subject, payload, timeoutMs, { onReply, onTimeout }, headers);
+      this.open(subject, payload, timeoutMs, { onReply, onTimeout, onDenied: reject }, headers);
     });
   }
 
@@ -137,7 +172,7 @@ export class Mux {
    * One request, all replies that come until `timeoutMs`, or until none has come for `quietMs` after the first.
    */
   requestMany(subject: string, payload: Payload, timeoutMs: number, quietMs: number): Promise<Msg[]> {
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
       const replies: Msg[] = [];
       const end = performance.now() + timeoutMs;
       const onReply = (message: Msg) => {
@@ -149,7 +184,8 @@ export class Mux {
         this.#expireIn(request, Math.min(quietMs, end - performance.now()));
         return false;
       };
-      const request = this.open(subject, payload, timeoutMs, { onReply, onTimeout: () => resolve(replies) });
+      const onTimeout = () => resolve(replies);
+      const request = this.open(subject, payload, timeoutMs, { onReply, onTimeout, onDenied: reject });
     });
   }
 
@@ -204,21 +240,27 @@ export class Mux {
 
 /** What waits for a reply. */
 interface Open extends Expiring {
+  /** Where it was sent to. */
+  readonly subject: string;
   take(message: Msg): void;
+  /** MUX-5 */
+  deny(error: AsyncError): void;
 }
 
 /** A request that may get replies. */
 class OpenRequest implements Ticket, Open {
   at = Number.POSITIVE_INFINITY;
+  readonly subject: string;
   readonly #open: OpenRequests<Open>;
   readonly #key: string;
   readonly #inboxPrefix: string;
   readonly #waiter: Waiter;
 
-  constructor(open: OpenRequests<Open>, key: string, inboxPrefix: string, waiter: Waiter) {
+  constructor(open: OpenRequests<Open>, key: string, inboxPrefix: string, subject: string, waiter: Waiter) {
     this.#open = open;
     this.#key = key;
     this.#inboxPrefix = inboxPrefix;
+    this.subject = subject;
     this.#waiter = waiter;
   }
 
@@ -238,36 +280,54 @@ class OpenRequest implements Ticket, Open {
     this.cancel();
     this.#waiter.onTimeout();
   }
+
+  deny(error: AsyncError): void {
+    this.cancel();
+    if (this.#waiter.onDenied) this.#waiter.onDenied(error);
+    else this.#waiter.onTimeout();
+  }
 }
 
 /** Waits for JetStream's answer to a publish. */
 class StoreRequest implements Open {
   at = 0;
+  readonly subject: string;
   readonly #open: OpenRequests<Open>;
   readonly #key: string;
-  readonly #subject: string;
   readonly #timeoutMs: number;
   readonly #done: OnStored;
 
   constructor(open: OpenRequests<Open>, key: string, subject: string, timeoutMs: number, done: OnStored) {
     this.#open = open;
     this.#key = key;
-    this.#subject = subject;
+    this.subject = subject;
     this.#timeoutMs = timeoutMs;
     this.#done = done;
   }
 
   take(message: Msg): void {
     this.#open.delete(this.#key);
-    if (isNoResponders(message)) this.#done(jetStreamUnavailable(this.#subject), 0);
+    if (isNoResponders(message)) this.#done(jetStreamUnavailable(this.subject), 0);
     else settleAck(message, this.#done);
   }
 
   expire(): void {
     this.#open.delete(this.#key);
-    const what = `no acknowledgement of ${this.#subject} within ${this.#timeoutMs} ms: it may be stored or not`;
+    const what = `no acknowledgement of ${this.subject} within ${this.#timeoutMs} ms: it may be stored or not`;
     this.#done(new AsyncError("bus_timeout", what), 0);
   }
+
+  deny(error: AsyncError): void {
+    this.#open.delete(this.#key);
+    this.#done(error, 0);
+  }
+}
+
+/** What the server has refused, in words. */
+export function denied(operation: "publish" | "subscription", subject: string, queue?: string): AsyncError {
+  const group = queue === undefined ? "" : ` in queue group ${queue}`;
+  const what = operation === "publish" ? `publish on ${subject}` : `subscribe to ${subject}${group}`;
+  return new AsyncError("permission_denied", `NATS does not permit this user to ${what}`);
 }
 
 function notConnected(): AsyncError {

@@ -5,8 +5,11 @@
  * READER-1  What is no message, or is not understood, is left to the client's parser, byte for byte.
  * READER-2  A message that has not come as a whole is kept until the rest of it is there; a large one is left to the client's
  *     parser, which does not put it together anew with each part that comes.
+ * READER-3  Nothing that a message says or that who gets it does ends the reading: what a delivery throws goes to `onFault`, and
+ *     headers that cannot be read are none. This holds for what the client's parser reads as well.
+ * READER-4  Where the bytes themselves make no sense, the connection is made anew.
  */
-import { type Msg, type MsgHdrs, MsgHdrsImpl, MsgImpl, type ProtocolHandler, State } from "nats";
+import { type Msg, type MsgHdrs, MsgHdrsImpl, MsgImpl, type ProtocolHandler, State, type SubscriptionImpl } from "nats";
 
 const CARRIAGE_RETURN = 13;
 const LINE_FEED = 10;
@@ -18,35 +21,113 @@ const LINE_END_LENGTH = 2;
 /** As much as comes in one part, at most. */
 const LARGE_BYTES = 65_536;
 
+/** Told what a delivery, or the reading itself, has thrown; `where` is the subject, if there is one. Must not throw. */
+export type OnFault = (error: unknown, where: string) => void;
+
 /** Makes a connection of the client read as told above. */
-export function readFramesOf(protocol: ProtocolHandler): void {
+export function readFramesOf(protocol: ProtocolHandler, onFault: OnFault): void {
   const reset = protocol.resetOutbound;
   // It makes a new parser for each connection to a server.
   protocol.resetOutbound = () => {
     reset.call(protocol);
-    readWith(protocol);
+    readWith(protocol, onFault);
   };
-  readWith(protocol);
+  readWith(protocol, onFault);
+  protocol.processMsg = (arg, data) => {
+    deliver(protocol, new ParsedMessage(arg, data, protocol), arg.sid, data.length, onFault);
+  };
+  guardErrors(protocol, onFault);
 }
 
-function readWith(protocol: ProtocolHandler): void {
+function readWith(protocol: ProtocolHandler, onFault: OnFault): void {
   const { parser } = protocol;
-  const reader = new FrameReader(protocol);
+  const reader = new FrameReader(protocol, onFault);
   const parse = parser.parse.bind(parser);
+  let broken = false;
   parser.parse = (bytes) => {
-    // READER-1: it may be in the middle of something
-    if (parser.state === State.OP_START) reader.read(bytes, parse);
-    else parse(bytes);
+    if (broken) return;
+    try {
+      // READER-1: it may be in the middle of something
+      if (parser.state === State.OP_START) reader.read(bytes, parse);
+      else parse(bytes);
+    } catch (error) {
+      broken = true; // READER-4: where the next message begins is not known any more
+      onFault(error, "");
+      protocol.disconnect();
+    }
   };
+}
+
+/**
+ * The client tells a subscription that it was refused by calling its callback with an error and no message, which no callback
+ * of ours expects. They are told by the status of the connection instead (`Bus.onDenied`).
+ */
+function guardErrors(protocol: ProtocolHandler, onFault: OnFault): void {
+  const { subscriptions } = protocol;
+  const handleError = subscriptions.handleError.bind(subscriptions);
+  subscriptions.handleError = (error) => {
+    if (error.operation === "subscription") {
+      const isRefused = (one: SubscriptionImpl) => one.subject === error.subject && one.queue === error.queue;
+      const refused = subscriptions.all().find((one) => one.noIterator && isRefused(one));
+      if (refused) {
+        subscriptions.cancel(refused);
+        return false;
+      }
+    }
+    try {
+      return handleError(error);
+    } catch (thrown) {
+      onFault(thrown, error.subject);
+      return false;
+    }
+  };
+}
+
+/** As the client does it, under a guard (READER-3). */
+function deliver(protocol: ProtocolHandler, message: MsgImpl, sid: number, length: number, onFault: OnFault): void {
+  protocol.inMsgs += 1;
+  protocol.inBytes += length;
+  const subscription = protocol.subscriptions.get(sid);
+  if (!subscription) return;
+  subscription.received += 1;
+  try {
+    subscription.callback?.(null, message as Msg); // whose types leave out that it may have no headers
+  } catch (error) {
+    onFault(error, message.subject);
+  }
+  if (subscription.max !== undefined && subscription.received >= subscription.max) subscription.unsubscribe();
+}
+
+/** Headers of a message; undefined if they cannot be read (READER-3). */
+function headersIn(bytes: Uint8Array): MsgHdrs | undefined {
+  try {
+    return MsgHdrsImpl.decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+/** A message that the client's parser has read. */
+class ParsedMessage extends MsgImpl {
+  override get headers(): MsgHdrs | undefined {
+    const { hdr } = this._msg;
+    if (hdr > 0 && !this._headers) {
+      const headers = headersIn(this._rdata.subarray(0, hdr));
+      if (headers) this._headers = headers;
+    }
+    return this._headers;
+  }
 }
 
 class FrameReader {
   readonly #protocol: ProtocolHandler;
+  readonly #onFault: OnFault;
   /** READER-2 */
   #rest: Buffer | undefined;
 
-  constructor(protocol: ProtocolHandler) {
+  constructor(protocol: ProtocolHandler, onFault: OnFault) {
     this.#protocol = protocol;
+    this.#onFault = onFault;
   }
 
   read(bytes: Uint8Array, parse: (bytes: Uint8Array) => void): void {
@@ -95,23 +176,12 @@ class FrameReader {
     const end = begin + length;
     if (end + LINE_END_LENGTH <= chunk.length) {
       const reply = sidEnd < optionsEnd ? line.slice(sidEnd + 1, optionsEnd) : "";
-      this.#deliver(
-        new WireMessage(this.#protocol, line.slice(start, subjectEnd), sid, reply, chunk, begin, headers, end),
-      );
+      const protocol = this.#protocol;
+      const subject = line.slice(start, subjectEnd);
+      const message = new WireMessage(protocol, subject, sid, reply, chunk, begin, headers, end);
+      deliver(protocol, message, sid, length, this.#onFault);
     }
     return end + LINE_END_LENGTH - at;
-  }
-
-  /** As the client does it. */
-  #deliver(message: WireMessage): void {
-    const protocol = this.#protocol;
-    protocol.inMsgs += 1;
-    protocol.inBytes += message.length;
-    const subscription = protocol.subscriptions.get(message.sid);
-    if (!subscription) return;
-    subscription.received += 1;
-    subscription.callback?.(null, message as Msg); // whose types leave out that it may have no headers
-    if (subscription.max !== undefined && subscription.received >= subscription.max) subscription.unsubscribe();
   }
 }
 
@@ -164,8 +234,9 @@ class WireMessage extends MsgImpl {
   }
 
   override get headers(): MsgHdrs | undefined {
-    if (this.#dataBegin > this.#begin) {
-      this._headers ??= MsgHdrsImpl.decode(this.#chunk.subarray(this.#begin, this.#dataBegin));
+    if (this.#dataBegin > this.#begin && !this._headers) {
+      const headers = headersIn(this.#chunk.subarray(this.#begin, this.#dataBegin));
+      if (headers) this._headers = headers;
     }
     return this._headers;
   }

@@ -6,6 +6,7 @@
  * WRITER-1  What is sent, subscribed and flushed keeps its order: before the client puts anything into its own buffer, what has
  *     been written before is put there.
  * WRITER-2  A slab is written once; what is sent of it is not touched again.
+ * WRITER-4  What is larger than the server takes is refused here, whatever its size: the server would end the connection.
  * WRITER-3  A payload is not read any more when `publish` has returned: its bytes may be used for the next one.
  */
 import type { MsgHdrs, Payload, ProtocolHandler, PublishOptions } from "nats";
@@ -57,6 +58,8 @@ class SlabWriter {
     const headers = options?.headers ? bytesOf(options.headers) : NOTHING;
     const reply = options?.reply ? `${options.reply} ` : "";
     const length = headers.length + (typeof payload === "string" ? Buffer.byteLength(payload) : payload.length);
+    const limit = this.#protocol.info?.max_payload;
+    if (limit !== undefined && length > limit) throw new Error(`'payload' max_payload size exceeded: ${length} bytes`);
     // In UTF-8 a character takes up to three bytes.
     const most = length + 3 * (subject.length + reply.length) + LINE_EXTRA;
     if (most > LARGE_BYTES) {

@@ -1,0 +1,141 @@
+/**
+ * What waits for each function, all supervisors together: `function.list`. Whoever is asked asks all supervisors for their lines,
+ * the workers for what they serve, and stream TIMERS for the backlogs.
+ *
+ * DEPTHS-1  An answer takes about `LIMIT_MS`, names at most `MAX_FUNCTIONS` functions, and is made once for all who ask meanwhile.
+ */
+import type { Subscription } from "nats";
+import { type FunctionDepth, type FunctionsReply, type LineDepth, MAX_FUNCTIONS } from "../api/requests.ts";
+import { afterPrefix, FUNCTION_PREFIX, LINES, WAIT_PREFIX, waitSubject } from "../api/subjects.ts";
+import type { Bus } from "../bus/connection.ts";
+import { readJsonObject } from "../bus/messages/codec.ts";
+import { discoverServices } from "../bus/messages/service.ts";
+import { readBatch } from "../bus/store/stream-read.ts";
+import { TIMERS } from "../bus/topology.ts";
+import { isRecord } from "../job/plain.ts";
+import type { Dispatcher } from "./dispatcher.ts";
+
+const LIMIT_MS = 1_000;
+/** All supervisors have answered when none has for this long. */
+const QUIET_MS = 150;
+/** Backlogs that are asked for their oldest job. */
+const MAX_OLDEST = 100;
+
+export class Depths {
+  readonly #bus: Bus;
+  readonly #dispatcher: Pick<Dispatcher, "depths">;
+  readonly #subscription: Subscription;
+  #answer: Promise<FunctionsReply> | undefined;
+
+  constructor(bus: Bus, dispatcher: Pick<Dispatcher, "depths">) {
+    this.#bus = bus;
+    this.#dispatcher = dispatcher;
+    this.#subscription = bus.nc.subscribe(LINES, {
+      callback: (_, message) => void message.respond(JSON.stringify({ functions: this.#lines() })),
+    });
+  }
+
+  /** @throws AsyncError of the bus */
+  list(): Promise<FunctionsReply> {
+    this.#answer ??= this.#list().finally(() => {
+      this.#answer = undefined;
+    });
+    return this.#answer;
+  }
+
+  close(): void {
+    this.#subscription.unsubscribe();
+  }
+
+  #lines() {
+    const lines = [...this.#dispatcher.depths()];
+    return lines.sort((a, b) => b.waiting - a.waiting).slice(0, MAX_FUNCTIONS);
+  }
+
+  async #list(): Promise<FunctionsReply> {
+    const end = performance.now() + LIMIT_MS;
+    const depths = new Map<string, FunctionDepth>();
+    const of = (name: string) => {
+      const known = depths.get(name);
+      if (known) return known;
+      const made: FunctionDepth = { name, waiting: 0, in_flight: 0, workers: 0, slots: 0 };
+      depths.set(name, made);
+      return made;
+    };
+    const [replies, services, backlogs] = await Promise.all([
+      this.#bus.mux.requestMany(LINES, "", LIMIT_MS / 2, QUIET_MS),
+      discoverServices(this.#bus, { quietMs: QUIET_MS, maxWaitMs: LIMIT_MS / 2 }),
+      this.#backlogs(),
+    ]);
+    for (const { data } of replies) for (const line of linesIn(data)) addLine(of(line.name), line);
+    for (const { metadata, endpoints } of services) {
+      for (const { subject } of endpoints) {
+        const name = afterPrefix(String(subject), FUNCTION_PREFIX);
+        if (name === undefined) continue;
+        const depth = of(name);
+        depth.workers += 1;
+        depth.slots += Number(metadata?.concurrency) || 0;
+      }
+    }
+    for (const [name, count] of backlogs) of(name).waiting += count;
+    const sorted = [...depths.values()].sort((a, b) => b.waiting - a.waiting || (a.name < b.name ? -1 : 1));
+    const functions = sorted.slice(0, MAX_FUNCTIONS);
+    await this.#addOldest(functions.filter(({ name }) => backlogs.has(name)).slice(0, MAX_OLDEST), end);
+    const omitted = sorted.length - functions.length;
+    return omitted === 0 ? { functions } : { functions, omitted };
+  }
+
+  /** How many wait in each backlog; of 100,000 jobs at most, as the server lists no more. */
+  async #backlogs(): Promise<Map<string, number>> {
+    const query = JSON.stringify({ subjects_filter: `${WAIT_PREFIX}.>` });
+    const reply = await this.#bus.mux.request(`$JS.API.STREAM.INFO.${TIMERS}`, query, LIMIT_MS);
+    const counts = new Map<string, number>();
+    for (const subject of Object.keys(reply.json<StreamInfo>().state?.subjects ?? {})) {
+      const place = afterPrefix(subject, WAIT_PREFIX) ?? "";
+      const name = place.slice(0, place.lastIndexOf("."));
+      counts.set(name, (counts.get(name) ?? 0) + 1);
+    }
+    return counts;
+  }
+
+  /** What has not been told in time is left out. */
+  async #addOldest(depths: FunctionDepth[], end: number): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, Math.max(0, end - performance.now()));
+    });
+    const read = depths.map(async (depth) => {
+      const query = { filter: waitSubject(depth.name, "*"), from: 1, batch: 1 };
+      const [oldest] = (await readBatch(this.#bus, TIMERS, query)).messages;
+      if (oldest) addOldest(depth, Math.max(0, Date.now() - oldest.storedAt));
+    });
+    await Promise.race([Promise.allSettled(read), late]);
+    clearTimeout(timer);
+  }
+}
+
+interface StreamInfo {
+  state?: { subjects?: Record<string, number> };
+}
+
+/** The lines of one supervisor. Others may answer too. */
+function linesIn(data: Uint8Array): LineDepth[] {
+  const functions = readJsonObject(data)?.functions;
+  return Array.isArray(functions) ? functions.filter(isLineDepth) : [];
+}
+
+function isLineDepth(value: unknown): value is LineDepth {
+  if (!isRecord(value)) return false;
+  const { name, waiting, in_flight, oldest_ms = 0 } = value;
+  return typeof name === "string" && [waiting, in_flight, oldest_ms].every(Number.isFinite);
+}
+
+function addLine(depth: FunctionDepth, { waiting, in_flight, oldest_ms }: LineDepth): void {
+  depth.waiting += waiting;
+  depth.in_flight += in_flight;
+  if (oldest_ms !== undefined) addOldest(depth, oldest_ms);
+}
+
+function addOldest(depth: FunctionDepth, ms: number): void {
+  depth.oldest_ms = Math.max(depth.oldest_ms ?? 0, Math.round(ms));
+}

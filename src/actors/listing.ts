@@ -1,0 +1,136 @@
+/**
+ * Answers to `job.list`: pages of jobs, filtered or not. It reads and decodes what anybody asks for, beside the jobs that this
+ * supervisor runs, so everything about it has a limit; who wants more goes on with `next`.
+ *
+ * LISTING-1  One answer looks at `MAX_SCANNED` jobs at most and takes `PAGE_MS` at most, or less where its asker waits for less.
+ *     Between batches others have their turn. At most `MAX_PAGES` are made at a time.
+ * LISTING-2  Each page gets on: a job that fits into no answer is shown without its payloads.
+ */
+import { type Cursor, cursorAfter, FIRST_PAGE, formatCursor, NEWEST_PAGE, parseCursor } from "../api/cursor.ts";
+import { DEFAULT_PAGE_LIMIT, type ListedJob, type PageRequest } from "../api/requests.ts";
+import type { Bus } from "../bus/connection.ts";
+import type { JobList, Listed } from "../bus/store/job-list.ts";
+import { answerOf } from "../job/answer.ts";
+import { AsyncError } from "../job/errors.ts";
+import { type JobState, withoutPayloads } from "../job/state.ts";
+import { untakenJob } from "./submission.ts";
+
+const MAX_SCANNED = 2_000;
+const BATCH = 100;
+const PAGE_MS = 500;
+const MAX_PAGES = 2;
+/** Where more than this is looked at, it pauses between the batches, for about twice as long as one takes. */
+const SCANNED_AT_ONCE = 300;
+const PAUSE_MS = 10;
+/** Beyond this an answer ends early, well below the server's limit of a message (1 MiB by default). */
+const MAX_REPLY_BYTES = 512 * 1024;
+/** What an answer has besides its jobs. */
+const ENVELOPE_BYTES = 1_024;
+const DEFAULT_MAX_PAYLOAD = 1024 ** 2;
+
+export class Listing {
+  readonly #bus: Bus;
+  readonly #list: JobList;
+  #pages = 0;
+
+  constructor(bus: Bus, list: JobList) {
+    this.#bus = bus;
+    this.#list = list;
+  }
+
+  /**
+   * The answer as JSON (`ListReply`).
+   *
+   * @throws AsyncError `bus_overloaded` if too many are made already, `invalid_request`, or what the bus throws
+   */
+  async page(request: PageRequest): Promise<string> {
+    if (this.#pages >= MAX_PAGES) {
+      throw new AsyncError("bus_overloaded", `this supervisor answers ${MAX_PAGES} lists already; try again`);
+    }
+    this.#pages += 1;
+    try {
+      return await this.#page(request);
+    } finally {
+      this.#pages -= 1;
+    }
+  }
+
+  async #page({
+    state,
+    limit = DEFAULT_PAGE_LIMIT,
+    cursor,
+    order,
+    timeout_ms = PAGE_MS,
+  }: PageRequest): Promise<string> {
+    const end = performance.now() + Math.min(PAGE_MS, timeout_ms);
+    const page = new PageText(this.#bus.nc.info?.max_payload ?? DEFAULT_MAX_PAYLOAD);
+    const first = order === "newest" ? NEWEST_PAGE : FIRST_PAGE;
+    let next: Cursor | undefined = cursor === undefined ? first : parseCursor(cursor);
+    for (let scanned = 0; scanned < MAX_SCANNED && performance.now() < end; scanned += BATCH) {
+      if (scanned >= SCANNED_AT_ONCE) await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+      const batch = state === undefined ? Math.min(BATCH, limit - page.count) : BATCH;
+      const found = await this.#list.page(next, batch, state);
+      for (const entry of found.entries) {
+        const job = answerTo(entry, state);
+        if (job && !page.add(job)) return page.end(next);
+        next = cursorAfter(next, entry.sequence);
+        if (page.count === limit) return page.end(next);
+      }
+      next = found.next;
+      if (!next) return page.end(undefined);
+    }
+    return page.end(next);
+  }
+}
+
+/** Undefined if it is no job, or in another state than is asked for. */
+function answerTo(entry: Listed, wanted: PageRequest["state"]): { state: JobState; view: ListedJob } | undefined {
+  const state = entry.type === "job" ? entry.state : untakenJob(entry.submission);
+  if (!state) return undefined;
+  const isTaken = entry.type === "job" || entry.isTaken;
+  const view: ListedJob = answerOf(state, Date.now(), isTaken);
+  return wanted === undefined || view.state === wanted ? { state, view } : undefined;
+}
+
+/** The text of an answer, as far as there is room for it. */
+class PageText {
+  readonly #jobs: string[] = [];
+  #bytes = 0;
+  readonly #most: number;
+  readonly #mostForOne: number;
+
+  constructor(maxPayload: number) {
+    this.#mostForOne = maxPayload - ENVELOPE_BYTES;
+    this.#most = Math.min(MAX_REPLY_BYTES, this.#mostForOne);
+  }
+
+  get count(): number {
+    return this.#jobs.length;
+  }
+
+  /** False if there is no room for it any more. */
+  add({ state, view }: { state: JobState; view: ListedJob }): boolean {
+    let text = JSON.stringify(view);
+    if (Buffer.byteLength(text) > this.#mostForOne) text = JSON.stringify(this.#truncated(state, view));
+    const bytes = Buffer.byteLength(text) + 1;
+    if (this.#jobs.length > 0 && this.#bytes + bytes > this.#most) return false;
+    this.#jobs.push(text);
+    this.#bytes += bytes;
+    return true;
+  }
+
+  end(next: Cursor | undefined): string {
+    const more = next === undefined ? "" : `,"next":${JSON.stringify(formatCursor(next))}`;
+    return `{"jobs":[${this.#jobs.join(",")}]${more}}`;
+  }
+
+  /** LISTING-2 */
+  #truncated(state: JobState, shown: ListedJob): ListedJob {
+    const { functions, error: failure } = answerOf(withoutPayloads(state), Date.now());
+    const { result: _, ...rest } = shown;
+    const job: ListedJob = { ...rest, data: null, functions, truncated: true };
+    if (Buffer.byteLength(JSON.stringify(job)) <= this.#mostForOne) return job;
+    const error = failure && { code: failure.code, name: failure.name, message: failure.message.slice(0, 1_000) };
+    return { ...job, functions: [], ...(error && { error }) };
+  }
+}

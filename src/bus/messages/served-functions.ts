@@ -1,0 +1,42 @@
+/** Which functions are served, by whom, and how: as far as services say so on `$SRV.INFO`. */
+import { afterPrefix, FUNCTION_PREFIX, WORKER_QUEUE } from "../../api/subjects.ts";
+import { readHeartbeatMs } from "./heartbeat.ts";
+import type { ServiceInfo } from "./service.ts";
+
+export interface ServedFunction {
+  /** The longest interval of those that send heartbeats; undefined if none does. */
+  heartbeatMs: number | undefined;
+  /** Somebody serves it without heartbeats. */
+  plain: boolean;
+  /** Who serves it in a queue group that is not that of workers: `<service> (queue group <group>)`. */
+  strangers: string[];
+}
+
+export function servedFunctions(services: ServiceInfo[]): Map<string, ServedFunction> {
+  const functions = new Map<string, ServedFunction>();
+  for (const { name: service, id, metadata, endpoints } of services) {
+    const heartbeatMs = readHeartbeatMs(metadata?.heartbeat_ms);
+    for (const endpoint of endpoints) {
+      const name = afterPrefix(String(endpoint?.subject), FUNCTION_PREFIX);
+      if (name === undefined) continue;
+      const served = functions.get(name) ?? { heartbeatMs: undefined, plain: false, strangers: [] };
+      functions.set(name, served);
+      if (heartbeatMs === undefined) served.plain = true;
+      else served.heartbeatMs = Math.max(heartbeatMs, served.heartbeatMs ?? 0);
+      const group = endpoint.queue_group;
+      if (group !== WORKER_QUEUE)
+        served.strangers.push(`${service} ${id} (${group ? `queue group ${group}` : "none"})`);
+    }
+  }
+  return functions;
+}
+
+/**
+ * What is wrong with a function that is served in another queue group than that of workers, or in none; undefined if it is not.
+ * Each group gets a copy of each invocation, so it is executed once by each of them.
+ */
+export function queueGroupProblem(name: string, { strangers }: ServedFunction): string | undefined {
+  if (strangers.length === 0) return undefined;
+  const who = strangers.slice(0, 3).join(", ") + (strangers.length > 3 ? ` and ${strangers.length - 3} more` : "");
+  return `function ${name} is served outside of queue group ${WORKER_QUEUE}, so that attempts are executed more than once: ${who}`;
+}

@@ -1,0 +1,27 @@
+/** Lets only so many do something at a time; the others wait, first come first served. */
+export class Turns {
+  readonly #most: () => number;
+  readonly #waiting: (() => void)[] = [];
+  #taken = 0;
+
+  /** `most` is asked at each change. */
+  constructor(most: () => number) {
+    this.#most = most;
+  }
+
+  async run<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#taken >= this.#most()) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    else this.#taken += 1;
+    try {
+      return await work();
+    } finally {
+      this.#taken -= 1;
+      while (this.#taken < this.#most()) {
+        const next = this.#waiting.shift();
+        if (!next) break;
+        this.#taken += 1; // in the name of who waits
+        next();
+      }
+    }
+  }
+}

@@ -1,0 +1,128 @@
+/** When storage fills: ended jobs are kept for less long, new ones are refused, and live ones end all the same (STORAGE-1, -2). */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { Bus } from "../../src/bus/connection.ts";
+import { bucketUse, retentionAt } from "../../src/bus/store/storage.ts";
+import { Client } from "../../src/client/client.ts";
+import { startBridge } from "../../src/http/bridge.ts";
+import { isAsyncError } from "../../src/job/errors.ts";
+import { System } from "../support/system.ts";
+import { eventually } from "../support/waiting.ts";
+
+const test = suite("storage");
+const DAY_MS = 86_400_000;
+
+test("ended jobs are kept for less long the fuller the bucket is", () => {
+  const week = 7 * DAY_MS;
+  const never = Number.POSITIVE_INFINITY;
+  assert.is(retentionAt(0.6, week, 20_000), 20_000, "no longer than until it would be full");
+  assert.is(retentionAt(0.6, week, 1), 1_000);
+  assert.is(retentionAt(0, week, never), week);
+  assert.is(retentionAt(0.5, week, 1), week);
+  assert.is(Math.round(retentionAt(0.9, week, never)), 60_000);
+  assert.is(retentionAt(0.99, week, never), 5_000);
+  let before = week;
+  for (let fill = 0.51; fill < 1; fill += 0.01) {
+    const now = retentionAt(fill, week, never);
+    assert.ok(now < before || fill > 0.9, `${fill}: ${now}`);
+    before = now;
+  }
+  assert.is(retentionAt(0.7, 1_000, never), 1_000, "never for longer than where there is room");
+});
+
+test("a bucket takes more jobs than fit into it, as ended ones expire", async () => {
+  const system = await System.start({ topology: { stateMaxBytes: 400_000 }, maxLiveJobs: 20, retentionMs: 3_000 });
+  try {
+    const troubles: string[] = [];
+    system.supervisor.lifecycle.on("trouble", ({ what }) => troubles.push(what));
+    let ended = 0;
+    system.supervisor.lifecycle.on("released", (_, why) => {
+      if (why === "ended") ended += 1;
+    });
+    await system.worker((w) => w.func("echo", ({ args }) => args), { concurrency: 20 });
+    const body = JSON.stringify({ name: "raw", functions: [{ name: "echo", args: "x".repeat(2_000) }] });
+    // Twice as many as fit: what is published directly waits in JOBS until there is room.
+    for (let i = 0; i < 180; i++) await system.bus.mux.publish(`job.submit.raw-${i}`, body);
+    await eventually("all have ended", () => ended === 180, 120_000);
+    const { bytes, maxBytes } = await bucketUse(system.bus);
+    assert.ok(bytes <= maxBytes);
+    assert.equal(
+      troubles.filter((what) => what.includes("unexpected")),
+      [],
+    );
+  } finally {
+    await system.close();
+  }
+});
+
+test("full of live jobs, it refuses new ones and is not ready; each that was accepted ends, and then it takes more", async () => {
+  const system = await System.start({
+    topology: { stateMaxBytes: 100_000 },
+    maxLiveJobs: 50,
+    roomWaitMs: 100,
+    retentionMs: 2_000,
+  });
+  const bridge = await startBridge({ client: system.client, port: 0 });
+  try {
+    const job = { name: "filling", functions: [{ name: "nobody-yet", args: "x".repeat(1_000) }] };
+    const accepted: string[] = [];
+    const submit = () =>
+      system.client.submit(job).then(
+        async ({ job_id }) => {
+          accepted.push(job_id);
+          await new Promise((resolve) => setTimeout(resolve, 20)); // so that the supervisor keeps up
+          return "accepted";
+        },
+        (error) => (isAsyncError(error) ? error.code : String(error)),
+      );
+    await eventually("it refuses", async () => (await submit()) === "storage_full", 60_000);
+    assert.ok(accepted.length > 20, `${accepted.length}`);
+    const ready = await fetch(`${bridge.url}/readyz`);
+    assert.is(ready.status, 503);
+    assert.match(((await ready.json()) as { reason: string }).reason, "the bucket of states is full");
+    const posted = await fetch(`${bridge.url}/v1/job`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(job),
+    });
+    assert.is(posted.status, 503);
+    assert.is(((await posted.json()) as { error: { code: string } }).error.code, "storage_full");
+    await system.bus.mux.publish("job.submit.raw", JSON.stringify(job));
+
+    await system.worker((w) => w.func("nobody-yet", () => "done"), { concurrency: 10 });
+    for (const jobId of [...accepted, "raw"]) {
+      const job = await system.client.wait(jobId, { timeoutMs: 60_000 }).catch((error) => error);
+      // Those that ended first may have expired by now, to make room.
+      assert.ok(job.state === "completed" || job.code === "job_not_found", `${jobId}: ${job.state ?? job}`);
+    }
+    await eventually("it takes jobs again", async () => (await submit()) === "accepted", 60_000);
+  } finally {
+    await bridge.close();
+    await system.close();
+  }
+});
+
+test("a stream that answers but takes no writes is named, with what to do", async () => {
+  const system = await System.start();
+  const bus = await Bus.open({ url: system.url, name: "bridge" });
+  const bridge = await startBridge({ client: new Client(bus), port: 0 });
+  try {
+    assert.is((await fetch(`${bridge.url}/readyz`)).status, 200);
+    // As a stream that is frozen after a write error does.
+    const { store } = bus.mux;
+    bus.mux.store = (subject, payload, headers, timeoutMs, done) =>
+      store.call(bus.mux, subject.startsWith("$KV.") ? "job.nobody" : subject, payload, headers, timeoutMs, done);
+    await new Promise((resolve) => setTimeout(resolve, 1_100));
+    const reply = await fetch(`${bridge.url}/readyz`);
+    const { reason } = (await reply.json()) as { reason: string };
+    assert.is(reply.status, 503);
+    assert.match(reason, "stream KV_jobs takes no writes");
+    assert.match(reason, "restart nats-server");
+  } finally {
+    await bridge.close();
+    await bus.close();
+    await system.close();
+  }
+});
+
+test.run();
