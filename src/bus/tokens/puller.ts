@@ -150,7 +150,8 @@ export class Puller {
 
   #onMessage(message: Msg): void {
     this.#lastHeard = performance.now();
-    const code = message.headers?.code ?? 0;
+    // What comes from a stream has a reply subject; its own headers may say anything, also what looks like a status.
+    const code = message.reply ? 0 : (message.headers?.code ?? 0);
     if (code === 0) {
       const delivery = new Delivery(message, this.#bus.nc); // throws for a stranger's, which is none that we have asked for
       const bytes = message.data.length + message.subject.length + (message.reply?.length ?? 0);
