@@ -15,7 +15,7 @@ import {
   type StreamInfo,
 } from "@nats-io/jetstream";
 import { EVENT_PREFIX, eventSubject, SUBMIT, TIMER_PREFIX, WAIT_PREFIX, WAKE_PREFIX } from "../api/subjects.ts";
-import { AsyncError, messageOf } from "../job/errors.ts";
+import { AsyncError, isAsyncError, messageOf } from "../job/errors.ts";
 import { EVENT_TYPES } from "../job/events.ts";
 import type { Bus } from "./connection.ts";
 
@@ -37,6 +37,7 @@ export function fullAt(maxBytes: number): number {
   return Math.max(0.8, Math.min(0.95, 1 - MIB / maxBytes));
 }
 
+const TIMEOUT_MS = 5_000;
 const NANOS_PER_MS = 1_000_000;
 const GIB = 1024 ** 3;
 
@@ -70,22 +71,46 @@ export interface Topology {
 /** @throws AsyncError `topology_mismatch` or `jetstream_unavailable` */
 export async function ensureTopology(bus: Bus, options: TopologyOptions = {}): Promise<Topology> {
   const manager = await openManager(bus);
+  const second = await secondJobs(bus);
+  if (second !== undefined) throw new AsyncError("topology_mismatch", second);
+  // What is connected to others names a cluster, leaf nodes too; whether JetStream is clustered is told by its answer only.
   const replicas = options.replicas ?? (bus.nc.info?.cluster ? 3 : 1);
-  let actualReplicas = replicas;
-  let storesCompleted = false;
-  for (const wanted of streamConfigs(replicas, options)) {
-    const actual = await ensureStream(manager, wanted);
-    if (wanted.name === KV_JOBS) actualReplicas = actual.num_replicas;
-    if (wanted.name === EVENTS) storesCompleted = await takesCompleted(manager, actual, options.storeCompleted);
+  let made: Omit<Topology, "ackWaitMs">;
+  try {
+    made = await ensureStreams(manager, replicas, options);
+  } catch (error) {
+    if (options.replicas !== undefined || replicas === 1 || !isNotClustered(error)) throw error;
+    made = await ensureStreams(manager, 1, options);
   }
   const ackWaitMs = options.ackWaitMs ?? 10_000;
   const jobs = await ensureConsumer(manager, JOBS, consumerConfig(ackWaitMs));
   await ensureConsumer(manager, TIMERS, { ...consumerConfig(ackWaitMs), filter_subject: WAKES });
   return {
-    replicas: actualReplicas,
-    storesCompleted,
+    ...made,
     ackWaitMs: (jobs.ack_wait ?? ackWaitMs * NANOS_PER_MS) / NANOS_PER_MS,
   };
+}
+
+/** JetStream's "replicas > 1 not supported in non-clustered mode". */
+const NOT_CLUSTERED = 10074;
+
+function isNotClustered(error: unknown): boolean {
+  return isAsyncError(error) && (error.cause as { code?: unknown } | undefined)?.code === NOT_CLUSTERED;
+}
+
+async function ensureStreams(
+  manager: JetStreamManager,
+  wantedReplicas: number,
+  options: TopologyOptions,
+): Promise<Omit<Topology, "ackWaitMs">> {
+  let replicas = wantedReplicas;
+  let storesCompleted = false;
+  for (const wanted of streamConfigs(wantedReplicas, options)) {
+    const actual = await ensureStream(manager, wanted);
+    if (wanted.name === KV_JOBS) replicas = actual.num_replicas;
+    if (wanted.name === EVENTS) storesCompleted = await takesCompleted(manager, actual, options.storeCompleted);
+  }
+  return { replicas, storesCompleted };
 }
 
 type WantedStream = Partial<StreamConfig> & { name: string };
@@ -211,6 +236,19 @@ async function ensureConsumer(
   return actual;
 }
 
+/**
+ * At a leaf node with a JetStream of its own, the streams of that one must not be there besides those of the domain that was
+ * named: each submission would be stored in both, and acknowledged by whichever is first. Undefined if all is well.
+ */
+async function secondJobs(bus: Bus): Promise<string | undefined> {
+  if (bus.domain === undefined || !bus.nc.info?.jetstream) return undefined;
+  const reply = await bus.mux.request(`$JS.API.STREAM.INFO.${JOBS}`, "", TIMEOUT_MS);
+  const { config, domain = "" } = reply.json<{ config?: object; domain?: string }>();
+  if (!config || domain === bus.domain) return undefined;
+  const what = `stream ${JOBS} is in the JetStream of this server too${domain && ` (domain ${domain})`}, besides domain ${bus.domain}`;
+  return `${what}: a submission would be stored in both; delete the streams of one of them`;
+}
+
 /** Unset, false, 0, "" and the "no limit" of a number are one and the same to the server. */
 const EMPTY = new Set<unknown>([undefined, false, 0, "", -1]);
 
@@ -261,6 +299,8 @@ export async function inspectTopology(bus: Bus): Promise<StreamReport[]> {
     for (const peer of info?.cluster?.replicas ?? []) {
       if (peer.offline) problems.push(`its copy on ${peer.name} is offline`);
     }
+    const second = wanted.name === JOBS ? await secondJobs(bus) : undefined;
+    if (second !== undefined) problems.push(second);
     reports.push({ name: wanted.name, info, problems });
   }
   return reports;
@@ -280,14 +320,23 @@ async function consumerProblems(manager: JetStreamManager, stream: string, filte
 
 async function openManager(bus: Bus): Promise<JetStreamManager> {
   try {
-    return await jetstreamManager(bus.nc, { timeout: 5_000 });
+    return await jetstreamManager(bus.nc, { timeout: TIMEOUT_MS, apiPrefix: bus.apiPrefix });
   } catch (cause) {
     const why = messageOf(cause);
-    const next = "enable it for this account, or wait until the cluster has a leader";
+    const next = unavailableNext(bus);
     throw new AsyncError("jetstream_unavailable", `JetStream does not answer at ${bus.url}: ${why}; ${next}`, {
       cause,
     });
   }
+}
+
+function unavailableNext({ domain, nc }: Bus): string {
+  if (domain !== undefined) {
+    return `is \`domain: ${domain}\` in the \`jetstream {}\` block of a server that this one is connected to?`;
+  }
+  if (nc.info?.jetstream) return "enable it for this account, or wait until the cluster has a leader";
+  const start = "start it with -js or a `jetstream {}` block (see nats-server.conf)";
+  return `this server has none of its own: ${start}; at a leaf node, give its hub a \`domain\` there and name that (--domain)`;
 }
 
 async function made<T>(wanted: WantedStream, adding: Promise<T>): Promise<T> {
