@@ -17,6 +17,7 @@ import {
 import { EVENT_PREFIX, eventSubject, SUBMIT, TIMER_PREFIX, WAIT_PREFIX, WAKE_PREFIX } from "../api/subjects.ts";
 import { AsyncError, isAsyncError, messageOf } from "../job/errors.ts";
 import { EVENT_TYPES } from "../job/events.ts";
+import { accountProblem, type LimitOptions, requireRoom, sizeText } from "./account-room.ts";
 import type { Bus } from "./connection.ts";
 
 export const JOBS = "JOBS";
@@ -105,13 +106,26 @@ async function ensureStreams(
 ): Promise<Omit<Topology, "ackWaitMs">> {
   let replicas = wantedReplicas;
   let storesCompleted = false;
+  const streams: { wanted: WantedStream; info: StreamInfo | undefined }[] = [];
   for (const wanted of streamConfigs(wantedReplicas, options)) {
-    const actual = await ensureStream(manager, wanted);
+    streams.push({ wanted, info: await found(manager.streams.info(wanted.name)) });
+  }
+  const missing = streams.filter(({ info }) => !info).map(({ wanted }) => wanted);
+  await requireRoom(manager, missing, LIMIT_OPTIONS);
+  for (const { wanted, info } of streams) {
+    const actual = await ensureStream(manager, wanted, info);
     if (wanted.name === KV_JOBS) replicas = actual.num_replicas;
     if (wanted.name === EVENTS) storesCompleted = await takesCompleted(manager, actual, options.storeCompleted);
   }
   return { replicas, storesCompleted };
 }
+
+/** Shares of an account: a parked job takes more in TIMERS than its state does. */
+const LIMIT_OPTIONS: LimitOptions = {
+  [JOBS]: { flag: "--jobs-max-bytes", share: 0.1 },
+  [KV_JOBS]: { flag: "--state-max-bytes", share: 0.3 },
+  [EVENTS]: { flag: "--events-max-bytes", share: 0.1 },
+};
 
 type WantedStream = Partial<StreamConfig> & { name: string };
 
@@ -207,9 +221,13 @@ const STREAM_ESSENTIALS = [
 
 const CONSUMER_ESSENTIALS = ["ack_policy", "max_deliver", "filter_subject"] as const satisfies (keyof ConsumerConfig)[];
 
-async function ensureStream(manager: JetStreamManager, wanted: WantedStream): Promise<StreamConfig> {
-  const info = (await found(manager.streams.info(wanted.name))) ?? (await made(wanted, manager.streams.add(wanted)));
-  const actual = await withNewSubjects(manager, info.config, wanted);
+async function ensureStream(
+  manager: JetStreamManager,
+  wanted: WantedStream,
+  info: StreamInfo | undefined,
+): Promise<StreamConfig> {
+  const { config } = info ?? (await made(wanted, manager.streams.add(wanted)));
+  const actual = await withNewSubjects(manager, config, wanted);
   compare(`stream ${wanted.name}`, STREAM_ESSENTIALS, wanted, actual);
   return actual;
 }
@@ -299,8 +317,13 @@ export async function inspectTopology(bus: Bus): Promise<StreamReport[]> {
     for (const peer of info?.cluster?.replicas ?? []) {
       if (peer.offline) problems.push(`its copy on ${peer.name} is offline`);
     }
-    const second = wanted.name === JOBS ? await secondJobs(bus) : undefined;
-    if (second !== undefined) problems.push(second);
+    const further =
+      wanted.name === JOBS
+        ? await secondJobs(bus)
+        : wanted.name === TIMERS && info
+          ? await accountProblem(manager, info.config.num_replicas)
+          : undefined;
+    if (further !== undefined) problems.push(further);
     reports.push({ name: wanted.name, info, problems });
   }
   return reports;
@@ -344,8 +367,9 @@ async function made<T>(wanted: WantedStream, adding: Promise<T>): Promise<T> {
     return await adding;
   } catch (cause) {
     const why = messageOf(cause);
-    const size = wanted.max_bytes ? `${Math.round(wanted.max_bytes / GIB)} GiB, ` : "";
-    const next = "give the server more storage or the stream a lower limit";
+    const size = wanted.max_bytes ? `${sizeText(wanted.max_bytes)}, ` : "";
+    const flag = LIMIT_OPTIONS[wanted.name]?.flag;
+    const next = `give the server more storage${flag ? ` or the stream a lower limit (${flag})` : ""}`;
     throw new AsyncError(
       "jetstream_error",
       `cannot make stream ${wanted.name} (${size}${wanted.num_replicas} copies): ${why}; ${next}`,
