@@ -21,7 +21,7 @@ export interface BucketUse {
 
 /** @throws AsyncError of the bus */
 export async function bucketUse(bus: Bus): Promise<BucketUse> {
-  const reply = await bus.mux.request(`$JS.API.STREAM.INFO.${KV_JOBS}`, "", TIMEOUT_MS);
+  const reply = await bus.mux.request(`${bus.apiPrefix}.STREAM.INFO.${KV_JOBS}`, "", TIMEOUT_MS);
   const { config, state } = reply.json<InfoReply>();
   const maxBytes = config && config.max_bytes > 0 ? config.max_bytes : Number.POSITIVE_INFINITY;
   const { bytes = 0, messages = 0, last_seq: lastSequence = 0 } = state ?? {};

@@ -166,7 +166,7 @@ export class Worker {
   /**
    * Connects and begins to serve. `override` takes precedence over the constructor's options. If it fails it can be tried again.
    *
-   * @throws AsyncError `not_connected`, `server_too_old`, `jetstream_unavailable`, `invalid_option`, `permission_denied`
+   * @throws AsyncError `not_connected`, `server_too_old`, `invalid_option`, `permission_denied`
    */
   async start(override: WorkerOptions = {}): Promise<this> {
     if (this.#phase !== "new") throw new AsyncError("closed", "a worker can be started once");

@@ -49,7 +49,7 @@ export async function readNext(bus: Bus, stream: string, from: number): Promise<
 
 /** The sequence of the newest message that was ever stored, and how many there are now. @throws AsyncError of the bus */
 export async function streamState(bus: Bus, stream: string): Promise<{ lastSequence: number; messages: number }> {
-  const reply = await bus.mux.request(`$JS.API.STREAM.INFO.${stream}`, "", TIMEOUT_MS);
+  const reply = await bus.mux.request(`${bus.apiPrefix}.STREAM.INFO.${stream}`, "", TIMEOUT_MS);
   const { state } = reply.json<{ state?: { last_seq: number; messages: number } }>();
   if (!state) throw unreadable(stream, "no leader, or not made yet");
   return { lastSequence: state.last_seq, messages: state.messages };
@@ -57,7 +57,7 @@ export async function streamState(bus: Bus, stream: string): Promise<{ lastSeque
 
 /** Whether a message that was stored at `at` (ms since 1970) may have been removed by now. @throws AsyncError of the bus */
 export async function mayHaveForgotten(bus: Bus, stream: string, at: number): Promise<boolean> {
-  const reply = await bus.mux.request(`$JS.API.STREAM.INFO.${stream}`, "", TIMEOUT_MS);
+  const reply = await bus.mux.request(`${bus.apiPrefix}.STREAM.INFO.${stream}`, "", TIMEOUT_MS);
   const { state } = reply.json<{
     state?: { messages: number; first_seq: number; first_ts: string; last_seq: number };
   }>();
@@ -73,7 +73,7 @@ export async function mayHaveForgotten(bus: Bus, stream: string, at: number): Pr
  */
 export async function deleteMessage(bus: Bus, stream: string, sequence: number): Promise<void> {
   const query = JSON.stringify({ seq: sequence, no_erase: true });
-  await bus.mux.request(`$JS.API.STREAM.MSG.DELETE.${stream}`, query, TIMEOUT_MS);
+  await bus.mux.request(`${bus.apiPrefix}.STREAM.MSG.DELETE.${stream}`, query, TIMEOUT_MS);
 }
 
 /**
@@ -125,7 +125,7 @@ export function readBatch(
     };
     const onTimeout = () => reject(new AsyncError("bus_timeout", `stream ${stream} did not answer in time`));
     try {
-      bus.mux.open(`$JS.API.DIRECT.GET.${stream}`, query, TIMEOUT_MS, { onReply, onTimeout });
+      bus.mux.open(`${bus.apiPrefix}.DIRECT.GET.${stream}`, query, TIMEOUT_MS, { onReply, onTimeout });
     } catch (error) {
       reject(error);
     }
@@ -134,7 +134,7 @@ export function readBatch(
 
 async function ask(bus: Bus, stream: string, suffix: string, query: string): Promise<Msg> {
   try {
-    return await bus.mux.request(`$JS.API.DIRECT.GET.${stream}${suffix}`, query, TIMEOUT_MS);
+    return await bus.mux.request(`${bus.apiPrefix}.DIRECT.GET.${stream}${suffix}`, query, TIMEOUT_MS);
   } catch (error) {
     if (!isAsyncError(error, "no_responders")) throw error;
     throw unreadable(stream, "no leader, or not made yet", error);

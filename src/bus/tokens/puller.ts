@@ -108,7 +108,7 @@ export class Puller {
       expires: (this.#options.isTight?.() ? EXPIRES_TIGHT_MS : EXPIRES_MS) * NANOS_PER_MS,
       idle_heartbeat: IDLE_HEARTBEAT_MS * NANOS_PER_MS,
     };
-    this.#bus.nc.publish(`$JS.API.CONSUMER.MSG.NEXT.${stream}.${consumer}`, JSON.stringify(query), {
+    this.#bus.nc.publish(`${this.#bus.apiPrefix}.CONSUMER.MSG.NEXT.${stream}.${consumer}`, JSON.stringify(query), {
       reply: `${this.#inbox}${this.#pull}`,
     });
   }
