@@ -163,6 +163,11 @@ export class Worker {
     return [...this.#functions.keys()];
   }
 
+  /** Attempts in execution. */
+  get running(): number {
+    return this.#running.size;
+  }
+
   /**
    * Connects and begins to serve. `override` takes precedence over the constructor's options. If it fails it can be tried again.
    *
@@ -264,6 +269,7 @@ export class Worker {
     this.#phase = "draining";
     this.#turns?.close();
     await this.#leave();
+    if (this.#running.size > 0) this.#log.info({ attempts: this.#running.size, graceMs }, "draining");
     if (!(await this.#whenIdle(graceMs))) {
       this.#log.warn({ attempts: this.#running.size }, "the grace period is over; giving back what still runs");
       for (const execution of this.#running.values()) execution.giveBack();
