@@ -1,4 +1,5 @@
 /** Trouble is told: to who waits, to who looks, and in the log of who meets it; once per spell. */
+import { setTimeout as delay } from "node:timers/promises";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { startCli } from "../support/process.ts";
@@ -56,6 +57,52 @@ test("a worker whose functions do not fit into a message is seen whole by who lo
   assert.is(shown.code, 0);
   assert.match(shown.output, /has-many.*7000 functions: of-many/);
   await many.close();
+});
+
+test("who waits for a job is told what it waits for, once; doctor finds a single job that nobody serves", async () => {
+  const functions = [{ name: "nobody.serves" }];
+  const waiting = await startCli(["submit", "-", "--wait"], { NATS_URL: system.url });
+  try {
+    waiting.child.stdin?.end(JSON.stringify({ name: "alone", functions }));
+    await waiting.line("waiting: no worker serves nobody.serves");
+    const doctor = await run(["doctor"]);
+    assert.is(doctor.code, 1, doctor.output);
+    assert.match(
+      doctor.output,
+      /PROBLEM +1 job\(s\) wait for function nobody\.serves, which no worker serves; the first for \d+ s\n.*start a worker/,
+    );
+    const served = (await system.client.functions()).functions.find(({ name }) => name === "nobody.serves");
+    assert.is(served?.unserved, true);
+    assert.ok((served?.oldest_ms ?? 0) > 2_000, "it has waited since it was submitted");
+    await delay(6_000); // it looks twice more, and has nothing new to say
+    await system.worker((w) => w.func("nobody.serves", () => delay(3_500, "served")));
+    assert.is(await waiting.exit(), 0);
+    assert.match(waiting.output(), /result +served/);
+    assert.is(waiting.output().split("no worker serves").length - 1, 1, waiting.output());
+    assert.match(waiting.output(), "running: nobody.serves");
+    const afterwards = await run(["doctor"]);
+    assert.is(afterwards.code, 0, afterwards.output);
+  } finally {
+    await waiting.kill();
+  }
+});
+
+test("who waits for a job that waits for a backoff is told why, and when it is tried again", async () => {
+  await system.worker((w) =>
+    w.func("fails-once", ({ attempt }) => {
+      if (attempt === 1) throw new Error("out of luck");
+      return "lucky";
+    }),
+  );
+  const retry_options = { retry_limit: 2, backoff: { type: "fixed", delay_ms: 5_000 } };
+  const waiting = await startCli(["submit", "-", "--wait"], { NATS_URL: system.url });
+  try {
+    waiting.child.stdin?.end(JSON.stringify({ name: "twice", functions: [{ name: "fails-once", retry_options }] }));
+    await waiting.line("waiting: fails-once has failed (out of luck); tried again at 20");
+    assert.is(await waiting.exit(), 0);
+  } finally {
+    await waiting.kill();
+  }
 });
 
 test.run();
