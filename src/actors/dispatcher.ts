@@ -125,11 +125,7 @@ export class Dispatcher {
   /** What each line has. */
   *depths(): Generator<LineDepth> {
     const now = performance.now();
-    for (const [name, line] of this.#lines) {
-      const oldest = line.waitedMs(now);
-      const { waiting, inFlight } = line;
-      yield { name, waiting, in_flight: inFlight.size, ...(waiting > 0 && { oldest_ms: Math.round(oldest) }) };
-    }
+    for (const [name, line] of this.#lines) yield { name, ...line.depth(now) };
   }
 
   /** Memory is full with `jobs`: those of slow functions, or of functions without workers, make room. */

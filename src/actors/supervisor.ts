@@ -188,7 +188,7 @@ export class Supervisor {
     });
     const list = new JobList(bus, this.store, (submission) => readSubmission(submission).jobId);
     const control = new JobControl({ ...this.#context, list });
-    this.#depths = new Depths(bus, this.#dispatcher);
+    this.#depths = new Depths(bus, this.#dispatcher, this.store);
     this.#api = new RequestApi(bus, list, control, this.#depths);
     this.#submissions = this.#pull(JOBS, {
       room: () => this.#roomForSubmissions(),

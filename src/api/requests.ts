@@ -74,13 +74,15 @@ export interface FunctionDepth {
   in_flight: number;
   /** For how long the first of those that wait has been waiting, in ms. Absent: none is, or it was not told in time. */
   oldest_ms?: number;
+  /** Jobs wait, and nobody serves it, as far as can be seen. */
+  unserved?: true;
   /** Workers that serve it, and their attempts at a time; those are shared with whatever else a worker serves. */
   workers: number;
   slots: number;
 }
 
 /** The line of a function in one supervisor. */
-export type LineDepth = Pick<FunctionDepth, "name" | "waiting" | "in_flight" | "oldest_ms">;
+export type LineDepth = Pick<FunctionDepth, "name" | "waiting" | "in_flight" | "oldest_ms" | "unserved">;
 
 /** The answer to `function.list`: the functions that most wait for come first. */
 export interface FunctionsReply {

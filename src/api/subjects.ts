@@ -43,7 +43,7 @@ export const changedSubject = (id: string) => `${CHANGED_PREFIX}.${id}`;
 export const LIST = "job.list";
 /** What waits for each function. */
 export const FUNCTION_LIST = "function.list";
-/** Each supervisor answers with the lines that it has: `{functions: [{name, waiting, in_flight, oldest_ms?}]}`. */
+/** Each supervisor answers with the lines that it has: `{functions: [{name, waiting, in_flight, oldest_ms?, unserved?}]}`. */
 export const LINES = "job.ctl.lines";
 
 /** What follows `prefix.` in `subject`; undefined if nothing does. */

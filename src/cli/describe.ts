@@ -59,9 +59,16 @@ export function describeWorkers(workers: WorkerView[]): string {
     worker.State,
     `${worker.Running ?? "?"}/${worker.MaxParallel ?? "?"}${worker.Abandoned ? ` (${worker.Abandoned} abandoned)` : ""}`,
     worker.Host === null ? "-" : `${worker.Host}:${worker.Pid}`,
-    brief(worker.Capabilities.join(" "), 80),
+    namesOf(worker),
   ]);
   return table(["WORKER", "NAME", "STATE", "RUNNING", "PROCESS", "FUNCTIONS"], rows);
+}
+
+/** The functions of a worker; how many there are, where not all can be shown. */
+function namesOf({ Capabilities, Omitted = 0 }: WorkerView): string {
+  const names = Capabilities.slice(0, 80).join(" ");
+  if (names.length <= 80 && Capabilities.length <= 80 && Omitted === 0) return brief(names, 80);
+  return brief(`${Capabilities.length + Omitted} functions: ${names}`, 80);
 }
 
 export function describeFunctions(functions: FunctionDepth[]): string {

@@ -10,6 +10,7 @@ import type { JobView } from "../job/view.ts";
 import { describeFunctions, describeJob, describeJobs, describeWorkers } from "./describe.ts";
 import { EXIT } from "./exit.ts";
 import { type ConnectionFlags, connectionOf } from "./options.ts";
+import { WaitNotice } from "./wait-notice.ts";
 
 interface CommonOptions extends ConnectionFlags {
   json?: true;
@@ -143,9 +144,18 @@ async function show(
   begun: JobView,
   { json, wait }: { json: true | undefined; wait: true | undefined },
 ): Promise<void> {
-  const job = wait ? await client.wait(begun.job_id) : begun;
+  const job = wait ? await waitFor(client, begun.job_id) : begun;
   printJob(job, json);
   if (wait && job.state !== "completed") process.exitCode = EXIT.failed;
+}
+
+async function waitFor(client: Client, jobId: string): Promise<JobView> {
+  const notice = new WaitNotice(client, jobId);
+  try {
+    return await client.wait(jobId);
+  } finally {
+    notice.close();
+  }
 }
 
 function printJob(job: JobView, json: true | undefined): void {

@@ -16,11 +16,12 @@
 import { hostname } from "node:os";
 import { setImmediate as endOfTurn } from "node:timers/promises";
 import { type Logger, pino } from "pino";
-import { functionSubject, ROOM, STOP, WORKER_QUEUE } from "../api/subjects.ts";
+import { ROOM, STOP } from "../api/subjects.ts";
 import { withEnvironment } from "../bus/address.ts";
 import { Bus, type BusOptions, type Denial } from "../bus/connection.ts";
 import { type ReceivedInvocation, type Request, readInvocation } from "../bus/messages/invocation.ts";
-import { encodeRoom, readStop } from "../bus/messages/nudges.ts";
+import { encodeRooms, readStop } from "../bus/messages/nudges.ts";
+import { endpointOf } from "../bus/messages/served-functions.ts";
 import { Service, type ServiceEndpoint } from "../bus/messages/service.ts";
 import { describeThrown } from "../job/describe.ts";
 import { AsyncError, messageOf } from "../job/errors.ts";
@@ -73,6 +74,9 @@ const ANNOUNCE_AFTER_MS = 5;
  * the supervisors have heard our refusals and nothing is likely to be on its way. On a single server nothing gets lost.
  */
 const LEAVE_AFTER_MS = 100;
+
+/** Of the functions of a worker so many are named in its log. */
+const LOGGED_FUNCTIONS = 50;
 
 type Phase = "new" | "serving" | "draining" | "closed";
 
@@ -144,12 +148,7 @@ export class Worker {
       throw new AsyncError("invalid_function_name", `function name ${JSON.stringify(name)} ${problem}`);
     if (this.#functions.has(name)) throw new AsyncError("duplicate_function", `function ${name} is there already`);
     if (this.#phase !== "new") throw new AsyncError("closed", "add functions before the worker is started");
-    const endpoint = {
-      name: endpointName(name, this.#functions.size),
-      subject: functionSubject(name),
-      queue_group: WORKER_QUEUE,
-      metadata: { function: name },
-    };
+    const endpoint = endpointOf(name, this.#functions.size);
     this.#functions.set(name, { name, handler, endpoint, wanted: false, turn: 0 });
     return this;
   }
@@ -249,7 +248,10 @@ export class Worker {
     const own = new Set([...this.#functions.values()].map((served) => served.endpoint.subject));
     const refused = denials.find(({ operation, subject }) => operation === "subscription" && own.has(subject));
     if (refused) throw refused.error;
-    this.#log.info({ worker: this.id, functions: this.functions, concurrency: this.#concurrency }, "serving");
+    const omitted = this.#functions.size - LOGGED_FUNCTIONS;
+    const functions = this.functions.slice(0, LOGGED_FUNCTIONS);
+    const about = { worker: this.id, functions, ...(omitted > 0 && { omitted }), concurrency: this.#concurrency };
+    this.#log.info(about, "serving");
   }
 
   /**
@@ -440,7 +442,9 @@ export class Worker {
 
   #tellRoom(functions: string[], slots: number): void {
     if (functions.length === 0 || !this.#bus?.connected) return;
-    this.#bus.nc.publish(ROOM, encodeRoom({ functions, slots, heartbeatMs: this.#heartbeatMs }));
+    const { nc } = this.#bus;
+    const room = { functions, slots, heartbeatMs: this.#heartbeatMs };
+    for (const body of encodeRooms(room, nc.info?.max_payload)) nc.publish(ROOM, body);
   }
 
   #beat(): void {
@@ -492,11 +496,6 @@ export class Worker {
     if (this.#running.size === 0) return "idle";
     return this.#running.size < this.#concurrency ? "busy" : "full";
   }
-}
-
-/** Names of endpoints have a smaller alphabet than those of functions; the number keeps them apart. */
-function endpointName(name: string, index: number): string {
-  return `${name.replaceAll(/[^-\w]+/g, "_").replace(/^_/, "")}-${index}`;
 }
 
 function concurrencyFrom(option: number | undefined): number {
