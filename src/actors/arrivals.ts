@@ -26,6 +26,7 @@ import type { Awake } from "../bus/tokens/awake.ts";
 import type { Delivery } from "../bus/tokens/delivery.ts";
 import { isTokenOf, timerNumberOf } from "../bus/tokens/timers.ts";
 import { JOBS } from "../bus/topology.ts";
+import { SUBMITTED_PROBE } from "../bus/write-probe.ts";
 import { AsyncError } from "../job/errors.ts";
 import type { RejectedEvent } from "../job/events.ts";
 import { reduce, type Transition } from "../job/machine.ts";
@@ -103,7 +104,8 @@ export class Arrivals {
   onSubmission(delivery: Delivery): void {
     const read = readSubmission(delivery);
     if (read.type === "rejected") {
-      void this.#reject(delivery, read.jobId, read.reason);
+      if (delivery.subject === SUBMITTED_PROBE) delivery.ack();
+      else void this.#reject(delivery, read.jobId, read.reason);
       return;
     }
     const { jobId, first } = read;
