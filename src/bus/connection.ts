@@ -167,6 +167,12 @@ export class Bus {
     return this.#closing || this.#ended;
   }
 
+  /** @throws AsyncError `closed` */
+  requireOpen(): this {
+    if (this.closed) throw new AsyncError("closed", "the connection is closed; open another one");
+    return this;
+  }
+
   /** Calls `listener` when it is closed for good, maybe more than once. Returns how to stop that. */
   onClosed(listener: () => void): () => void {
     this.#gate.on("closed", listener);

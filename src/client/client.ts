@@ -271,9 +271,12 @@ export class Client {
     return (await this.#ask(FUNCTION_LIST, undefined, FUNCTIONS_TIMEOUT_MS)) as FunctionsReply;
   }
 
-  /** Every worker that answers, services of other makers included. */
-  workers(): Promise<WorkerView[]> {
-    return listWorkers(this.bus);
+  /** Every worker that answers, services of other makers included. @throws AsyncError of the bus, `closed` */
+  async workers(): Promise<WorkerView[]> {
+    if (this.bus.closed) throw closed();
+    const workers = await listWorkers(this.bus);
+    if (this.bus.closed) throw closed(); // the others' answers were not waited for
+    return workers;
   }
 
   /**

@@ -174,8 +174,7 @@ export class Worker {
    */
   async start(override: WorkerOptions = {}): Promise<this> {
     if (this.#phase !== "new") throw new AsyncError("closed", "a worker can be started once");
-    if (this.#functions.size === 0)
-      throw new AsyncError("invalid_option", "a worker needs at least one function: add it with func()");
+    if (this.#functions.size === 0) throw new AsyncError("invalid_option", "a worker needs a function: see func()");
     const options = { ...this.#options, ...override };
     this.#concurrency = concurrencyFrom(options.concurrency);
     this.#phase = "serving";
@@ -194,8 +193,7 @@ export class Worker {
 
   async #start(options: WorkerOptions): Promise<void> {
     this.#log = options.log ?? this.#log;
-    const name = options.name ?? "async-worker";
-    const heartbeatMs = options.heartbeatMs ?? DEFAULT_HEARTBEAT_MS;
+    const { name = "async-worker", heartbeatMs = DEFAULT_HEARTBEAT_MS } = options;
     requireInterval("heartbeatMs", heartbeatMs);
     this.#heartbeatMs = heartbeatMs;
     const bus = await this.#connect(name, options);
@@ -237,15 +235,17 @@ export class Worker {
       ({ endpoint }) => endpoint.subject,
       (one, message) => this.#onInvocation(one, message),
     );
+    this.#closes.push(() => this.#groups?.leaveAll());
     if (served.length > 1) {
       const turnMs = turnMsFor(await bus.roundTripMs());
       this.#turns = new Turns(served, turnMs, (admitted) => this.#admit(admitted));
+      this.#closes.push(() => this.#turns?.close());
     }
     this.#groups.join(served);
     this.#announce();
     await bus.flush();
     await endOfTurn(); // what the server has refused is told by then
-    const own = new Set([...this.#functions.values()].map((served) => served.endpoint.subject));
+    const own = new Set(served.map(({ endpoint }) => endpoint.subject));
     const refused = denials.find(({ operation, subject }) => operation === "subscription" && own.has(subject));
     if (refused) throw refused.error;
     const omitted = this.#functions.size - LOGGED_FUNCTIONS;
@@ -320,7 +320,7 @@ export class Worker {
 
   /** Opens a connection of its own, unless it was given one. */
   async #connect(name: string, { bus, url }: WorkerOptions): Promise<Bus> {
-    if (bus && "mux" in bus) return bus;
+    if (bus && "mux" in bus) return bus.requireOpen();
     const own = await Bus.open({ name, ...withEnvironment({ ...(url !== undefined && { url }), ...bus }) });
     this.#closes.push(() => own.close());
     return own;

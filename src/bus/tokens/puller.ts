@@ -35,6 +35,8 @@ const CAUTION_AT_FIRST = 100;
 /** Where others wait for the room that a pull holds, it is given up this soon if nothing comes. */
 const EXPIRES_TIGHT_MS = 1_000;
 const TOO_LARGE = "Message Size Exceeds MaxBytes";
+/** All messages of a pull have come, and fewer bytes than it was limited to. */
+const COMPLETED = "Batch Completed";
 
 export interface PullerOptions {
   stream: string;
@@ -173,6 +175,10 @@ export class Puller {
     const unfilled = Number(message.headers?.get("Nats-Pending-Messages") || this.#outstanding);
     const unfilledBytes = Number(message.headers?.get("Nats-Pending-Bytes") || 0);
     const why = message.headers?.description ?? "";
+    if (code === 409 && why === COMPLETED) {
+      this.refill();
+      return;
+    }
     if (code === 409 && why === TOO_LARGE) {
       this.#expectLess(unfilled, unfilledBytes);
       // Stored while the server's limit was higher.

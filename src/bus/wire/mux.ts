@@ -52,7 +52,7 @@ export class Mux {
   readonly #connection: NatsConnection;
   readonly #isConnected: () => boolean;
   /** Told of what arrives under a key that is not waited for. */
-  onStray: ((message: Msg) => void) | undefined;
+  readonly #strayListeners = new Set<(message: Msg) => void>();
   readonly #maxWaiters: number;
   /** Our own part of the inbox namespace, with a final dot; unguessable. What comes after it is the key of a request. */
   readonly inboxPrefix: string;
@@ -102,6 +102,12 @@ export class Mux {
     if (!this.#deaf) return;
     this.#deaf = undefined;
     this.#subscription = this.#subscribe();
+  }
+
+  /** Calls `listener` with what arrives under a key that is not waited for (MUX-1). Returns how to stop that. */
+  onStray(listener: (message: Msg) => void): () => void {
+    this.#strayListeners.add(listener);
+    return () => this.#strayListeners.delete(listener);
   }
 
   /** How many requests are open. */
@@ -232,9 +238,8 @@ export class Mux {
 
   #onMessage(message: Msg): void {
     const request = this.#open.get(message.subject.slice(this.inboxPrefix.length));
-    if (!request)
-      this.onStray?.(message); // MUX-1
-    else request.take(message);
+    if (request) request.take(message);
+    else for (const listener of this.#strayListeners) listener(message); // MUX-1
   }
 }
 
