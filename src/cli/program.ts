@@ -6,7 +6,15 @@ import { VERSION } from "../version.ts";
 import { dev } from "./dev.ts";
 import { doctor } from "./doctor.ts";
 import { cancel, functions, get, list, retry, submit, workers } from "./jobs.ts";
-import { concurrencyOption, httpOption, integer, jsonOption, maxMemoryOption, onNats } from "./options.ts";
+import {
+  concurrencyOption,
+  httpOption,
+  integer,
+  jsonOption,
+  logFormatOption,
+  maxMemoryOption,
+  onNats,
+} from "./options.ts";
 import { runServer } from "./server.ts";
 import { withStorage } from "./storage-options.ts";
 import { runWorker } from "./worker.ts";
@@ -32,6 +40,7 @@ export function createProgram(): Command {
     .option("--nats-port <n>", "port of the NATS server; 0 takes a free one", integer(0, 65_535), 4222)
     .option("--store-dir <dir>", "where jobs are kept", ".async")
     .addOption(concurrencyOption())
+    .addOption(logFormatOption())
     .action(dev);
 
   withStorage(
@@ -45,11 +54,13 @@ export function createProgram(): Command {
     .option("--max-live-jobs <n>", "jobs in memory at a time", integer(1, 1_000_000), DEFAULT_MAX_LIVE_JOBS)
     .addOption(maxMemoryOption())
     .addOption(concurrencyOption())
+    .addOption(logFormatOption())
     .action(runServer);
 
   command("worker <modules...>", "serves the functions of modules (.js or .ts) whose default export is a Worker")
     .addOption(concurrencyOption())
     .option("--name <s>", "name shown in lists of workers")
+    .addOption(logFormatOption())
     .action(runWorker);
 
   command("submit <file>", "submits the job in a JSON or MessagePack file, or on standard input (-)")

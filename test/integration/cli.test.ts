@@ -1,4 +1,4 @@
-/** The `async` command as people and scripts use it. */
+/** The `async` command as people and scripts use it: as it is built, which starts many times faster than from source. */
 import { fork } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -8,7 +8,7 @@ import { connect } from "nats";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { encode } from "../../src/bus/messages/codec.ts";
-import { type Running, startCli } from "../support/process.ts";
+import { type Running, startProcess } from "../support/process.ts";
 import { System } from "../support/system.ts";
 import { eventually, within } from "../support/waiting.ts";
 
@@ -33,6 +33,9 @@ test.after(async () => {
   await system.close();
   await rm(folder, { recursive: true });
 });
+
+const startCli = (args: string[], env: Record<string, string> = {}) =>
+  startProcess("dist/cli/main.js", args, env, { built: true });
 
 async function run(args: string[], { env = {}, input }: { env?: Record<string, string>; input?: string } = {}) {
   const child = await startCli(args, { NATS_URL: system.url, ...env });
@@ -190,8 +193,33 @@ test("a reader that has enough ends a command in silence, and a module that thro
   assert.not.match(output, /^ +at /m);
 });
 
+test("one worker process serves several modules, and its log is JSON unless it is asked for otherwise", async () => {
+  const source = (name: string) => `import { Worker } from "${new URL("../../dist/index.js", import.meta.url)}";
+export default new Worker().func("${name}", ({ log }) => { log.info("in " + "${name}"); return "${name}"; });`;
+  const modules = [await file("first.mjs", source("first")), await file("second.mjs", source("second"))];
+  const run = async (env: Record<string, string>) => {
+    const worker = await startCli(["worker", ...modules], { NATS_URL: system.url, ...env });
+    try {
+      for (const name of ["first", "second"]) {
+        assert.is(await system.client.run({ name, functions: [{ name }] }, { timeoutMs: 10_000 }), name);
+      }
+      return [await worker.line("in first"), await worker.line("in second")];
+    } finally {
+      await worker.kill();
+    }
+  };
+  for (const line of await run({})) assert.is(JSON.parse(line).fn, /in (\w+)/.exec(line)?.[1]);
+  for (const line of await run({ ASYNC_LOG_FORMAT: "pretty" })) {
+    assert.match(line, /^\d\d:\d\d:\d\d\.\d{3} INFO {2}in \w+ {2}jobId=\S+ fn=\w+ attempt=1/);
+  }
+  for (const env of [{ ASYNC_LOG_FORMAT: "fancy" }, { ASYNC_LOG_LEVEL: "loud" }]) {
+    const worker = await startCli(["worker", ...modules], { NATS_URL: system.url, ...env });
+    assert.is(await worker.exit(), 2, worker.output());
+  }
+});
+
 test("SIGINT and SIGTERM together are one request: the attempt ends; so is SIGHUP", async () => {
-  const source = `import { Worker } from "${new URL("../../src/index.ts", import.meta.url)}";
+  const source = `import { Worker } from "${new URL("../../dist/index.js", import.meta.url)}";
 export default new Worker().func("slow", () => new Promise((resolve) => setTimeout(resolve, 2_000, "slept")));`;
   const module = await file("slow.ts", source);
   for (const signals of [["SIGINT", "SIGTERM"], ["SIGHUP"]] as const) {
