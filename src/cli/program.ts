@@ -98,8 +98,37 @@ export function createProgram(): Command {
     .action(functions);
 
   command("workers", "lists the workers that are running").addOption(jsonOption()).action(workers);
+
+  for (const one of program.commands) {
+    const lines = EXAMPLES[one.name()] ?? [];
+    one.addHelpText(
+      "after",
+      ["", lines.length > 1 ? "Examples:" : "Example:", ...lines.map((line) => `  ${line}`)].join("\n"),
+    );
+  }
   return program;
 }
 
+/** What the help of each command ends with. */
+const EXAMPLES: Record<string, string[]> = {
+  dev: ["async dev hello.ts", "async dev hello.ts other.ts --nats-port 0 --http 8080 --retention 1h"],
+  server: [
+    "async server --nats nats://nats:4222 --http 0.0.0.0:8000",
+    "async server mine.ts --nats tls://nats:4222 --creds server.creds",
+  ],
+  worker: ["async worker hello.ts", "async worker hello.ts other.js --concurrency 10 --nats nats://nats:4222"],
+  submit: ["async submit job.json --wait", "async submit - --id order-4711 --json < job.json"],
+  get: ["async get order-4711", "async get order-4711 --json"],
+  cancel: ["async cancel order-4711"],
+  retry: ["async retry order-4711 --wait", "async retry order-4711 --args '[20]'"],
+  list: ["async list --state failed --newest", "async list --limit 1000 --json"],
+  doctor: ["async doctor", "async doctor --fix"],
+  functions: ["async functions"],
+  workers: ["async workers", "async workers --json"],
+};
+
 const EXIT_CODES = `
-Exit codes: 0 done, 1 the job failed (submit --wait) or another failure, 2 wrong use, 3 cannot reach NATS or a supervisor.`;
+Exit codes: 0 done; 1 the job failed (--wait), or what was asked for is not possible; 2 wrong use: arguments, files, modules;
+3 NATS or a supervisor cannot be reached, or takes no jobs just now.
+
+\`async <command> --help\` has examples.`;

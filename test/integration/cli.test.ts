@@ -1,13 +1,14 @@
 /** The `async` command as people and scripts use it: as it is built, which starts many times faster than from source. */
 import { fork } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect } from "nats";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { encode } from "../../src/bus/messages/codec.ts";
+import { createProgram } from "../../src/cli/program.ts";
 import { type Running, startProcess } from "../support/process.ts";
 import { System } from "../support/system.ts";
 import { eventually, within } from "../support/waiting.ts";
@@ -154,12 +155,32 @@ test("without NATS every command exits with 3 and says what to do", async () => 
   }
 });
 
-test("every command has help", async () => {
-  for (const command of ["dev", "server", "worker", "submit", "get", "list", "workers"]) {
-    const { code, output } = await run([command, "--help"]);
-    assert.is(code, 0);
-    assert.match(output, `Usage: async ${command}`);
+test("every command has help, with examples that it understands", async () => {
+  const { commands } = createProgram();
+  assert.ok(commands.length >= 11);
+  for (const command of commands) {
+    let help = "";
+    command.configureOutput({
+      writeOut: (text) => {
+        help += text;
+      },
+    });
+    command.outputHelp();
+    assert.match(help, `Usage: async ${command.name()}`);
+    const examples = [...help.matchAll(/^ {2}async (.*)$/gm)].map(([, line = ""]) =>
+      line.replace(/ < .*/, "").split(" "),
+    );
+    assert.ok(examples.length > 0, command.name());
+    for (const [name, ...args] of examples) {
+      assert.is(name, command.name());
+      assert.equal(command.parseOptions(args).unknown, [], help);
+    }
   }
+  const { code, output } = await run(["submit", "--help"]);
+  assert.is(code, 0);
+  assert.match(output, /Examples:\n {2}async submit job\.json --wait/);
+  const { version } = JSON.parse(await readFile("package.json", "utf8"));
+  assert.equal(await run(["--version"]), { code: 0, output: version });
 });
 
 test("files as editors save them are read, others refused, and what has ended is no wrong use", async () => {
@@ -168,11 +189,17 @@ test("files as editors save them are read, others refused, and what has ended is
     ["mark.json", bytes(SUM.replaceAll(",", ",\r\n"), "utf8"), 0],
     ["cr.json", Buffer.from(`\r${SUM.replaceAll(",", ",\r")}\r`), 0],
     ["utf16.json", bytes(SUM, "utf16le"), 2],
+    ["utf16be.json", bytes(SUM, "utf16le").swap16(), 2],
+    ["utf16-without-mark.json", Buffer.from(SUM, "utf16le"), 2],
     ["latin1.json", Buffer.from(SUM.replace("sum", "s\u00fcm"), "latin1"), 2],
+    ["picture.png", Buffer.from("89504e470d0a1a0a0000000d49484452", "hex"), 2],
+    ["archive.gz", Buffer.from("1f8b0800000000000003", "hex"), 2],
+    ["empty.json", Buffer.alloc(0), 2],
   ];
   const results = await Promise.all(files.map(async ([name, content]) => run(["submit", await file(name, content)])));
   results.forEach(({ code, output }, index) => {
     assert.is(code, files[index]?.[2], output);
+    if (code === 2) assert.match(output, /holds no job: (it is (in UTF-16|not in UTF-8|empty)|not valid MessagePack)/);
   });
   await system.client.submit(JSON.parse(SUM), { jobId: "over" });
   await system.client.wait("over");
