@@ -29,7 +29,7 @@ export interface PrettyOptions {
 export function pretty(line: string, { color, stacks }: PrettyOptions): string {
   const entry = parse(line);
   if (!entry) return line;
-  const paint = (with_: string, text: string) => (color ? `${with_}${text}${PLAIN}` : text);
+  const paint = (with_: string, text: string) => (color && with_ !== "" ? `${with_}${text}${PLAIN}` : text);
   const level = Number(entry.level);
   const name = (LEVELS[level] ?? String(entry.level)).padEnd(5);
   const names = Object.keys(entry).filter((key) => !LEFT_OUT.has(key));
@@ -50,12 +50,9 @@ function parse(line: string): Record<string, unknown> | undefined {
   }
 }
 
-/** Of this place, as the clock on the wall. */
+/** In UTC, as the times of jobs and events. An entry of a user may hold anything. */
 function timeOf(ms: number): string {
-  const time = new Date(ms);
-  const two = (number: number) => String(number).padStart(2, "0");
-  const seconds = `${two(time.getSeconds())}.${String(time.getMilliseconds()).padStart(3, "0")}`;
-  return `${two(time.getHours())}:${two(time.getMinutes())}:${seconds}`;
+  return Math.abs(ms) <= 8.64e15 ? new Date(ms).toISOString().slice(-13, -1) : "--:--:--.---";
 }
 
 /** Lists of names without the marks of JSON; text with a space in it in quotes. */

@@ -57,6 +57,13 @@ test("what jobs say cannot forge lines, move the cursor, or fill the screen", ()
   assert.ok(text.length < 400, text);
 });
 
+test("times are in UTC, and an entry that overwrites what a line has does no harm", () => {
+  assert.is(pretty('{"level":30,"time":0,"msg":"x"}', PLAIN), "00:00:00.000 INFO  x\n");
+  for (const time of ['"x"', "1e300", "null", "{}"]) {
+    assert.match(pretty(`{"level":"?","time":${time},"msg":{"a":1},"err":null}`, PLAIN), '{"a":1}  err=null');
+  }
+});
+
 test("levels have colours where they are wanted, and what is no entry stays as it is", () => {
   const color = { color: true, stacks: false };
   assert.match(
