@@ -2,7 +2,17 @@
 export type { DispatcherOptions } from "./actors/dispatcher.ts";
 export type { Lifecycle, LifecycleEvents, ReleaseReason, Trouble } from "./actors/lifecycle.ts";
 export { Supervisor, type SupervisorOptions } from "./actors/supervisor.ts";
-export type { FunctionDepth, FunctionsReply, ListedJob, ListOrder, ListReply, SubmittedJob } from "./api/requests.ts";
+export type {
+  EventsReply,
+  EventsRequest,
+  FunctionDepth,
+  FunctionsReply,
+  ListedEvent,
+  ListedJob,
+  ListOrder,
+  ListReply,
+  SubmittedJob,
+} from "./api/requests.ts";
 export type { AccessOptions } from "./bus/address.ts";
 export { Bus, type BusOptions } from "./bus/connection.ts";
 export type { Invocation } from "./bus/messages/invocation.ts";

@@ -1,37 +1,53 @@
 /** Jobs, workers and events as people read them. */
-import type { FunctionDepth } from "../api/requests.ts";
+import type { FunctionDepth, ListedEvent } from "../api/requests.ts";
 import type { WorkerView } from "../client/workers.ts";
 import type { JobEvent, RejectedEvent } from "../job/events.ts";
 import type { FunctionView, JobView } from "../job/view.ts";
 import { brief, table } from "./table.ts";
 
+/** Of the message of an error, which is what one wants to know. */
+const ERROR_WIDTH = 100;
+
+/** A job in a table. What is cut is said to be, and where there is more to be seen. */
 export function describeJob(job: JobView): string {
+  let isCut = false;
+  const short = (value: unknown, width?: number) => {
+    const text = brief(value, width);
+    isCut ||= text !== brief(value, Number.POSITIVE_INFINITY);
+    return text;
+  };
   const facts: [string, string | undefined][] = [
     ["job", job.job_id],
-    ["name", brief(job.name)],
+    ["name", short(job.name)],
     [
       "state",
       job.waiting_for ? `${job.state} for ${job.waiting_for === "worker" ? "a worker" : "the backoff"}` : job.state,
     ],
     ["created", job.created_at],
+    ["starts", job.state === "scheduled" ? job.scheduled_at : undefined],
     ["due", job.due_at],
     ["finished", job.finished_at],
-    ["result", job.result === undefined ? undefined : brief(job.result)],
-    ["error", job.error && `${job.error.code}: ${brief(`${job.error.name}: ${job.error.message}`, 100)}`],
+    ["result", job.result === undefined ? undefined : short(job.result)],
+    ["error", job.error && `${job.error.code}: ${short(`${job.error.name}: ${job.error.message}`, ERROR_WIDTH)}`],
   ];
   const head = facts.flatMap(([name, value]) => (value === undefined ? [] : [`${name.padEnd(9)} ${value}`]));
   const rows = job.functions.map((fn, index) => [
     `${index === job.current_function && job.finished_at === undefined ? "→" : " "} ${index}`,
     fn.name,
     `${fn.retry_count}/${fn.retry_options?.retry_limit ?? 1}`,
-    outcomeOf(fn),
+    outcomeOf(fn, short),
   ]);
-  return [...head, "", table(["  #", "FUNCTION", "RUNS", "OUTCOME"], rows)].join("\n");
+  const notes: string[] = [];
+  if (job.functions.some(({ retry_count }) => retry_count > 1))
+    notes.push(`earlier attempts: async events ${job.job_id}`);
+  if (isCut) notes.push(`values that end with … are cut; whole: async get ${job.job_id} --json`);
+  const tail = notes.length === 0 ? [] : ["", ...notes];
+  return [...head, "", table(["  #", "FUNCTION", "RUNS", "OUTCOME"], rows), ...tail].join("\n");
 }
 
-function outcomeOf(fn: FunctionView): string {
-  if (fn.error) return `failed: ${brief(fn.error.message)}`;
-  if (fn.finished_at !== undefined) return brief(fn.result ?? null);
+function outcomeOf(fn: FunctionView, short: (value: unknown) => string): string {
+  if (fn.error) return `failed: ${short(fn.error.message)}`;
+  if (fn.finished_at !== undefined) return short(fn.result ?? null);
   return fn.started_at === undefined ? "-" : "running";
 }
 
@@ -88,7 +104,16 @@ export function describeEvent(event: JobEvent | RejectedEvent): string {
   return `${event.at.slice(11, 23)}  ${event.job_id.padEnd(36)}  ${event.type.padEnd(9)}  ${detailsOf(event)}`.trimEnd();
 }
 
-function detailsOf(event: JobEvent | RejectedEvent): string {
+/** One line for an event of a job that is known: when, what happened; errors in full. */
+export function describeOwnEvent(event: ListedEvent): string {
+  const cut = event.truncated ? " (cut)" : "";
+  return `${event.at}  ${event.type.padEnd(9)}  ${detailsOf(event, OWN_WIDTH)}${cut}`.trimEnd();
+}
+
+/** Of messages and values of events, where there is one job only. */
+const OWN_WIDTH = 500;
+
+function detailsOf(event: JobEvent | RejectedEvent, width = 60): string {
   switch (event.type) {
     case "accepted":
       return brief(event.job_name);
@@ -96,17 +121,17 @@ function detailsOf(event: JobEvent | RejectedEvent): string {
     case "succeeded":
       return `${event.function} (attempt ${event.attempt})`;
     case "progress":
-      return `${event.function} (attempt ${event.attempt}): ${brief(event.progress)}`;
+      return `${event.function} (attempt ${event.attempt}): ${brief(event.progress, width)}`;
     case "retrying":
-      return `${event.function} (attempt ${event.attempt}): ${brief(event.error.message)}; again at ${event.due_at.slice(11, 23)}`;
+      return `${event.function} (attempt ${event.attempt}): ${brief(event.error.message, width)}; again at ${event.due_at.slice(11, 23)}`;
     case "waiting":
       return `${event.function}: no worker has room`;
     case "retried":
       return `${event.function}: retried by hand`;
     case "completed":
-      return `result ${brief(event.result)}`;
+      return `result ${brief(event.result, width)}`;
     case "failed":
-      return `${event.function}: ${event.error.code}: ${brief(event.error.message)}`;
+      return `${event.function}: ${event.error.code}: ${brief(event.error.message, width)}`;
     case "rejected":
       return `${event.subject}: ${event.reason}`;
     case "cancelled":

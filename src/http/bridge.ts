@@ -122,6 +122,9 @@ function addRoutes(app: FastifyInstance, client: Client): void {
   app.post<{ Params: { id: string }; Body: ParsedBody | undefined }>("/v1/job/:id/retry", async ({ params, body }) => ({
     Job: await client.retry(params.id, parsePatch(body?.value)),
   }));
+  app.get<{ Params: { id: string }; Querystring: Record<string, string> }>("/v1/job/:id/events", (request) =>
+    listEvents(client, request.params.id, request.query),
+  );
   app.get<{ Querystring: Record<string, string> }>("/v1/job", async ({ query }) => listJobs(client, query));
   app.get("/v1/function", async () => {
     const { functions, omitted } = await client.functions();
@@ -150,10 +153,35 @@ async function listJobs(client: Client, query: Record<string, string>) {
   return { Count: jobs.length, Jobs: jobs, ...(next !== undefined && { Next: next }) };
 }
 
+async function listEvents(client: Client, jobId: string, query: Record<string, string>) {
+  const reasons = unknownParameters(query, ["limit", "cursor"]);
+  const request = {
+    limit: parseLimit(query.limit, reasons),
+    ...(query.cursor !== undefined && { cursor: query.cursor }),
+  };
+  refuseIfAny(reasons);
+  const { events, next } = await client.events(jobId, request);
+  return { Count: events.length, Events: events, ...(next !== undefined && { Next: next }) };
+}
+
+function unknownParameters(query: Record<string, string>, known: string[]): Reason[] {
+  const unknown = Object.keys(query).filter((key) => !known.includes(key));
+  return unknown.map((key) => ({ path: `?${key}`, message: "is not a known parameter" }));
+}
+
+function parseLimit(text: string | undefined, reasons: Reason[]): number {
+  const limit = Number(text ?? DEFAULT_LIST_LIMIT);
+  if (Number.isInteger(limit) && limit >= 1 && limit <= MAX_LIST_LIMIT) return limit;
+  reasons.push({ path: "?limit", message: `must be an integer from 1 to ${MAX_LIST_LIMIT}` });
+  return DEFAULT_LIST_LIMIT;
+}
+
+function refuseIfAny(reasons: Reason[]): void {
+  if (reasons.length > 0) throw new InvalidInputError("invalid_request", "not a valid query", reasons);
+}
+
 function parseQuery(query: Record<string, string>): ListRequest {
-  const reasons: Reason[] = Object.keys(query)
-    .filter((key) => !["state", "limit", "cursor", "order"].includes(key))
-    .map((key) => ({ path: `?${key}`, message: "is not a known parameter" }));
+  const reasons = unknownParameters(query, ["state", "limit", "cursor", "order"]);
   const { state, cursor, order } = query;
   if (state !== undefined && !STATE_NAMES.includes(state as StateName)) {
     reasons.push({ path: "?state", message: `must be one of ${STATE_NAMES.join(", ")}` });
@@ -161,11 +189,8 @@ function parseQuery(query: Record<string, string>): ListRequest {
   if (order !== undefined && !LIST_ORDERS.includes(order as ListOrder)) {
     reasons.push({ path: "?order", message: `must be one of ${LIST_ORDERS.join(", ")}` });
   }
-  const limit = Number(query.limit ?? DEFAULT_LIST_LIMIT);
-  if (!Number.isInteger(limit) || limit < 1 || limit > MAX_LIST_LIMIT) {
-    reasons.push({ path: "?limit", message: `must be an integer from 1 to ${MAX_LIST_LIMIT}` });
-  }
-  if (reasons.length > 0) throw new InvalidInputError("invalid_request", "not a valid query", reasons);
+  const limit = parseLimit(query.limit, reasons);
+  refuseIfAny(reasons);
   return {
     limit,
     ...(state !== undefined && { state: state as StateName }),
