@@ -99,7 +99,7 @@ export class Depths {
   /** How many wait in each backlog; of 100,000 jobs at most, as the server lists no more. */
   async #backlogs(): Promise<Map<string, number>> {
     const query = JSON.stringify({ subjects_filter: `${WAIT_PREFIX}.>` });
-    const reply = await this.#bus.mux.request(`$JS.API.STREAM.INFO.${TIMERS}`, query, LIMIT_MS);
+    const reply = await this.#bus.mux.request(`${this.#bus.apiPrefix}.STREAM.INFO.${TIMERS}`, query, LIMIT_MS);
     const counts = new Map<string, number>();
     for (const subject of Object.keys(reply.json<StreamInfo>().state?.subjects ?? {})) {
       const place = afterPrefix(subject, WAIT_PREFIX) ?? "";

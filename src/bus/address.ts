@@ -24,6 +24,11 @@ export interface AccessOptions {
   tlsKey?: string;
   /** The server expects the TLS handshake before anything else. */
   tlsFirst?: boolean;
+  /**
+   * JetStream domain that the streams are in, where it is not that of the server we connect to: at a leaf node, that of its hub.
+   * Letters, digits, `-` and `_`.
+   */
+  domain?: string;
   /** Prefix of the reply inboxes; a permission of the user where the server has permissions. Default `_INBOX_async`. */
   inboxPrefix?: string;
 }
@@ -34,6 +39,8 @@ export interface Access {
   /** The addresses without secrets, for people. */
   shown: string;
   client: Partial<NodeConnectionOptions>;
+  /** What subjects of the JetStream API begin with. */
+  apiPrefix: string;
 }
 
 interface Server {
@@ -47,12 +54,14 @@ interface Server {
 const SERVER = /^(?:([a-z][a-z0-9+.-]*):\/\/)?(?:(.*)@)?(\[[0-9a-f:.%]+\]|[^\s:/@,[\]]+)(?::(\d{1,5}))?\/?$/is;
 const KNOWN_SCHEMES = new Set([undefined, "nats", "tls"]);
 const SEED = /^SU[A-Z2-7]{56}$/;
+const DOMAIN = /^[-\w]{1,64}$/;
 const INBOX_PREFIX = /^[^\s.*>]+(\.[^\s.*>]+)*$/;
 
 /** @throws AsyncError `invalid_option` */
 export function accessOf(url: string, options: AccessOptions = {}): Access {
   const servers = serversIn(url);
-  const { inboxPrefix } = options;
+  const { domain, inboxPrefix } = options;
+  if (domain !== undefined && !DOMAIN.test(domain)) throw invalid("a domain consists of letters, digits, '-' and '_'");
   if (inboxPrefix !== undefined && !INBOX_PREFIX.test(inboxPrefix)) {
     throw invalid("an inbox prefix is a subject without wildcards, such as _INBOX_mine");
   }
@@ -64,6 +73,7 @@ export function accessOf(url: string, options: AccessOptions = {}): Access {
     servers: servers.map(({ host }) => host),
     shown: servers.map(({ scheme = "nats", host }) => `${scheme}://${host}`).join(","),
     client: { ...credentials(servers, options), ...(tls && { tls }) },
+    apiPrefix: domain === undefined ? "$JS.API" : `$JS.${domain}.API`,
   };
 }
 
@@ -99,6 +109,7 @@ export function accessFromEnvironment(
     tlsCert: set("ASYNC_NATS_TLS_CERT"),
     tlsKey: set("ASYNC_NATS_TLS_KEY"),
     tlsFirst: flag(set("ASYNC_NATS_TLS_FIRST")),
+    domain: set("ASYNC_NATS_DOMAIN"),
     inboxPrefix: set("ASYNC_NATS_INBOX_PREFIX"),
   };
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));

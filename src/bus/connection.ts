@@ -72,6 +72,10 @@ export class Bus {
   readonly mux: Mux;
   /** Where it is connected to, without secrets. */
   readonly url: string;
+  /** What subjects of the JetStream API begin with. @internal */
+  readonly apiPrefix: string;
+  /** The JetStream domain that was asked for; undefined is that of the server we are connected to. @internal */
+  readonly domain: string | undefined;
   readonly #gate = guardedEmitter((event, error) =>
     this.#fault(error, `a listener of "${event}" failed`),
   ) as typedEmitter.default<GateEvents>;
@@ -83,9 +87,16 @@ export class Bus {
   /** It ended without being closed by us. */
   #ended = false;
 
-  private constructor(nc: NatsConnection, { shown }: Access, inboxPrefix: string) {
+  private constructor(
+    nc: NatsConnection,
+    { shown, apiPrefix }: Access,
+    inboxPrefix: string,
+    domain: string | undefined,
+  ) {
     this.nc = nc;
     this.url = shown;
+    this.apiPrefix = apiPrefix;
+    this.domain = domain;
     this.#gate.setMaxListeners(0);
     const onFault = (error: unknown, where: string) =>
       this.#fault(error, where === "" ? "what the server sent makes no sense" : `a message on ${where} was dropped`);
@@ -100,7 +111,7 @@ export class Bus {
   /**
    * Connects and checks that the server is one we can work with.
    *
-   * @throws AsyncError `invalid_option`, `not_connected`, `server_too_old` or `jetstream_unavailable`
+   * @throws AsyncError `invalid_option`, `not_connected` or `server_too_old`
    */
   static async open(options: BusOptions): Promise<Bus> {
     const { url = DEFAULT_URL, name, inboxPrefix = "_INBOX_async", client } = options;
@@ -129,7 +140,16 @@ export class Bus {
       await nc.close();
       throw error;
     }
-    return new Bus(nc, access, inboxPrefix);
+    return new Bus(nc, access, inboxPrefix, options.domain);
+  }
+
+  /**
+   * Where to publish what is for a bucket. Servers keep `$KV` within a domain; the way into another one is its API.
+   *
+   * @internal
+   */
+  bucketSubject(subject: string): string {
+    return this.domain === undefined ? subject : `${this.apiPrefix}.${subject}`;
   }
 
   get connected(): boolean {

@@ -7,18 +7,14 @@ export const SERVER_FLOOR = "2.14.0";
 const HOW_TO_GET_ONE = `install nats-server ${SERVER_FLOOR} or newer, or leave NATS_URL unset so that \`async dev\` gets one`;
 
 /**
- * @throws AsyncError `server_too_old` or `jetstream_unavailable`
+ * Whether there is JetStream is asked where it is needed: a leaf node without one of its own reaches that of its hub.
+ *
+ * @throws AsyncError `server_too_old`
  */
 export function requireServer(info: ServerInfo | undefined): void {
   if (!info) throw new AsyncError("not_connected", "the server did not introduce itself");
   if (!isAtLeast(info.version, SERVER_FLOOR)) {
     throw new AsyncError("server_too_old", `the NATS server is ${info.version}; ${HOW_TO_GET_ONE}`);
-  }
-  if (!info.jetstream) {
-    throw new AsyncError(
-      "jetstream_unavailable",
-      "the NATS server runs without JetStream; start it with -js or a `jetstream {}` block (see nats-server.conf)",
-    );
   }
 }
 

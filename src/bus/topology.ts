@@ -15,8 +15,9 @@ import {
   type StreamInfo,
 } from "@nats-io/jetstream";
 import { EVENT_PREFIX, eventSubject, SUBMIT, TIMER_PREFIX, WAIT_PREFIX, WAKE_PREFIX } from "../api/subjects.ts";
-import { AsyncError, messageOf } from "../job/errors.ts";
+import { AsyncError, isAsyncError, messageOf } from "../job/errors.ts";
 import { EVENT_TYPES } from "../job/events.ts";
+import { accountProblem, type LimitOptions, requireRoom, sizeText } from "./account-room.ts";
 import type { Bus } from "./connection.ts";
 
 export const JOBS = "JOBS";
@@ -37,6 +38,10 @@ export function fullAt(maxBytes: number): number {
   return Math.max(0.8, Math.min(0.95, 1 - MIB / maxBytes));
 }
 
+/** New jobs are taken again when the bucket is by so much of it below what is full. */
+export const ROOM_AGAIN = 0.03;
+
+const TIMEOUT_MS = 5_000;
 const NANOS_PER_MS = 1_000_000;
 const GIB = 1024 ** 3;
 
@@ -70,23 +75,60 @@ export interface Topology {
 /** @throws AsyncError `topology_mismatch` or `jetstream_unavailable` */
 export async function ensureTopology(bus: Bus, options: TopologyOptions = {}): Promise<Topology> {
   const manager = await openManager(bus);
+  const second = await secondJobs(bus);
+  if (second !== undefined) throw new AsyncError("topology_mismatch", second);
+  // What is connected to others names a cluster, leaf nodes too; whether JetStream is clustered is told by its answer only.
   const replicas = options.replicas ?? (bus.nc.info?.cluster ? 3 : 1);
-  let actualReplicas = replicas;
-  let storesCompleted = false;
-  for (const wanted of streamConfigs(replicas, options)) {
-    const actual = await ensureStream(manager, wanted);
-    if (wanted.name === KV_JOBS) actualReplicas = actual.num_replicas;
-    if (wanted.name === EVENTS) storesCompleted = await takesCompleted(manager, actual, options.storeCompleted);
+  let made: Omit<Topology, "ackWaitMs">;
+  try {
+    made = await ensureStreams(manager, replicas, options);
+  } catch (error) {
+    if (options.replicas !== undefined || replicas === 1 || !isNotClustered(error)) throw error;
+    made = await ensureStreams(manager, 1, options);
   }
   const ackWaitMs = options.ackWaitMs ?? 10_000;
   const jobs = await ensureConsumer(manager, JOBS, consumerConfig(ackWaitMs));
   await ensureConsumer(manager, TIMERS, { ...consumerConfig(ackWaitMs), filter_subject: WAKES });
   return {
-    replicas: actualReplicas,
-    storesCompleted,
+    ...made,
     ackWaitMs: (jobs.ack_wait ?? ackWaitMs * NANOS_PER_MS) / NANOS_PER_MS,
   };
 }
+
+/** JetStream's "replicas > 1 not supported in non-clustered mode". */
+const NOT_CLUSTERED = 10074;
+
+function isNotClustered(error: unknown): boolean {
+  return isAsyncError(error) && (error.cause as { code?: unknown } | undefined)?.code === NOT_CLUSTERED;
+}
+
+async function ensureStreams(
+  manager: JetStreamManager,
+  wantedReplicas: number,
+  options: TopologyOptions,
+): Promise<Omit<Topology, "ackWaitMs">> {
+  let replicas = wantedReplicas;
+  let storesCompleted = false;
+  const streams: { wanted: WantedStream; info: StreamInfo | undefined }[] = [];
+  for (const wanted of streamConfigs(wantedReplicas, options)) {
+    streams.push({ wanted, info: await found(manager.streams.info(wanted.name)) });
+  }
+  const missing = streams.filter(({ info }) => !info).map(({ wanted }) => wanted);
+  await requireRoom(manager, missing, LIMIT_OPTIONS);
+  for (const { wanted, info } of streams) {
+    const actual = await ensureStream(manager, wanted, info);
+    if (wanted.name === KV_JOBS) replicas = actual.num_replicas;
+    if (wanted.name === EVENTS) storesCompleted = await takesCompleted(manager, actual, options.storeCompleted);
+  }
+  return { replicas, storesCompleted };
+}
+
+/** Shares of an account: a parked job takes more in TIMERS than its state does. */
+const LIMIT_OPTIONS: LimitOptions = {
+  [JOBS]: { flag: "--jobs-max-bytes", share: 0.1 },
+  [KV_JOBS]: { flag: "--state-max-bytes", share: 0.3 },
+  [EVENTS]: { flag: "--events-max-bytes", share: 0.1 },
+};
 
 type WantedStream = Partial<StreamConfig> & { name: string };
 
@@ -182,9 +224,13 @@ const STREAM_ESSENTIALS = [
 
 const CONSUMER_ESSENTIALS = ["ack_policy", "max_deliver", "filter_subject"] as const satisfies (keyof ConsumerConfig)[];
 
-async function ensureStream(manager: JetStreamManager, wanted: WantedStream): Promise<StreamConfig> {
-  const info = (await found(manager.streams.info(wanted.name))) ?? (await made(wanted, manager.streams.add(wanted)));
-  const actual = await withNewSubjects(manager, info.config, wanted);
+async function ensureStream(
+  manager: JetStreamManager,
+  wanted: WantedStream,
+  info: StreamInfo | undefined,
+): Promise<StreamConfig> {
+  const { config } = info ?? (await made(wanted, manager.streams.add(wanted)));
+  const actual = await withNewSubjects(manager, config, wanted);
   compare(`stream ${wanted.name}`, STREAM_ESSENTIALS, wanted, actual);
   return actual;
 }
@@ -209,6 +255,19 @@ async function ensureConsumer(
   const actual = info?.config ?? (await manager.consumers.add(stream, wanted)).config;
   compare(`consumer ${SUPERVISOR_CONSUMER} of stream ${stream}`, CONSUMER_ESSENTIALS, wanted, actual);
   return actual;
+}
+
+/**
+ * At a leaf node with a JetStream of its own, the streams of that one must not be there besides those of the domain that was
+ * named: each submission would be stored in both, and acknowledged by whichever is first. Undefined if all is well.
+ */
+async function secondJobs(bus: Bus): Promise<string | undefined> {
+  if (bus.domain === undefined || !bus.nc.info?.jetstream) return undefined;
+  const reply = await bus.mux.request(`$JS.API.STREAM.INFO.${JOBS}`, "", TIMEOUT_MS);
+  const { config, domain = "" } = reply.json<{ config?: object; domain?: string }>();
+  if (!config || domain === bus.domain) return undefined;
+  const what = `stream ${JOBS} is in the JetStream of this server too${domain && ` (domain ${domain})`}, besides domain ${bus.domain}`;
+  return `${what}: a submission would be stored in both; delete the streams of one of them`;
 }
 
 /** Unset, false, 0, "" and the "no limit" of a number are one and the same to the server. */
@@ -261,6 +320,13 @@ export async function inspectTopology(bus: Bus): Promise<StreamReport[]> {
     for (const peer of info?.cluster?.replicas ?? []) {
       if (peer.offline) problems.push(`its copy on ${peer.name} is offline`);
     }
+    const further =
+      wanted.name === JOBS
+        ? await secondJobs(bus)
+        : wanted.name === TIMERS && info
+          ? await accountProblem(manager, info.config.num_replicas)
+          : undefined;
+    if (further !== undefined) problems.push(further);
     reports.push({ name: wanted.name, info, problems });
   }
   return reports;
@@ -280,14 +346,23 @@ async function consumerProblems(manager: JetStreamManager, stream: string, filte
 
 async function openManager(bus: Bus): Promise<JetStreamManager> {
   try {
-    return await jetstreamManager(bus.nc, { timeout: 5_000 });
+    return await jetstreamManager(bus.nc, { timeout: TIMEOUT_MS, apiPrefix: bus.apiPrefix });
   } catch (cause) {
     const why = messageOf(cause);
-    const next = "enable it for this account, or wait until the cluster has a leader";
+    const next = unavailableNext(bus);
     throw new AsyncError("jetstream_unavailable", `JetStream does not answer at ${bus.url}: ${why}; ${next}`, {
       cause,
     });
   }
+}
+
+function unavailableNext({ domain, nc }: Bus): string {
+  if (domain !== undefined) {
+    return `is \`domain: ${domain}\` in the \`jetstream {}\` block of a server that this one is connected to?`;
+  }
+  if (nc.info?.jetstream) return "enable it for this account, or wait until the cluster has a leader";
+  const start = "start it with -js or a `jetstream {}` block (see nats-server.conf)";
+  return `this server has none of its own: ${start}; at a leaf node, give its hub a \`domain\` there and name that (--domain)`;
 }
 
 async function made<T>(wanted: WantedStream, adding: Promise<T>): Promise<T> {
@@ -295,8 +370,9 @@ async function made<T>(wanted: WantedStream, adding: Promise<T>): Promise<T> {
     return await adding;
   } catch (cause) {
     const why = messageOf(cause);
-    const size = wanted.max_bytes ? `${Math.round(wanted.max_bytes / GIB)} GiB, ` : "";
-    const next = "give the server more storage or the stream a lower limit";
+    const size = wanted.max_bytes ? `${sizeText(wanted.max_bytes)}, ` : "";
+    const flag = LIMIT_OPTIONS[wanted.name]?.flag;
+    const next = `give the server more storage${flag ? ` or the stream a lower limit (${flag})` : ""}`;
     throw new AsyncError(
       "jetstream_error",
       `cannot make stream ${wanted.name} (${size}${wanted.num_replicas} copies): ${why}; ${next}`,

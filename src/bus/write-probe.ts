@@ -31,7 +31,7 @@ export class WriteProbe {
 
   async #write(): Promise<string | undefined> {
     try {
-      await this.#bus.mux.publish(KEY, "", HEADERS, TIMEOUT_MS);
+      await this.#bus.mux.publish(this.#bus.bucketSubject(KEY), "", HEADERS, TIMEOUT_MS);
       return undefined;
     } catch (error) {
       if (!isAsyncError(error)) throw error;

@@ -31,7 +31,7 @@ interface Check {
 
 /** `async doctor`: is everything there, and is every live job going to go on? */
 export async function doctor({ fix, json, ...connection }: DoctorOptions): Promise<void> {
-  // That the server can be reached, is new enough and has JetStream is checked by connecting.
+  // That the server can be reached and is new enough is checked by connecting.
   const bus = await Bus.open({ ...connectionOf(connection), name: "async-doctor" });
   try {
     const checks = await examine(bus, fix ?? false);
@@ -43,11 +43,29 @@ export async function doctor({ fix, json, ...connection }: DoctorOptions): Promi
   }
 }
 
+/** At a leaf node without JetStream of its own: what can be seen without it. */
+async function examineWithout(bus: Bus): Promise<Check[]> {
+  const services = await discoverServices(bus);
+  const supervisors = services.filter(({ name }) => name === API_SERVICE).length;
+  return [
+    { ok: true, what: `NATS ${bus.nc.info?.version} at ${bus.url}, without JetStream of its own` },
+    {
+      ok: false,
+      what: "streams, states and live jobs cannot be seen from here",
+      next: "name the JetStream domain of the hub (--domain), or ask a server that has JetStream",
+    },
+    { ok: supervisors > 0, what: `${supervisors} supervisor(s)`, next: "start one with `async server`" },
+    ...checksOfWorkers(services),
+  ];
+}
+
 async function examine(bus: Bus, fix: boolean): Promise<Check[]> {
+  if (bus.domain === undefined && !bus.nc.info?.jetstream) return examineWithout(bus);
   const reports = await inspectTopology(bus);
   const states = reports.find(({ name }) => name === KV_JOBS)?.info;
+  const where = bus.domain === undefined ? "" : ` in domain ${bus.domain}`;
   const checks: Check[] = [
-    { ok: true, what: `NATS ${bus.nc.info?.version} at ${bus.url}, with JetStream` },
+    { ok: true, what: `NATS ${bus.nc.info?.version} at ${bus.url}, with JetStream${where}` },
     ...reports.flatMap(checksOfStream),
   ];
   if (!states) return checks; // without the bucket there are no jobs to look at

@@ -32,13 +32,14 @@ export function onNats(command: Command): Command {
     .addOption(option("--tls-cert <file>", "certificate to show to the server", "TLS_CERT"))
     .addOption(option("--tls-key <file>", "its key", "TLS_KEY"))
     .addOption(option("--tls-first", "TLS handshake before anything else", "TLS_FIRST"))
+    .addOption(option("--domain <name>", "JetStream domain of the streams, at a leaf node that of its hub", "DOMAIN"))
     .addOption(option("--inbox-prefix <s>", "prefix of reply inboxes", "INBOX_PREFIX"));
 }
 
 /** What flags and environment say about the connection; flags go first. @throws AsyncError `invalid_option` */
 export function connectionOf(flags: ConnectionFlags): AccessOptions & { url: string } {
-  const { nats, user, password, token, creds, nkey, tlsCa, tlsCert, tlsKey, tlsFirst, inboxPrefix } = flags;
-  const all = { user, password, token, creds, nkey, tlsCa, tlsCert, tlsKey, tlsFirst, inboxPrefix };
+  const { nats, user, password, token, creds, nkey, tlsCa, tlsCert, tlsKey, tlsFirst, domain, inboxPrefix } = flags;
+  const all = { user, password, token, creds, nkey, tlsCa, tlsCert, tlsKey, tlsFirst, domain, inboxPrefix };
   const given = Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
   return withEnvironment({ url: nats, ...given });
 }

@@ -24,6 +24,7 @@ export async function runServer(modules: string[], options: ServerOptions): Prom
   const { http, maxLiveJobs, maxMemory, concurrency } = options;
   const log = createLog("async-server");
   const shutdown = new Shutdown();
+  shutdown.onUncaught(log);
   try {
     const workers = await loadWorkers(modules);
     const bus = await Bus.open({ ...connectionOf(options), name: "async-server" });

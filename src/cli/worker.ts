@@ -3,6 +3,7 @@ import { createLog } from "./log.ts";
 import { loadWorkers } from "./modules.ts";
 import { type ConnectionFlags, connectionOf } from "./options.ts";
 import { Shutdown } from "./shutdown.ts";
+import { tellParent } from "./worker-messages.ts";
 
 export interface WorkerCommandOptions extends ConnectionFlags {
   concurrency?: number;
@@ -17,8 +18,10 @@ export async function runWorker(modules: string[], options: WorkerCommandOptions
   if (concurrency !== undefined) override.concurrency = concurrency;
   if (name !== undefined) override.name = name;
   const shutdown = new Shutdown();
+  shutdown.onUncaught(log);
   try {
-    for (const worker of await loadWorkers(modules)) {
+    const workers = await loadWorkers(modules);
+    for (const worker of workers) {
       shutdown.add(() => worker.close());
       await worker.start(override);
       worker.onLost((error) => {
@@ -26,6 +29,10 @@ export async function runWorker(modules: string[], options: WorkerCommandOptions
         shutdown.fail();
       });
     }
+    tellParent({ is: "serving", functions: workers.flatMap(({ functions }) => functions) });
+    void shutdown.requested.then(() => {
+      tellParent({ is: "draining", attempts: workers.reduce((sum, { running }) => sum + running, 0) });
+    });
   } catch (error) {
     await shutdown.close();
     throw error;

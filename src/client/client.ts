@@ -122,7 +122,7 @@ export class Client {
     this.#ends = new Ends(bus);
   }
 
-  /** @throws AsyncError `not_connected`, `server_too_old`, `jetstream_unavailable` */
+  /** @throws AsyncError `invalid_option`, `not_connected`, `server_too_old` */
   static async connect(options: Partial<BusOptions> = {}): Promise<Client> {
     return new Client(await Bus.open({ name: "async-client", ...withEnvironment(options) }));
   }

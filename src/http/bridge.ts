@@ -2,7 +2,13 @@
  * The HTTP bridge: translates the routes of the original system, and ours, to the bus and holds no state. Every request ends
  * within seconds, also when NATS is away.
  */
-import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance, type FastifyReply } from "fastify";
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyError,
+  type FastifyInstance,
+  type FastifyReply,
+  LogController,
+} from "fastify";
 import type { Logger } from "pino";
 import { LIST_ORDERS, type ListOrder } from "../api/requests.ts";
 import { decode } from "../bus/messages/codec.ts";
@@ -62,7 +68,10 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     forceCloseConnections: "idle",
     // What fails before there is a route, such as a path that cannot be decoded.
     frameworkErrors: (error, _request, reply) => void sendError(error, reply, log),
-    ...(log && { loggerInstance: log as FastifyBaseLogger, disableRequestLogging: true }),
+    ...(log && {
+      loggerInstance: log as FastifyBaseLogger,
+      logController: new LogController({ disableRequestLogging: true }),
+    }),
   });
   applyLimits(app, host, maxConnections);
   parseBodies(app);

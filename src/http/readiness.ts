@@ -31,7 +31,7 @@ export async function readiness(bus: Bus, probe: WriteProbe): Promise<Health> {
   const none: Health = { ready: false, nats: bus.connected, jetstream: false };
   if (!bus.connected) return { ...none, reason: "not connected to NATS" };
   try {
-    const reply = await bus.mux.request(`$JS.API.STREAM.INFO.${KV_JOBS}`, "", TIMEOUT_MS);
+    const reply = await bus.mux.request(`${bus.apiPrefix}.STREAM.INFO.${KV_JOBS}`, "", TIMEOUT_MS);
     const { config, state } = reply.json<StreamInfoReply>();
     if (!config) return { ...none, reason: "stream KV_jobs is missing: `async server` makes it" };
     const replicas = config.num_replicas;

@@ -162,10 +162,15 @@ export class Worker {
     return [...this.#functions.keys()];
   }
 
+  /** Attempts in execution. */
+  get running(): number {
+    return this.#running.size;
+  }
+
   /**
    * Connects and begins to serve. `override` takes precedence over the constructor's options. If it fails it can be tried again.
    *
-   * @throws AsyncError `not_connected`, `server_too_old`, `jetstream_unavailable`, `invalid_option`, `permission_denied`
+   * @throws AsyncError `not_connected`, `server_too_old`, `invalid_option`, `permission_denied`
    */
   async start(override: WorkerOptions = {}): Promise<this> {
     if (this.#phase !== "new") throw new AsyncError("closed", "a worker can be started once");
@@ -266,6 +271,7 @@ export class Worker {
     this.#phase = "draining";
     this.#turns?.close();
     await this.#leave();
+    if (this.#running.size > 0) this.#log.info({ attempts: this.#running.size, graceMs }, "draining");
     if (!(await this.#whenIdle(graceMs))) {
       this.#log.warn({ attempts: this.#running.size }, "the grace period is over; giving back what still runs");
       for (const execution of this.#running.values()) execution.giveBack();

@@ -216,6 +216,7 @@ test("server and worker run from the command line until SIGTERM, and exit with 0
   for (const one of own.processes) {
     one.child.kill("SIGTERM");
     assert.is(await one.exit(), 0, one.output());
+    assert.not.match(one.output(), /warning/i);
   }
 });
 

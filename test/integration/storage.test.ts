@@ -1,8 +1,9 @@
 /** When storage fills: ended jobs are kept for less long, new ones are refused, and live ones end all the same (STORAGE-1, -2). */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { bucketUse } from "../../src/bus/bucket-use.ts";
 import { Bus } from "../../src/bus/connection.ts";
-import { bucketUse, retentionAt } from "../../src/bus/store/storage.ts";
+import { retentionAt } from "../../src/bus/store/storage.ts";
 import { Client } from "../../src/client/client.ts";
 import { startBridge } from "../../src/http/bridge.ts";
 import { isAsyncError } from "../../src/job/errors.ts";
@@ -98,6 +99,19 @@ test("full of live jobs, it refuses new ones and is not ready; each that was acc
     await eventually("it takes jobs again", async () => (await submit()) === "accepted", 60_000);
   } finally {
     await bridge.close();
+    await system.close();
+  }
+});
+
+test("a stranger who says that the storage is full is not believed", async () => {
+  const system = await System.start();
+  try {
+    await system.worker((w) => w.func("echo", ({ args }) => args));
+    const job = { name: "x", functions: [{ name: "echo", args: 1 }] };
+    const lie = setInterval(() => system.bus.nc.publish("job.ctl.storage", '{"full":true}'), 5);
+    for (const end = performance.now() + 500; performance.now() < end; ) assert.is(await system.client.run(job), 1);
+    clearInterval(lie);
+  } finally {
     await system.close();
   }
 });

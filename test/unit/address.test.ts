@@ -48,7 +48,13 @@ test("what is no address is refused without showing it", () => {
 test("options are taken instead of what the address says (ADDRESS-2), and half an identity is refused", () => {
   const { client } = accessOf("nats://u:p@h", { token: "t" });
   assert.equal([client.user, client.token], [undefined, "t"]);
-  const wrong = [{ password: "p" }, { user: "u", token: "t" }, { tlsCert: "x" }, { inboxPrefix: "*" }];
+  const wrong = [
+    { password: "p" },
+    { user: "u", token: "t" },
+    { tlsCert: "x" },
+    { inboxPrefix: "*" },
+    { domain: "a.b" },
+  ];
   for (const options of [...wrong, { creds: "/not/there" }, { nkey: "SUWRONG" }, { tlsCa: "/not/there" }]) {
     assert.throws(
       () => accessOf("nats://h", options),
@@ -72,6 +78,12 @@ test("the environment is read by name, and its identity yields to that of the ad
   assert.equal(accessFromEnvironment(env), { url: "nats://h", user: "u", password: "p", tlsFirst: true });
   assert.equal(accessFromEnvironment({ ...env, ASYNC_NATS_TLS_FIRST: "0" }, "nats://v:w@h"), { url: "nats://v:w@h" });
   assert.throws(() => accessFromEnvironment({ ASYNC_NATS_TLS_FIRST: "maybe" }), /1 or 0/);
+});
+
+test("a domain changes where the JetStream API is", () => {
+  assert.is(accessOf("h").apiPrefix, "$JS.API");
+  assert.is(accessOf("h", { domain: "hub" }).apiPrefix, "$JS.hub.API");
+  assert.is(accessFromEnvironment({ ASYNC_NATS_DOMAIN: "hub" }).domain, "hub");
 });
 
 test("process titles have no secrets", () => {

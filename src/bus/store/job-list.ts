@@ -236,7 +236,7 @@ export class JobList {
 
   /** The sequence of the newest submission that a supervisor has got, and up to which all are dealt with. */
   async #consumer(): Promise<{ delivered: number; ackFloor: number }> {
-    const subject = `$JS.API.CONSUMER.INFO.${JOBS}.${SUPERVISOR_CONSUMER}`;
+    const subject = `${this.#bus.apiPrefix}.CONSUMER.INFO.${JOBS}.${SUPERVISOR_CONSUMER}`;
     const info = (await this.#bus.mux.request(subject, "", TIMEOUT_MS)).json<ConsumerInfoReply>();
     if (info.delivered) return { delivered: info.delivered.stream_seq, ackFloor: info.ack_floor?.stream_seq ?? 0 };
     throw new AsyncError("jetstream_unavailable", "the consumer of stream JOBS cannot be asked right now; try again");

@@ -55,6 +55,8 @@ export interface JobStoreOptions {
 export class JobStore {
   readonly #bus: Bus;
   readonly #replicas: number;
+  /** What the subjects of states begin with where they are written. */
+  readonly #prefix: string;
   /** Of ended jobs. */
   #ttl = "";
   /** Of a job that ends with its first commit, as most do that have one function. */
@@ -65,6 +67,7 @@ export class JobStore {
   constructor(bus: Bus, { replicas, retentionMs = DEFAULT_RETENTION_MS }: JobStoreOptions) {
     this.#bus = bus;
     this.#replicas = replicas;
+    this.#prefix = bus.bucketSubject(KV_PREFIX);
     this.keepEndedFor(retentionMs);
   }
 
@@ -91,7 +94,7 @@ export class JobStore {
       return bytes;
     }
     this.storage?.wrote(bytes + MESSAGE_OVERHEAD_BYTES);
-    this.#bus.mux.store(`${KV_PREFIX}.${state.job_id}`, body, headers, TIMEOUT_MS, (error, sequence) => {
+    this.#bus.mux.store(`${this.#prefix}.${state.job_id}`, body, headers, TIMEOUT_MS, (error, sequence) => {
       done(error ? outcomeOf(error) : { type: "stored", revision: sequence });
     });
     return bytes;
@@ -144,7 +147,7 @@ export class JobStore {
   }
 
   async #askLeader(stream: string, query: MessageQuery): Promise<Found | undefined> {
-    const reply = await this.#request(`$JS.API.STREAM.MSG.GET.${stream}`, JSON.stringify(query));
+    const reply = await this.#request(`${this.#bus.apiPrefix}.STREAM.MSG.GET.${stream}`, JSON.stringify(query));
     const { message, error } = reply.json<LeaderReply>();
     if (message) return { sequence: message.seq, data: Buffer.from(message.data ?? "", "base64") };
     if (error?.code === 404) return undefined;

@@ -15,18 +15,16 @@
  */
 import { STORAGE } from "../../api/subjects.ts";
 import { isAsyncError } from "../../job/errors.ts";
+import { type BucketUse, bucketUse } from "../bucket-use.ts";
 import type { Bus } from "../connection.ts";
 import { encodeStorage } from "../messages/nudges.ts";
-import { fullAt, KV_JOBS } from "../topology.ts";
+import { fullAt, ROOM_AGAIN } from "../topology.ts";
 
 const LOOK_MS = 5_000;
 const ANNOUNCE_MS = 1_000;
-const TIMEOUT_MS = 2_000;
 const FULL = 0.95;
 const HALF = 0.5;
 const NEARLY_FULL = 0.9;
-/** New jobs are taken again when it is by so much below what is full. */
-const ROOM_AGAIN = 0.03;
 /** How long ended jobs are kept in a bucket that is nearly full, and in one that is full. */
 const NEARLY_FULL_MS = 60_000;
 const FULL_MS = 5_000;
@@ -149,28 +147,4 @@ export class Storage {
     if (this.#bus.connected) this.#bus.nc.publish(STORAGE, encodeStorage(this.#full));
     if (this.#full) void this.look();
   }
-}
-
-interface InfoReply {
-  config?: { max_bytes: number };
-  state?: { bytes: number; messages: number; last_seq: number };
-}
-
-/** How much of the bucket of states is used. */
-export interface BucketUse {
-  bytes: number;
-  /** Infinite if it has no limit. */
-  maxBytes: number;
-  messages: number;
-  /** Of the newest message that was ever stored. */
-  lastSequence: number;
-}
-
-/** @throws AsyncError of the bus */
-export async function bucketUse(bus: Bus): Promise<BucketUse> {
-  const reply = await bus.mux.request(`$JS.API.STREAM.INFO.${KV_JOBS}`, "", TIMEOUT_MS);
-  const { config, state } = reply.json<InfoReply>();
-  const maxBytes = config && config.max_bytes > 0 ? config.max_bytes : Number.POSITIVE_INFINITY;
-  const { bytes = 0, messages = 0, last_seq: lastSequence = 0 } = state ?? {};
-  return { bytes, maxBytes, messages, lastSequence };
 }

@@ -1,6 +1,9 @@
 /**
  * Reads messages of streams directly (`$JS.API.DIRECT.GET`), without a consumer, and removes single ones. Where there
  * are replicas any of them may answer, and it may lag behind: what is decided on such a read must be checked when it is written.
+ *
+ * READ-1  The server appends its headers to those of the message, which anyone may have chosen: so of each name the last one is the
+ *     server's, and a message with a sequence is one that is stored, whatever status its own headers tell.
  */
 import type { Msg } from "nats";
 import { AsyncError, isAsyncError } from "../../job/errors.ts";
@@ -46,7 +49,7 @@ export async function readNext(bus: Bus, stream: string, from: number): Promise<
 
 /** The sequence of the newest message that was ever stored, and how many there are now. @throws AsyncError of the bus */
 export async function streamState(bus: Bus, stream: string): Promise<{ lastSequence: number; messages: number }> {
-  const reply = await bus.mux.request(`$JS.API.STREAM.INFO.${stream}`, "", TIMEOUT_MS);
+  const reply = await bus.mux.request(`${bus.apiPrefix}.STREAM.INFO.${stream}`, "", TIMEOUT_MS);
   const { state } = reply.json<{ state?: { last_seq: number; messages: number } }>();
   if (!state) throw unreadable(stream, "no leader, or not made yet");
   return { lastSequence: state.last_seq, messages: state.messages };
@@ -54,7 +57,7 @@ export async function streamState(bus: Bus, stream: string): Promise<{ lastSeque
 
 /** Whether a message that was stored at `at` (ms since 1970) may have been removed by now. @throws AsyncError of the bus */
 export async function mayHaveForgotten(bus: Bus, stream: string, at: number): Promise<boolean> {
-  const reply = await bus.mux.request(`$JS.API.STREAM.INFO.${stream}`, "", TIMEOUT_MS);
+  const reply = await bus.mux.request(`${bus.apiPrefix}.STREAM.INFO.${stream}`, "", TIMEOUT_MS);
   const { state } = reply.json<{
     state?: { messages: number; first_seq: number; first_ts: string; last_seq: number };
   }>();
@@ -70,7 +73,7 @@ export async function mayHaveForgotten(bus: Bus, stream: string, at: number): Pr
  */
 export async function deleteMessage(bus: Bus, stream: string, sequence: number): Promise<void> {
   const query = JSON.stringify({ seq: sequence, no_erase: true });
-  await bus.mux.request(`$JS.API.STREAM.MSG.DELETE.${stream}`, query, TIMEOUT_MS);
+  await bus.mux.request(`${bus.apiPrefix}.STREAM.MSG.DELETE.${stream}`, query, TIMEOUT_MS);
 }
 
 /**
@@ -98,7 +101,7 @@ export function readBatch(
     const messages: StoredMessage[] = [];
     let pending = 0;
     const onReply = (message: Msg) => {
-      const code = message.headers?.code ?? 0;
+      const code = statusOf(message);
       if (code === NOT_FOUND && messages.length === 0) {
         resolve({ messages, pending });
         return true;
@@ -108,7 +111,7 @@ export function readBatch(
         return true;
       }
       // Each message names the one before it in the answer.
-      if (Number(message.headers?.get("Nats-Last-Sequence")) !== (messages.at(-1)?.sequence ?? 0)) {
+      if (Number(message.headers?.last("Nats-Last-Sequence")) !== (messages.at(-1)?.sequence ?? 0)) {
         reject(unreadable(stream, "a part of the answer got lost"));
         return true;
       }
@@ -117,12 +120,12 @@ export function readBatch(
         return true;
       }
       messages.push(storedFrom(message));
-      pending = Number(message.headers?.get("Nats-Num-Pending") || 0);
+      pending = Number(message.headers?.last("Nats-Num-Pending") || 0);
       return false;
     };
     const onTimeout = () => reject(new AsyncError("bus_timeout", `stream ${stream} did not answer in time`));
     try {
-      bus.mux.open(`$JS.API.DIRECT.GET.${stream}`, query, TIMEOUT_MS, { onReply, onTimeout });
+      bus.mux.open(`${bus.apiPrefix}.DIRECT.GET.${stream}`, query, TIMEOUT_MS, { onReply, onTimeout });
     } catch (error) {
       reject(error);
     }
@@ -131,7 +134,7 @@ export function readBatch(
 
 async function ask(bus: Bus, stream: string, suffix: string, query: string): Promise<Msg> {
   try {
-    return await bus.mux.request(`$JS.API.DIRECT.GET.${stream}${suffix}`, query, TIMEOUT_MS);
+    return await bus.mux.request(`${bus.apiPrefix}.DIRECT.GET.${stream}${suffix}`, query, TIMEOUT_MS);
   } catch (error) {
     if (!isAsyncError(error, "no_responders")) throw error;
     throw unreadable(stream, "no leader, or not made yet", error);
@@ -139,18 +142,23 @@ async function ask(bus: Bus, stream: string, suffix: string, query: string): Pro
 }
 
 function messageFrom(stream: string, message: Msg): StoredMessage | undefined {
-  const code = message.headers?.code ?? 0;
+  const code = statusOf(message);
   if (code === NOT_FOUND) return undefined;
   if (code !== 0) throw unreadable(stream, `${code} ${message.headers?.description ?? ""}`);
   return storedFrom(message);
 }
 
+/** Of the answer; 0 if it is a stored message (READ-1). */
+function statusOf({ headers }: Msg): number {
+  return headers?.has("Nats-Sequence") ? 0 : (headers?.code ?? 0);
+}
+
 function storedFrom({ headers, data }: Msg): StoredMessage {
   return {
-    subject: headers?.get("Nats-Subject") ?? "",
-    sequence: Number(headers?.get("Nats-Sequence")),
+    subject: headers?.last("Nats-Subject") ?? "",
+    sequence: Number(headers?.last("Nats-Sequence")),
     data,
-    storedAt: Date.parse(headers?.get("Nats-Time-Stamp") ?? ""),
+    storedAt: Date.parse(headers?.last("Nats-Time-Stamp") ?? ""),
     expires: headers?.has("Nats-TTL") ?? false,
   };
 }

@@ -108,7 +108,7 @@ export class Backlog {
     const names = new Set<string>();
     for (let offset = 0; ; offset += MAX_SUBJECTS_LISTED) {
       const query = JSON.stringify({ subjects_filter: `${WAIT_PREFIX}.>`, offset });
-      const reply = await this.#bus.mux.request(`$JS.API.STREAM.INFO.${TIMERS}`, query, TIMEOUT_MS);
+      const reply = await this.#bus.mux.request(`${this.#bus.apiPrefix}.STREAM.INFO.${TIMERS}`, query, TIMEOUT_MS);
       const subjects = Object.keys(reply.json<StreamInfo>().state?.subjects ?? {});
       for (const subject of subjects) {
         const name = functionOf(subject);

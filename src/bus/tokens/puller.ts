@@ -108,7 +108,7 @@ export class Puller {
       expires: (this.#options.isTight?.() ? EXPIRES_TIGHT_MS : EXPIRES_MS) * NANOS_PER_MS,
       idle_heartbeat: IDLE_HEARTBEAT_MS * NANOS_PER_MS,
     };
-    this.#bus.nc.publish(`$JS.API.CONSUMER.MSG.NEXT.${stream}.${consumer}`, JSON.stringify(query), {
+    this.#bus.nc.publish(`${this.#bus.apiPrefix}.CONSUMER.MSG.NEXT.${stream}.${consumer}`, JSON.stringify(query), {
       reply: `${this.#inbox}${this.#pull}`,
     });
   }
@@ -150,7 +150,8 @@ export class Puller {
 
   #onMessage(message: Msg): void {
     this.#lastHeard = performance.now();
-    const code = message.headers?.code ?? 0;
+    // What comes from a stream has a reply subject; its own headers may say anything, also what looks like a status.
+    const code = message.reply ? 0 : (message.headers?.code ?? 0);
     if (code === 0) {
       const delivery = new Delivery(message, this.#bus.nc); // throws for a stranger's, which is none that we have asked for
       const bytes = message.data.length + message.subject.length + (message.reply?.length ?? 0);

@@ -36,8 +36,8 @@ export function jetStreamUnavailable(subject: string): AsyncError {
   );
 }
 
-/** JetStream error codes that mean "the stream is full" (`discard: new`). */
-const STREAM_FULL = new Set([10047, 10077, 10122]);
+/** JetStream error codes that mean "full": the stream (`discard: new`), what the account or the server may store. */
+const STREAM_FULL = new Set([10002, 10023, 10047, 10077, 10122]);
 
 /** What JetStream answers to a publish. */
 interface PubAck {
