@@ -47,4 +47,5 @@ export type { FunctionView, JobView } from "./job/view.ts";
 export { VERSION } from "./version.ts";
 export type { Context, Handler } from "./worker/context.ts";
 export { FatalError, RetryAfter } from "./worker/errors.ts";
-export { Worker, type WorkerOptions } from "./worker/worker.ts";
+export type { WorkerOptions } from "./worker/options.ts";
+export { Worker } from "./worker/worker.ts";

@@ -22,6 +22,7 @@ import { STATE_NAMES, type StateName } from "../job/state.ts";
 import { statusOf } from "./errors.ts";
 import { applyLimits, TIMEOUTS } from "./limits.ts";
 import { type Health, readiness } from "./readiness.ts";
+import { Refusals } from "./refusals.ts";
 
 export interface BridgeOptions {
   client: Client;
@@ -60,6 +61,7 @@ const CONTENT_TYPES: Record<string, Encoding> = {
 export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   const { client, host = "127.0.0.1", port = 8000, log, maxConnections } = options;
   const bodyLimit = (client.bus.nc.info?.max_payload ?? 1024 ** 2) - ENVELOPE_BYTES;
+  const refusals = new Refusals(log);
   const app: FastifyInstance = Fastify({
     bodyLimit,
     // Longer ids than there can be are refused for what they are.
@@ -67,7 +69,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     ...TIMEOUTS,
     forceCloseConnections: "idle",
     // What fails before there is a route, such as a path that cannot be decoded.
-    frameworkErrors: (error, _request, reply) => void sendError(error, reply, log),
+    frameworkErrors: (error, _request, reply) => void sendError(error, reply, { log, refusals }),
     ...(log && {
       loggerInstance: log as FastifyBaseLogger,
       logController: new LogController({ disableRequestLogging: true }),
@@ -75,11 +77,11 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   });
   applyLimits(app, host, maxConnections);
   parseBodies(app);
-  reportErrors(app);
+  reportErrors(app, { log, refusals });
   addRoutes(app, client);
   try {
     const url = await app.listen({ host, port });
-    return { url, close: () => closeBridge(app) };
+    return { url, close: () => closeBridge(app).finally(() => refusals.close()) };
   } catch (cause) {
     await app.close();
     if ((cause as NodeJS.ErrnoException).code !== "EADDRINUSE") throw cause;
@@ -213,17 +215,25 @@ function unavailable(reply: FastifyReply): void {
 }
 
 /** Every error has the body `{error: {code, message, reasons?}}`. */
-function reportErrors(app: FastifyInstance): void {
+function reportErrors(app: FastifyInstance, telling: Telling): void {
   app.setNotFoundHandler((request, reply) => {
     const message = `there is no route ${request.method} ${request.url.split("?")[0]}; see the README for those there are`;
     return reply.code(404).send({ error: { code: "no_route", message } });
   });
-  app.setErrorHandler((error: FastifyError, _request, reply) => sendError(error, reply, app.log));
+  app.setErrorHandler((error: FastifyError, _request, reply) => sendError(error, reply, telling));
 }
 
-function sendError(error: FastifyError, reply: FastifyReply, log: FastifyBaseLogger | undefined): FastifyReply {
+interface Telling {
+  log: Pick<Logger, "error"> | undefined;
+  refusals: Refusals;
+}
+
+function sendError(error: FastifyError, reply: FastifyReply, { log, refusals }: Telling): FastifyReply {
   const { status, code } = statusOf(error);
-  if (status === 503) unavailable(reply);
+  if (status === 503) {
+    unavailable(reply);
+    refusals.note(code, error.message);
+  }
   if (status === 500) log?.error({ err: error }, "unexpected failure");
   const reasons = error instanceof InvalidInputError ? { reasons: error.reasons } : {};
   const message =
