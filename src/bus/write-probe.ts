@@ -8,7 +8,7 @@ import { KV_JOBS, KV_PREFIX } from "./topology.ts";
 import { headersOf } from "./wire/headers.ts";
 
 /** No job has a dot in its id. The value is empty like a deletion marker, and expires by itself. */
-const KEY = `${KV_PREFIX}.probe.write`;
+export const PROBE_SUBJECT = `${KV_PREFIX}.probe.write`;
 const HEADERS = headersOf({ "Nats-TTL": "60s" });
 const TIMEOUT_MS = 1_000;
 /** However often it is asked, it writes no more often than that. */
@@ -31,7 +31,7 @@ export class WriteProbe {
 
   async #write(): Promise<string | undefined> {
     try {
-      await this.#bus.mux.publish(this.#bus.bucketSubject(KEY), "", HEADERS, TIMEOUT_MS);
+      await this.#bus.mux.publish(this.#bus.bucketSubject(PROBE_SUBJECT), "", HEADERS, TIMEOUT_MS);
       return undefined;
     } catch (error) {
       if (!isAsyncError(error)) throw error;
