@@ -158,7 +158,10 @@ export class Dispatcher {
       onPlainWorker: () => this.#onPlainWorker(name),
       onRoom: () => this.#observer.onRoom(name),
       onAbandoned: (attempt, reply) => this.#stop(attempt, reply),
-      onTrouble: (error) => this.#lifecycle.emit("trouble", { what: `cannot send invocations of ${name}`, error }),
+      onTrouble: (error) => {
+        const what = `cannot send invocations of ${name}`;
+        this.#lifecycle.emit("trouble", { what, kind: "cannot send invocations", error });
+      },
     });
     line.heartbeatMs = this.#roll.heartbeatMsOf(name, performance.now());
     this.#lines.set(name, line);
@@ -228,7 +231,8 @@ export class Dispatcher {
       const what = queueGroupProblem(name, served);
       if (what === undefined) continue;
       strange.add(name);
-      if (!this.#strange.has(name)) this.#lifecycle.emit("trouble", { what });
+      if (!this.#strange.has(name))
+        this.#lifecycle.emit("trouble", { what, kind: "functions are served outside of their queue group" });
     }
     this.#strange = strange;
   }

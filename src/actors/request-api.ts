@@ -5,6 +5,7 @@
 import type { Msg, Subscription } from "nats";
 import { ERROR_CODE_HEADER, ERROR_HEADER } from "../api/headers.ts";
 import {
+  checkEventsRequest,
   checkLookRequest,
   checkPageRequest,
   checkRetryPatch,
@@ -17,6 +18,7 @@ import {
   API_SERVICE,
   afterPrefix,
   CANCEL_PREFIX,
+  EVENTS_PREFIX,
   FUNCTION_LIST,
   GET_PREFIX,
   LIST,
@@ -34,6 +36,7 @@ import { isRecord } from "../job/plain.ts";
 import type { JobView } from "../job/view.ts";
 import { VERSION } from "../version.ts";
 import type { Depths } from "./depths.ts";
+import { History } from "./history.ts";
 import type { JobControl } from "./job-control.ts";
 import { Listing } from "./listing.ts";
 
@@ -43,6 +46,7 @@ export class RequestApi {
 
   constructor(bus: Bus, list: JobList, control: JobControl, depths: Depths) {
     const listing = new Listing(bus, list);
+    const history = new History(bus, (jobId) => control.find(jobId));
     const endpoint = (name: string, subject: string): ServiceEndpoint => ({
       name,
       subject,
@@ -56,12 +60,15 @@ export class RequestApi {
       metadata: () => ({}),
       endpoints: () => endpoints.map(({ name, subject }) => endpoint(name, subject)),
     });
-    const ofJob = (name: string, prefix: string, answer: (jobId: string, body: Uint8Array) => Promise<JobView>) => ({
+    type Answer<A> = (jobId: string, body: Uint8Array) => Promise<A>;
+    const ofId = (name: string, prefix: string, answer: Answer<string>) => ({
       name,
       // All that may be meant for an id, so that a bad one is told to be bad.
       subject: `${prefix}.>`,
-      answer: async ({ subject, data }: Msg) => JSON.stringify(await answer(afterPrefix(subject, prefix) ?? "", data)),
+      answer: ({ subject, data }: Msg) => answer(afterPrefix(subject, prefix) ?? "", data),
     });
+    const ofJob = (name: string, prefix: string, answer: Answer<JobView>) =>
+      ofId(name, prefix, async (jobId, body) => JSON.stringify(await answer(jobId, body)));
     const get = async (jobId: string, body: Uint8Array): Promise<SubmittedJob> => {
       const { submission } = checkLookRequest(parseBody(body));
       const { state, isTaken } = await control.look(jobId);
@@ -75,6 +82,7 @@ export class RequestApi {
       ofJob("retry", RETRY_PREFIX, async (jobId, body) =>
         answerOf(await control.retry(jobId, checkRetryPatch(parseBody(body))), Date.now()),
       ),
+      ofId("events", EVENTS_PREFIX, async (jobId, body) => history.page(jobId, checkEventsRequest(parseBody(body)))),
       { name: "list", subject: LIST, answer: (message) => listing.page(checkPageRequest(parseBody(message.data))) },
       { name: "functions", subject: FUNCTION_LIST, answer: async () => JSON.stringify(await depths.list()) },
     ];

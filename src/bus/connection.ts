@@ -53,6 +53,7 @@ export interface Fault {
 
 type GateEvents = {
   connected: () => void;
+  disconnected: () => void;
   closed: () => void;
   fault: (fault: Fault) => void;
   denied: (denial: Denial) => void;
@@ -162,6 +163,12 @@ export class Bus {
     return () => this.#gate.off("connected", listener);
   }
 
+  /** Calls `listener` each time the connection is lost, while it is not being closed. Returns how to stop that. */
+  onDisconnected(listener: () => void): () => void {
+    this.#gate.on("disconnected", listener);
+    return () => this.#gate.off("disconnected", listener);
+  }
+
   /** It is, or is being, closed for good. */
   get closed(): boolean {
     return this.#closing || this.#ended;
@@ -257,7 +264,10 @@ export class Bus {
 
   async #watch(): Promise<void> {
     for await (const status of this.nc.status()) {
-      if (status.type === "disconnect") this.#connected = false;
+      if (status.type === "disconnect" && this.#connected) {
+        this.#connected = false;
+        if (!this.#closing) this.#gate.emit("disconnected");
+      }
       if (status.type === "reconnect" && !this.#closing) {
         this.#connected = true;
         this.mux.onReconnected();

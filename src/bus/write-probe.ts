@@ -10,7 +10,7 @@ import { EVENTS, JOBS, KV_JOBS, KV_PREFIX, TIMERS } from "./topology.ts";
 import { headersOf } from "./wire/headers.ts";
 
 /** No id of a job has a dot. Supervisors drop it where it comes to them before it is removed. */
-export const SUBMITTED_PROBE = `${SUBMIT}.probe.write`;
+const SUBMITTED_PROBE = `${SUBMIT}.probe.write`;
 
 interface Target {
   stream: string;
@@ -30,6 +30,11 @@ const TARGETS: Target[] = [
 ];
 /** Who listens to events sees it, so it is for who asks by hand. */
 const EVENT_TARGET: Target = { stream: EVENTS, subject: "job.event.~probe.retried" };
+
+/** Whether a message with that subject stands for nothing. */
+export function isProbe(subject: string): boolean {
+  return [...TARGETS, EVENT_TARGET].some((target) => target.subject === subject);
+}
 
 const TIMEOUT_MS = 1_000;
 /** However often it is asked, it writes no more often than that. */

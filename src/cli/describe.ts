@@ -1,5 +1,5 @@
 /** Jobs, workers and events as people read them. */
-import type { FunctionDepth } from "../api/requests.ts";
+import type { FunctionDepth, ListedEvent } from "../api/requests.ts";
 import type { WorkerView } from "../client/workers.ts";
 import type { JobEvent, RejectedEvent } from "../job/events.ts";
 import type { FunctionView, JobView } from "../job/view.ts";
@@ -7,8 +7,14 @@ import { brief, type Column, outputWidth, table } from "./table.ts";
 
 const LABEL_WIDTH = 10;
 
+/** A job in a table. What is cut is said to be, and where there is more to be seen. */
 export function describeJob(job: JobView, width = outputWidth()): string {
-  const short = (value: unknown) => brief(value, Math.max(20, width - LABEL_WIDTH));
+  let isCut = false;
+  const short = (value: unknown) => {
+    const text = brief(value, Math.max(20, width - LABEL_WIDTH));
+    isCut ||= text !== whole(value);
+    return text;
+  };
   const facts: [string, string | undefined][] = [
     ["job", job.job_id],
     ["name", short(job.name)],
@@ -17,6 +23,7 @@ export function describeJob(job: JobView, width = outputWidth()): string {
       job.waiting_for ? `${job.state} for ${job.waiting_for === "worker" ? "a worker" : "the backoff"}` : job.state,
     ],
     ["created", job.created_at],
+    ["starts", job.state === "scheduled" ? job.scheduled_at : undefined],
     ["due", job.due_at],
     ["finished", job.finished_at],
     ["result", job.result === undefined ? undefined : short(job.result)],
@@ -30,7 +37,14 @@ export function describeJob(job: JobView, width = outputWidth()): string {
     outcomeOf(fn),
   ]);
   const columns = ["  #", ending("FUNCTION"), "RUNS", ending("OUTCOME")];
-  return [...head, "", table(columns, rows, width)].join("\n");
+  const functions = table(columns, rows, width);
+  isCut ||= functions.includes("…");
+  const notes: string[] = [];
+  if (job.functions.some(({ retry_count }) => retry_count > 1))
+    notes.push(`earlier attempts: async events ${job.job_id}`);
+  if (isCut) notes.push(`values that end with … are cut; whole: async get ${job.job_id} --json`);
+  const tail = notes.length === 0 ? [] : ["", ...notes];
+  return [...head, "", functions, ...tail].join("\n");
 }
 
 /** A column of text that may be shortened. */
@@ -109,7 +123,16 @@ export function describeEvent(event: JobEvent | RejectedEvent): string {
   return `${event.at.slice(11, 23)}  ${event.job_id.padEnd(36)}  ${event.type.padEnd(9)}  ${detailsOf(event)}`.trimEnd();
 }
 
-function detailsOf(event: JobEvent | RejectedEvent): string {
+/** One line for an event of a job that is known: when, what happened; errors in full. */
+export function describeOwnEvent(event: ListedEvent): string {
+  const cut = event.truncated ? " (cut)" : "";
+  return `${event.at}  ${event.type.padEnd(9)}  ${detailsOf(event, OWN_WIDTH)}${cut}`.trimEnd();
+}
+
+/** Of messages and values of events, where there is one job only. */
+const OWN_WIDTH = 500;
+
+function detailsOf(event: JobEvent | RejectedEvent, width = 60): string {
   switch (event.type) {
     case "accepted":
       return brief(event.job_name);
@@ -117,17 +140,17 @@ function detailsOf(event: JobEvent | RejectedEvent): string {
     case "succeeded":
       return `${event.function} (attempt ${event.attempt})`;
     case "progress":
-      return `${event.function} (attempt ${event.attempt}): ${brief(event.progress)}`;
+      return `${event.function} (attempt ${event.attempt}): ${brief(event.progress, width)}`;
     case "retrying":
-      return `${event.function} (attempt ${event.attempt}): ${brief(event.error.message)}; again at ${event.due_at.slice(11, 23)}`;
+      return `${event.function} (attempt ${event.attempt}): ${brief(event.error.message, width)}; again at ${event.due_at.slice(11, 23)}`;
     case "waiting":
       return `${event.function}: no worker has room`;
     case "retried":
       return `${event.function}: retried by hand`;
     case "completed":
-      return `result ${brief(event.result)}`;
+      return `result ${brief(event.result, width)}`;
     case "failed":
-      return `${event.function}: ${event.error.code}: ${brief(event.error.message)}`;
+      return `${event.function}: ${event.error.code}: ${brief(event.error.message, width)}`;
     case "rejected":
       return `${event.subject}: ${event.reason}`;
     case "cancelled":

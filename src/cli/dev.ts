@@ -54,8 +54,8 @@ export async function dev(modules: string[], options: DevOptions): Promise<void>
     shutdown.add(() => bus.close());
     bus.onLost((error) => fail(`${error.message} [${error.code}]`));
     const supervisor = await Supervisor.start(bus, storageFrom(await fittedTo(server.storeDir, options)));
+    shutdown.add(logLifecycle(supervisor.lifecycle, log));
     shutdown.add(() => supervisor.close());
-    logLifecycle(supervisor.lifecycle, log);
     supervisor.lifecycle.on("job", (event) => say(describeEvent(event)));
     const bridge = await startBridge({ client: new Client(bus), ...http });
     shutdown.add(() => bridge.close());

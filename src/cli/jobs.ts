@@ -5,6 +5,7 @@ import { AsyncError, messageOf } from "../job/errors.ts";
 import type { StateName } from "../job/state.ts";
 import type { JobView } from "../job/view.ts";
 import { describeFunctions, describeJob, describeJobs, describeWorkers } from "./describe.ts";
+import { type EventsCommandOptions, printEvents } from "./events.ts";
 import { EXIT } from "./exit.ts";
 import { readJobFile } from "./job-file.ts";
 import { type ConnectionFlags, connectionOf } from "./options.ts";
@@ -96,6 +97,14 @@ export async function workers({ json, ...connection }: CommonOptions): Promise<v
     const found = await client.workers();
     print(json ? toJson({ workers: found }) : describeWorkers(found));
   });
+}
+
+/** `async events` */
+export async function events(
+  id: string,
+  { json, follow, limit, cursor, ...connection }: EventsCommandOptions & ConnectionFlags,
+): Promise<void> {
+  await withClient(connection, (client) => printEvents(client, id, { json, follow, limit, cursor }));
 }
 
 /** `async functions` */

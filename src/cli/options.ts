@@ -3,7 +3,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { DEFAULT_MAX_MEMORY_BYTES } from "../actors/memory.ts";
 import { type AccessOptions, hasCredentials, redacted, withEnvironment } from "../bus/address.ts";
 import { DEFAULT_URL } from "../bus/connection.ts";
-import { MAX_CONCURRENCY } from "../worker/worker.ts";
+import { MAX_CONCURRENCY } from "../worker/options.ts";
 import { LOG_FORMATS } from "./log.ts";
 
 /** How a command reaches NATS, as it was given on the command line. */

@@ -5,7 +5,7 @@ import { STATE_NAMES, type StateName } from "../job/state.ts";
 import { VERSION } from "../version.ts";
 import { dev } from "./dev.ts";
 import { doctor } from "./doctor.ts";
-import { cancel, functions, get, list, retry, submit, workers } from "./jobs.ts";
+import { cancel, events, functions, get, list, retry, submit, workers } from "./jobs.ts";
 import {
   concurrencyOption,
   httpOption,
@@ -87,6 +87,16 @@ export function createProgram(): Command {
     .option("--cursor <c>", "go on where a list ended")
     .addOption(jsonOption())
     .action(list);
+
+  command(
+    "events <id>",
+    "shows what has happened to a job, as far as it is kept: errors of earlier attempts, retries, its end",
+  )
+    .option("--follow", "show what happens from now on too, until the end of the job")
+    .option("--limit <n>", "most events to show", integer(1, MAX_LIST_LIMIT), DEFAULT_LIST_LIMIT)
+    .option("--cursor <c>", "go on where a list ended")
+    .addOption(jsonOption())
+    .action(events);
 
   command("doctor", "checks the server, the streams, and that every live job is going to go on; exits with 1 if not")
     .option("--fix", "brings stranded jobs back")

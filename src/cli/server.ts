@@ -1,6 +1,7 @@
 import { logLifecycle } from "../actors/log.ts";
 import { Supervisor } from "../actors/supervisor.ts";
 import { Bus } from "../bus/connection.ts";
+import { logConnection } from "../bus/connection-log.ts";
 import { Client } from "../client/client.ts";
 import { startBridge } from "../http/bridge.ts";
 import { durabilityOf } from "../http/readiness.ts";
@@ -33,13 +34,14 @@ export async function runServer(modules: string[], options: ServerOptions): Prom
       log.fatal({ code: error.code }, error.message);
       shutdown.fail();
     });
+    shutdown.add(logConnection(bus, log));
     const supervisor = await Supervisor.start(bus, {
       maxLiveJobs,
       maxMemoryBytes: maxMemory * 1024 ** 2,
       ...storageFrom(options),
     });
+    shutdown.add(logLifecycle(supervisor.lifecycle, log));
     shutdown.add(() => supervisor.close());
-    logLifecycle(supervisor.lifecycle, log);
     const durability = durabilityOf(supervisor.topology.replicas);
     for (const worker of workers) {
       shutdown.add(() => worker.close());

@@ -1,4 +1,4 @@
-import type { WorkerOptions } from "../worker/worker.ts";
+import type { WorkerOptions } from "../worker/options.ts";
 import { createLog, type LogFlags } from "./log.ts";
 import { loadWorkers } from "./modules.ts";
 import { type ConnectionFlags, connectionOf } from "./options.ts";

@@ -1,6 +1,7 @@
 /** Functions that throw and return what nobody expects. */
 import { RetryAfter } from "../../src/worker/errors.ts";
-import { Worker, type WorkerOptions } from "../../src/worker/worker.ts";
+import type { WorkerOptions } from "../../src/worker/options.ts";
+import { Worker } from "../../src/worker/worker.ts";
 
 const refuses = (what: string) => () => {
   throw new Error(what);

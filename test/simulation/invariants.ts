@@ -18,6 +18,7 @@ import { functionSubject } from "../../src/api/subjects.ts";
 import { decode } from "../../src/bus/messages/codec.ts";
 import { completed } from "../../src/bus/store/brief-state.ts";
 import { storedJob } from "../../src/bus/store/job-store.ts";
+import { isProbe } from "../../src/bus/write-probe.ts";
 import { JobFailedError } from "../../src/job/errors.ts";
 import type { JobEvent } from "../../src/job/events.ts";
 import { isEnded, type JobState } from "../../src/job/state.ts";
@@ -208,6 +209,7 @@ export class Invariants implements Observer {
   }
 
   #onState(message: Stored): void {
+    if (isProbe(message.subject)) return; // stands for no job
     const jobId = message.subject.split(".").at(-1) ?? "";
     const state = this.#stateIn(jobId, message);
     const before = this.jobs.get(jobId);

@@ -140,6 +140,23 @@ test("a waiting job says what for, and until when", () => {
   assert.match(backoff, "due       2026-11-23T21:00:05.000Z");
 });
 
+test("a scheduled job says when it starts", () => {
+  const view = viewOf(newJob(submissionOf("a")));
+  const scheduled = describeJob({ ...view, state: "scheduled", scheduled_at: "2026-12-24T18:00:00.000Z" });
+  assert.match(scheduled, "starts    2026-12-24T18:00:00.000Z");
+  assert.not.match(describeJob(view), "starts");
+});
+
+test("what is cut is said to be, and where earlier attempts are", () => {
+  const view = viewOf(run(newJob(submissionOf("a")), () => "ok").state);
+  assert.not.match(describeJob(view), "async");
+  const long = describeJob({ ...view, result: "x".repeat(1_000) });
+  assert.match(long, "values that end with … are cut; whole: async get job-1 --json");
+  assert.not.match(describeJob({ ...view, result: "it ends like this …" }), "are cut");
+  const [fn] = view.functions;
+  assert.match(describeJob({ ...view, functions: fn ? [{ ...fn, retry_count: 2 }] : [] }), "async events job-1");
+});
+
 test("a job without functions can be shown too", () => {
   const view = viewOf(createFailedJob({ ...BOOM, code: "invalid_submission" }, "", ORIGIN, NOW).state);
   assert.match(describeJob(view), "invalid_submission: Error: boom");
