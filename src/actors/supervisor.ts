@@ -143,6 +143,7 @@ export class Supervisor {
     this.store = new JobStore(bus, { replicas: topology.replicas, retentionMs });
     this.#storage = new Storage(bus, {
       retentionMs,
+      ackWaitMs: topology.ackWaitMs,
       onRetention: (ms) => this.store.keepEndedFor(ms),
       onFull: (full, fill) => this.#onFull(full, fill),
       onTrouble: (error) => this.#trouble("cannot ask how full the bucket of states is", error),
