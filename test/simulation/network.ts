@@ -127,6 +127,8 @@ export class Connection {
   up = true;
   readonly #network: Network;
   readonly #subscriptions = new Set<Subscription>();
+  /** Flushes under way. */
+  readonly #flushes = new Set<() => void>();
   #closed = false;
   /** Counts connections made; what was sent over an older one is lost. */
   #epoch = 0;
@@ -183,7 +185,15 @@ export class Connection {
 
   flush(): Promise<void> {
     if (!this.up) return Promise.reject(new Error("connection disconnected"));
-    return new Promise((resolve) => this.#toServer(() => this.send(resolve, "kept"), "kept"));
+    return new Promise((resolve, reject) => {
+      const lost = () => reject(new Error("connection disconnected"));
+      const done = () => {
+        this.#flushes.delete(lost);
+        resolve();
+      };
+      this.#flushes.add(lost);
+      this.#toServer(() => this.send(done, "kept"), "kept");
+    });
   }
 
   async close(): Promise<void> {
@@ -213,6 +223,7 @@ export class Connection {
     this.up = false;
     this.#epoch += 1;
     for (const subscription of this.#subscriptions) this.#network.remove(subscription);
+    this.#network.world.after(1, () => this.#loseFlushes(), this.process);
     this.#tell("disconnect");
   }
 
@@ -255,6 +266,11 @@ export class Connection {
     const epoch = this.#epoch;
     world.after(at - world.now, () => epoch === this.#epoch && arrive(), owner);
     return outOfOrder ? last : at;
+  }
+
+  #loseFlushes(): void {
+    for (const lost of this.#flushes) lost();
+    this.#flushes.clear();
   }
 
   #tell(type: Status["type"]): void {
