@@ -99,7 +99,7 @@ export class Dispatcher {
       ...options,
     };
     bus.mux.onStray = (message) => this.#onStray(message);
-    const rooms = bus.nc.subscribe(ROOM, { callback: (_, message) => this.#onRoom(message.data) });
+    const rooms = bus.subscribe(ROOM, (message) => this.#onRoom(message.data));
     this.#stops = [() => rooms.unsubscribe(), bus.onReconnected(() => this.#onReconnected())];
     this.#discover();
   }

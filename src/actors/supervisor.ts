@@ -202,9 +202,9 @@ export class Supervisor {
       onDelivery: (delivery) => this.#arrivals.onWake(delivery),
       onUnused: () => this.#refillFirst("submissions"),
     });
-    const changed = bus.nc.subscribe(`${CHANGED_PREFIX}.*`, {
-      callback: (_, message) => this.#arrivals.actors.get(afterPrefix(message.subject, CHANGED_PREFIX) ?? "")?.verify(),
-    });
+    const changed = bus.subscribe(`${CHANGED_PREFIX}.*`, ({ subject }) =>
+      this.#arrivals.actors.get(afterPrefix(subject, CHANGED_PREFIX) ?? "")?.verify(),
+    );
     this.#stops = [
       () => changed.unsubscribe(),
       bus.onReconnected(() => this.#onReconnected()),

@@ -1,7 +1,7 @@
-import type { Subscription } from "nats";
 import { STORAGE } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
 import { readStorage } from "../bus/messages/nudges.ts";
+import type { Listening } from "../bus/wire/steady-subscription.ts";
 import { AsyncError } from "../job/errors.ts";
 
 /** Supervisors say each second that there is no room; who has not heard it for so long may try again. */
@@ -9,14 +9,12 @@ const GOOD_MS = 3_000;
 
 /** Whether supervisors say that there is no room for new jobs. Who cannot hear them submits: then the job waits. */
 export class StorageNotice {
-  readonly #subscription: Subscription;
+  readonly #subscription: Listening;
   #fullUntil = 0;
 
   constructor(bus: Bus) {
-    this.#subscription = bus.nc.subscribe(STORAGE, {
-      callback: (error, message) => {
-        if (!error) this.#fullUntil = readStorage(message.data) ? performance.now() + GOOD_MS : 0;
-      },
+    this.#subscription = bus.subscribe(STORAGE, (message) => {
+      this.#fullUntil = readStorage(message.data) ? performance.now() + GOOD_MS : 0;
     });
   }
 

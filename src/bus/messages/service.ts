@@ -3,9 +3,10 @@
  * own registry see workers and supervisors. The library's implementation has no release that fits the client's types.
  */
 import { randomBytes } from "node:crypto";
-import type { Msg, Subscription } from "nats";
+import type { Msg } from "nats";
 import { isRecord } from "../../job/plain.ts";
 import type { Bus } from "../connection.ts";
+import type { Listening } from "../wire/steady-subscription.ts";
 
 export interface ServiceEndpoint {
   /** Letters, digits, `-` and `_`. */
@@ -53,7 +54,7 @@ export class Service {
   readonly #options: ServiceOptions;
   readonly #started = new Date().toISOString();
   readonly #stats = new Map<string, EndpointStats>();
-  readonly #subscriptions: Subscription[];
+  readonly #subscriptions: Listening[];
 
   constructor(bus: Bus, options: ServiceOptions) {
     this.#bus = bus;
@@ -61,7 +62,7 @@ export class Service {
     const verbs = { PING: () => this.#ping(), INFO: () => this.info(), STATS: () => this.#statsReply() };
     this.#subscriptions = Object.entries(verbs).flatMap(([verb, reply]) =>
       [`$SRV.${verb}`, `$SRV.${verb}.${options.name}`, `$SRV.${verb}.${options.name}.${this.id}`].map((subject) =>
-        this.#bus.nc.subscribe(subject, { callback: (_, message) => this.#answer(message, reply()) }),
+        this.#bus.subscribe(subject, (message) => this.#answer(message, reply())),
       ),
     );
   }
