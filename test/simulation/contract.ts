@@ -7,7 +7,7 @@
  * CONTRACT-3  `expected` is what a real server says. Where the model is known to say something else, `model` says what: a gap,
  *     to be closed, after which `model` goes.
  */
-import type { MsgHdrs } from "nats";
+import type { Msg, MsgHdrs } from "nats";
 import { expectSequence, headersOf } from "../../src/bus/wire/headers.ts";
 import { delivered, deliveries, described, outcome, type Probe, SOON_MS, type Stored, sleep } from "./probe.ts";
 
@@ -509,6 +509,43 @@ export const SCENARIOS: Scenario[] = [
       return heard;
     },
     expected: ["before"],
+  },
+  {
+    name: "what is not permitted is told by the status; a subscription that was taken away does not come back with the permission",
+    tell: async (probe) => {
+      const limited = await probe.ofLimited();
+      const errors = limited.errors();
+      const [kept, lost] = [limited.listen("fn.contract-kept"), limited.listen("fn.contract-lost", "fn")];
+      const out = probe.listen("fn.contract-out");
+      await sleep(SOON_MS);
+      const round = async (name: string) => {
+        limited.nc.publish("fn.contract-out", name);
+        for (const subject of ["fn.contract-kept", "fn.contract-lost"]) probe.nc.publish(subject, name);
+        await sleep(SOON_MS);
+      };
+      await round("before");
+      await limited.limited.deny("subscription", "fn.contract-lost");
+      await limited.limited.deny("publish", "fn.contract-out");
+      await round("denied");
+      const [answer] = await limited.ask("fn.contract-out");
+      await limited.limited.permit();
+      await round("permitted");
+      const anew = limited.listen("fn.contract-lost", "fn");
+      await sleep(SOON_MS);
+      await round("anew");
+      const words = (heard: Msg[]) => heard.map(described).join(" ");
+      return [...[out, kept, lost, anew].map(words), described(answer), ...errors];
+    },
+    expected: [
+      "before permitted anew",
+      "before denied permitted anew",
+      "before",
+      "anew",
+      "nothing",
+      "subscription fn.contract-lost fn",
+      "publish fn.contract-out",
+      "publish fn.contract-out",
+    ],
   },
   {
     name: "what is larger than the server takes is refused before it is sent",

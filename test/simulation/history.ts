@@ -55,6 +55,7 @@ class History {
   readonly #writers = new Map<string, string>();
   readonly #supervisors: SimProcess[] = [];
   readonly #workers: SimProcess[] = [];
+  #client: SimProcess | undefined;
   #submitted = 0;
   #processes = 0;
   #executions = 0;
@@ -171,17 +172,26 @@ class History {
         this.#note(`${process.name}: ${what} ${jobId ?? ""} ${error ?? ""}`);
         if (!isAsyncError(error) && error instanceof Error) this.#fail(error);
       });
-      if (executes) await this.#worker(process, bus).start();
+      if (executes) await this.#serve(process, bus);
     });
   }
 
   #startWorker(): void {
     const process = this.#process("worker");
     this.#workers.push(process);
-    this.#launch(
-      process,
-      async () => void (await this.#worker(process, { connect: this.#connector(process) }).start()),
-    );
+    this.#launch(process, () => this.#serve(process, { connect: this.#connector(process) }));
+  }
+
+  /** A worker that may not serve is started again later, as an operator does. */
+  async #serve(process: SimProcess, bus: NonNullable<WorkerOptions["bus"]>): Promise<void> {
+    try {
+      await this.#worker(process, bus).start();
+    } catch (error) {
+      if (!isAsyncError(error, "permission_denied")) throw error;
+      this.#note(`${process.name} cannot serve: ${error}`);
+      await wait(1_000);
+      await this.#serve(process, bus);
+    }
   }
 
   #worker(process: SimProcess, bus: NonNullable<WorkerOptions["bus"]>): Worker {
@@ -220,6 +230,7 @@ class History {
   #startClient(): void {
     const { random } = this.#world;
     const process = this.#process("client");
+    this.#client = process;
     this.#launch(process, async () => {
       const client = new Client(await Bus.open({ name: process.name, connect: this.#connector(process) }));
       const count = this.#crowded ? random.int(8, 20) : random.int(2, 5);
@@ -413,6 +424,9 @@ class History {
       case "full":
         this.#fill(random.between(100, 6_000));
         break;
+      case "permission":
+        this.#deny(random.chance(0.8) ? victim : (this.#client ?? victim), random.between(50, 4_000));
+        break;
       case "account":
         this.#setExhausted(true);
         world.after(random.between(100, 4_000), () => this.#setExhausted(false), NOBODY);
@@ -439,6 +453,20 @@ class History {
       bucket.maxBytes = this.#bucketBytes;
     };
     this.#world.after(ms, empty, NOBODY);
+  }
+
+  /** Of all its connections, those that it makes meanwhile aside. */
+  #deny({ name }: SimProcess, ms: number): void {
+    const needed = this.#world.random.pick(NEEDED[name.split("-")[0] ?? ""] ?? []);
+    if (!needed) return;
+    this.#note(`${name} may not ${needed.join(" ")}`);
+    const denied = [...this.#network.connections].filter(({ process }) => process.name === name);
+    const permits = denied.map((connection) => connection.deny(...needed));
+    const permit = () => {
+      this.#note(`${name} may ${needed.join(" ")} again`);
+      for (const one of permits) one();
+    };
+    this.#world.after(ms, permit, NOBODY);
   }
 
   #setExhausted(exhausted: boolean): void {
@@ -536,7 +564,39 @@ const SUBMIT_LIMIT_MS = 60_000;
 /** Far more than any job takes, faults included. */
 const RUN_LIMIT_MS = 300_000;
 
-const FAULTS = ["kill", "pause", "suspend", "cut", "server", "leader", "full", "account"] as const;
+const FAULTS = ["kill", "pause", "suspend", "cut", "server", "leader", "full", "account", "permission"] as const;
+
+/** What a process needs to be permitted, of each kind: it is taken away for a time. */
+const NEEDED: Record<string, ["publish" | "subscription", string][]> = {
+  supervisor: [
+    ["publish", "fn.>"],
+    ["publish", "fn.quick"],
+    ["publish", "$KV.jobs.>"],
+    ["publish", "$JS.ACK.>"],
+    ["publish", "$JS.API.>"],
+    ["publish", "job.timer.>"],
+    ["publish", "job.wait.>"],
+    ["publish", "job.event.>"],
+    ["publish", "job.ctl.>"],
+    ["subscription", "_INBOX_async.>"],
+    ["subscription", "job.ctl.>"],
+    ["subscription", "job.get.>"],
+  ],
+  worker: [
+    ["publish", "_INBOX_async.>"],
+    ["subscription", "fn.>"],
+    ["subscription", "fn.flaky"],
+    ["subscription", "job.ctl.>"],
+    ["subscription", "$SRV.>"],
+  ],
+  client: [
+    ["publish", "job.submit.>"],
+    ["publish", "job.get.>"],
+    ["subscription", "_INBOX_async.>"],
+    ["subscription", "job.notify.>"],
+    ["subscription", "job.event.>"],
+  ],
+};
 
 /** What is told to who submits where there is no room, or no permission. */
 const REFUSALS = new Set<ErrorCode>(["storage_full", "jobs_full", "permission_denied"]);
