@@ -98,7 +98,7 @@ export class Dispatcher {
       relieveAfterMs: 5_000,
       ...options,
     };
-    const rooms = bus.nc.subscribe(ROOM, { callback: (_, message) => this.#onRoom(message.data) });
+    const rooms = bus.subscribe(ROOM, (message) => this.#onRoom(message.data));
     this.#stops = [
       () => rooms.unsubscribe(),
       bus.onReconnected(() => this.#onReconnected()),

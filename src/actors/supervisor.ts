@@ -148,6 +148,7 @@ export class Supervisor {
     this.#storageWatch = new StorageWatch(this.lifecycle, new WriteProbe(bus), retentionMs);
     this.#storage = new Storage(bus, {
       retentionMs,
+      ackWaitMs: topology.ackWaitMs,
       onRetention: (ms) => {
         this.store.keepEndedFor(ms);
         this.#storageWatch.onRetention(ms);
@@ -209,9 +210,9 @@ export class Supervisor {
       onDelivery: (delivery) => this.#arrivals.onWake(delivery),
       onUnused: () => this.#refillFirst("submissions"),
     });
-    const changed = bus.nc.subscribe(`${CHANGED_PREFIX}.*`, {
-      callback: (_, message) => this.#arrivals.actors.get(afterPrefix(message.subject, CHANGED_PREFIX) ?? "")?.verify(),
-    });
+    const changed = bus.subscribe(`${CHANGED_PREFIX}.*`, ({ subject }) =>
+      this.#arrivals.actors.get(afterPrefix(subject, CHANGED_PREFIX) ?? "")?.verify(),
+    );
     this.#stops = [
       () => changed.unsubscribe(),
       bus.onReconnected(() => this.#onReconnected()),

@@ -102,7 +102,7 @@ const TRANSIENT = new Set<ErrorCode>([
 ]);
 
 /** Answers of a supervisor that another one may do better on. */
-const ASK_ANOTHER = new Set<ErrorCode>(["newer_format", "bus_overloaded"]);
+const ASK_ANOTHER = new Set<ErrorCode>(["newer_format", "bus_overloaded", "jetstream_unavailable"]);
 /** When and where a list ends early. */
 const LIST_MS = 4_000;
 const MAX_LIST_BYTES = 8 * 1024 ** 2;

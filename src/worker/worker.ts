@@ -160,6 +160,7 @@ export class Worker {
       return this;
     } catch (error) {
       this.#phase = "new";
+      await this.#groups?.leaveAll();
       await this.#release();
       throw error;
     } finally {
@@ -196,7 +197,7 @@ export class Worker {
     this.#exitWhenStuck = exitWhenStuck;
     this.#watch = new HandlerWatch({ heartbeatMs: this.#heartbeatMs, abandonedAfterMs, log: this.#log });
     const heartbeats = setInterval(() => this.#beat(), this.#heartbeatMs);
-    const stops = bus.nc.subscribe(STOP, { callback: (_, message) => this.#onStop(message.data) });
+    const stops = bus.subscribe(STOP, (message) => this.#onStop(message.data));
     this.#closes.push(
       () => clearInterval(heartbeats),
       bus.onReconnected(() => this.#announce()),
