@@ -67,12 +67,12 @@ const manyObjects: Attack = {
   name: "jobs of 990 kB that decode to 330,000 objects each, with 512 MB",
   target: { supervisors: 1, maxMemory: 512, flags: ["--state-max-bytes", "3G"] },
   async run(target, scale) {
-    const count = scale === "short" ? 40 : 420;
+    const count = scale === "short" ? 10 : 420;
     const served = serve(target, "objects", 50);
     const data = `[${Array.from({ length: 330_000 }, () => "{}").join()}]`;
     const body = `{"name":"objects","functions":[{"name":"objects"}],"data":${data}}`;
     for (let i = 0; i < count; i++) await target.bus.mux.publish(`job.submit.objects-${i}`, body);
-    await eventually("all are served", () => served.count() >= count, scale === "short" ? 60_000 : 600_000);
+    await eventually("all are served", () => served.count() >= count, scale === "short" ? 90_000 : 1_500_000);
     served.stop();
   },
 };
