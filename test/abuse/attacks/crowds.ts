@@ -50,7 +50,7 @@ const largeWaiting: Attack = {
   // It starts with all of them before it: what is quiet is not known, and 5 s are seconds.
   mostSlowdown: 200,
   async run(target, scale) {
-    const count = scale === "short" ? 120 : 900;
+    const count = scale === "short" ? 40 : 900;
     await target.addSupervisor(); // makes the streams
     for (const one of target.supervisors.splice(0)) await one.kill();
     const served = serve(target, "large", 5);
@@ -80,11 +80,11 @@ const manyObjects: Attack = {
 const lists: Attack = {
   name: "ten clients that list large jobs, and filter through many, again and again",
   async run(target, scale) {
-    const count = scale === "short" ? 30 : 150;
+    const count = scale === "short" ? 12 : 150;
     const data = "x".repeat(900_000);
     for (let i = 0; i < count; i++) await target.client.submit(job("honest", { data }), { jobId: `listed-${i}` });
     const many = await target.client.submitMany(
-      Array.from({ length: scale === "short" ? 2_000 : 50_000 }, () => job("honest")),
+      Array.from({ length: scale === "short" ? 1_000 : 50_000 }, () => job("honest")),
     );
     assert.ok(many.every(({ error }) => !error));
     const end = performance.now() + (scale === "short" ? 3_000 : 60_000);
