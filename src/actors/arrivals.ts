@@ -19,7 +19,7 @@
  * ARRIVALS-8  A job that a newer version has stored is left alone, and its message given back for others to take.
  */
 
-import { WAKE_PREFIX } from "../api/subjects.ts";
+import { SUBMIT_PROBE, WAKE_PREFIX } from "../api/subjects.ts";
 import type { StoredJob } from "../bus/store/job-store.ts";
 import { readBatch } from "../bus/store/stream-read.ts";
 import type { Awake } from "../bus/tokens/awake.ts";
@@ -104,6 +104,10 @@ export class Arrivals {
   onSubmission(delivery: Delivery): void {
     const read = readSubmission(delivery);
     if (read.type === "rejected") {
+      if (delivery.subject === SUBMIT_PROBE) {
+        delivery.ack(); // somebody has tried whether the stream takes writes
+        return;
+      }
       void this.#reject(delivery, read.jobId, read.reason);
       return;
     }

@@ -22,6 +22,7 @@ import { Tokens } from "../bus/tokens/tokens.ts";
 import {
   ensureTopology,
   JOBS,
+  KV_JOBS,
   SUPERVISOR_CONSUMER,
   TIMERS,
   type Topology,
@@ -145,7 +146,7 @@ export class Supervisor {
     this.#memory = new Memory(options.maxMemoryBytes ?? DEFAULT_MAX_MEMORY_BYTES);
     const { retentionMs = DEFAULT_RETENTION_MS } = options;
     this.store = new JobStore(bus, { replicas: topology.replicas, retentionMs });
-    this.#storageWatch = new StorageWatch(this.lifecycle, new WriteProbe(bus), retentionMs);
+    this.#storageWatch = new StorageWatch(this.lifecycle, new WriteProbe(bus, [KV_JOBS]), retentionMs);
     this.#storage = new Storage(bus, {
       retentionMs,
       onRetention: (ms) => {
