@@ -34,7 +34,8 @@ export function describeJob(job: JobView): string {
   const rows = job.functions.map((fn, index) => [
     `${index === job.current_function && job.finished_at === undefined ? "→" : " "} ${index}`,
     fn.name,
-    `${fn.retry_count}/${fn.retry_options?.retry_limit ?? 1}`,
+    // Those whose worker went silent use up no retry.
+    `${fn.retry_count}/${fn.retry_options?.retry_limit ?? 1}${fn.lost_count ? ` (${fn.lost_count} lost)` : ""}`,
     outcomeOf(fn, short),
   ]);
   const notes: string[] = [];

@@ -96,6 +96,15 @@ test("what is cut is said to be, and where earlier attempts are", () => {
   assert.match(describeJob({ ...view, functions: fn ? [{ ...fn, retry_count: 2 }] : [] }), "async events job-1");
 });
 
+test("attempts whose worker went silent are told apart from those that count", () => {
+  const view = viewOf(run(newJob(submissionOf("a")), () => "ok").state);
+  const [fn] = view.functions;
+  assert.match(
+    describeJob({ ...view, functions: fn ? [{ ...fn, retry_count: 5, lost_count: 4 }] : [] }),
+    "5/1 (4 lost)",
+  );
+});
+
 test("a job without functions can be shown too", () => {
   const view = viewOf(createFailedJob({ ...BOOM, code: "invalid_submission" }, "", ORIGIN, NOW).state);
   assert.match(describeJob(view), "invalid_submission: Error: boom");
