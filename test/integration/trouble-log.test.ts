@@ -3,6 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { pino } from "pino";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { createLifecycle } from "../../src/actors/lifecycle.ts";
 import { logLifecycle } from "../../src/actors/log.ts";
 import { Supervisor } from "../../src/actors/supervisor.ts";
 import { Bus } from "../../src/bus/connection.ts";
@@ -166,6 +167,21 @@ test("what fails for many jobs in an outage is one warning, and one line when it
     close();
     await system.close();
   }
+});
+
+test("faults of ours are told apart, whatever else goes wrong", () => {
+  const { log, lines } = memoryLog();
+  const lifecycle = createLifecycle();
+  const close = logLifecycle(lifecycle, log);
+  for (let count = 0; count < 3; count++) {
+    for (const message of ["one", "another"]) {
+      lifecycle.emit("trouble", { what: "unexpected failure", jobId: `job-${count}`, error: new TypeError(message) });
+    }
+  }
+  const told = () => saying(lines(), "unexpected failure").map(({ level, msg }) => `${level} ${msg}`);
+  assert.equal(told(), ["40 unexpected failure", "40 unexpected failure"]);
+  close();
+  assert.equal(told().slice(2), Array(2).fill("30 unexpected failure: over after 1 s, 3 times"));
 });
 
 test("a stream that takes no writes is named in the log of the server, with what to do", async () => {
