@@ -19,13 +19,14 @@
  * ARRIVALS-8  A job that a newer version has stored is left alone, and its message given back for others to take.
  */
 
-import { SUBMIT_PROBE, WAKE_PREFIX } from "../api/subjects.ts";
+import { WAKE_PREFIX } from "../api/subjects.ts";
 import type { StoredJob } from "../bus/store/job-store.ts";
 import { readBatch } from "../bus/store/stream-read.ts";
 import type { Awake } from "../bus/tokens/awake.ts";
 import type { Delivery } from "../bus/tokens/delivery.ts";
 import { isTokenOf, timerNumberOf } from "../bus/tokens/timers.ts";
 import { JOBS } from "../bus/topology.ts";
+import { isProbe } from "../bus/write-probe.ts";
 import { AsyncError } from "../job/errors.ts";
 import type { RejectedEvent } from "../job/events.ts";
 import { reduce, type Transition } from "../job/machine.ts";
@@ -104,11 +105,8 @@ export class Arrivals {
   onSubmission(delivery: Delivery): void {
     const read = readSubmission(delivery);
     if (read.type === "rejected") {
-      if (delivery.subject === SUBMIT_PROBE) {
-        delivery.ack(); // somebody has tried whether the stream takes writes
-        return;
-      }
-      void this.#reject(delivery, read.jobId, read.reason);
+      if (isProbe(delivery.subject)) delivery.ack();
+      else void this.#reject(delivery, read.jobId, read.reason);
       return;
     }
     const { jobId, first } = read;

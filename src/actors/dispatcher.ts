@@ -98,9 +98,12 @@ export class Dispatcher {
       relieveAfterMs: 5_000,
       ...options,
     };
-    bus.mux.onStray = (message) => this.#onStray(message);
-    const rooms = bus.nc.subscribe(ROOM, { callback: (_, message) => this.#onRoom(message.data) });
-    this.#stops = [() => rooms.unsubscribe(), bus.onReconnected(() => this.#onReconnected())];
+    const rooms = bus.subscribe(ROOM, (message) => this.#onRoom(message.data));
+    this.#stops = [
+      () => rooms.unsubscribe(),
+      bus.onReconnected(() => this.#onReconnected()),
+      bus.mux.onStray((message) => this.#onStray(message)),
+    ];
     this.#discover();
   }
 
@@ -143,7 +146,6 @@ export class Dispatcher {
     this.#closed = true;
     clearInterval(this.#watchdog);
     clearTimeout(this.#nextQuestion);
-    this.#bus.mux.onStray = undefined;
     for (const stop of this.#stops) stop();
     for (const line of this.#lines.values()) line.close();
     this.#lines.clear();

@@ -2,7 +2,7 @@
  * The request API of supervisors: JSON in and out, a NATS service named `async`, answered by whichever supervisor is
  * free. What it answers with is in the store, so any supervisor can answer for any job.
  */
-import type { Msg, Subscription } from "nats";
+import type { Msg } from "nats";
 import { ERROR_CODE_HEADER, ERROR_HEADER } from "../api/headers.ts";
 import {
   checkEventsRequest,
@@ -30,6 +30,7 @@ import { Service, type ServiceEndpoint } from "../bus/messages/service.ts";
 import type { JobList } from "../bus/store/job-list.ts";
 import { headersOf } from "../bus/wire/headers.ts";
 import { leave } from "../bus/wire/leave.ts";
+import type { Listening } from "../bus/wire/steady-subscription.ts";
 import { answerOf } from "../job/answer.ts";
 import { AsyncError, isAsyncError, messageOf } from "../job/errors.ts";
 import { isRecord } from "../job/plain.ts";
@@ -42,7 +43,7 @@ import { Listing } from "./listing.ts";
 
 export class RequestApi {
   readonly #service: Service;
-  readonly #subscriptions: Subscription[];
+  readonly #subscriptions: Listening[];
 
   constructor(bus: Bus, list: JobList, control: JobControl, depths: Depths) {
     const listing = new Listing(bus, list);
@@ -87,10 +88,7 @@ export class RequestApi {
       { name: "functions", subject: FUNCTION_LIST, answer: async () => JSON.stringify(await depths.list()) },
     ];
     this.#subscriptions = endpoints.map(({ name, subject, answer }) =>
-      bus.nc.subscribe(subject, {
-        queue: API_QUEUE,
-        callback: (_, message) => void this.#serve(name, message, answer),
-      }),
+      bus.subscribe(subject, (message) => void this.#serve(name, message, answer), { queue: API_QUEUE }),
     );
   }
 
@@ -107,7 +105,7 @@ export class RequestApi {
       respond(message, await answer(message));
     } catch (error) {
       failure = messageOf(error);
-      respondError(message, error, failure);
+      respondError(message, isAsyncError(error, "permission_denied") ? notPermitted(error) : error, failure);
     }
     this.#service.count(name, performance.now() - begun, failure);
   }
@@ -133,6 +131,11 @@ function respond(message: Msg, body: string): void {
     const next = "read its state from the bucket `jobs`, or raise the server's max_payload";
     throw new AsyncError("payload_too_large", `the answer does not fit into a message; ${next}`, { cause });
   }
+}
+
+/** It is this supervisor that may not do it, not who has asked: another one may. */
+function notPermitted(cause: AsyncError): AsyncError {
+  return new AsyncError("jetstream_unavailable", cause.message, { cause });
 }
 
 function respondError(message: Msg, error: unknown, text: string): void {

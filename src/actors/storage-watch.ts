@@ -66,7 +66,8 @@ export class StorageWatch {
     const now = performance.now();
     if (now - this.#probedAt < PROBE_MS) return;
     this.#probedAt = now;
-    this.#problem = await this.#probe.problem();
+    const problems = await this.#probe.problems();
+    this.#problem = problems.length === 0 ? undefined : problems.join("; ");
     if (this.#problem === undefined) return;
     const kind = "a stream takes no writes";
     // No isOver: it is looked at again when there is more trouble.

@@ -22,7 +22,6 @@ import { Tokens } from "../bus/tokens/tokens.ts";
 import {
   ensureTopology,
   JOBS,
-  KV_JOBS,
   SUPERVISOR_CONSUMER,
   TIMERS,
   type Topology,
@@ -146,9 +145,10 @@ export class Supervisor {
     this.#memory = new Memory(options.maxMemoryBytes ?? DEFAULT_MAX_MEMORY_BYTES);
     const { retentionMs = DEFAULT_RETENTION_MS } = options;
     this.store = new JobStore(bus, { replicas: topology.replicas, retentionMs });
-    this.#storageWatch = new StorageWatch(this.lifecycle, new WriteProbe(bus, [KV_JOBS]), retentionMs);
+    this.#storageWatch = new StorageWatch(this.lifecycle, new WriteProbe(bus), retentionMs);
     this.#storage = new Storage(bus, {
       retentionMs,
+      ackWaitMs: topology.ackWaitMs,
       onRetention: (ms) => {
         this.store.keepEndedFor(ms);
         this.#storageWatch.onRetention(ms);
@@ -210,9 +210,9 @@ export class Supervisor {
       onDelivery: (delivery) => this.#arrivals.onWake(delivery),
       onUnused: () => this.#refillFirst("submissions"),
     });
-    const changed = bus.nc.subscribe(`${CHANGED_PREFIX}.*`, {
-      callback: (_, message) => this.#arrivals.actors.get(afterPrefix(message.subject, CHANGED_PREFIX) ?? "")?.verify(),
-    });
+    const changed = bus.subscribe(`${CHANGED_PREFIX}.*`, ({ subject }) =>
+      this.#arrivals.actors.get(afterPrefix(subject, CHANGED_PREFIX) ?? "")?.verify(),
+    );
     this.#stops = [
       () => changed.unsubscribe(),
       bus.onReconnected(() => this.#onReconnected()),

@@ -1,7 +1,5 @@
 /** Every subject the system uses, in one place. Names must have been validated (`job/names.ts`) before they get here. */
 export const SUBMIT = "job.submit";
-/** Whether stream JOBS takes writes: such a message is no submission, as its id is none, and is removed. */
-export const SUBMIT_PROBE = `${SUBMIT}.probe.write`;
 export const EVENT_PREFIX = "job.event";
 /** The end of a job whose submission names someone to notify: the same body as that of its event. */
 const NOTIFY_PREFIX = "job.notify";

@@ -8,6 +8,7 @@
  */
 import {
   connect as connectToServer,
+  type Msg,
   type NatsConnection,
   NatsConnectionImpl,
   type NodeConnectionOptions,
@@ -21,6 +22,7 @@ import { type Access, type AccessOptions, accessOf, notConnected } from "./addre
 import { requireServer } from "./server-check.ts";
 import { denied, Mux } from "./wire/mux.ts";
 import { readFramesOf } from "./wire/reader.ts";
+import { type Listening, SteadySubscription } from "./wire/steady-subscription.ts";
 import { writeSlabsOf } from "./wire/writer.ts";
 
 export interface BusOptions extends AccessOptions {
@@ -82,6 +84,8 @@ export class Bus {
   ) as typedEmitter.default<GateEvents>;
   #faults = 0;
   #faultToldAt = Number.NEGATIVE_INFINITY;
+  /** Subscriptions that are refused again: that was told before. */
+  readonly #refusedAgain = new Set<string>();
   #connected = true;
   #closing = false;
   #closed: Promise<void> | undefined;
@@ -105,7 +109,12 @@ export class Bus {
       readFramesOf(nc.protocol, onFault);
       writeSlabsOf(nc.protocol);
     }
-    this.mux = new Mux(nc, { inboxPrefix, isConnected: () => this.#connected && !this.#closing, onFault });
+    this.mux = new Mux(nc, {
+      inboxPrefix,
+      isConnected: () => this.#connected && !this.#closing,
+      onFault,
+      onRefusedAgain: (subject) => this.#refusedAgain.add(subject),
+    });
     void this.#watch(); // ends with the connection; it has no failures of its own
   }
 
@@ -153,6 +162,19 @@ export class Bus {
     return this.domain === undefined ? subject : `${this.apiPrefix}.${subject}`;
   }
 
+  /** Hears what comes on a subject until it is ended; also if the server refuses it for a time (STEADY-1). */
+  subscribe(subject: string, callback: (message: Msg) => void, { queue }: { queue?: string } = {}): Listening {
+    const onRefused = (again: boolean) => {
+      if (again) this.#refusedAgain.add(subject);
+    };
+    return new SteadySubscription(
+      this.nc,
+      subject,
+      callback,
+      queue === undefined ? { onRefused } : { onRefused, queue },
+    );
+  }
+
   get connected(): boolean {
     return this.#connected;
   }
@@ -174,6 +196,12 @@ export class Bus {
     return this.#closing || this.#ended;
   }
 
+  /** @throws AsyncError `closed` */
+  requireOpen(): this {
+    if (this.closed) throw new AsyncError("closed", "the connection is closed; open another one");
+    return this;
+  }
+
   /** Calls `listener` when it is closed for good, maybe more than once. Returns how to stop that. */
   onClosed(listener: () => void): () => void {
     this.#gate.on("closed", listener);
@@ -191,7 +219,7 @@ export class Bus {
     callGuarded(call, (error) => this.#fault(error, what));
   }
 
-  /** Calls `listener` when the server does not permit something. Returns how to stop that. */
+  /** Calls `listener` when the server does not permit something; of a subscription once, until it is permitted. Returns how to stop. */
   onDenied(listener: (denial: Denial) => void): () => void {
     this.#gate.on("denied", listener);
     return () => this.#gate.off("denied", listener);
@@ -264,7 +292,6 @@ export class Bus {
       }
       if (status.type === "reconnect" && !this.#closing) {
         this.#connected = true;
-        this.mux.onReconnected();
         this.#gate.emit("connected");
       }
       if (status.type === "error" && status.error instanceof PermissionViolationError) this.#deny(status.error);
@@ -287,6 +314,7 @@ export class Bus {
     } catch (thrown) {
       this.#fault(thrown, `who waits for ${subject} failed`);
     }
+    if (operation === "subscription" && this.#refusedAgain.delete(subject)) return; // that is known
     this.#gate.emit("denied", { operation, subject, error } satisfies Denial);
   }
 

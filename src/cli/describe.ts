@@ -3,17 +3,16 @@ import type { FunctionDepth, ListedEvent } from "../api/requests.ts";
 import type { WorkerView } from "../client/workers.ts";
 import type { JobEvent, RejectedEvent } from "../job/events.ts";
 import type { FunctionView, JobView } from "../job/view.ts";
-import { brief, table } from "./table.ts";
+import { brief, type Column, outputWidth, table } from "./table.ts";
 
-/** Of the message of an error, which is what one wants to know. */
-const ERROR_WIDTH = 100;
+const LABEL_WIDTH = 10;
 
 /** A job in a table. What is cut is said to be, and where there is more to be seen. */
-export function describeJob(job: JobView): string {
+export function describeJob(job: JobView, width = outputWidth()): string {
   let isCut = false;
-  const short = (value: unknown, width?: number) => {
-    const text = brief(value, width);
-    isCut ||= text !== brief(value, Number.POSITIVE_INFINITY);
+  const short = (value: unknown) => {
+    const text = brief(value, Math.max(20, width - LABEL_WIDTH));
+    isCut ||= text !== whole(value);
     return text;
   };
   const facts: [string, string | undefined][] = [
@@ -28,40 +27,57 @@ export function describeJob(job: JobView): string {
     ["due", job.due_at],
     ["finished", job.finished_at],
     ["result", job.result === undefined ? undefined : short(job.result)],
-    ["error", job.error && `${job.error.code}: ${short(`${job.error.name}: ${job.error.message}`, ERROR_WIDTH)}`],
+    ["error", job.error && short(`${job.error.code}: ${job.error.name}: ${job.error.message}`)],
   ];
-  const head = facts.flatMap(([name, value]) => (value === undefined ? [] : [`${name.padEnd(9)} ${value}`]));
+  const head = facts.flatMap(([name, value]) => (value === undefined ? [] : [`${name.padEnd(LABEL_WIDTH)}${value}`]));
   const rows = job.functions.map((fn, index) => [
     `${index === job.current_function && job.finished_at === undefined ? "→" : " "} ${index}`,
     fn.name,
     // Those whose worker went silent use up no retry.
     `${fn.retry_count}/${fn.retry_options?.retry_limit ?? 1}${fn.lost_count ? ` (${fn.lost_count} lost)` : ""}`,
-    outcomeOf(fn, short),
+    outcomeOf(fn),
   ]);
+  const columns = ["  #", ending("FUNCTION"), "RUNS", ending("OUTCOME")];
+  const functions = table(columns, rows, width);
+  isCut ||= functions.includes("…");
   const notes: string[] = [];
   if (job.functions.some(({ retry_count }) => retry_count > 1))
     notes.push(`earlier attempts: async events ${job.job_id}`);
-  if (isCut) notes.push(`values that end with … are cut; whole: async get ${job.job_id} --json`);
+  if (isCut) notes.push(`cut at …; whole: async get ${job.job_id} --json`);
   const tail = notes.length === 0 ? [] : ["", ...notes];
-  return [...head, "", table(["  #", "FUNCTION", "RUNS", "OUTCOME"], rows), ...tail].join("\n");
+  return [...head, "", functions, ...tail].join("\n");
 }
 
-function outcomeOf(fn: FunctionView, short: (value: unknown) => string): string {
-  if (fn.error) return `failed: ${short(fn.error.message)}`;
-  if (fn.finished_at !== undefined) return short(fn.result ?? null);
+/** A column of text that may be shortened. */
+const ending = (title: string): Column => ({ title, shorten: "end" });
+
+/** On one line; how much of it is shown is for the table to say. */
+const whole = (value: unknown) => brief(value, Number.POSITIVE_INFINITY);
+
+function outcomeOf(fn: FunctionView): string {
+  if (fn.error) return `failed: ${whole(fn.error.message)}`;
+  if (fn.finished_at !== undefined) return whole(fn.result ?? null);
   return fn.started_at === undefined ? "-" : "running";
 }
 
-export function describeJobs(jobs: JobView[]): string {
+export function describeJobs(jobs: JobView[], width = outputWidth()): string {
   const rows = jobs.map((job) => [
     job.job_id,
-    brief(job.name, 40),
+    whole(job.name),
     job.state,
     positionOf(job),
-    job.created_at,
-    job.error ? brief(job.error.message, 40) : brief(job.result ?? "", 40),
+    Number.isFinite(width) ? shortTime(job.created_at) : job.created_at,
+    whole(job.error ? job.error.message : (job.result ?? "")),
   ]);
-  return table(["JOB", "NAME", "STATE", "FUNCTION", "CREATED", "OUTCOME"], rows);
+  const name: Column = { ...ending("NAME"), leaveOut: 1 };
+  const created: Column = { title: "CREATED", leaveOut: 2 };
+  const columns = ["JOB", name, "STATE", ending("FUNCTION"), created, ending("OUTCOME")];
+  return table(columns, rows, width);
+}
+
+/** Month to second, in UTC as everywhere. */
+function shortTime(time: string): string {
+  return time.slice(5, 19).replace("T", " ");
 }
 
 function positionOf(job: JobView): string {
@@ -69,7 +85,7 @@ function positionOf(job: JobView): string {
   return fn ? `${job.current_function + 1}/${job.functions.length} ${fn.name}` : "-";
 }
 
-export function describeWorkers(workers: WorkerView[]): string {
+export function describeWorkers(workers: WorkerView[], width = outputWidth()): string {
   const rows = workers.map((worker) => [
     worker.ID,
     worker.Name,
@@ -78,26 +94,29 @@ export function describeWorkers(workers: WorkerView[]): string {
     worker.Host === null ? "-" : `${worker.Host}:${worker.Pid}`,
     namesOf(worker),
   ]);
-  return table(["WORKER", "NAME", "STATE", "RUNNING", "PROCESS", "FUNCTIONS"], rows);
+  const host: Column = { title: "PROCESS", shorten: "start" }; // its number is at the end
+  const columns = ["WORKER", ending("NAME"), "STATE", "RUNNING", host, ending("FUNCTIONS")];
+  return table(columns, rows, width);
 }
 
 /** The functions of a worker; how many there are, where not all can be shown. */
 function namesOf({ Capabilities, Omitted = 0 }: WorkerView): string {
   const names = Capabilities.slice(0, 80).join(" ");
-  if (names.length <= 80 && Capabilities.length <= 80 && Omitted === 0) return brief(names, 80);
-  return brief(`${Capabilities.length + Omitted} functions: ${names}`, 80);
+  if (names.length <= 80 && Capabilities.length <= 80 && Omitted === 0) return whole(names);
+  return whole(`${Capabilities.length + Omitted} functions: ${names}`);
 }
 
-export function describeFunctions(functions: FunctionDepth[]): string {
+export function describeFunctions(functions: FunctionDepth[], width = outputWidth()): string {
   const rows = functions.map(({ name, waiting, in_flight, oldest_ms, workers, slots }) => [
-    brief(name, 60),
+    whole(name),
     String(waiting),
     oldest_ms === undefined ? "-" : `${(oldest_ms / 1_000).toFixed(1)} s`,
     String(in_flight),
     String(workers),
     String(slots),
   ]);
-  return table(["FUNCTION", "WAITING", "OLDEST", "IN FLIGHT", "WORKERS", "SLOTS"], rows);
+  const columns = [ending("FUNCTION"), "WAITING", "OLDEST", "IN FLIGHT", "WORKERS", "SLOTS"];
+  return table(columns, rows, width);
 }
 
 /** One line for one event: time, job, what happened. */

@@ -102,7 +102,7 @@ const TRANSIENT = new Set<ErrorCode>([
 ]);
 
 /** Answers of a supervisor that another one may do better on. */
-const ASK_ANOTHER = new Set<ErrorCode>(["newer_format", "bus_overloaded"]);
+const ASK_ANOTHER = new Set<ErrorCode>(["newer_format", "bus_overloaded", "jetstream_unavailable"]);
 /** When and where a list ends early. */
 const LIST_MS = 4_000;
 const MAX_LIST_BYTES = 8 * 1024 ** 2;
@@ -294,9 +294,12 @@ export class Client {
     return (await this.#ask(FUNCTION_LIST, undefined, FUNCTIONS_TIMEOUT_MS)) as FunctionsReply;
   }
 
-  /** Every worker that answers, services of other makers included. */
-  workers(): Promise<WorkerView[]> {
-    return listWorkers(this.bus);
+  /** Every worker that answers, services of other makers included. @throws AsyncError of the bus, `closed` */
+  async workers(): Promise<WorkerView[]> {
+    if (this.bus.closed) throw closed();
+    const workers = await listWorkers(this.bus);
+    if (this.bus.closed) throw closed(); // the others' answers were not waited for
+    return workers;
   }
 
   /**

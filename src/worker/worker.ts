@@ -150,8 +150,7 @@ export class Worker {
    */
   async start(override: WorkerOptions = {}): Promise<this> {
     if (this.#phase !== "new") throw new AsyncError("closed", "a worker can be started once");
-    if (this.#functions.size === 0)
-      throw new AsyncError("invalid_option", "a worker needs at least one function: add it with func()");
+    if (this.#functions.size === 0) throw new AsyncError("invalid_option", "a worker needs a function: see func()");
     const options = { ...this.#options, ...override };
     this.#concurrency = concurrencyFrom(options.concurrency);
     this.#phase = "serving";
@@ -161,6 +160,7 @@ export class Worker {
       return this;
     } catch (error) {
       this.#phase = "new";
+      await this.#groups?.leaveAll();
       await this.#release();
       throw error;
     } finally {
@@ -172,8 +172,7 @@ export class Worker {
     this.#log = options.log ?? this.#log;
     this.#troubles = new LogSpells(this.#log);
     this.#closes.push(() => this.#troubles.close());
-    const name = options.name ?? "async-worker";
-    const heartbeatMs = options.heartbeatMs ?? DEFAULT_HEARTBEAT_MS;
+    const { name = "async-worker", heartbeatMs = DEFAULT_HEARTBEAT_MS } = options;
     requireInterval("heartbeatMs", heartbeatMs);
     this.#heartbeatMs = heartbeatMs;
     const bus = await this.#connect(name, options);
@@ -198,7 +197,7 @@ export class Worker {
     this.#exitWhenStuck = exitWhenStuck;
     this.#watch = new HandlerWatch({ heartbeatMs: this.#heartbeatMs, abandonedAfterMs, log: this.#log });
     const heartbeats = setInterval(() => this.#beat(), this.#heartbeatMs);
-    const stops = bus.nc.subscribe(STOP, { callback: (_, message) => this.#onStop(message.data) });
+    const stops = bus.subscribe(STOP, (message) => this.#onStop(message.data));
     this.#closes.push(
       () => clearInterval(heartbeats),
       bus.onReconnected(() => this.#announce()),
@@ -216,15 +215,17 @@ export class Worker {
       ({ endpoint }) => endpoint.subject,
       (one, message) => this.#onInvocation(one, message),
     );
+    this.#closes.push(() => this.#groups?.leaveAll());
     if (served.length > 1) {
       const turnMs = turnMsFor(await bus.roundTripMs());
       this.#turns = new Turns(served, turnMs, (admitted) => this.#admit(admitted));
+      this.#closes.push(() => this.#turns?.close());
     }
     this.#groups.join(served);
     this.#announce();
     await bus.flush();
     await endOfTurn(); // what the server has refused is told by then
-    const own = new Set([...this.#functions.values()].map((served) => served.endpoint.subject));
+    const own = new Set(served.map(({ endpoint }) => endpoint.subject));
     const refused = denials.find(({ operation, subject }) => operation === "subscription" && own.has(subject));
     if (refused) throw refused.error;
     const omitted = this.#functions.size - LOGGED_FUNCTIONS;
@@ -300,7 +301,7 @@ export class Worker {
 
   /** Opens a connection of its own, unless it was given one. */
   async #connect(name: string, { bus, url }: WorkerOptions): Promise<Bus> {
-    if (bus && "mux" in bus) return bus;
+    if (bus && "mux" in bus) return bus.requireOpen();
     const own = await Bus.open({ name, ...withEnvironment({ ...(url !== undefined && { url }), ...bus }) });
     this.#closes.push(() => own.close(), logConnection(own, this.#log));
     return own;
