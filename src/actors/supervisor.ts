@@ -220,9 +220,7 @@ export class Supervisor {
     this.#stops = [
       () => changed.unsubscribe(),
       bus.onReconnected(() => this.#onReconnected()),
-      bus.onFault(({ what, error, count }) =>
-        this.#trouble(`${what} (${count} so far)`, error, { kind: "faults of the bus" }),
-      ),
+      bus.onFault(({ what, error, count }) => this.#trouble(`${what} (${count} so far)`, error, { kind: what })),
       bus.onDenied(({ error }) => this.#trouble("permission denied", error)),
     ];
     this.#timers = [
