@@ -4,15 +4,18 @@
  *
  * DEPTHS-1  An answer takes about `LIMIT_MS`, names at most `MAX_FUNCTIONS` functions, and is made once for all who ask meanwhile.
  */
-import type { Subscription } from "nats";
 import { type FunctionDepth, type FunctionsReply, type LineDepth, MAX_FUNCTIONS } from "../api/requests.ts";
 import { afterPrefix, FUNCTION_PREFIX, LINES, WAIT_PREFIX, waitSubject } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
 import { readJsonObject } from "../bus/messages/codec.ts";
 import { discoverServices } from "../bus/messages/service.ts";
+import type { JobStore } from "../bus/store/job-store.ts";
 import { readBatch } from "../bus/store/stream-read.ts";
 import { TIMERS } from "../bus/topology.ts";
+import type { Listening } from "../bus/wire/steady-subscription.ts";
 import { isRecord } from "../job/plain.ts";
+import { dueSince } from "../job/rest.ts";
+import { isEnded } from "../job/state.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 
 const LIMIT_MS = 1_000;
@@ -24,15 +27,18 @@ const MAX_OLDEST = 100;
 export class Depths {
   readonly #bus: Bus;
   readonly #dispatcher: Pick<Dispatcher, "depths">;
-  readonly #subscription: Subscription;
+  readonly #store: Pick<JobStore, "get">;
+  readonly #subscription: Listening;
   #answer: Promise<FunctionsReply> | undefined;
 
-  constructor(bus: Bus, dispatcher: Pick<Dispatcher, "depths">) {
+  constructor(bus: Bus, dispatcher: Pick<Dispatcher, "depths">, store: Pick<JobStore, "get">) {
     this.#bus = bus;
+    this.#store = store;
     this.#dispatcher = dispatcher;
-    this.#subscription = bus.nc.subscribe(LINES, {
-      callback: (_, message) => void message.respond(JSON.stringify({ functions: this.#lines() })),
-    });
+    this.#subscription = bus.subscribe(
+      LINES,
+      (message) => void message.respond(JSON.stringify({ functions: this.#lines() })),
+    );
   }
 
   /** @throws AsyncError of the bus */
@@ -67,7 +73,8 @@ export class Depths {
       discoverServices(this.#bus, { quietMs: QUIET_MS, maxWaitMs: LIMIT_MS / 2 }),
       this.#backlogs(),
     ]);
-    for (const { data } of replies) for (const line of linesIn(data)) addLine(of(line.name), line);
+    const lines = replies.flatMap(({ data }) => linesIn(data));
+    for (const line of lines) addLine(of(line.name), line);
     for (const { metadata, endpoints } of services) {
       for (const { subject } of endpoints) {
         const name = afterPrefix(String(subject), FUNCTION_PREFIX);
@@ -78,6 +85,11 @@ export class Depths {
       }
     }
     for (const [name, count] of backlogs) of(name).waiting += count;
+    // Services that do not answer may serve it: then it is in flight, or a line that has some of it was never told of nobody.
+    const served = new Set(lines.flatMap(({ name, unserved }) => (unserved ? [] : name)));
+    for (const depth of depths.values()) {
+      if (depth.waiting > 0 && depth.workers === 0 && !served.has(depth.name)) depth.unserved = true;
+    }
     const sorted = [...depths.values()].sort((a, b) => b.waiting - a.waiting || (a.name < b.name ? -1 : 1));
     const functions = sorted.slice(0, MAX_FUNCTIONS);
     await this.#addOldest(functions.filter(({ name }) => backlogs.has(name)).slice(0, MAX_OLDEST), end);
@@ -107,7 +119,12 @@ export class Depths {
     const read = depths.map(async (depth) => {
       const query = { filter: waitSubject(depth.name, "*"), from: 1, batch: 1 };
       const [oldest] = (await readBatch(this.#bus, TIMERS, query)).messages;
-      if (oldest) addOldest(depth, Math.max(0, Date.now() - oldest.storedAt));
+      if (!oldest) return;
+      const { subject, storedAt } = oldest;
+      addOldest(depth, Math.max(0, Date.now() - storedAt)); // in case that it is too late for the rest
+      const state = (await this.#store.get(subject.slice(subject.lastIndexOf(".") + 1)))?.state;
+      const since = state && !isEnded(state) ? dueSince(state) : undefined;
+      if (since !== undefined) addOldest(depth, Date.now() - since);
     });
     await Promise.race([Promise.allSettled(read), late]);
     clearTimeout(timer);

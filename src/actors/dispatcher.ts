@@ -98,7 +98,7 @@ export class Dispatcher {
       relieveAfterMs: 5_000,
       ...options,
     };
-    const rooms = bus.nc.subscribe(ROOM, { callback: (_, message) => this.#onRoom(message.data) });
+    const rooms = bus.subscribe(ROOM, (message) => this.#onRoom(message.data));
     this.#stops = [
       () => rooms.unsubscribe(),
       bus.onReconnected(() => this.#onReconnected()),
@@ -128,11 +128,7 @@ export class Dispatcher {
   /** What each line has. */
   *depths(): Generator<LineDepth> {
     const now = performance.now();
-    for (const [name, line] of this.#lines) {
-      const oldest = line.waitedMs(now);
-      const { waiting, inFlight } = line;
-      yield { name, waiting, in_flight: inFlight.size, ...(waiting > 0 && { oldest_ms: Math.round(oldest) }) };
-    }
+    for (const [name, line] of this.#lines) yield { name, ...line.depth(now) };
   }
 
   /** Memory is full with `jobs`: those of slow functions, or of functions without workers, make room. */
@@ -162,7 +158,10 @@ export class Dispatcher {
       onPlainWorker: () => this.#onPlainWorker(name),
       onRoom: () => this.#observer.onRoom(name),
       onAbandoned: (attempt, reply) => this.#stop(attempt, reply),
-      onTrouble: (error) => this.#lifecycle.emit("trouble", { what: `cannot send invocations of ${name}`, error }),
+      onTrouble: (error) => {
+        const what = `cannot send invocations of ${name}`;
+        this.#lifecycle.emit("trouble", { what, kind: "cannot send invocations", error });
+      },
     });
     line.heartbeatMs = this.#roll.heartbeatMsOf(name, performance.now());
     this.#lines.set(name, line);
@@ -232,7 +231,8 @@ export class Dispatcher {
       const what = queueGroupProblem(name, served);
       if (what === undefined) continue;
       strange.add(name);
-      if (!this.#strange.has(name)) this.#lifecycle.emit("trouble", { what });
+      if (!this.#strange.has(name))
+        this.#lifecycle.emit("trouble", { what, kind: "functions are served outside of their queue group" });
     }
     this.#strange = strange;
   }

@@ -8,11 +8,13 @@
  */
 import type { Msg } from "nats";
 import { HEARTBEAT_MS_HEADER } from "../api/headers.ts";
+import type { LineDepth } from "../api/requests.ts";
 import { functionSubject } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
 import { attemptTimeoutMs, encodeInvocation, readReply } from "../bus/messages/invocation.ts";
 import { type AsyncError, isAsyncError } from "../job/errors.ts";
 import type { Failure } from "../job/failure.ts";
+import { dueSince } from "../job/rest.ts";
 import { Bag } from "../util/bag.ts";
 import { Queue } from "../util/queue.ts";
 import type { Attempt, AttemptLine, AttemptListener } from "./attempt.ts";
@@ -79,9 +81,16 @@ export class FunctionLine implements AttemptLine {
     return Math.max(0, 2 * this.#limit - this.inFlight.size - this.#waiting.size);
   }
 
-  /** How many wait for room. */
-  get waiting(): number {
-    return this.#waiting.size;
+  /** What it has. An invocation that is on its way to nobody, to find out whether that is still so, waits. */
+  depth(now: number): Omit<LineDepth, "name"> {
+    const unserved = this.#noWorkerSince !== undefined && ![...this.inFlight].some(isTaken);
+    const probes = unserved ? this.inFlight.size : 0;
+    const waiting = this.#waiting.size + probes;
+    const depth: Omit<LineDepth, "name"> = { waiting, in_flight: this.inFlight.size - probes };
+    if (unserved && waiting > 0) depth.unserved = true;
+    const first = this.#firstWaiting() ?? [...this.inFlight].find((attempt) => unserved && !attempt.cancelled);
+    if (first) depth.oldest_ms = Math.round(waitedMs(first, now));
+    return depth;
   }
 
   /** For how long the first in line has been waiting, in ms. */
@@ -287,6 +296,17 @@ export class FunctionLine implements AttemptLine {
     if (anyWorker || this.inFlight.size > 0) this.#noWorkerSince = undefined;
     else this.#noWorkerSince ??= performance.now();
   }
+}
+
+/** A worker has it. */
+function isTaken({ started, heard }: Attempt): boolean {
+  return started || heard;
+}
+
+/** It may have been in other lines before, and in the backlog. */
+function waitedMs({ enqueuedAt, job }: Attempt, now: number): number {
+  const since = dueSince(job);
+  return Math.max(now - enqueuedAt, since === undefined ? 0 : Date.now() - since);
 }
 
 /** Its job is to wait elsewhere. */

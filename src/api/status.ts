@@ -9,8 +9,12 @@ export const STATUS: Partial<Record<ErrorCode, number>> = {
   job_ended: 409,
   job_not_ended: 409,
   job_exists: 409,
+  /** Somebody else has written into the bucket; the next sweep, or `async doctor --fix`, makes it a failed job. */
+  corrupt_state: 409,
   payload_too_large: 413,
   jetstream_unavailable: 503,
+  jetstream_error: 503,
+  closed: 503,
   not_connected: 503,
   bus_timeout: 503,
   bus_overloaded: 503,

@@ -38,6 +38,9 @@ export function fullAt(maxBytes: number): number {
   return Math.max(0.8, Math.min(0.95, 1 - MIB / maxBytes));
 }
 
+/** New jobs are taken again when the bucket is by so much of it below what is full. */
+export const ROOM_AGAIN = 0.03;
+
 const TIMEOUT_MS = 5_000;
 const NANOS_PER_MS = 1_000_000;
 const GIB = 1024 ** 3;

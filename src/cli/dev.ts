@@ -1,39 +1,48 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { fileURLToPath } from "node:url";
+import { existsSync } from "node:fs";
 import { logLifecycle } from "../actors/log.ts";
 import { Supervisor } from "../actors/supervisor.ts";
-import { Bus } from "../bus/connection.ts";
+import { Bus, DEFAULT_URL } from "../bus/connection.ts";
 import { findServerBinary } from "../bus/server/binary.ts";
 import { startEmbeddedServer } from "../bus/server/embedded-server.ts";
 import { Client } from "../client/client.ts";
 import { startBridge } from "../http/bridge.ts";
 import { durabilityOf } from "../http/readiness.ts";
 import { AsyncError } from "../job/errors.ts";
-import { stopChild } from "./child.ts";
 import { describeEvent } from "./describe.ts";
+import { DevWorker } from "./dev-worker.ts";
 import { EXIT } from "./exit.ts";
-import { createLog } from "./log.ts";
+import { createLog, type LogFlags } from "./log.ts";
 import type { Address } from "./options.ts";
 import { Shutdown } from "./shutdown.ts";
 import { fittedTo, type StorageFlags, storageFrom } from "./storage-options.ts";
 
-export interface DevOptions extends StorageFlags {
+export interface DevOptions extends StorageFlags, LogFlags {
   http: Address;
   natsPort: number;
   storeDir: string;
   concurrency?: number;
 }
 
-/** `async dev`: everything in one process tree, until a signal comes. */
+/**
+ * `async dev`: everything in one process tree, until a signal comes. NATS, supervisor and bridge stay up whatever workers do; those
+ * are processes of their own, see `dev-worker.ts`.
+ *
+ * @throws AsyncError `invalid_module`, and what starting a server throws
+ */
 export async function dev(modules: string[], options: DevOptions): Promise<void> {
-  const { http, natsPort, storeDir, concurrency } = options;
+  const { http, natsPort, storeDir } = options;
+  const missing = modules.filter((module) => !existsSync(module));
+  if (missing.length > 0) throw new AsyncError("invalid_module", `there is no file ${missing.join(", ")}`);
+  const log = createLog("async-dev", options, "warn");
   const shutdown = new Shutdown();
+  void shutdown.requested.then(() => say("ending; once more to end at once"));
   const fail = (message: string) => {
     process.stderr.write(`async: ${message}\n`);
     process.exitCode = EXIT.failed;
     shutdown.request();
   };
   try {
+    say("starting NATS");
     // The first time, a server may have to be fetched: say so.
     const { path: binary } = await findServerBinary({ onProgress: say });
     const server = await startEmbeddedServer({ port: natsPort, storeDir, binary });
@@ -43,27 +52,19 @@ export async function dev(modules: string[], options: DevOptions): Promise<void>
     });
     const bus = await Bus.open({ url: server.url, name: "async-dev" });
     shutdown.add(() => bus.close());
+    bus.onLost((error) => fail(`${error.message} [${error.code}]`));
     const supervisor = await Supervisor.start(bus, storageFrom(await fittedTo(server.storeDir, options)));
+    shutdown.add(logLifecycle(supervisor.lifecycle, log));
     shutdown.add(() => supervisor.close());
-    logLifecycle(supervisor.lifecycle, createLog("async-dev", process.env.ASYNC_LOG_LEVEL || "warn"));
     supervisor.lifecycle.on("job", (event) => say(describeEvent(event)));
     const bridge = await startBridge({ client: new Client(bus), ...http });
     shutdown.add(() => bridge.close());
-    if (modules.length > 0) {
-      const worker = startWorker(modules, server.url, concurrency);
-      const onExit = (code: number | null) => {
-        if (code !== 0) fail(`the worker has gone with exit code ${code}`);
-      };
-      worker.once("exit", onExit);
-      shutdown.add(() => {
-        worker.off("exit", onExit);
-        return stopChild(worker);
-      });
-    }
     say(`NATS ${server.version} at ${server.url}, jobs kept in ${server.storeDir}`);
     say(`durability ${durabilityOf(supervisor.topology.replicas)}`);
     say(`HTTP at ${bridge.url}: POST ${bridge.url}/v1/job`);
+    say(`submit with: async submit job.json --wait${server.url === DEFAULT_URL ? "" : ` --nats ${server.url}`}`);
     if (modules.length === 0) say("no workers; name modules to have them served, or start `async worker`");
+    startWorkers(modules, { ...options, url: server.url }, shutdown);
   } catch (error) {
     await shutdown.close();
     throw error;
@@ -71,14 +72,21 @@ export async function dev(modules: string[], options: DevOptions): Promise<void>
   await shutdown.run();
 }
 
-/** In a process of its own, so that a busy handler does not hold up the supervisor; it ends with this one. */
-function startWorker(modules: string[], url: string, concurrency: number | undefined): ChildProcess {
-  const [node] = process.argv;
-  if (!node) throw new AsyncError("invalid_option", "cannot tell which node runs this");
-  const main = fileURLToPath(new URL(import.meta.url.endsWith(".ts") ? "./main.ts" : "./main.js", import.meta.url));
-  const options = concurrency === undefined ? [] : ["--concurrency", String(concurrency)];
-  const args = [...process.execArgv, main, "worker", ...modules, "--nats", url, ...options];
-  return spawn(node, args, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
+/** A process for each module. */
+function startWorkers(
+  modules: string[],
+  { url, concurrency, logFormat }: DevOptions & { url: string },
+  shutdown: Shutdown,
+): void {
+  const args = ["--nats", url];
+  if (concurrency !== undefined) args.push("--concurrency", String(concurrency));
+  if (logFormat !== undefined) args.push("--log-format", logFormat);
+  const workers = [...new Set(modules)].map((module) => new DevWorker({ module, args, say }));
+  process.on("exit", () => {
+    for (const worker of workers) worker.kill();
+  });
+  shutdown.add(() => Promise.all(workers.map((worker) => worker.close())));
+  for (const worker of workers) worker.start();
 }
 
 function say(line: string): void {

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { type SweepReport, sweep } from "../actors/sweep.ts";
-import { API_SERVICE, functionSubject } from "../api/subjects.ts";
+import type { FunctionDepth } from "../api/requests.ts";
+import { API_SERVICE } from "../api/subjects.ts";
 import { Bus } from "../bus/connection.ts";
 import { discoverServices, type ServiceInfo } from "../bus/messages/service.ts";
 import { EventLog } from "../bus/store/event-log.ts";
@@ -11,6 +12,7 @@ import { WriteProbe } from "../bus/write-probe.ts";
 import { durabilityOf } from "../http/readiness.ts";
 import { VERSION } from "../version.ts";
 import { EXIT } from "./exit.ts";
+import { waitedFor } from "./functions.ts";
 import { type ConnectionFlags, connectionOf } from "./options.ts";
 import { workerProblems } from "./worker-problems.ts";
 
@@ -69,8 +71,8 @@ async function examine(bus: Bus, fix: boolean): Promise<Check[]> {
   if (!states) return checks; // without the bucket there are no jobs to look at
   const replicas = states.config.num_replicas;
   checks.push({ ok: true, what: `durability ${durabilityOf(replicas)}` });
-  const problem = await new WriteProbe(bus).problem();
-  if (problem !== undefined) checks.push({ ok: false, what: problem });
+  const unwritable = await new WriteProbe(bus, { withEvents: true }).problems();
+  checks.push(...unwritable.map((what) => ({ ok: false, what })));
   const services = await discoverServices(bus);
   const tokens = new Tokens(bus);
   const store = new JobStore(bus, { replicas });
@@ -80,7 +82,7 @@ async function examine(bus: Bus, fix: boolean): Promise<Check[]> {
     { fix },
   );
   checks.push(checkOfSupervisors(services, report), ...checksOfJobs(report), ...checksOfNewer(services, report));
-  checks.push(...checksOfFunctions(await tokens.backlog.functions(), services), ...checksOfWorkers(services));
+  checks.push(...checksOfFunctions(await waitedFor(bus, tokens.backlog, services)), ...checksOfWorkers(services));
   return checks;
 }
 
@@ -130,14 +132,38 @@ function checksOfNewer(services: ServiceInfo[], { newer }: SweepReport): Check[]
   ];
 }
 
-function checksOfFunctions(waitedFor: string[], services: ServiceInfo[]): Check[] {
-  const served = new Set(services.flatMap(({ endpoints }) => endpoints.map(({ subject }) => subject)));
-  return waitedFor.map((name): Check => {
-    if (served.has(functionSubject(name)))
-      return { ok: true, what: `jobs wait for function ${name}: its workers are full` };
-    const next = "start a worker for it, or cancel them; a service that does not answer $SRV.INFO is not seen here";
-    return { ok: false, what: `jobs wait for function ${name}, which no worker serves`, next };
-  });
+/** Functions of each kind that are named; the others are counted. */
+const NAMED_FUNCTIONS = 20;
+
+function checksOfFunctions(waitedFor: FunctionDepth[]): Check[] {
+  const unserved = waitedFor.filter((depth) => depth.unserved);
+  const busy = waitedFor.filter((depth) => !depth.unserved);
+  return [
+    ...checksOfEach(unserved, (depth) => {
+      const next =
+        "start a worker for it, or cancel them; a service that does not answer $SRV.INFO may not be seen here";
+      return { ok: false, what: `${waitingIn(depth)}, which no worker serves${ageOf(depth)}`, next };
+    }),
+    ...checksOfEach(busy, (depth) => ({ ok: true, what: `${waitingIn(depth)}: its workers are full${ageOf(depth)}` })),
+  ];
+}
+
+function checksOfEach(depths: FunctionDepth[], checkOf: (depth: FunctionDepth) => Check): Check[] {
+  const checks = depths.slice(0, NAMED_FUNCTIONS).map(checkOf);
+  const [first] = checks;
+  const left = depths.slice(NAMED_FUNCTIONS);
+  if (!first || left.length === 0) return checks;
+  const jobs = left.reduce((sum, { waiting }) => sum + waiting, 0);
+  return [...checks, { ...first, what: `the same for ${left.length} more function(s), with ${jobs} job(s)` }];
+}
+
+function waitingIn({ name, waiting }: FunctionDepth): string {
+  // Where nobody could be asked how many there are, there is one at least.
+  return waiting > 0 ? `${waiting} job(s) wait for function ${name}` : `jobs wait for function ${name}`;
+}
+
+function ageOf({ oldest_ms }: FunctionDepth): string {
+  return oldest_ms === undefined ? "" : `; the first for ${Math.round(oldest_ms / 1_000)} s`;
 }
 
 function checksOfWorkers(services: ServiceInfo[]): Check[] {

@@ -1,5 +1,7 @@
 /** What was opened is closed in reverse order, once, by whichever comes first: a signal, a failure, the end. */
 import { setTimeout as delay } from "node:timers/promises";
+import type { Logger } from "pino";
+import { describeThrown } from "../job/describe.ts";
 
 type Close = () => Promise<unknown> | unknown;
 
@@ -9,16 +11,22 @@ const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
 const SAME_REQUEST_MS = 250;
 /** After a second signal of a kind, or when closing takes longer than this, the process goes without further ado. */
 const CLOSE_LIMIT_MS = 60_000;
+/**
+ * What others may take to end after something that nobody caught. It is less than the grace of a worker, at whose end attempts are
+ * given back: the one that threw would not count as lost then, and would end the next worker, for ever.
+ */
+const UNCAUGHT_LIMIT_MS = 5_000;
 
 export class Shutdown {
   readonly #closes: Close[] = [];
-  readonly #requested: Promise<void>;
+  /** Resolves when the end is asked for. */
+  readonly requested: Promise<void>;
   #request: () => void = () => {};
   /** When each kind came last. */
   readonly #signals = new Map<NodeJS.Signals, number>();
 
   constructor() {
-    this.#requested = new Promise((resolve) => {
+    this.requested = new Promise((resolve) => {
       this.#request = resolve;
     });
     for (const signal of SIGNALS) process.on(signal, () => this.#onSignal(signal));
@@ -44,10 +52,24 @@ export class Shutdown {
     this.#request();
   }
 
-  /** Waits until the end is asked for, then closes everything. */
-  async run(): Promise<void> {
-    await this.#requested;
+  /**
+   * What nobody caught, such as a throw in a timer of a handler, ends the process, but other attempts may end before. The first is
+   * told to `log`, with its stack.
+   */
+  onUncaught(log: Logger): void {
+    process.once("uncaughtException", (error: unknown, origin) => {
+      process.on("uncaughtException", () => {}); // it ends already, because of the first
+      log.fatal({ err: describeThrown(error), origin }, "nobody has caught this; the process ends with 1");
+      this.fail();
+      setTimeout(() => process.exit(), UNCAUGHT_LIMIT_MS);
+    });
+  }
+
+  /** Waits until the end is asked for, closes everything, and ends the process: what modules have opened may be open still. */
+  async run(): Promise<never> {
+    await this.requested;
     await this.close();
+    process.exit();
   }
 
   async close(): Promise<void> {

@@ -1,22 +1,31 @@
-import type { Subscription } from "nats";
+/**
+ * Whether there is room for new jobs. Supervisors say each second that there is none (`job.ctl.storage`); anybody may say it, so it
+ * is believed only when the bucket itself is as full as that. Who cannot hear or ask submits: then the job waits in stream JOBS.
+ */
 import { STORAGE } from "../api/subjects.ts";
+import { bucketUse } from "../bus/bucket-use.ts";
 import type { Bus } from "../bus/connection.ts";
 import { readStorage } from "../bus/messages/nudges.ts";
-import { AsyncError } from "../job/errors.ts";
+import { fullAt, ROOM_AGAIN } from "../bus/topology.ts";
+import type { Listening } from "../bus/wire/steady-subscription.ts";
+import { AsyncError, isAsyncError } from "../job/errors.ts";
 
-/** Supervisors say each second that there is no room; who has not heard it for so long may try again. */
+/** Who has not heard it for so long may try again. */
 const GOOD_MS = 3_000;
+/** The bucket is looked at no more often than this, whatever is said. */
+const LOOK_MS = 1_000;
 
-/** Whether supervisors say that there is no room for new jobs. Who cannot hear them submits: then the job waits. */
 export class StorageNotice {
-  readonly #subscription: Subscription;
+  readonly #bus: Bus;
+  readonly #subscription: Listening;
   #fullUntil = 0;
+  #lookedAt = Number.NEGATIVE_INFINITY;
 
   constructor(bus: Bus) {
-    this.#subscription = bus.nc.subscribe(STORAGE, {
-      callback: (error, message) => {
-        if (!error) this.#fullUntil = readStorage(message.data) ? performance.now() + GOOD_MS : 0;
-      },
+    this.#bus = bus;
+    this.#subscription = bus.subscribe(STORAGE, (message) => {
+      if (readStorage(message.data)) void this.#look();
+      else this.#fullUntil = 0;
     });
   }
 
@@ -29,5 +38,19 @@ export class StorageNotice {
 
   close(): void {
     this.#subscription.unsubscribe();
+  }
+
+  async #look(): Promise<void> {
+    const now = performance.now();
+    if (now - this.#lookedAt < LOOK_MS) return;
+    this.#lookedAt = now;
+    try {
+      const { bytes, maxBytes } = await bucketUse(this.#bus);
+      // Supervisors count what they have just written as well, so they say it a little earlier than this shows.
+      const isFull = bytes >= maxBytes * (fullAt(maxBytes) - ROOM_AGAIN);
+      this.#fullUntil = isFull ? performance.now() + GOOD_MS : 0;
+    } catch (error) {
+      if (!isAsyncError(error)) throw error; // not permitted, or away: the submission itself will tell
+    }
   }
 }

@@ -1,6 +1,6 @@
 import { afterPrefix, FUNCTION_PREFIX } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
-import { discoverServices, type ServiceInfo } from "../bus/messages/service.ts";
+import { discoverServices, type ServiceInfo, unnamedEndpoints } from "../bus/messages/service.ts";
 
 /** A worker in the shape of the original system, with our fields added. */
 export interface WorkerView {
@@ -11,6 +11,8 @@ export interface WorkerView {
   MaxParallel: number | null;
   /** The functions it serves. */
   Capabilities: string[];
+  /** How many it serves besides, which could not be told in time. */
+  Omitted?: number;
   /** `idle`, `busy`, `full`, `draining`; `unknown` for services of other makers. */
   State: string;
   /** Attempts in execution; null where it is not said. */
@@ -27,13 +29,16 @@ export async function listWorkers(bus: Bus): Promise<WorkerView[]> {
   return workers.sort((a, b) => a.Name.localeCompare(b.Name) || a.ID.localeCompare(b.ID));
 }
 
-function workerView({ id, name, version, metadata, endpoints }: ServiceInfo): WorkerView {
+function workerView(info: ServiceInfo): WorkerView {
+  const { id, name, version, metadata, endpoints } = info;
+  const omitted = unnamedEndpoints(info);
   return {
     ID: id,
     Name: name,
     Version: version,
     MaxParallel: numberOr(metadata?.concurrency),
     Capabilities: endpoints.flatMap((endpoint) => afterPrefix(String(endpoint.subject), FUNCTION_PREFIX) ?? []),
+    ...(omitted > 0 && { Omitted: omitted }),
     State: metadata?.state ?? "unknown",
     Running: numberOr(metadata?.running),
     Abandoned: numberOr(metadata?.abandoned),

@@ -62,6 +62,16 @@ export function onNextToken(job: LiveJob): LiveJob {
   return { ...job, token: job.token + 1 };
 }
 
+/**
+ * Since when a job could have been executed by a worker, ms since 1970; undefined where the state does not say that: of a later
+ * attempt of a function it says when the first was due.
+ */
+export function dueSince(job: LiveJob): number | undefined {
+  if (job.attempt !== 1) return job.state === "waiting" && job.waiting_for === "backoff" ? job.due_at : undefined;
+  const before = job.current_function > 0 ? functionAt(job, job.current_function - 1).finished_at : undefined;
+  return Math.max(job.scheduled_at, job.retried_at ?? 0, before ?? 0);
+}
+
 /** When nothing is to be done before it: the start time, the end of the wait, or 0 for "now". */
 function dueAt(job: LiveJob): number {
   switch (job.state) {

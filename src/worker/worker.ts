@@ -16,11 +16,13 @@
 import { hostname } from "node:os";
 import { setImmediate as endOfTurn } from "node:timers/promises";
 import { type Logger, pino } from "pino";
-import { functionSubject, ROOM, STOP, WORKER_QUEUE } from "../api/subjects.ts";
+import { ROOM, STOP } from "../api/subjects.ts";
 import { withEnvironment } from "../bus/address.ts";
-import { Bus, type BusOptions, type Denial } from "../bus/connection.ts";
+import { Bus, type Denial } from "../bus/connection.ts";
+import { logConnection } from "../bus/connection-log.ts";
 import { type ReceivedInvocation, type Request, readInvocation } from "../bus/messages/invocation.ts";
-import { encodeRoom, readStop } from "../bus/messages/nudges.ts";
+import { encodeRooms, readStop } from "../bus/messages/nudges.ts";
+import { endpointOf } from "../bus/messages/served-functions.ts";
 import { Service, type ServiceEndpoint } from "../bus/messages/service.ts";
 import { describeThrown } from "../job/describe.ts";
 import { AsyncError, messageOf } from "../job/errors.ts";
@@ -31,40 +33,13 @@ import { VERSION } from "../version.ts";
 import type { Handler } from "./context.ts";
 import { Execution, respondError, respondNoRoom } from "./execution.ts";
 import { HandlerWatch } from "./handler-watch.ts";
+import { LogSpells } from "./log-spells.ts";
+import { concurrencyFrom, type WorkerOptions } from "./options.ts";
 import { QueueGroups } from "./queue-groups.ts";
 import { Turns, type TurnTaker, turnMsFor } from "./turns.ts";
 
-export interface WorkerOptions {
-  /** Address of NATS. Default: `NATS_URL`, else nats://127.0.0.1:4222. */
-  url?: string;
-  /** Shown in lists of workers; letters, digits, `-` and `_`. Default `async-worker`. */
-  name?: string;
-  /** Attempts at a time, over all functions. Default: `ASYNC_CONCURRENCY`, else 2. */
-  concurrency?: number;
-  /** Interval of heartbeats. Default 1,500 ms. An attempt is given up when three are missing. */
-  heartbeatMs?: number;
-  /**
-   * When the slot of a handler that goes on although its attempt was given up is given to others, in ms. Default 60 s.
-   */
-  abandonedAfterMs?: number;
-  /**
-   * Instead of giving slots to others, end the process with 1 when such handlers have all of them: whoever started it starts it
-   * again. Default false.
-   */
-  exitWhenStuck?: boolean;
-  /** Default: pino at level `info`. */
-  log?: Logger;
-  /**
-   * Further options of the connection (credentials, inbox prefix), or one that is there and stays open: on that of a
-   * supervisor, invocations of this process come straight from it, see `async server [modules...]`.
-   */
-  bus?: Partial<BusOptions> | Bus;
-}
-
-const DEFAULT_CONCURRENCY = 2;
 const DEFAULT_HEARTBEAT_MS = 1_500;
 const DEFAULT_ABANDONED_AFTER_MS = 60_000;
-export const MAX_CONCURRENCY = 100_000;
 /** Room is announced when it has lasted this long: mostly the supervisor that freed it has filled it by then. */
 const ANNOUNCE_AFTER_MS = 5;
 /**
@@ -73,6 +48,9 @@ const ANNOUNCE_AFTER_MS = 5;
  * the supervisors have heard our refusals and nothing is likely to be on its way. On a single server nothing gets lost.
  */
 const LEAVE_AFTER_MS = 100;
+
+/** Of the functions of a worker so many are named in its log. */
+const LOGGED_FUNCTIONS = 50;
 
 type Phase = "new" | "serving" | "draining" | "closed";
 
@@ -100,6 +78,7 @@ export class Worker {
   #bus: Bus | undefined;
   #service: Service | undefined;
   #log: Logger;
+  #troubles: LogSpells;
   #concurrency: number;
   #heartbeatMs = DEFAULT_HEARTBEAT_MS;
   #groups: QueueGroups<Served> | undefined;
@@ -123,6 +102,7 @@ export class Worker {
     this.#options = options;
     this.#concurrency = concurrencyFrom(options.concurrency);
     this.#log = options.log ?? pino({ name: "async-worker" });
+    this.#troubles = new LogSpells(this.#log);
     if (options.name !== undefined && !/^[-\w]{1,64}$/.test(options.name)) {
       throw new AsyncError(
         "invalid_option",
@@ -144,12 +124,7 @@ export class Worker {
       throw new AsyncError("invalid_function_name", `function name ${JSON.stringify(name)} ${problem}`);
     if (this.#functions.has(name)) throw new AsyncError("duplicate_function", `function ${name} is there already`);
     if (this.#phase !== "new") throw new AsyncError("closed", "add functions before the worker is started");
-    const endpoint = {
-      name: endpointName(name, this.#functions.size),
-      subject: functionSubject(name),
-      queue_group: WORKER_QUEUE,
-      metadata: { function: name },
-    };
+    const endpoint = endpointOf(name, this.#functions.size);
     this.#functions.set(name, { name, handler, endpoint, wanted: false, turn: 0 });
     return this;
   }
@@ -161,6 +136,11 @@ export class Worker {
 
   get functions(): string[] {
     return [...this.#functions.keys()];
+  }
+
+  /** Attempts in execution. */
+  get running(): number {
+    return this.#running.size;
   }
 
   /**
@@ -180,6 +160,7 @@ export class Worker {
       return this;
     } catch (error) {
       this.#phase = "new";
+      await this.#groups?.leaveAll();
       await this.#release();
       throw error;
     } finally {
@@ -189,6 +170,8 @@ export class Worker {
 
   async #start(options: WorkerOptions): Promise<void> {
     this.#log = options.log ?? this.#log;
+    this.#troubles = new LogSpells(this.#log);
+    this.#closes.push(() => this.#troubles.close());
     const { name = "async-worker", heartbeatMs = DEFAULT_HEARTBEAT_MS } = options;
     requireInterval("heartbeatMs", heartbeatMs);
     this.#heartbeatMs = heartbeatMs;
@@ -214,14 +197,15 @@ export class Worker {
     this.#exitWhenStuck = exitWhenStuck;
     this.#watch = new HandlerWatch({ heartbeatMs: this.#heartbeatMs, abandonedAfterMs, log: this.#log });
     const heartbeats = setInterval(() => this.#beat(), this.#heartbeatMs);
-    const stops = bus.nc.subscribe(STOP, { callback: (_, message) => this.#onStop(message.data) });
+    const stops = bus.subscribe(STOP, (message) => this.#onStop(message.data));
     this.#closes.push(
       () => clearInterval(heartbeats),
       bus.onReconnected(() => this.#announce()),
       bus.onFault(({ what, error, count }) => this.#log.error({ err: describeThrown(error), count }, what)),
       bus.onDenied((denial) => {
         denials.push(denial);
-        this.#log.error({ subject: denial.subject }, denial.error.message);
+        const { subject, error } = denial;
+        this.#troubles.error("not permitted", { subject, code: error.code }, error.message);
       }),
       () => stops.unsubscribe(),
     );
@@ -244,7 +228,10 @@ export class Worker {
     const own = new Set(served.map(({ endpoint }) => endpoint.subject));
     const refused = denials.find(({ operation, subject }) => operation === "subscription" && own.has(subject));
     if (refused) throw refused.error;
-    this.#log.info({ worker: this.id, functions: this.functions, concurrency: this.#concurrency }, "serving");
+    const omitted = this.#functions.size - LOGGED_FUNCTIONS;
+    const functions = this.functions.slice(0, LOGGED_FUNCTIONS);
+    const about = { worker: this.id, functions, ...(omitted > 0 && { omitted }), concurrency: this.#concurrency };
+    this.#log.info(about, "serving");
   }
 
   /**
@@ -262,8 +249,10 @@ export class Worker {
 
   async #close(graceMs: number): Promise<void> {
     this.#phase = "draining";
+    this.#log.info({ worker: this.id, attempts: this.#running.size }, "draining");
     this.#turns?.close();
     await this.#leave();
+    if (this.#running.size > 0) this.#log.info({ attempts: this.#running.size, graceMs }, "draining");
     if (!(await this.#whenIdle(graceMs))) {
       this.#log.warn({ attempts: this.#running.size }, "the grace period is over; giving back what still runs");
       for (const execution of this.#running.values()) execution.giveBack();
@@ -314,7 +303,7 @@ export class Worker {
   async #connect(name: string, { bus, url }: WorkerOptions): Promise<Bus> {
     if (bus && "mux" in bus) return bus.requireOpen();
     const own = await Bus.open({ name, ...withEnvironment({ ...(url !== undefined && { url }), ...bus }) });
-    this.#closes.push(() => own.close());
+    this.#closes.push(() => own.close(), logConnection(own, this.#log));
     return own;
   }
 
@@ -336,7 +325,7 @@ export class Worker {
       respondError(message, error, "400");
       return;
     }
-    this.#execute(served, new Execution(invocation, message, this.#log, this.#heartbeatMs));
+    this.#execute(served, new Execution(invocation, message, this.#log, this.#troubles, this.#heartbeatMs));
   }
 
   #execute(served: Served, execution: Execution): void {
@@ -434,7 +423,9 @@ export class Worker {
 
   #tellRoom(functions: string[], slots: number): void {
     if (functions.length === 0 || !this.#bus?.connected) return;
-    this.#bus.nc.publish(ROOM, encodeRoom({ functions, slots, heartbeatMs: this.#heartbeatMs }));
+    const { nc } = this.#bus;
+    const room = { functions, slots, heartbeatMs: this.#heartbeatMs };
+    for (const body of encodeRooms(room, nc.info?.max_payload)) nc.publish(ROOM, body);
   }
 
   #beat(): void {
@@ -486,15 +477,4 @@ export class Worker {
     if (this.#running.size === 0) return "idle";
     return this.#running.size < this.#concurrency ? "busy" : "full";
   }
-}
-
-/** Names of endpoints have a smaller alphabet than those of functions; the number keeps them apart. */
-function endpointName(name: string, index: number): string {
-  return `${name.replaceAll(/[^-\w]+/g, "_").replace(/^_/, "")}-${index}`;
-}
-
-function concurrencyFrom(option: number | undefined): number {
-  const value = option ?? Number(process.env.ASYNC_CONCURRENCY || DEFAULT_CONCURRENCY);
-  if (Number.isInteger(value) && value >= 1 && value <= MAX_CONCURRENCY) return value;
-  throw new AsyncError("invalid_option", `concurrency must be an integer from 1 to ${MAX_CONCURRENCY}, not ${value}`);
 }

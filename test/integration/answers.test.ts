@@ -379,7 +379,7 @@ test("what waits for each function is told with its age, over all supervisors an
     const withoutAge = found.map(({ oldest_ms: _, ...rest }) => rest);
     assert.equal(withoutAge.slice(0, 3), [
       { name: "slow.one", waiting: 17, in_flight: 3, workers: 1, slots: 3 },
-      { name: "unserved", waiting: 2, in_flight: 0, workers: 0, slots: 0 },
+      { name: "unserved", waiting: 2, in_flight: 0, workers: 0, slots: 0, unserved: true },
       { name: "idle", waiting: 0, in_flight: 0, workers: 1, slots: 3 },
     ]);
     assert.not.ok("oldest_ms" in (found[2] ?? {}));

@@ -243,7 +243,7 @@ test(`stored state that is none: the job has failed and says why (seed ${SEED})`
     assert.is(await system.client.get(id).catch((error) => error.code), "corrupt_state");
     assert.is(await system.client.cancel(id).catch((error) => error.code), "corrupt_state");
   }
-  assert.is((await fetch(`${bridge.url}/v1/job/${ids[0]}`)).status, 500);
+  assert.is((await fetch(`${bridge.url}/v1/job/${ids[0]}`)).status, 409);
   await system.client.list();
   // A wake, or a submission that meets such a state, records the failure.
   for (const [index, id] of ids.entries()) {

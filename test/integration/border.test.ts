@@ -15,6 +15,7 @@ import { type InvalidInputError, isAsyncError } from "../../src/job/errors.ts";
 import { RetryAfter } from "../../src/worker/errors.ts";
 import { Worker } from "../../src/worker/worker.ts";
 import { startTestServer, testBus } from "../support/nats.ts";
+import { startCli } from "../support/process.ts";
 import { System, silent } from "../support/system.ts";
 import { eventually } from "../support/waiting.ts";
 
@@ -140,6 +141,46 @@ test("a heartbeat in MessagePack with a 64-bit integer harms nothing (A1)", asyn
   const told = await system.event((event) => event.type === "progress");
   assert.equal((told as { progress?: unknown }).progress, { done: "9223372036854775807" });
   worker.unsubscribe();
+});
+
+test("a submission with headers that look like a status of the server is a job like others", async () => {
+  const head = "NATS/1.0 409 Consumer Deleted\r\nNats-Pending-Messages: 1\r\n\r\n";
+  hpub("job.submit.status", JSON.stringify({ name: "status", functions: [{ name: "honest" }] }), head);
+  const job = await eventually("the job", () => system.client.get("status").catch(() => undefined));
+  // Well before its message would be delivered again.
+  assert.is((await system.client.wait(job.job_id, { timeoutMs: 1_500 })).state, "completed");
+});
+
+test("a reply with headers of 40,000 names is read in no time to speak of", async () => {
+  const names = Array.from({ length: 40_000 }, (_, i) => `${i.toString(36)}:\r\n`).join("");
+  const worker = system.bus.nc.subscribe("fn.many-headers", {
+    queue: "fn",
+    callback: (_, message) => hpub(message.reply ?? "", '"fine"', `NATS/1.0\r\n${names}\r\n`),
+  });
+  assert.is((await end({ functions: [{ name: "many-headers" }] })).result, "fine"); // the client would take 50 s
+  worker.unsubscribe();
+});
+
+test("[READ-1] what is stored with headers that say what those of the server say hides nothing else", async () => {
+  const heads = [
+    "NATS/1.0\r\nbad key: x\r\n\r\n",
+    "NATS/1.0 409 Whatever\r\n\r\n",
+    "NATS/1.0 404\r\n\r\n",
+    "NATS/1.0 204 EOB\r\nNats-Num-Pending: 0\r\n\r\n",
+    "NATS/1.0\r\nNats-Sequence: 1\r\nNats-Last-Sequence: 0\r\nNats-Subject: $KV.jobs.other\r\nNats-Num-Pending: 0\r\n\r\n",
+  ];
+  const before = (await system.client.list({ limit: 1_000 })).jobs.length;
+  for (const [index, head] of heads.entries()) hpub(`$KV.jobs.head-${index}`, "x", head);
+  raw.write("PING\r\n");
+  await honest();
+  assert.is((await system.client.list({ limit: 1_000 })).jobs.length, before + 1);
+  assert.is((await system.client.list({ limit: 1, order: "newest" })).jobs[0]?.name, "honest");
+  for (const index of heads.keys()) await rejects(system.client.get(`head-${index}`), "corrupt_state");
+  const doctor = await startCli(["doctor", "--nats", system.url, "--json"]);
+  await doctor.exit();
+  assert.match(doctor.output(), "supervisor(s)");
+  // Whoever tidies up begins at the first of them.
+  for (const index of heads.keys()) system.bus.nc.publish(`$KV.jobs.head-${index}`, "");
 });
 
 // --- listeners of users

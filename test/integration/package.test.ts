@@ -48,4 +48,18 @@ test("what is published is what users need", async () => {
   assert.not(paths.some((path) => path.startsWith("test/") || path.startsWith("bench/")));
 });
 
+test("what it depends on is content with the oldest Node that it supports itself", async () => {
+  const { packages } = JSON.parse(await readFile("package-lock.json", "utf8")) as {
+    packages: Record<string, { version?: string; optional?: true; dev?: true; engines?: { node?: string } }>;
+  };
+  const oldest = Number(/\d+/.exec(packages[""]?.engines?.node ?? "")?.[0]);
+  assert.ok(oldest > 0);
+  // What is installed for everybody asks for no newer one, in any of its alternatives.
+  const asking = Object.entries(packages).filter(([, { optional, engines }]) => {
+    const majors = (engines?.node ?? "").split("||").map((range) => Number(/\d+/.exec(range)?.[0] ?? 0));
+    return !optional && Math.min(...majors) > oldest;
+  });
+  assert.equal(asking, []);
+});
+
 test.run();

@@ -1,8 +1,9 @@
 /** When storage fills: ended jobs are kept for less long, new ones are refused, and live ones end all the same (STORAGE-1, -2). */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { bucketUse } from "../../src/bus/bucket-use.ts";
 import { Bus } from "../../src/bus/connection.ts";
-import { bucketUse, retentionAt } from "../../src/bus/store/storage.ts";
+import { retentionAt } from "../../src/bus/store/storage.ts";
 import { Client } from "../../src/client/client.ts";
 import { startBridge } from "../../src/http/bridge.ts";
 import { isAsyncError } from "../../src/job/errors.ts";
@@ -12,22 +13,28 @@ import { eventually } from "../support/waiting.ts";
 const test = suite("storage");
 const DAY_MS = 86_400_000;
 
-test("ended jobs are kept for less long the fuller the bucket is", () => {
+test("ended jobs are kept for less long the fuller the bucket is, but for half a minute and three leases (STORAGE-3)", () => {
   const week = 7 * DAY_MS;
   const never = Number.POSITIVE_INFINITY;
-  assert.is(retentionAt(0.6, week, 20_000), 20_000, "no longer than until it would be full");
-  assert.is(retentionAt(0.6, week, 1), 1_000);
-  assert.is(retentionAt(0, week, never), week);
-  assert.is(retentionAt(0.5, week, 1), week);
-  assert.is(Math.round(retentionAt(0.9, week, never)), 60_000);
-  assert.is(retentionAt(0.99, week, never), 5_000);
+  const at = (fill: number, untilFullMs = never, ackWaitMs = 10_000) => retentionAt(fill, week, untilFullMs, ackWaitMs);
+  assert.is(at(0.6, 40_000), 40_000, "no longer than until it would be full");
+  assert.is(at(0.6, 1), 30_000);
+  assert.is(at(0), week);
+  assert.is(at(0.5, 1), week);
+  assert.is(Math.round(at(0.9)), 60_000);
+  assert.is(at(0.99), 30_000);
+  assert.is(at(0.99, never, 20_000), 60_000);
+  assert.is(at(0.6, 1, 20_000), 60_000);
   let before = week;
   for (let fill = 0.51; fill < 1; fill += 0.01) {
-    const now = retentionAt(fill, week, never);
+    const now = at(fill);
     assert.ok(now < before || fill > 0.9, `${fill}: ${now}`);
     before = now;
   }
-  assert.is(retentionAt(0.7, 1_000, never), 1_000, "never for longer than where there is room");
+  const small = (fill: number) => retentionAt(fill, week, never, 10_000, 0.8);
+  assert.is(Math.round(small(0.75)), 60_000, "also in a small bucket, before anything is refused");
+  assert.is(small(0.8), 30_000);
+  assert.is(retentionAt(0.7, 1_000, never, 10_000), 1_000, "never for longer than where there is room");
 });
 
 test("a bucket takes more jobs than fit into it, as ended ones expire", async () => {
@@ -98,6 +105,19 @@ test("full of live jobs, it refuses new ones and is not ready; each that was acc
     await eventually("it takes jobs again", async () => (await submit()) === "accepted", 60_000);
   } finally {
     await bridge.close();
+    await system.close();
+  }
+});
+
+test("a stranger who says that the storage is full is not believed", async () => {
+  const system = await System.start();
+  try {
+    await system.worker((w) => w.func("echo", ({ args }) => args));
+    const job = { name: "x", functions: [{ name: "echo", args: 1 }] };
+    const lie = setInterval(() => system.bus.nc.publish("job.ctl.storage", '{"full":true}'), 5);
+    for (const end = performance.now() + 500; performance.now() < end; ) assert.is(await system.client.run(job), 1);
+    clearInterval(lie);
+  } finally {
     await system.close();
   }
 });

@@ -16,15 +16,24 @@ export interface Running {
   kill: () => Promise<void>;
 }
 
+export interface ProcessOptions {
+  /** In a process group of its own, as a shell would start it; it hears by its channel when we are gone. */
+  group?: boolean;
+  /** It is JavaScript. */
+  built?: boolean;
+}
+
 /** Runs a TypeScript file with arguments. */
 export async function startProcess(
   file: string,
   args: string[] = [],
   env: Record<string, string> = {},
+  { group = false, built = false }: ProcessOptions = {},
 ): Promise<Running> {
-  const child = spawn(process.execPath, ["--import", "tsx", file, ...args], {
-    stdio: ["pipe", "pipe", "pipe"],
+  const child = spawn(process.execPath, [...(built ? [] : ["--import", "tsx"]), file, ...args], {
+    stdio: ["pipe", "pipe", "pipe", ...(group ? ["ipc"] : [])] as ["pipe", "pipe", "pipe"],
     env: { ...process.env, NO_COLOR: "1", ...env },
+    detached: group,
   });
   const lines: string[] = [];
   const waiting = new Set<() => void>();

@@ -5,6 +5,7 @@ const LONGEST_MS = 10 * 60_000;
 
 /** Undefined if it is none: whoever says nonsense, says nothing. */
 export function readHeartbeatMs(said: unknown): number | undefined {
-  const ms = said === undefined || said === null || said === "" ? Number.NaN : Number(said);
+  // An object may have no number, and throw.
+  const ms = typeof said === "number" || (typeof said === "string" && said !== "") ? Number(said) : Number.NaN;
   return ms > 0 ? Math.min(LONGEST_MS, Math.max(SHORTEST_MS, ms)) : undefined;
 }

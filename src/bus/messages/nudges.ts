@@ -3,12 +3,15 @@
  * send nonsense there, so nothing depends on them; what cannot be read is no message.
  */
 
-import { functionNameProblem } from "../../job/names.ts";
+import { functionNameProblem, MAX_FUNCTION_NAME_LENGTH } from "../../job/names.ts";
 import type { AttemptAddress } from "../../job/state.ts";
 import { readJsonObject } from "./codec.ts";
 import { readHeartbeatMs } from "./heartbeat.ts";
 
 const MAX_FUNCTIONS = 1_000;
+/** Their names fit into any message. */
+const FEW_FUNCTIONS = 10;
+const DEFAULT_MAX_PAYLOAD = 1024 ** 2;
 const MAX_SLOTS = 100_000;
 
 /**
@@ -19,6 +22,18 @@ export interface Room {
   slots: number;
   /** The interval of its heartbeats. */
   heartbeatMs?: number | undefined;
+}
+
+/** As many functions in a message as fit into it, and as its readers take. */
+export function encodeRooms(room: Room, maxPayload = DEFAULT_MAX_PAYLOAD): string[] {
+  const { functions } = room;
+  if (functions.length <= FEW_FUNCTIONS) return [encodeRoom(room)];
+  const most = Math.max(1, Math.min(MAX_FUNCTIONS, Math.floor(maxPayload / (2 * MAX_FUNCTION_NAME_LENGTH))));
+  const bodies: string[] = [];
+  for (let from = 0; from < functions.length; from += most) {
+    bodies.push(encodeRoom({ ...room, functions: functions.slice(from, from + most) }));
+  }
+  return bodies;
 }
 
 export function encodeRoom({ functions, slots, heartbeatMs }: Room): string {

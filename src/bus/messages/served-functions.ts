@@ -1,7 +1,14 @@
 /** Which functions are served, by whom, and how: as far as services say so on `$SRV.INFO`. */
-import { afterPrefix, FUNCTION_PREFIX, WORKER_QUEUE } from "../../api/subjects.ts";
+import { afterPrefix, FUNCTION_PREFIX, functionSubject, WORKER_QUEUE } from "../../api/subjects.ts";
 import { readHeartbeatMs } from "./heartbeat.ts";
-import type { ServiceInfo } from "./service.ts";
+import type { ServiceEndpoint, ServiceInfo } from "./service.ts";
+
+/** The endpoint of a function of a worker. Its name has a smaller alphabet than the function's; `index` keeps them apart. */
+export function endpointOf(name: string, index: number): ServiceEndpoint {
+  const short = name.replaceAll(/[^-\w]+/g, "_").replace(/^_/, "");
+  const subject = functionSubject(name);
+  return { name: `${short}-${index}`, subject, queue_group: WORKER_QUEUE, metadata: { function: name } };
+}
 
 export interface ServedFunction {
   /** The longest interval of those that send heartbeats; undefined if none does. */

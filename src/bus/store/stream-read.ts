@@ -1,6 +1,9 @@
 /**
  * Reads messages of streams directly (`$JS.API.DIRECT.GET`), without a consumer, and removes single ones. Where there
  * are replicas any of them may answer, and it may lag behind: what is decided on such a read must be checked when it is written.
+ *
+ * READ-1  The server appends its headers to those of the message, which anyone may have chosen: so of each name the last one is the
+ *     server's, and a message with a sequence is one that is stored, whatever status its own headers tell.
  */
 import type { Msg } from "nats";
 import { AsyncError, isAsyncError } from "../../job/errors.ts";
@@ -98,7 +101,7 @@ export function readBatch(
     const messages: StoredMessage[] = [];
     let pending = 0;
     const onReply = (message: Msg) => {
-      const code = message.headers?.code ?? 0;
+      const code = statusOf(message);
       if (code === NOT_FOUND && messages.length === 0) {
         resolve({ messages, pending });
         return true;
@@ -108,7 +111,7 @@ export function readBatch(
         return true;
       }
       // Each message names the one before it in the answer.
-      if (Number(message.headers?.get("Nats-Last-Sequence")) !== (messages.at(-1)?.sequence ?? 0)) {
+      if (Number(message.headers?.last("Nats-Last-Sequence")) !== (messages.at(-1)?.sequence ?? 0)) {
         reject(unreadable(stream, "a part of the answer got lost"));
         return true;
       }
@@ -117,7 +120,7 @@ export function readBatch(
         return true;
       }
       messages.push(storedFrom(message));
-      pending = Number(message.headers?.get("Nats-Num-Pending") || 0);
+      pending = Number(message.headers?.last("Nats-Num-Pending") || 0);
       return false;
     };
     const onTimeout = () => reject(new AsyncError("bus_timeout", `stream ${stream} did not answer in time`));
@@ -139,18 +142,23 @@ async function ask(bus: Bus, stream: string, suffix: string, query: string): Pro
 }
 
 function messageFrom(stream: string, message: Msg): StoredMessage | undefined {
-  const code = message.headers?.code ?? 0;
+  const code = statusOf(message);
   if (code === NOT_FOUND) return undefined;
   if (code !== 0) throw unreadable(stream, `${code} ${message.headers?.description ?? ""}`);
   return storedFrom(message);
 }
 
+/** Of the answer; 0 if it is a stored message (READ-1). */
+function statusOf({ headers }: Msg): number {
+  return headers?.has("Nats-Sequence") ? 0 : (headers?.code ?? 0);
+}
+
 function storedFrom({ headers, data }: Msg): StoredMessage {
   return {
-    subject: headers?.get("Nats-Subject") ?? "",
-    sequence: Number(headers?.get("Nats-Sequence")),
+    subject: headers?.last("Nats-Subject") ?? "",
+    sequence: Number(headers?.last("Nats-Sequence")),
     data,
-    storedAt: Date.parse(headers?.get("Nats-Time-Stamp") ?? ""),
+    storedAt: Date.parse(headers?.last("Nats-Time-Stamp") ?? ""),
     expires: headers?.has("Nats-TTL") ?? false,
   };
 }

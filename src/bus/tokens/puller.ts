@@ -10,9 +10,10 @@
  *     pull always has room for the largest message, so none is kept out. (With a limit in bytes the server takes its time:
  *     half of the throughput of small jobs, measured; so it is left out where all have been small.)
  */
-import type { Msg, Subscription } from "nats";
+import type { Msg } from "nats";
 import type { Bus } from "../connection.ts";
 import { leave } from "../wire/leave.ts";
+import type { Listening } from "../wire/steady-subscription.ts";
 import { Delivery } from "./delivery.ts";
 
 const EXPIRES_MS = 5_000;
@@ -60,7 +61,7 @@ export class Puller {
   readonly #bus: Bus;
   readonly #options: PullerOptions;
   readonly #inbox: string;
-  readonly #subscription: Subscription;
+  readonly #subscription: Listening;
   readonly #watchdog: NodeJS.Timeout;
   readonly #stopReconnected: () => void;
   #retry: NodeJS.Timeout | undefined;
@@ -85,7 +86,7 @@ export class Puller {
     this.#options = options;
     this.#largestBytes = (bus.nc.info?.max_payload ?? 1024 ** 2) + ENVELOPE_BYTES;
     this.#inbox = bus.mux.newInboxPrefix();
-    this.#subscription = bus.nc.subscribe(`${this.#inbox}*`, { callback: (_, message) => this.#onMessage(message) });
+    this.#subscription = bus.subscribe(`${this.#inbox}*`, (message) => this.#onMessage(message));
     this.#watchdog = setInterval(() => this.#watch(), IDLE_HEARTBEAT_MS);
     this.#stopReconnected = bus.onReconnected(() => this.#forget());
     this.refill();
@@ -152,7 +153,8 @@ export class Puller {
 
   #onMessage(message: Msg): void {
     this.#lastHeard = performance.now();
-    const code = message.headers?.code ?? 0;
+    // What comes from a stream has a reply subject; its own headers may say anything, also what looks like a status.
+    const code = message.reply ? 0 : (message.headers?.code ?? 0);
     if (code === 0) {
       const delivery = new Delivery(message, this.#bus.nc); // throws for a stranger's, which is none that we have asked for
       const bytes = message.data.length + message.subject.length + (message.reply?.length ?? 0);

@@ -6,10 +6,11 @@
  * READER-2  A message that has not come as a whole is kept until the rest of it is there; a large one is left to the client's
  *     parser, which does not put it together anew with each part that comes.
  * READER-3  Nothing that a message says or that who gets it does ends the reading: what a delivery throws goes to `onFault`, and
- *     headers that cannot be read are none. This holds for what the client's parser reads as well.
+ *     lines of headers that cannot be read are none (`read-headers.ts`). This holds for what the client's parser reads as well.
  * READER-4  Where the bytes themselves make no sense, the connection is made anew.
  */
-import { type Msg, type MsgHdrs, MsgHdrsImpl, MsgImpl, type ProtocolHandler, State, type SubscriptionImpl } from "nats";
+import { type Msg, type MsgHdrs, MsgImpl, type ProtocolHandler, State } from "nats";
+import { readHeaders } from "./read-headers.ts";
 
 const CARRIAGE_RETURN = 13;
 const LINE_FEED = 10;
@@ -58,26 +59,18 @@ function readWith(protocol: ProtocolHandler, onFault: OnFault): void {
   };
 }
 
-/**
- * The client tells a subscription that it was refused by calling its callback with an error and no message, which no callback
- * of ours expects. They are told by the status of the connection instead (`Bus.onDenied`).
- */
+/** The client tells a subscription that it was refused by calling its callback with an error and no message. */
 function guardErrors(protocol: ProtocolHandler, onFault: OnFault): void {
   const { subscriptions } = protocol;
   const handleError = subscriptions.handleError.bind(subscriptions);
   subscriptions.handleError = (error) => {
-    if (error.operation === "subscription") {
-      const isRefused = (one: SubscriptionImpl) => one.subject === error.subject && one.queue === error.queue;
-      const refused = subscriptions.all().find((one) => one.noIterator && isRefused(one));
-      if (refused) {
-        subscriptions.cancel(refused);
-        return false;
-      }
-    }
     try {
       return handleError(error);
     } catch (thrown) {
       onFault(thrown, error.subject);
+      const { subject, queue } = error;
+      const refused = subscriptions.all().find((one) => one.subject === subject && one.queue === queue);
+      if (refused && error.operation === "subscription") subscriptions.cancel(refused); // as the client does after the callback
       return false;
     }
   };
@@ -98,21 +91,12 @@ function deliver(protocol: ProtocolHandler, message: MsgImpl, sid: number, lengt
   if (subscription.max !== undefined && subscription.received >= subscription.max) subscription.unsubscribe();
 }
 
-/** Headers of a message; undefined if they cannot be read (READER-3). */
-function headersIn(bytes: Uint8Array): MsgHdrs | undefined {
-  try {
-    return MsgHdrsImpl.decode(bytes);
-  } catch {
-    return undefined;
-  }
-}
-
 /** A message that the client's parser has read. */
 class ParsedMessage extends MsgImpl {
   override get headers(): MsgHdrs | undefined {
     const { hdr } = this._msg;
     if (hdr > 0 && !this._headers) {
-      const headers = headersIn(this._rdata.subarray(0, hdr));
+      const headers = readHeaders(this._rdata.subarray(0, hdr));
       if (headers) this._headers = headers;
     }
     return this._headers;
@@ -235,7 +219,7 @@ class WireMessage extends MsgImpl {
 
   override get headers(): MsgHdrs | undefined {
     if (this.#dataBegin > this.#begin && !this._headers) {
-      const headers = headersIn(this.#chunk.subarray(this.#begin, this.#dataBegin));
+      const headers = readHeaders(this.#chunk.subarray(this.#begin, this.#dataBegin));
       if (headers) this._headers = headers;
     }
     return this._headers;
