@@ -26,6 +26,8 @@ export interface Report {
   events: number;
   /** Virtual. */
   ms: number;
+  /** States of jobs that have parked, and are stored without their definition. */
+  definitions: number;
   /** How often each kind of fault struck. */
   faults: Record<string, number>;
   failure?: Error;
@@ -116,6 +118,7 @@ class History {
       executions: this.#executions,
       events: world.events,
       ms: world.now,
+      definitions: this.#invariants.definitionsUsed,
       faults: this.#network.struck,
       trace: this.#trace,
       ...(this.#failure && { failure: this.#failure }),

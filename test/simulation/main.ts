@@ -16,6 +16,7 @@ interface Totals {
   executions: number;
   events: number;
   virtualMs: number;
+  definitions: number;
   faults: Record<string, number>;
   failed: { seed: number; message: string }[];
 }
@@ -46,6 +47,7 @@ async function runLane(from: number, count: number): Promise<Totals> {
       executions: report.executions,
       events: report.events,
       virtualMs: report.ms,
+      definitions: report.definitions,
       faults: report.faults,
       failed: report.failure ? [{ seed, message: report.failure.message }] : [],
     });
@@ -73,6 +75,7 @@ async function runAll(from: number, seeds: number, lanes: number): Promise<numbe
       `executions  ${number(totals.executions)}`,
       `events      ${number(totals.events)}`,
       `simulated   ${number(totals.virtualMs / 3_600_000)} hours`,
+      `definitions ${number(totals.definitions)} states lean on`,
       `faults      ${faults.map(([kind, count]) => `${kind} ${number(count)}`).join(", ")}`,
       `failed      ${totals.failed.length}`,
       ...totals.failed.flatMap(({ seed, message }) => [
@@ -105,7 +108,7 @@ async function replay(seed: number): Promise<number> {
 }
 
 function nothing(): Totals {
-  return { seeds: 0, jobs: 0, executions: 0, events: 0, virtualMs: 0, faults: {}, failed: [] };
+  return { seeds: 0, jobs: 0, executions: 0, events: 0, virtualMs: 0, definitions: 0, faults: {}, failed: [] };
 }
 
 function add(totals: Totals, more: Totals): void {
@@ -114,6 +117,7 @@ function add(totals: Totals, more: Totals): void {
   totals.executions += more.executions;
   totals.events += more.events;
   totals.virtualMs += more.virtualMs;
+  totals.definitions += more.definitions;
   for (const [kind, count] of Object.entries(more.faults)) totals.faults[kind] = (totals.faults[kind] ?? 0) + count;
   totals.failed.push(...more.failed);
 }

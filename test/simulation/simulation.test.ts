@@ -77,6 +77,7 @@ test(`every invariant holds in ${SEEDS.toLocaleString("en")} histories with kill
     const code = await run.exit();
     console.log(run.output());
     assert.is(code, 0, run.output());
+    assert.match(run.output(), /definitions [1-9]/, "long jobs have parked");
     for (const kind of [
       "kill",
       "pause",

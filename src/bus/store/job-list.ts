@@ -16,6 +16,7 @@ import { AsyncError } from "../../job/errors.ts";
 import type { JobState, StateName } from "../../job/state.ts";
 import type { Bus } from "../connection.ts";
 import { JOBS, KV_JOBS, KV_PREFIX, SUPERVISOR_CONSUMER } from "../topology.ts";
+import { isPart } from "./definition.ts";
 import { type JobStore, storedJob } from "./job-store.ts";
 import { peekStateName } from "./stored-state.ts";
 import { readAt, readBatch, readLast, type StoredMessage, streamState } from "./stream-read.ts";
@@ -143,6 +144,7 @@ export class JobList {
     const entries: Listed[] = [];
     for (const { subject, sequence, data } of messages) {
       const jobId = afterPrefix(subject, KV_PREFIX) ?? "";
+      if (isPart(jobId)) continue;
       if (wanted !== undefined && isEndedOtherwise(peekStateName(jobId, data), wanted)) continue;
       const state = (await this.#store.complete(jobId, storedJob(jobId, sequence, data)))?.state;
       if (state) entries.push({ type: "job", sequence, state });

@@ -41,11 +41,18 @@ export function packState(state: JobState): Uint8Array {
 }
 
 /** The last three fields of a brief state are others. */
-export function packFields(state: JobState, name: string | null, data: unknown, functions: unknown[]): Uint8Array {
+export function packFields(
+  state: JobState,
+  name: string | [number] | null,
+  data: unknown,
+  functions: unknown[],
+): Uint8Array {
   return encode(jobArray(state, name, data, functions), "msgpack");
 }
 
-const jobArray = compile<(job: JobState, name: string | null, data: unknown, functions: unknown[]) => unknown[]>(
+const jobArray = compile<
+  (job: JobState, name: string | [number] | null, data: unknown, functions: unknown[]) => unknown[]
+>(
   {},
   `(job, name, data, functions) => {
     ${rareCode("job", JOB_LAYOUT)}
