@@ -19,6 +19,7 @@ import {
 import { cancelSubject, FUNCTION_LIST, getSubject, LIST, retrySubject, submitSubject } from "../api/subjects.ts";
 import { withEnvironment } from "../bus/address.ts";
 import { Bus, type BusOptions } from "../bus/connection.ts";
+import { readJsonObject } from "../bus/messages/codec.ts";
 import { AsyncError, type ErrorCode, isAsyncError, JobFailedError } from "../job/errors.ts";
 import type { JobEvent } from "../job/events.ts";
 import type { RetryPatch } from "../job/machine.ts";
@@ -257,8 +258,8 @@ export class Client {
       if (order !== undefined) request.order = order;
       if (next !== undefined) request.cursor = next;
       const reply = await this.#reply(LIST, request, REQUEST_TIMEOUT_MS);
-      const page = reply.json<ListReply>();
-      for (const job of page.jobs) found.set(job.job_id, job);
+      const page = answerIn(reply) as Partial<ListReply>;
+      for (const job of page.jobs ?? []) found.set(job.job_id, job);
       bytes += reply.data.length;
       next = page.next;
     } while (next !== undefined && found.size < limit && bytes < MAX_LIST_BYTES && performance.now() < end);
@@ -368,7 +369,7 @@ export class Client {
   }
 
   async #ask(subject: string, request?: unknown, timeoutMs = REQUEST_TIMEOUT_MS): Promise<unknown> {
-    return (await this.#reply(subject, request, timeoutMs)).json();
+    return answerIn(await this.#reply(subject, request, timeoutMs));
   }
 
   async #reply(subject: string, request: unknown, timeoutMs: number): Promise<Msg> {
@@ -439,6 +440,13 @@ function closed(cause?: AsyncError): AsyncError {
 /** What a supervisor answers instead of what it was asked for. */
 function errorIn(reply: Msg): AsyncError | undefined {
   if (!reply.headers?.has(ERROR_CODE_HEADER)) return undefined;
-  const { code, message } = reply.json<ErrorReply>();
+  const { code, message } = answerIn(reply) as ErrorReply;
   return new AsyncError(code as ErrorCode, message);
+}
+
+/** @throws AsyncError `bus_timeout`: who may listen to requests may have answered, and anything, so the outcome is not known */
+function answerIn(reply: Msg): object {
+  const answer = readJsonObject(reply.data);
+  if (answer) return answer;
+  throw new AsyncError("bus_timeout", "the answer cannot be read, as it is no JSON object; try again");
 }

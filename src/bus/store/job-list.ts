@@ -17,6 +17,7 @@ import type { JobState, StateName } from "../../job/state.ts";
 import { Turns } from "../../util/turns.ts";
 import type { Bus } from "../connection.ts";
 import { JOBS, KV_JOBS, KV_PREFIX, SUPERVISOR_CONSUMER } from "../topology.ts";
+import { apiAnswer } from "../wire/jetstream.ts";
 import { type JobStore, storedJob } from "./job-store.ts";
 import { peekStateName } from "./stored-state.ts";
 import { readAt, readBatch, readLast, type StoredMessage, streamState } from "./stream-read.ts";
@@ -244,7 +245,7 @@ export class JobList {
   /** The sequence of the newest submission that a supervisor has got, and up to which all are dealt with. */
   async #consumer(): Promise<{ delivered: number; ackFloor: number }> {
     const subject = `${this.#bus.apiPrefix}.CONSUMER.INFO.${JOBS}.${SUPERVISOR_CONSUMER}`;
-    const info = (await this.#bus.mux.request(subject, "", TIMEOUT_MS)).json<ConsumerInfoReply>();
+    const info = apiAnswer<ConsumerInfoReply>(await this.#bus.mux.request(subject, "", TIMEOUT_MS));
     if (info.delivered) return { delivered: info.delivered.stream_seq, ackFloor: info.ack_floor?.stream_seq ?? 0 };
     throw new AsyncError("jetstream_unavailable", "the consumer of stream JOBS cannot be asked right now; try again");
   }
