@@ -126,7 +126,8 @@ export function readBatch(
     };
     const onTimeout = () => reject(new AsyncError("bus_timeout", `stream ${stream} did not answer in time`));
     try {
-      bus.mux.open(`${bus.apiPrefix}.DIRECT.GET.${stream}`, query, TIMEOUT_MS, { onReply, onTimeout });
+      const waiter = { onReply, onTimeout, onDenied: reject };
+      bus.mux.open(`${bus.apiPrefix}.DIRECT.GET.${stream}`, query, TIMEOUT_MS, waiter);
     } catch (error) {
       reject(error);
     }

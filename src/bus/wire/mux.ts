@@ -8,8 +8,8 @@
  *     dropped. So a late reply of an attempt that was given up has no effect.
  * MUX-2  Nothing is sent while disconnected (the client would drop it in silence): the caller gets `not_connected`.
  * MUX-3  A timeout means "unknown", not "not done".
- * MUX-5  What the server does not permit fails at once with `permission_denied`, and was not sent.
  * MUX-4  At most `maxWaiters` are open; beyond it the caller gets `bus_overloaded`.
+ * MUX-5  What the server does not permit fails at once with `permission_denied`, and was not sent.
  */
 import type { Msg, MsgHdrs, NatsConnection, Payload, Subscription } from "nats";
 import { AsyncError, isAsyncError, messageOf } from "../../job/errors.ts";
@@ -54,6 +54,7 @@ export class Mux {
   /** Told of what arrives under a key that is not waited for. */
   onStray: ((message: Msg) => void) | undefined;
   readonly #maxWaiters: number;
+  readonly #onFault: OnFault;
   /** Our own part of the inbox namespace, with a final dot; unguessable. What comes after it is the key of a request. */
   readonly inboxPrefix: string;
   /** What requests go to without the bus. */
@@ -69,6 +70,7 @@ export class Mux {
     this.#connection = connection;
     this.#isConnected = options.isConnected;
     this.#maxWaiters = options.maxWaiters ?? 500_000;
+    this.#onFault = options.onFault;
     this.#inboxRoot = options.inboxPrefix;
     this.inboxPrefix = this.newInboxPrefix();
     this.local = new LocalServices(
@@ -94,7 +96,14 @@ export class Mux {
     if (operation === "subscription" && !isInbox) return;
     const error = denied(operation, subject);
     if (isInbox) this.#deaf = error;
-    for (const request of [...this.#open]) if (isInbox || request.subject === subject) request.deny(error);
+    for (const request of [...this.#open]) {
+      if (!isInbox && request.subject !== subject) continue;
+      try {
+        request.deny(error);
+      } catch (thrown) {
+        this.#onFault(thrown, request.subject); // the others are told all the same
+      }
+    }
   }
 
   /** A new connection: what was not permitted on the one before may be. */
