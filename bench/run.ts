@@ -61,6 +61,10 @@ async function interrupt(): Promise<void> {
 
 async function main(args: string[]): Promise<number> {
   try {
+    if (args.includes("--help") || args.includes("-h")) {
+      process.stdout.write(`${usage(SCENARIOS)}\n`);
+      return 0;
+    }
     if (args[0] === SCALE) {
       await runScale(args.slice(1), { progress, scope });
       return 0;

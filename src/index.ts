@@ -2,7 +2,17 @@
 export type { DispatcherOptions } from "./actors/dispatcher.ts";
 export type { Lifecycle, LifecycleEvents, ReleaseReason, Trouble } from "./actors/lifecycle.ts";
 export { Supervisor, type SupervisorOptions } from "./actors/supervisor.ts";
-export type { FunctionDepth, FunctionsReply, ListedJob, ListOrder, ListReply, SubmittedJob } from "./api/requests.ts";
+export type {
+  EventsReply,
+  EventsRequest,
+  FunctionDepth,
+  FunctionsReply,
+  ListedEvent,
+  ListedJob,
+  ListOrder,
+  ListReply,
+  SubmittedJob,
+} from "./api/requests.ts";
 export type { AccessOptions } from "./bus/address.ts";
 export { Bus, type BusOptions } from "./bus/connection.ts";
 export type { Invocation } from "./bus/messages/invocation.ts";
@@ -37,4 +47,5 @@ export type { FunctionView, JobView } from "./job/view.ts";
 export { VERSION } from "./version.ts";
 export type { Context, Handler } from "./worker/context.ts";
 export { FatalError, RetryAfter } from "./worker/errors.ts";
-export { Worker, type WorkerOptions } from "./worker/worker.ts";
+export type { WorkerOptions } from "./worker/options.ts";
+export { Worker } from "./worker/worker.ts";

@@ -77,7 +77,7 @@ function sum(output: string, pattern: RegExp): number {
 }
 
 async function suites(filter: string[]): Promise<string[]> {
-  const folders = ["test/unit", "test/integration", "test/simulation", "test/chaos"];
+  const folders = ["test/unit", "test/integration", "test/abuse", "test/simulation", "test/chaos"];
   const files = await Promise.all(
     folders.map(async (folder) => (await readdir(folder)).map((file) => join(folder, file))),
   );

@@ -26,6 +26,7 @@ import type { Awake } from "../bus/tokens/awake.ts";
 import type { Delivery } from "../bus/tokens/delivery.ts";
 import { isTokenOf, timerNumberOf } from "../bus/tokens/timers.ts";
 import { JOBS } from "../bus/topology.ts";
+import { isProbe } from "../bus/write-probe.ts";
 import { AsyncError } from "../job/errors.ts";
 import type { RejectedEvent } from "../job/events.ts";
 import { reduce, type Transition } from "../job/machine.ts";
@@ -36,6 +37,7 @@ import { Registry } from "../util/registry.ts";
 import { Turns } from "../util/turns.ts";
 import { type ActorContext, JobActor } from "./job-actor.ts";
 import { Lease } from "./lease.ts";
+import type { Trouble } from "./lifecycle.ts";
 import { footprintOf } from "./memory.ts";
 import { FULL_RETRY_MS, pause, untilDone, untilPlaced } from "./retrying.ts";
 import {
@@ -103,7 +105,8 @@ export class Arrivals {
   onSubmission(delivery: Delivery): void {
     const read = readSubmission(delivery);
     if (read.type === "rejected") {
-      void this.#reject(delivery, read.jobId, read.reason);
+      if (isProbe(delivery.subject)) delivery.ack();
+      else void this.#reject(delivery, read.jobId, read.reason);
       return;
     }
     const { jobId, first } = read;
@@ -145,7 +148,7 @@ export class Arrivals {
       });
     } catch (error) {
       // Only supervisors may publish here, so this is a stranger's message: it stands for no job.
-      this.#trouble(`dropped a message on ${delivery.subject}`, error);
+      this.#trouble(`dropped a message on ${delivery.subject}`, error, undefined, { kind: "dropped a message" });
       delivery.ack();
     }
   }
@@ -242,7 +245,8 @@ export class Arrivals {
       const outcome = await this.#context.store.commit(stamped, revision);
       mayExist = true;
       if (outcome.type === "stored") {
-        this.#context.lifecycle.emit("claimed", jobId, "new");
+        const isAgain = delivery.deliveries > 1 && delivery.storedAt + this.#context.ackWaitMs <= now;
+        this.#context.lifecycle.emit("claimed", jobId, "new", isAgain ? "unknown" : undefined);
         this.#host(arrival, stamped, outcome.revision).begin(events);
         return;
       }
@@ -309,14 +313,21 @@ export class Arrivals {
     }
     // A state that is older than its token was restored from a backup. It takes that number, so that its next one is newer.
     const held = lease.number > state.token ? { ...state, token: lease.number } : state;
-    this.#context.lifecycle.emit("claimed", jobId, "resumed");
+    this.#context.lifecycle.emit("claimed", jobId, "resumed", this.#holderBefore(state, delivery));
     this.#host(arrival, held, revision).resume(first ? undefined : delivery.storedAt);
     return true;
   }
 
+  /** Whose job it was, if its message was delivered before: undefined if it was ours. */
+  #holderBefore({ writer }: JobState, { deliveries }: Delivery): string | undefined {
+    const [id = ""] = writer.split("/");
+    return deliveries > 1 && id !== this.#context.writer ? id : undefined;
+  }
+
   #restore(state: LiveJob): Promise<boolean | { refused: string }> {
     const { bus, tokens, isStopped } = this.#context;
-    const onTrouble = (error: unknown) => this.#trouble("cannot set the timer again", error, state.job_id);
+    const onTrouble = (error: unknown, isOver?: () => boolean) =>
+      this.#trouble("cannot set the timer again", error, state.job_id, isOver && { isOver });
     return untilPlaced(bus, isStopped, onTrouble, () => tokens.restore(state));
   }
 
@@ -407,12 +418,12 @@ export class Arrivals {
     return untilDone(
       this.#context.bus,
       () => this.#context.isStopped(),
-      (error) => this.#trouble(what, error, jobId),
+      (error, isOver) => this.#trouble(what, error, jobId, { isOver }),
       call,
     );
   }
 
-  #trouble(what: string, error: unknown, jobId?: string): void {
-    this.#context.lifecycle.emit("trouble", { what, error, ...(jobId !== undefined && { jobId }) });
+  #trouble(what: string, error: unknown, jobId?: string, more: Pick<Trouble, "kind" | "isOver"> = {}): void {
+    this.#context.lifecycle.emit("trouble", { what, error, ...(jobId !== undefined && { jobId }), ...more });
   }
 }

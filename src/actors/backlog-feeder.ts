@@ -57,7 +57,7 @@ export class BacklogFeeder {
   constructor(options: FeederOptions) {
     this.#options = options;
     const { bus } = options;
-    const queued = bus.nc.subscribe(QUEUED, { callback: (_, message) => this.#onQueued(message.data) });
+    const queued = bus.subscribe(QUEUED, (message) => this.#onQueued(message.data));
     this.#stops = [() => queued.unsubscribe(), bus.onReconnected(() => void this.discover())];
     this.#timer = setInterval(() => this.#tryInTurn(), TRY_MS);
   }

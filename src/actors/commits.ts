@@ -53,7 +53,7 @@ export interface CommitsOptions {
   onGrown: (state: JobState, bytes: number) => void;
   isGone: () => boolean;
   /** Told when what is tried again fails for the first time. */
-  onTrouble: (what: string, error: unknown) => void;
+  onTrouble: (what: string, error: unknown, isOver: () => boolean) => void;
   /** A fault of ours. */
   onFault: (error: unknown) => void;
 }
@@ -125,6 +125,15 @@ export class Commits {
   }
 
   async #sortOut(state: JobState, first: CommitOutcome): Promise<CommitResult> {
+    let over = false;
+    try {
+      return await this.#tryAgain(state, first, () => over);
+    } finally {
+      over = true;
+    }
+  }
+
+  async #tryAgain(state: JobState, first: CommitOutcome, isOver: () => boolean): Promise<CommitResult> {
     const { store, bus } = this.#context;
     let next = state;
     let stripped = false;
@@ -141,12 +150,12 @@ export class Commits {
           stripped = true;
           continue;
         case "unknown":
-          if (failures === 0) this.#options.onTrouble("cannot commit", outcome.cause);
+          if (failures === 0) this.#options.onTrouble("cannot commit", outcome.cause, isOver);
           await pause(bus, failures);
           break;
         case "full":
           if (this.#revision === 0 && !isEnded(next)) return "full";
-          if (failures === 0) this.#options.onTrouble("cannot commit", outcome.cause);
+          if (failures === 0) this.#options.onTrouble("cannot commit", outcome.cause, isOver);
           await pause(bus, failures);
           continue;
         case "conflict":
@@ -154,14 +163,14 @@ export class Commits {
         default:
           return unreachable(outcome);
       }
-      const found = await this.#readBack(next, failures);
+      const found = await this.#readBack(next, failures, isOver);
       if (found !== "unclear") return found;
     }
     return "superseded";
   }
 
   /** What the store says about a commit; `unclear` if it is to be tried again. */
-  async #readBack(next: JobState, failures: number): Promise<"stored" | Found | "unclear"> {
+  async #readBack(next: JobState, failures: number, isOver: () => boolean): Promise<"stored" | Found | "unclear"> {
     try {
       const stored = await this.#context.store.get(next.job_id);
       if (this.#isOurs(stored)) return "unclear"; // it is not stored
@@ -172,7 +181,7 @@ export class Commits {
       return this.#writtenByOthers(stored);
     } catch (error) {
       if (!isAsyncError(error)) throw error;
-      if (failures === 0) this.#options.onTrouble("cannot read back a commit", error);
+      if (failures === 0) this.#options.onTrouble("cannot read back a commit", error, isOver);
       await pause(this.#context.bus, failures);
       return "unclear";
     }

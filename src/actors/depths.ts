@@ -4,7 +4,6 @@
  *
  * DEPTHS-1  An answer takes about `LIMIT_MS`, names at most `MAX_FUNCTIONS` functions, and is made once for all who ask meanwhile.
  */
-import type { Subscription } from "nats";
 import { type FunctionDepth, type FunctionsReply, type LineDepth, MAX_FUNCTIONS } from "../api/requests.ts";
 import { afterPrefix, FUNCTION_PREFIX, LINES, WAIT_PREFIX, waitSubject } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
@@ -14,6 +13,7 @@ import type { JobStore } from "../bus/store/job-store.ts";
 import { readBatch } from "../bus/store/stream-read.ts";
 import { TIMERS } from "../bus/topology.ts";
 import { apiAnswer } from "../bus/wire/jetstream.ts";
+import type { Listening } from "../bus/wire/steady-subscription.ts";
 import { isRecord } from "../job/plain.ts";
 import { dueSince } from "../job/rest.ts";
 import { isEnded } from "../job/state.ts";
@@ -29,16 +29,17 @@ export class Depths {
   readonly #bus: Bus;
   readonly #dispatcher: Pick<Dispatcher, "depths">;
   readonly #store: Pick<JobStore, "get">;
-  readonly #subscription: Subscription;
+  readonly #subscription: Listening;
   #answer: Promise<FunctionsReply> | undefined;
 
   constructor(bus: Bus, dispatcher: Pick<Dispatcher, "depths">, store: Pick<JobStore, "get">) {
     this.#bus = bus;
     this.#store = store;
     this.#dispatcher = dispatcher;
-    this.#subscription = bus.nc.subscribe(LINES, {
-      callback: (_, message) => void message.respond(JSON.stringify({ functions: this.#lines() })),
-    });
+    this.#subscription = bus.subscribe(
+      LINES,
+      (message) => void message.respond(JSON.stringify({ functions: this.#lines() })),
+    );
   }
 
   /** @throws AsyncError of the bus */

@@ -98,9 +98,12 @@ export class Dispatcher {
       relieveAfterMs: 5_000,
       ...options,
     };
-    bus.mux.onStray = (message) => this.#onStray(message);
-    const rooms = bus.nc.subscribe(ROOM, { callback: (_, message) => this.#onRoom(message.data) });
-    this.#stops = [() => rooms.unsubscribe(), bus.onReconnected(() => this.#onReconnected())];
+    const rooms = bus.subscribe(ROOM, (message) => this.#onRoom(message.data));
+    this.#stops = [
+      () => rooms.unsubscribe(),
+      bus.onReconnected(() => this.#onReconnected()),
+      bus.mux.onStray((message) => this.#onStray(message)),
+    ];
     this.#discover();
   }
 
@@ -143,7 +146,6 @@ export class Dispatcher {
     this.#closed = true;
     clearInterval(this.#watchdog);
     clearTimeout(this.#nextQuestion);
-    this.#bus.mux.onStray = undefined;
     for (const stop of this.#stops) stop();
     for (const line of this.#lines.values()) line.close();
     this.#lines.clear();
@@ -156,7 +158,10 @@ export class Dispatcher {
       onPlainWorker: () => this.#onPlainWorker(name),
       onRoom: () => this.#observer.onRoom(name),
       onAbandoned: (attempt, reply) => this.#stop(attempt, reply),
-      onTrouble: (error) => this.#lifecycle.emit("trouble", { what: `cannot send invocations of ${name}`, error }),
+      onTrouble: (error) => {
+        const what = `cannot send invocations of ${name}`;
+        this.#lifecycle.emit("trouble", { what, kind: "cannot send invocations", error });
+      },
     });
     line.heartbeatMs = this.#roll.heartbeatMsOf(name, performance.now());
     this.#lines.set(name, line);
@@ -226,7 +231,8 @@ export class Dispatcher {
       const what = queueGroupProblem(name, served);
       if (what === undefined) continue;
       strange.add(name);
-      if (!this.#strange.has(name)) this.#lifecycle.emit("trouble", { what });
+      if (!this.#strange.has(name))
+        this.#lifecycle.emit("trouble", { what, kind: "functions are served outside of their queue group" });
     }
     this.#strange = strange;
   }

@@ -113,7 +113,7 @@ export class JobActor implements AttemptListener {
       measuredBytes: measured.bytes,
       onGrown: (next, bytes) => this.#grown(next, bytes),
       isGone: () => this.#mode === "gone",
-      onTrouble: (what, error) => this.#trouble(what, error),
+      onTrouble: (what, error, isOver) => this.#trouble(what, error, isOver),
       onFault: (error) => this.#fault(error),
     });
   }
@@ -391,7 +391,7 @@ export class JobActor implements AttemptListener {
     const { bus, tokens, feeder } = this.#context;
     this.#pass();
     const isGone = () => this.#mode === "gone";
-    const onTrouble = (error: unknown) => this.#trouble("cannot set the timer", error);
+    const onTrouble = (error: unknown, isOver?: () => boolean) => this.#trouble("cannot set the timer", error, isOver);
     const placed = await untilPlaced(bus, isGone, onTrouble, () => tokens.place(job, job.token, how));
     if (typeof placed === "object") return placed.refused;
     if (!placed) return undefined;
@@ -446,7 +446,7 @@ export class JobActor implements AttemptListener {
     return untilDone(
       this.#context.bus,
       () => this.#mode === "gone",
-      (error) => this.#trouble(what, error),
+      (error, isOver) => this.#trouble(what, error, isOver),
       call,
     );
   }
@@ -494,7 +494,7 @@ export class JobActor implements AttemptListener {
     this.#footprint = footprint;
   }
 
-  #trouble(what: string, error: unknown): void {
-    this.#context.lifecycle.emit("trouble", { what, jobId: this.jobId, error });
+  #trouble(what: string, error: unknown, isOver?: () => boolean): void {
+    this.#context.lifecycle.emit("trouble", { what, jobId: this.jobId, error, ...(isOver && { isOver }) });
   }
 }

@@ -7,14 +7,19 @@ export type LifecycleEvents = {
   /** Something happened to a job; the same is told on `job.event.<id>.<type>`. */
   job: (event: JobEvent | RejectedEvent) => void;
   /** A job became live in this supervisor: new, or taken over from the store. */
-  claimed: (jobId: string, how: "new" | "resumed") => void;
+  claimed: (jobId: string, how: "new" | "resumed", from?: Predecessor) => void;
   /** A job left this supervisor's memory. */
   released: (jobId: string, why: ReleaseReason) => void;
   /** A submission repeated the id of a job that exists; it was dropped. */
   repeated: (jobId: string) => void;
   /** Something went wrong that will be tried again. */
   trouble: (trouble: Trouble) => void;
+  /** Something that is worth knowing has happened, and needs nobody to do anything. */
+  notice: (notice: Notice) => void;
 };
+
+/** Who had a job before, where it was delivered again: the id of another supervisor, or "unknown" if nothing is stored of it. */
+export type Predecessor = string;
 
 export type ReleaseReason =
   /** it has ended */
@@ -30,6 +35,15 @@ export interface Trouble {
   what: string;
   jobId?: string;
   error?: unknown;
+  /** What is of one kind is logged once per spell. Default: `what`, which says so of many jobs. */
+  kind?: string;
+  /** Whether it is over by now; absent where that is not known. */
+  isOver?: () => boolean;
+}
+
+export interface Notice {
+  what: string;
+  about?: Record<string, unknown>;
 }
 
 type EventName = keyof LifecycleEvents;

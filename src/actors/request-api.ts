@@ -2,9 +2,10 @@
  * The request API of supervisors: JSON in and out, a NATS service named `async`, answered by whichever supervisor is
  * free. What it answers with is in the store, so any supervisor can answer for any job.
  */
-import type { Msg, Subscription } from "nats";
+import type { Msg } from "nats";
 import { ERROR_CODE_HEADER, ERROR_HEADER } from "../api/headers.ts";
 import {
+  checkEventsRequest,
   checkLookRequest,
   checkPageRequest,
   checkRetryPatch,
@@ -17,6 +18,7 @@ import {
   API_SERVICE,
   afterPrefix,
   CANCEL_PREFIX,
+  EVENTS_PREFIX,
   FUNCTION_LIST,
   GET_PREFIX,
   LIST,
@@ -28,12 +30,14 @@ import { Service, type ServiceEndpoint } from "../bus/messages/service.ts";
 import type { JobList } from "../bus/store/job-list.ts";
 import { headersOf } from "../bus/wire/headers.ts";
 import { leave } from "../bus/wire/leave.ts";
+import type { Listening } from "../bus/wire/steady-subscription.ts";
 import { answerOf } from "../job/answer.ts";
 import { AsyncError, isAsyncError, messageOf } from "../job/errors.ts";
 import { isRecord } from "../job/plain.ts";
 import type { JobView } from "../job/view.ts";
 import { VERSION } from "../version.ts";
 import type { Depths } from "./depths.ts";
+import { History } from "./history.ts";
 import type { JobControl } from "./job-control.ts";
 import { Listing } from "./listing.ts";
 
@@ -44,11 +48,12 @@ const MAX_HEADER_LENGTH = 256;
 export class RequestApi {
   readonly #bus: Bus;
   readonly #service: Service;
-  readonly #subscriptions: Subscription[];
+  readonly #subscriptions: Listening[];
 
   constructor(bus: Bus, list: JobList, control: JobControl, depths: Depths) {
     this.#bus = bus;
     const listing = new Listing(bus, list);
+    const history = new History(bus, (jobId) => control.find(jobId));
     const endpoint = (name: string, subject: string): ServiceEndpoint => ({
       name,
       subject,
@@ -62,12 +67,15 @@ export class RequestApi {
       metadata: () => ({}),
       endpoints: () => endpoints.map(({ name, subject }) => endpoint(name, subject)),
     });
-    const ofJob = (name: string, prefix: string, answer: (jobId: string, body: Uint8Array) => Promise<JobView>) => ({
+    type Answer<A> = (jobId: string, body: Uint8Array) => Promise<A>;
+    const ofId = (name: string, prefix: string, answer: Answer<string>) => ({
       name,
       // All that may be meant for an id, so that a bad one is told to be bad.
       subject: `${prefix}.>`,
-      answer: async ({ subject, data }: Msg) => JSON.stringify(await answer(afterPrefix(subject, prefix) ?? "", data)),
+      answer: ({ subject, data }: Msg) => answer(afterPrefix(subject, prefix) ?? "", data),
     });
+    const ofJob = (name: string, prefix: string, answer: Answer<JobView>) =>
+      ofId(name, prefix, async (jobId, body) => JSON.stringify(await answer(jobId, body)));
     const get = async (jobId: string, body: Uint8Array): Promise<SubmittedJob> => {
       const { submission } = checkLookRequest(parseBody(body));
       const { state, isTaken } = await control.look(jobId);
@@ -81,14 +89,12 @@ export class RequestApi {
       ofJob("retry", RETRY_PREFIX, async (jobId, body) =>
         answerOf(await control.retry(jobId, checkRetryPatch(parseBody(body))), Date.now()),
       ),
+      ofId("events", EVENTS_PREFIX, async (jobId, body) => history.page(jobId, checkEventsRequest(parseBody(body)))),
       { name: "list", subject: LIST, answer: (message) => listing.page(checkPageRequest(parseBody(message.data))) },
       { name: "functions", subject: FUNCTION_LIST, answer: async () => JSON.stringify(await depths.list()) },
     ];
     this.#subscriptions = endpoints.map(({ name, subject, answer }) =>
-      bus.nc.subscribe(subject, {
-        queue: API_QUEUE,
-        callback: (_, message) => void this.#serve(name, message, answer),
-      }),
+      bus.subscribe(subject, (message) => void this.#serve(name, message, answer), { queue: API_QUEUE }),
     );
   }
 
@@ -106,7 +112,8 @@ export class RequestApi {
     } catch (error) {
       failure = messageOf(error).slice(0, MAX_ERROR_LENGTH);
       const text = failure;
-      this.#bus.callGuarded(`a request on ${message.subject} gets no answer`, () => respondError(message, error, text));
+      const told = isAsyncError(error, "permission_denied") ? notPermitted(error) : error;
+      this.#bus.callGuarded(`a request on ${message.subject} gets no answer`, () => respondError(message, told, text));
     }
     this.#service.count(name, performance.now() - begun, failure);
   }
@@ -132,6 +139,11 @@ function respond(message: Msg, body: string): void {
     const next = "read its state from the bucket `jobs`, or raise the server's max_payload";
     throw new AsyncError("payload_too_large", `the answer does not fit into a message; ${next}`, { cause });
   }
+}
+
+/** It is this supervisor that may not do it, not who has asked: another one may. */
+function notPermitted(cause: AsyncError): AsyncError {
+  return new AsyncError("jetstream_unavailable", cause.message, { cause });
 }
 
 function respondError(message: Msg, error: unknown, text: string): void {

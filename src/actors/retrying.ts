@@ -11,26 +11,31 @@ export const FULL_RETRY_MS = 5_000;
 /**
  * Repeats an idempotent call until it succeeds, however long the bus is away.
  *
- * @param onTrouble told of the first failure
+ * @param onTrouble told of the first failure, and how to ask later whether it is over
  * @returns false if `stopped()` became true first
  */
 export async function untilDone(
   bus: Bus,
   stopped: () => boolean,
-  onTrouble: (error: unknown) => void,
+  onTrouble: (error: unknown, isOver: () => boolean) => void,
   call: () => Promise<void>,
 ): Promise<boolean> {
-  for (let failures = 0; !stopped(); failures++) {
-    try {
-      await call();
-      return true;
-    } catch (error) {
-      if (!isAsyncError(error)) throw error;
-      if (failures === 0) onTrouble(error);
-      await pause(bus, failures);
+  let over = false;
+  try {
+    for (let failures = 0; !stopped(); failures++) {
+      try {
+        await call();
+        return true;
+      } catch (error) {
+        if (!isAsyncError(error)) throw error;
+        if (failures === 0) onTrouble(error, () => over);
+        await pause(bus, failures);
+      }
     }
+    return false;
+  } finally {
+    over = true;
   }
-  return false;
 }
 
 /**
@@ -41,7 +46,7 @@ export async function untilDone(
 export async function untilPlaced(
   bus: Bus,
   stopped: () => boolean,
-  onTrouble: (error: unknown) => void,
+  onTrouble: (error: unknown, isOver?: () => boolean) => void,
   place: () => Promise<void>,
 ): Promise<boolean | { refused: string }> {
   let refused: string | undefined;

@@ -27,6 +27,7 @@ import {
   type Topology,
   type TopologyOptions,
 } from "../bus/topology.ts";
+import { WriteProbe } from "../bus/write-probe.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import { isEndEvent } from "../job/events.ts";
 import { MAX_DURATION_MS } from "../job/schema.ts";
@@ -35,12 +36,14 @@ import { Arrivals } from "./arrivals.ts";
 import { BacklogFeeder } from "./backlog-feeder.ts";
 import { Depths } from "./depths.ts";
 import { Dispatcher, type DispatcherOptions } from "./dispatcher.ts";
+import { DrainCount } from "./drain-count.ts";
 import type { ActorContext } from "./job-actor.ts";
 import { JobControl } from "./job-control.ts";
 import type { Lease } from "./lease.ts";
-import { createLifecycle, type Lifecycle } from "./lifecycle.ts";
+import { createLifecycle, type Lifecycle, type Trouble } from "./lifecycle.ts";
 import { DEFAULT_MAX_MEMORY_BYTES, Memory } from "./memory.ts";
 import { RequestApi } from "./request-api.ts";
+import { StorageWatch } from "./storage-watch.ts";
 import { readSubmission } from "./submission.ts";
 import { sweep } from "./sweep.ts";
 
@@ -107,6 +110,7 @@ export class Supervisor {
   readonly #feeder: BacklogFeeder;
   readonly #tokens: Tokens;
   readonly #storage: Storage;
+  readonly #storageWatch: StorageWatch;
   readonly #api: RequestApi;
   readonly #depths: Depths;
   readonly #arrivals: Arrivals;
@@ -141,9 +145,14 @@ export class Supervisor {
     this.#memory = new Memory(options.maxMemoryBytes ?? DEFAULT_MAX_MEMORY_BYTES);
     const { retentionMs = DEFAULT_RETENTION_MS } = options;
     this.store = new JobStore(bus, { replicas: topology.replicas, retentionMs });
+    this.#storageWatch = new StorageWatch(this.lifecycle, new WriteProbe(bus), retentionMs);
     this.#storage = new Storage(bus, {
       retentionMs,
-      onRetention: (ms) => this.store.keepEndedFor(ms),
+      ackWaitMs: topology.ackWaitMs,
+      onRetention: (ms) => {
+        this.store.keepEndedFor(ms);
+        this.#storageWatch.onRetention(ms);
+      },
       onFull: (full, fill) => this.#onFull(full, fill),
       onTrouble: (error) => this.#trouble("cannot ask how full the bucket of states is", error),
     });
@@ -159,7 +168,7 @@ export class Supervisor {
         const room = this.#storage.full ? this.#maxLiveJobs - this.liveJobs : this.#room();
         return Math.min(room, this.#memory.roomLike(this.#arrivals.actors.size));
       },
-      onTrouble: (what, error) => this.#trouble(what, error),
+      onTrouble: (what, error) => this.#trouble(what, error, { kind: "cannot call jobs that wait for a worker" }),
     });
     const eventLog = new EventLog(bus, topology);
     this.lifecycle.on("job", (event) => {
@@ -201,13 +210,15 @@ export class Supervisor {
       onDelivery: (delivery) => this.#arrivals.onWake(delivery),
       onUnused: () => this.#refillFirst("submissions"),
     });
-    const changed = bus.nc.subscribe(`${CHANGED_PREFIX}.*`, {
-      callback: (_, message) => this.#arrivals.actors.get(afterPrefix(message.subject, CHANGED_PREFIX) ?? "")?.verify(),
-    });
+    const changed = bus.subscribe(`${CHANGED_PREFIX}.*`, ({ subject }) =>
+      this.#arrivals.actors.get(afterPrefix(subject, CHANGED_PREFIX) ?? "")?.verify(),
+    );
     this.#stops = [
       () => changed.unsubscribe(),
       bus.onReconnected(() => this.#onReconnected()),
-      bus.onFault(({ what, error, count }) => this.#trouble(`${what} (${count} so far)`, error)),
+      bus.onFault(({ what, error, count }) =>
+        this.#trouble(`${what} (${count} so far)`, error, { kind: "faults of the bus" }),
+      ),
       bus.onDenied(({ error }) => this.#trouble("permission denied", error)),
     ];
     this.#timers = [
@@ -253,6 +264,7 @@ export class Supervisor {
 
   async #close(graceMs: number): Promise<void> {
     this.#stopped = true;
+    const count = new DrainCount(this.lifecycle, this.liveJobs);
     await Promise.all([this.#submissions?.stop(), this.#wakes?.stop()]);
     this.#draining = true;
     const end = performance.now() + graceMs;
@@ -261,12 +273,14 @@ export class Supervisor {
       if (this.liveJobs > 0) await delay(Math.min(20, graceMs));
     } while (this.liveJobs > 0 && performance.now() < end);
     for (const actor of [...this.#arrivals.actors.values()]) actor.handOver();
+    count.end();
     for (const timer of this.#timers) clearInterval(timer);
     clearTimeout(this.#nextSweep);
     for (const stop of this.#stops) stop();
     this.#awake.close();
     this.#feeder.close();
     this.#storage.close();
+    this.#storageWatch.close();
     this.#dispatcher.close();
     this.#depths.close();
     await this.#api.close();
@@ -316,7 +330,8 @@ export class Supervisor {
         if (this.liveJobs < this.#maxLiveJobs) onDelivery(delivery);
         else delivery.nak(EXCESS_RETRY_MS);
       },
-      onTrouble: (reason) => this.lifecycle.emit("trouble", { what: `pulling from ${stream}: ${reason}` }),
+      onTrouble: (reason) =>
+        this.#trouble(`pulling from ${stream}: ${reason}`, undefined, { kind: `pulling from ${stream}` }),
       onBroken: () => this.#becomeUncertain(),
     });
   }
@@ -368,7 +383,10 @@ export class Supervisor {
         { fix: true, from: this.#sweptTo, pauseMs: SWEEP_PAUSE_MS, skip, stopped },
       );
       this.#sweptTo = next;
-      for (const { jobId, problem } of stranded) this.#trouble(`a job was stranded: ${problem}`, undefined, jobId);
+      const kind = "jobs were stranded";
+      for (const { jobId, problem } of stranded) {
+        this.#trouble(`a job was stranded: ${problem}`, undefined, { kind, jobId });
+      }
     } catch (error) {
       if (!isAsyncError(error)) throw error;
       this.#trouble("cannot look for stranded jobs", error);
@@ -384,14 +402,8 @@ export class Supervisor {
 
   /** New jobs wait in stream JOBS while there is no room for their states; those that are live go on, and end. */
   #onFull(full: boolean, fill: number): void {
-    const percent = `${Math.round(100 * fill)} %`;
-    if (full) {
-      const next = "ended jobs expire sooner now; raise the bucket's max_bytes if this lasts";
-      this.#trouble(`the bucket of states is ${percent} full, no new jobs are taken: ${next}`, undefined);
-    } else {
-      this.#trouble(`the bucket of states is ${percent} full, new jobs are taken again`, undefined);
-      this.#refill();
-    }
+    this.#storageWatch.onFull(full, fill, () => this.#storage.full);
+    if (!full) this.#refill();
   }
 
   #refill(): void {
@@ -412,7 +424,7 @@ export class Supervisor {
     this.#refill();
   }
 
-  #trouble(what: string, error: unknown, jobId?: string): void {
-    this.lifecycle.emit("trouble", { what, error, ...(jobId !== undefined && { jobId }) });
+  #trouble(what: string, error: unknown, more: Pick<Trouble, "kind" | "jobId"> = {}): void {
+    this.lifecycle.emit("trouble", { what, error, ...more });
   }
 }

@@ -1,5 +1,6 @@
 /** The bodies of requests to supervisors, and of their answers: JSON. What comes in is checked here. */
 import { AsyncError } from "../job/errors.ts";
+import type { JobEvent, RejectedEvent } from "../job/events.ts";
 import type { RetryPatch } from "../job/machine.ts";
 import { STATE_NAMES, type StateName } from "../job/state.ts";
 import type { JobView } from "../job/view.ts";
@@ -42,18 +43,51 @@ export interface ErrorReply {
 export const DEFAULT_PAGE_LIMIT = 100;
 export const MAX_PAGE_LIMIT = 1_000;
 
+/** Body of a request to `job.events.<id>`; empty for the first page. */
+export interface EventsRequest {
+  /** Most events in the answer, 1 to 1,000. Default 100. */
+  limit?: number;
+  /** `next` of the page before. */
+  cursor?: string;
+}
+
+/** An event that was kept. */
+export type ListedEvent = (JobEvent | RejectedEvent) & {
+  /** It does not fit into an answer, so what made it large is left out. */
+  truncated?: true;
+};
+
+/** The answer to it: the older ones first. */
+export interface EventsReply {
+  events: ListedEvent[];
+  /** Where to go on; absent when there is no more. An answer may have fewer events than were asked for, or none, and a `next`. */
+  next?: string;
+}
+
+/** @throws AsyncError `invalid_request` */
+export function checkEventsRequest(body: Record<string, unknown>): EventsRequest {
+  const { limit, cursor } = body;
+  requirePageLimit(limit);
+  if (cursor !== undefined && !(typeof cursor === "string" && /^\d{1,15}$/.test(cursor))) {
+    throw new AsyncError("invalid_request", `not a cursor: ${JSON.stringify(cursor)}; use the one of the page before`);
+  }
+  return body as EventsRequest;
+}
+
+/** @throws AsyncError `invalid_request` */
+function requirePageLimit(limit: unknown): void {
+  const isFine = Number.isInteger(limit) && (limit as number) >= 1 && (limit as number) <= MAX_PAGE_LIMIT;
+  if (limit === undefined || isFine) return;
+  throw new AsyncError("invalid_request", `limit must be an integer from 1 to ${MAX_PAGE_LIMIT}`);
+}
+
 /** @throws AsyncError `invalid_request` */
 export function checkPageRequest(body: Record<string, unknown>): PageRequest {
   const { state, limit, cursor, order, timeout_ms } = body;
   if (state !== undefined && !STATE_NAMES.includes(state as StateName)) {
     throw new AsyncError("invalid_request", `state must be one of ${STATE_NAMES.join(", ")}`);
   }
-  if (
-    limit !== undefined &&
-    !(Number.isInteger(limit) && (limit as number) >= 1 && (limit as number) <= MAX_PAGE_LIMIT)
-  ) {
-    throw new AsyncError("invalid_request", `limit must be an integer from 1 to ${MAX_PAGE_LIMIT}`);
-  }
+  requirePageLimit(limit);
   if (order !== undefined && !LIST_ORDERS.includes(order as ListOrder)) {
     throw new AsyncError("invalid_request", `order must be one of ${LIST_ORDERS.join(", ")}`);
   }

@@ -8,6 +8,7 @@
  */
 import {
   connect as connectToServer,
+  type Msg,
   type NatsConnection,
   NatsConnectionImpl,
   type NodeConnectionOptions,
@@ -21,6 +22,7 @@ import { type Access, type AccessOptions, accessOf, notConnected } from "./addre
 import { requireServer } from "./server-check.ts";
 import { denied, Mux } from "./wire/mux.ts";
 import { readFramesOf } from "./wire/reader.ts";
+import { type Listening, SteadySubscription } from "./wire/steady-subscription.ts";
 import { writeSlabsOf } from "./wire/writer.ts";
 
 export interface BusOptions extends AccessOptions {
@@ -53,6 +55,7 @@ export interface Fault {
 
 type GateEvents = {
   connected: () => void;
+  disconnected: () => void;
   closed: () => void;
   fault: (fault: Fault) => void;
   denied: (denial: Denial) => void;
@@ -81,6 +84,8 @@ export class Bus {
   ) as typedEmitter.default<GateEvents>;
   #faults = 0;
   #faultToldAt = Number.NEGATIVE_INFINITY;
+  /** Subscriptions that are refused again: that was told before. */
+  readonly #refusedAgain = new Set<string>();
   #connected = true;
   #closing = false;
   #closed: Promise<void> | undefined;
@@ -104,7 +109,12 @@ export class Bus {
       readFramesOf(nc.protocol, onFault);
       writeSlabsOf(nc.protocol);
     }
-    this.mux = new Mux(nc, { inboxPrefix, isConnected: () => this.#connected && !this.#closing, onFault });
+    this.mux = new Mux(nc, {
+      inboxPrefix,
+      isConnected: () => this.#connected && !this.#closing,
+      onFault,
+      onRefusedAgain: (subject) => this.#refusedAgain.add(subject),
+    });
     void this.#watch(); // ends with the connection; it has no failures of its own
   }
 
@@ -152,6 +162,19 @@ export class Bus {
     return this.domain === undefined ? subject : `${this.apiPrefix}.${subject}`;
   }
 
+  /** Hears what comes on a subject until it is ended; also if the server refuses it for a time (STEADY-1). */
+  subscribe(subject: string, callback: (message: Msg) => void, { queue }: { queue?: string } = {}): Listening {
+    const onRefused = (again: boolean) => {
+      if (again) this.#refusedAgain.add(subject);
+    };
+    return new SteadySubscription(
+      this.nc,
+      subject,
+      callback,
+      queue === undefined ? { onRefused } : { onRefused, queue },
+    );
+  }
+
   get connected(): boolean {
     return this.#connected;
   }
@@ -162,9 +185,21 @@ export class Bus {
     return () => this.#gate.off("connected", listener);
   }
 
+  /** Calls `listener` each time the connection is lost, while it is not being closed. Returns how to stop that. */
+  onDisconnected(listener: () => void): () => void {
+    this.#gate.on("disconnected", listener);
+    return () => this.#gate.off("disconnected", listener);
+  }
+
   /** It is, or is being, closed for good. */
   get closed(): boolean {
     return this.#closing || this.#ended;
+  }
+
+  /** @throws AsyncError `closed` */
+  requireOpen(): this {
+    if (this.closed) throw new AsyncError("closed", "the connection is closed; open another one");
+    return this;
   }
 
   /** Calls `listener` when it is closed for good, maybe more than once. Returns how to stop that. */
@@ -184,7 +219,7 @@ export class Bus {
     callGuarded(call, (error) => this.#fault(error, what));
   }
 
-  /** Calls `listener` when the server does not permit something. Returns how to stop that. */
+  /** Calls `listener` when the server does not permit something; of a subscription once, until it is permitted. Returns how to stop. */
   onDenied(listener: (denial: Denial) => void): () => void {
     this.#gate.on("denied", listener);
     return () => this.#gate.off("denied", listener);
@@ -251,10 +286,12 @@ export class Bus {
 
   async #watch(): Promise<void> {
     for await (const status of this.nc.status()) {
-      if (status.type === "disconnect") this.#connected = false;
+      if (status.type === "disconnect" && this.#connected) {
+        this.#connected = false;
+        if (!this.#closing) this.#gate.emit("disconnected");
+      }
       if (status.type === "reconnect" && !this.#closing) {
         this.#connected = true;
-        this.mux.onReconnected();
         this.#gate.emit("connected");
       }
       if (status.type === "error" && status.error instanceof PermissionViolationError) this.#deny(status.error);
@@ -273,6 +310,7 @@ export class Bus {
   #deny({ operation, subject, queue }: PermissionViolationError): void {
     const error = denied(operation, subject, queue);
     this.mux.deny(operation, subject);
+    if (operation === "subscription" && this.#refusedAgain.delete(subject)) return; // that is known
     this.#gate.emit("denied", { operation, subject, error } satisfies Denial);
   }
 

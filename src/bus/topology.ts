@@ -73,7 +73,7 @@ export interface Topology {
   ackWaitMs: number;
 }
 
-/** @throws AsyncError `topology_mismatch` or `jetstream_unavailable` */
+/** @throws AsyncError `topology_mismatch`, `jetstream_unavailable`, `closed` */
 export async function ensureTopology(bus: Bus, options: TopologyOptions = {}): Promise<Topology> {
   const manager = await openManager(bus);
   const second = await secondJobs(bus);
@@ -346,6 +346,7 @@ async function consumerProblems(manager: JetStreamManager, stream: string, filte
 }
 
 async function openManager(bus: Bus): Promise<JetStreamManager> {
+  bus.requireOpen();
   try {
     return await jetstreamManager(bus.nc, { timeout: TIMEOUT_MS, apiPrefix: bus.apiPrefix });
   } catch (cause) {

@@ -1,50 +1,82 @@
 /** Jobs, workers and events as people read them. */
-import type { FunctionDepth } from "../api/requests.ts";
+import type { FunctionDepth, ListedEvent } from "../api/requests.ts";
 import type { WorkerView } from "../client/workers.ts";
 import type { JobEvent, RejectedEvent } from "../job/events.ts";
 import type { FunctionView, JobView } from "../job/view.ts";
-import { brief, table } from "./table.ts";
+import { brief, type Column, outputWidth, table } from "./table.ts";
 
-export function describeJob(job: JobView): string {
+const LABEL_WIDTH = 10;
+
+/** A job in a table. What is cut is said to be, and where there is more to be seen. */
+export function describeJob(job: JobView, width = outputWidth()): string {
+  let isCut = false;
+  const short = (value: unknown) => {
+    const text = brief(value, Math.max(20, width - LABEL_WIDTH));
+    isCut ||= text !== whole(value);
+    return text;
+  };
   const facts: [string, string | undefined][] = [
     ["job", job.job_id],
-    ["name", brief(job.name)],
+    ["name", short(job.name)],
     [
       "state",
       job.waiting_for ? `${job.state} for ${job.waiting_for === "worker" ? "a worker" : "the backoff"}` : job.state,
     ],
     ["created", job.created_at],
+    ["starts", job.state === "scheduled" ? job.scheduled_at : undefined],
     ["due", job.due_at],
     ["finished", job.finished_at],
-    ["result", job.result === undefined ? undefined : brief(job.result)],
-    ["error", job.error && `${job.error.code}: ${brief(`${job.error.name}: ${job.error.message}`, 100)}`],
+    ["result", job.result === undefined ? undefined : short(job.result)],
+    ["error", job.error && short(`${job.error.code}: ${job.error.name}: ${job.error.message}`)],
   ];
-  const head = facts.flatMap(([name, value]) => (value === undefined ? [] : [`${name.padEnd(9)} ${value}`]));
+  const head = facts.flatMap(([name, value]) => (value === undefined ? [] : [`${name.padEnd(LABEL_WIDTH)}${value}`]));
   const rows = job.functions.map((fn, index) => [
     `${index === job.current_function && job.finished_at === undefined ? "→" : " "} ${index}`,
     fn.name,
     `${fn.retry_count}/${fn.retry_options?.retry_limit ?? 1}`,
     outcomeOf(fn),
   ]);
-  return [...head, "", table(["  #", "FUNCTION", "RUNS", "OUTCOME"], rows)].join("\n");
+  const columns = ["  #", ending("FUNCTION"), "RUNS", ending("OUTCOME")];
+  const functions = table(columns, rows, width);
+  isCut ||= functions.includes("…");
+  const notes: string[] = [];
+  if (job.functions.some(({ retry_count }) => retry_count > 1))
+    notes.push(`earlier attempts: async events ${job.job_id}`);
+  if (isCut) notes.push(`values that end with … are cut; whole: async get ${job.job_id} --json`);
+  const tail = notes.length === 0 ? [] : ["", ...notes];
+  return [...head, "", functions, ...tail].join("\n");
 }
 
+/** A column of text that may be shortened. */
+const ending = (title: string): Column => ({ title, shorten: "end" });
+
+/** On one line; how much of it is shown is for the table to say. */
+const whole = (value: unknown) => brief(value, Number.POSITIVE_INFINITY);
+
 function outcomeOf(fn: FunctionView): string {
-  if (fn.error) return `failed: ${brief(fn.error.message)}`;
-  if (fn.finished_at !== undefined) return brief(fn.result ?? null);
+  if (fn.error) return `failed: ${whole(fn.error.message)}`;
+  if (fn.finished_at !== undefined) return whole(fn.result ?? null);
   return fn.started_at === undefined ? "-" : "running";
 }
 
-export function describeJobs(jobs: JobView[]): string {
+export function describeJobs(jobs: JobView[], width = outputWidth()): string {
   const rows = jobs.map((job) => [
     job.job_id,
-    brief(job.name, 40),
+    whole(job.name),
     job.state,
     positionOf(job),
-    job.created_at,
-    job.error ? brief(job.error.message, 40) : brief(job.result ?? "", 40),
+    Number.isFinite(width) ? shortTime(job.created_at) : job.created_at,
+    whole(job.error ? job.error.message : (job.result ?? "")),
   ]);
-  return table(["JOB", "NAME", "STATE", "FUNCTION", "CREATED", "OUTCOME"], rows);
+  const name: Column = { ...ending("NAME"), leaveOut: 1 };
+  const created: Column = { title: "CREATED", leaveOut: 2 };
+  const columns = ["JOB", name, "STATE", ending("FUNCTION"), created, ending("OUTCOME")];
+  return table(columns, rows, width);
+}
+
+/** Month to second, in UTC as everywhere. */
+function shortTime(time: string): string {
+  return time.slice(5, 19).replace("T", " ");
 }
 
 function positionOf(job: JobView): string {
@@ -52,7 +84,7 @@ function positionOf(job: JobView): string {
   return fn ? `${job.current_function + 1}/${job.functions.length} ${fn.name}` : "-";
 }
 
-export function describeWorkers(workers: WorkerView[]): string {
+export function describeWorkers(workers: WorkerView[], width = outputWidth()): string {
   const rows = workers.map((worker) => [
     worker.ID,
     worker.Name,
@@ -61,26 +93,29 @@ export function describeWorkers(workers: WorkerView[]): string {
     worker.Host === null ? "-" : `${worker.Host}:${worker.Pid}`,
     namesOf(worker),
   ]);
-  return table(["WORKER", "NAME", "STATE", "RUNNING", "PROCESS", "FUNCTIONS"], rows);
+  const host: Column = { title: "PROCESS", shorten: "start" }; // its number is at the end
+  const columns = ["WORKER", ending("NAME"), "STATE", "RUNNING", host, ending("FUNCTIONS")];
+  return table(columns, rows, width);
 }
 
 /** The functions of a worker; how many there are, where not all can be shown. */
 function namesOf({ Capabilities, Omitted = 0 }: WorkerView): string {
   const names = Capabilities.slice(0, 80).join(" ");
-  if (names.length <= 80 && Capabilities.length <= 80 && Omitted === 0) return brief(names, 80);
-  return brief(`${Capabilities.length + Omitted} functions: ${names}`, 80);
+  if (names.length <= 80 && Capabilities.length <= 80 && Omitted === 0) return whole(names);
+  return whole(`${Capabilities.length + Omitted} functions: ${names}`);
 }
 
-export function describeFunctions(functions: FunctionDepth[]): string {
+export function describeFunctions(functions: FunctionDepth[], width = outputWidth()): string {
   const rows = functions.map(({ name, waiting, in_flight, oldest_ms, workers, slots }) => [
-    brief(name, 60),
+    whole(name),
     String(waiting),
     oldest_ms === undefined ? "-" : `${(oldest_ms / 1_000).toFixed(1)} s`,
     String(in_flight),
     String(workers),
     String(slots),
   ]);
-  return table(["FUNCTION", "WAITING", "OLDEST", "IN FLIGHT", "WORKERS", "SLOTS"], rows);
+  const columns = [ending("FUNCTION"), "WAITING", "OLDEST", "IN FLIGHT", "WORKERS", "SLOTS"];
+  return table(columns, rows, width);
 }
 
 /** One line for one event: time, job, what happened. */
@@ -88,7 +123,16 @@ export function describeEvent(event: JobEvent | RejectedEvent): string {
   return `${event.at.slice(11, 23)}  ${event.job_id.padEnd(36)}  ${event.type.padEnd(9)}  ${detailsOf(event)}`.trimEnd();
 }
 
-function detailsOf(event: JobEvent | RejectedEvent): string {
+/** One line for an event of a job that is known: when, what happened; errors in full. */
+export function describeOwnEvent(event: ListedEvent): string {
+  const cut = event.truncated ? " (cut)" : "";
+  return `${event.at}  ${event.type.padEnd(9)}  ${detailsOf(event, OWN_WIDTH)}${cut}`.trimEnd();
+}
+
+/** Of messages and values of events, where there is one job only. */
+const OWN_WIDTH = 500;
+
+function detailsOf(event: JobEvent | RejectedEvent, width = 60): string {
   switch (event.type) {
     case "accepted":
       return brief(event.job_name);
@@ -96,17 +140,17 @@ function detailsOf(event: JobEvent | RejectedEvent): string {
     case "succeeded":
       return `${event.function} (attempt ${event.attempt})`;
     case "progress":
-      return `${event.function} (attempt ${event.attempt}): ${brief(event.progress)}`;
+      return `${event.function} (attempt ${event.attempt}): ${brief(event.progress, width)}`;
     case "retrying":
-      return `${event.function} (attempt ${event.attempt}): ${brief(event.error.message)}; again at ${event.due_at.slice(11, 23)}`;
+      return `${event.function} (attempt ${event.attempt}): ${brief(event.error.message, width)}; again at ${event.due_at.slice(11, 23)}`;
     case "waiting":
       return `${event.function}: no worker has room`;
     case "retried":
       return `${event.function}: retried by hand`;
     case "completed":
-      return `result ${brief(event.result)}`;
+      return `result ${brief(event.result, width)}`;
     case "failed":
-      return `${event.function}: ${event.error.code}: ${brief(event.error.message)}`;
+      return `${event.function}: ${event.error.code}: ${brief(event.error.message, width)}`;
     case "rejected":
       return `${event.subject}: ${event.reason}`;
     case "cancelled":

@@ -29,9 +29,8 @@ const STOP_STARTING_LIMIT_MS = 2_000;
 export interface DevWorkerOptions {
   /** As it was named by the user. */
   module: string;
-  /** Address of NATS. */
-  url: string;
-  concurrency?: number;
+  /** Further arguments of `async worker`, with the address of NATS. */
+  args: string[];
   /** For a line about what it does. */
   say: (line: string) => void;
 }
@@ -60,11 +59,10 @@ export class DevWorker {
   }
 
   start(): void {
-    const { module, url, concurrency } = this.#options;
+    const { module } = this.#options;
     this.#watch.processStarts();
     this.#watch.add([resolve(module)]);
-    const options = concurrency === undefined ? [] : ["--concurrency", String(concurrency)];
-    const args = [...process.execArgv, mainFile(), "worker", module, "--nats", url, ...options];
+    const args = [...process.execArgv, mainFile(), "worker", module, ...this.#options.args];
     const child = spawn(process.execPath, args, { stdio: ["ignore", "inherit", "inherit", "ipc"], env: environment() });
     this.#state = { is: "starting", child, since: performance.now(), files: new Set([resolve(module)]) };
     child.on("message", (message) => this.#onMessage(child, message));

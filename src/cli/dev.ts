@@ -11,12 +11,12 @@ import { AsyncError } from "../job/errors.ts";
 import { describeEvent } from "./describe.ts";
 import { DevWorker } from "./dev-worker.ts";
 import { EXIT } from "./exit.ts";
-import { createLog } from "./log.ts";
+import { createLog, type LogFlags } from "./log.ts";
 import type { Address } from "./options.ts";
 import { Shutdown } from "./shutdown.ts";
 import { fittedTo, type StorageFlags, storageFrom } from "./storage-options.ts";
 
-export interface DevOptions extends StorageFlags {
+export interface DevOptions extends StorageFlags, LogFlags {
   http: Address;
   natsPort: number;
   storeDir: string;
@@ -30,9 +30,10 @@ export interface DevOptions extends StorageFlags {
  * @throws AsyncError `invalid_module`, and what starting a server throws
  */
 export async function dev(modules: string[], options: DevOptions): Promise<void> {
-  const { http, natsPort, storeDir, concurrency } = options;
+  const { http, natsPort, storeDir } = options;
   const missing = modules.filter((module) => !existsSync(module));
   if (missing.length > 0) throw new AsyncError("invalid_module", `there is no file ${missing.join(", ")}`);
+  const log = createLog("async-dev", options, "warn");
   const shutdown = new Shutdown();
   void shutdown.requested.then(() => say("ending; once more to end at once"));
   const fail = (message: string) => {
@@ -53,8 +54,8 @@ export async function dev(modules: string[], options: DevOptions): Promise<void>
     shutdown.add(() => bus.close());
     bus.onLost((error) => fail(`${error.message} [${error.code}]`));
     const supervisor = await Supervisor.start(bus, storageFrom(await fittedTo(server.storeDir, options)));
+    shutdown.add(logLifecycle(supervisor.lifecycle, log));
     shutdown.add(() => supervisor.close());
-    logLifecycle(supervisor.lifecycle, createLog("async-dev", process.env.ASYNC_LOG_LEVEL || "warn"));
     supervisor.lifecycle.on("job", (event) => say(describeEvent(event)));
     const bridge = await startBridge({ client: new Client(bus), ...http });
     shutdown.add(() => bridge.close());
@@ -63,7 +64,7 @@ export async function dev(modules: string[], options: DevOptions): Promise<void>
     say(`HTTP at ${bridge.url}: POST ${bridge.url}/v1/job`);
     say(`submit with: async submit job.json --wait${server.url === DEFAULT_URL ? "" : ` --nats ${server.url}`}`);
     if (modules.length === 0) say("no workers; name modules to have them served, or start `async worker`");
-    startWorkers(modules, server.url, concurrency, shutdown);
+    startWorkers(modules, { ...options, url: server.url }, shutdown);
   } catch (error) {
     await shutdown.close();
     throw error;
@@ -72,9 +73,15 @@ export async function dev(modules: string[], options: DevOptions): Promise<void>
 }
 
 /** A process for each module. */
-function startWorkers(modules: string[], url: string, concurrency: number | undefined, shutdown: Shutdown): void {
-  const options = { url, say, ...(concurrency !== undefined && { concurrency }) };
-  const workers = [...new Set(modules)].map((module) => new DevWorker({ ...options, module }));
+function startWorkers(
+  modules: string[],
+  { url, concurrency, logFormat }: DevOptions & { url: string },
+  shutdown: Shutdown,
+): void {
+  const args = ["--nats", url];
+  if (concurrency !== undefined) args.push("--concurrency", String(concurrency));
+  if (logFormat !== undefined) args.push("--log-format", logFormat);
+  const workers = [...new Set(modules)].map((module) => new DevWorker({ module, args, say }));
   process.on("exit", () => {
     for (const worker of workers) worker.kill();
   });

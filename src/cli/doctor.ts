@@ -71,8 +71,8 @@ async function examine(bus: Bus, fix: boolean): Promise<Check[]> {
   if (!states) return checks; // without the bucket there are no jobs to look at
   const replicas = states.config.num_replicas;
   checks.push({ ok: true, what: `durability ${durabilityOf(replicas)}` });
-  const problem = await new WriteProbe(bus).problem();
-  if (problem !== undefined) checks.push({ ok: false, what: problem });
+  const unwritable = await new WriteProbe(bus, { withEvents: true }).problems();
+  checks.push(...unwritable.map((what) => ({ ok: false, what })));
   const services = await discoverServices(bus);
   const tokens = new Tokens(bus);
   const store = new JobStore(bus, { replicas });

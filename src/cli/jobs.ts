@@ -1,14 +1,13 @@
 /** The commands that talk about jobs and workers: thin covers of the client. */
-import { readFile } from "node:fs/promises";
-import { buffer } from "node:stream/consumers";
 import type { SubmittedJob } from "../api/requests.ts";
-import { decode, encodingOf } from "../bus/messages/codec.ts";
 import { Client } from "../client/client.ts";
 import { AsyncError, messageOf } from "../job/errors.ts";
 import type { StateName } from "../job/state.ts";
 import type { JobView } from "../job/view.ts";
 import { describeFunctions, describeJob, describeJobs, describeWorkers } from "./describe.ts";
+import { type EventsCommandOptions, printEvents } from "./events.ts";
 import { EXIT } from "./exit.ts";
+import { readJobFile } from "./job-file.ts";
 import { type ConnectionFlags, connectionOf } from "./options.ts";
 import { WaitNotice } from "./wait-notice.ts";
 
@@ -23,11 +22,9 @@ export interface SubmitCommandOptions extends CommonOptions {
 
 /** `async submit` */
 export async function submit(file: string, { json, id, wait, ...connection }: SubmitCommandOptions): Promise<void> {
-  const bytes = withoutMark(await read(file));
-  const encoding = encodingOf(bytes);
-  const input = decode(bytes, encoding);
+  const { job, encoding } = await readJobFile(file);
   await withClient(connection, async (client) => {
-    const submitted = await client.submit(input, { encoding, ...(id !== undefined && { jobId: id }) });
+    const submitted = await client.submit(job, { encoding, ...(id !== undefined && { jobId: id }) });
     if (submitted.existing) process.stderr.write(`${noteOf(submitted)}\n`);
     await show(client, submitted, { json, wait });
   });
@@ -102,6 +99,14 @@ export async function workers({ json, ...connection }: CommonOptions): Promise<v
   });
 }
 
+/** `async events` */
+export async function events(
+  id: string,
+  { json, follow, limit, cursor, ...connection }: EventsCommandOptions & ConnectionFlags,
+): Promise<void> {
+  await withClient(connection, (client) => printEvents(client, id, { json, follow, limit, cursor }));
+}
+
 /** `async functions` */
 export async function functions({ json, ...connection }: CommonOptions): Promise<void> {
   await withClient(connection, async (client) => {
@@ -117,25 +122,6 @@ async function withClient(connection: ConnectionFlags, use: (client: Client) => 
   } finally {
     await client.close();
   }
-}
-
-async function read(file: string): Promise<Uint8Array> {
-  if (file === "-") return buffer(process.stdin);
-  try {
-    return await readFile(file);
-  } catch (cause) {
-    const why = messageOf(cause);
-    throw new AsyncError("invalid_option", `cannot read the job: ${why}`, { cause });
-  }
-}
-
-/** Editors put a byte order mark before text, which is no part of it. */
-function withoutMark(bytes: Uint8Array): Uint8Array {
-  const [a, b, c] = bytes;
-  if ((a === 0xff && b === 0xfe) || (a === 0xfe && b === 0xff)) {
-    throw new AsyncError("undecodable", "the job is in UTF-16; save the file as UTF-8");
-  }
-  return a === 0xef && b === 0xbb && c === 0xbf ? bytes.subarray(3) : bytes;
 }
 
 /** Shows a job that has been set going: as it is, or with `wait` as it ends. */

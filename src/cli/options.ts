@@ -3,7 +3,8 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { DEFAULT_MAX_MEMORY_BYTES } from "../actors/memory.ts";
 import { type AccessOptions, hasCredentials, redacted, withEnvironment } from "../bus/address.ts";
 import { DEFAULT_URL } from "../bus/connection.ts";
-import { MAX_CONCURRENCY } from "../worker/worker.ts";
+import { MAX_CONCURRENCY } from "../worker/options.ts";
+import { LOG_FORMATS } from "./log.ts";
 
 /** How a command reaches NATS, as it was given on the command line. */
 export interface ConnectionFlags extends AccessOptions {
@@ -68,6 +69,11 @@ function withoutCredentials(url: string): string {
 }
 
 export const jsonOption = () => new Option("--json", "JSON instead of a table");
+
+export const logFormatOption = () =>
+  new Option("--log-format <f>", "how logs are written (default: pretty in a terminal, else json)")
+    .env("ASYNC_LOG_FORMAT")
+    .choices(LOG_FORMATS);
 
 export const httpOption = () =>
   new Option("--http <host:port>", "address of the HTTP bridge")

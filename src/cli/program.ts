@@ -5,8 +5,16 @@ import { STATE_NAMES, type StateName } from "../job/state.ts";
 import { VERSION } from "../version.ts";
 import { dev } from "./dev.ts";
 import { doctor } from "./doctor.ts";
-import { cancel, functions, get, list, retry, submit, workers } from "./jobs.ts";
-import { concurrencyOption, httpOption, integer, jsonOption, maxMemoryOption, onNats } from "./options.ts";
+import { cancel, events, functions, get, list, retry, submit, workers } from "./jobs.ts";
+import {
+  concurrencyOption,
+  httpOption,
+  integer,
+  jsonOption,
+  logFormatOption,
+  maxMemoryOption,
+  onNats,
+} from "./options.ts";
 import { runServer } from "./server.ts";
 import { withStorage } from "./storage-options.ts";
 import { runWorker } from "./worker.ts";
@@ -32,6 +40,7 @@ export function createProgram(): Command {
     .option("--nats-port <n>", "port of the NATS server; 0 takes a free one", integer(0, 65_535), 4222)
     .option("--store-dir <dir>", "where jobs are kept", ".async")
     .addOption(concurrencyOption())
+    .addOption(logFormatOption())
     .action(dev);
 
   withStorage(
@@ -45,11 +54,13 @@ export function createProgram(): Command {
     .option("--max-live-jobs <n>", "jobs in memory at a time", integer(1, 1_000_000), DEFAULT_MAX_LIVE_JOBS)
     .addOption(maxMemoryOption())
     .addOption(concurrencyOption())
+    .addOption(logFormatOption())
     .action(runServer);
 
   command("worker <modules...>", "serves the functions of modules (.js or .ts) whose default export is a Worker")
     .addOption(concurrencyOption())
     .option("--name <s>", "name shown in lists of workers")
+    .addOption(logFormatOption())
     .action(runWorker);
 
   command("submit <file>", "submits the job in a JSON or MessagePack file, or on standard input (-)")
@@ -77,6 +88,16 @@ export function createProgram(): Command {
     .addOption(jsonOption())
     .action(list);
 
+  command(
+    "events <id>",
+    "shows what has happened to a job, as far as it is kept: errors of earlier attempts, retries, its end",
+  )
+    .option("--follow", "show what happens from now on too, until the end of the job")
+    .option("--limit <n>", "most events to show", integer(1, MAX_LIST_LIMIT), DEFAULT_LIST_LIMIT)
+    .option("--cursor <c>", "go on where a list ended")
+    .addOption(jsonOption())
+    .action(events);
+
   command("doctor", "checks the server, the streams, and that every live job is going to go on; exits with 1 if not")
     .option("--fix", "brings stranded jobs back")
     .addOption(jsonOption())
@@ -87,8 +108,37 @@ export function createProgram(): Command {
     .action(functions);
 
   command("workers", "lists the workers that are running").addOption(jsonOption()).action(workers);
+
+  for (const one of program.commands) {
+    const lines = EXAMPLES[one.name()] ?? [];
+    one.addHelpText(
+      "after",
+      ["", lines.length > 1 ? "Examples:" : "Example:", ...lines.map((line) => `  ${line}`)].join("\n"),
+    );
+  }
   return program;
 }
 
+/** What the help of each command ends with. */
+const EXAMPLES: Record<string, string[]> = {
+  dev: ["async dev hello.ts", "async dev hello.ts other.ts --nats-port 0 --http 8080 --retention 1h"],
+  server: [
+    "async server --nats nats://nats:4222 --http 0.0.0.0:8000",
+    "async server mine.ts --nats tls://nats:4222 --creds server.creds",
+  ],
+  worker: ["async worker hello.ts", "async worker hello.ts other.js --concurrency 10 --nats nats://nats:4222"],
+  submit: ["async submit job.json --wait", "async submit - --id order-4711 --json < job.json"],
+  get: ["async get order-4711", "async get order-4711 --json"],
+  cancel: ["async cancel order-4711"],
+  retry: ["async retry order-4711 --wait", "async retry order-4711 --args '[20]'"],
+  list: ["async list --state failed --newest", "async list --limit 1000 --json"],
+  doctor: ["async doctor", "async doctor --fix"],
+  functions: ["async functions"],
+  workers: ["async workers", "async workers --json"],
+};
+
 const EXIT_CODES = `
-Exit codes: 0 done, 1 the job failed (submit --wait) or another failure, 2 wrong use, 3 cannot reach NATS or a supervisor.`;
+Exit codes: 0 done; 1 the job failed (--wait), or what was asked for is not possible; 2 wrong use: arguments, files, modules;
+3 NATS or a supervisor cannot be reached, or takes no jobs just now.
+
+\`async <command> --help\` has examples.`;

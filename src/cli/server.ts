@@ -1,16 +1,17 @@
 import { logLifecycle } from "../actors/log.ts";
 import { Supervisor } from "../actors/supervisor.ts";
 import { Bus } from "../bus/connection.ts";
+import { logConnection } from "../bus/connection-log.ts";
 import { Client } from "../client/client.ts";
 import { startBridge } from "../http/bridge.ts";
 import { durabilityOf } from "../http/readiness.ts";
-import { createLog } from "./log.ts";
+import { createLog, type LogFlags } from "./log.ts";
 import { loadWorkers } from "./modules.ts";
 import { type Address, type ConnectionFlags, connectionOf } from "./options.ts";
 import { Shutdown } from "./shutdown.ts";
 import { type StorageFlags, storageFrom } from "./storage-options.ts";
 
-export interface ServerOptions extends ConnectionFlags, StorageFlags {
+export interface ServerOptions extends ConnectionFlags, StorageFlags, LogFlags {
   /** False for `--no-http`. */
   http: Address | false;
   maxLiveJobs: number;
@@ -22,7 +23,7 @@ export interface ServerOptions extends ConnectionFlags, StorageFlags {
 /** `async server`: until a signal comes. The functions of `modules` are executed here, without the bus. */
 export async function runServer(modules: string[], options: ServerOptions): Promise<void> {
   const { http, maxLiveJobs, maxMemory, concurrency } = options;
-  const log = createLog("async-server");
+  const log = createLog("async-server", options);
   const shutdown = new Shutdown();
   shutdown.onUncaught(log);
   try {
@@ -33,13 +34,14 @@ export async function runServer(modules: string[], options: ServerOptions): Prom
       log.fatal({ code: error.code }, error.message);
       shutdown.fail();
     });
+    shutdown.add(logConnection(bus, log));
     const supervisor = await Supervisor.start(bus, {
       maxLiveJobs,
       maxMemoryBytes: maxMemory * 1024 ** 2,
       ...storageFrom(options),
     });
+    shutdown.add(logLifecycle(supervisor.lifecycle, log));
     shutdown.add(() => supervisor.close());
-    logLifecycle(supervisor.lifecycle, log);
     const durability = durabilityOf(supervisor.topology.replicas);
     for (const worker of workers) {
       shutdown.add(() => worker.close());

@@ -1,11 +1,11 @@
-import type { WorkerOptions } from "../worker/worker.ts";
-import { createLog } from "./log.ts";
+import type { WorkerOptions } from "../worker/options.ts";
+import { createLog, type LogFlags } from "./log.ts";
 import { loadWorkers } from "./modules.ts";
 import { type ConnectionFlags, connectionOf } from "./options.ts";
 import { Shutdown } from "./shutdown.ts";
 import { tellParent } from "./worker-messages.ts";
 
-export interface WorkerCommandOptions extends ConnectionFlags {
+export interface WorkerCommandOptions extends ConnectionFlags, LogFlags {
   concurrency?: number;
   name?: string;
 }
@@ -13,7 +13,7 @@ export interface WorkerCommandOptions extends ConnectionFlags {
 /** `async worker`: until a signal comes; then attempts in execution may end. */
 export async function runWorker(modules: string[], options: WorkerCommandOptions): Promise<void> {
   const { concurrency, name } = options;
-  const log = createLog("async-worker");
+  const log = createLog("async-worker", options);
   const override: WorkerOptions = { bus: connectionOf(options), log };
   if (concurrency !== undefined) override.concurrency = concurrency;
   if (name !== undefined) override.name = name;

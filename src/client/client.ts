@@ -7,7 +7,10 @@ import type { Msg } from "nats";
 import { ERROR_CODE_HEADER } from "../api/headers.ts";
 import {
   type ErrorReply,
+  type EventsReply,
+  type EventsRequest,
   type FunctionsReply,
+  type ListedEvent,
   type ListedJob,
   type ListOrder,
   type ListReply,
@@ -16,7 +19,15 @@ import {
   type PageRequest,
   type SubmittedJob,
 } from "../api/requests.ts";
-import { cancelSubject, FUNCTION_LIST, getSubject, LIST, retrySubject, submitSubject } from "../api/subjects.ts";
+import {
+  cancelSubject,
+  eventsSubject,
+  FUNCTION_LIST,
+  getSubject,
+  LIST,
+  retrySubject,
+  submitSubject,
+} from "../api/subjects.ts";
 import { withEnvironment } from "../bus/address.ts";
 import { Bus, type BusOptions } from "../bus/connection.ts";
 import { readJsonObject } from "../bus/messages/codec.ts";
@@ -92,7 +103,7 @@ const TRANSIENT = new Set<ErrorCode>([
 ]);
 
 /** Answers of a supervisor that another one may do better on. */
-const ASK_ANOTHER = new Set<ErrorCode>(["newer_format", "bus_overloaded"]);
+const ASK_ANOTHER = new Set<ErrorCode>(["newer_format", "bus_overloaded", "jetstream_unavailable"]);
 /** When and where a list ends early. */
 const LIST_MS = 4_000;
 const MAX_LIST_BYTES = 8 * 1024 ** 2;
@@ -247,24 +258,36 @@ export class Client {
    * @throws AsyncError `invalid_request`, or what the bus throws
    */
   async list({ state, limit = DEFAULT_LIST_LIMIT, cursor, order }: ListRequest = {}): Promise<ListReply> {
-    const end = performance.now() + LIST_MS;
     // A job that changes meanwhile may come again: then it is shown as it is now, where it was.
     const found = new Map<string, ListedJob>();
-    let bytes = 0;
-    let next = cursor;
-    do {
-      const request: PageRequest = { limit: Math.min(MAX_PAGE_LIMIT, limit - found.size) };
-      if (state !== undefined) request.state = state;
-      if (order !== undefined) request.order = order;
-      if (next !== undefined) request.cursor = next;
-      const reply = await this.#reply(LIST, request, REQUEST_TIMEOUT_MS);
-      const page = answerIn(reply) as Partial<ListReply>;
+    const request: PageRequest = {};
+    if (state !== undefined) request.state = state;
+    if (order !== undefined) request.order = order;
+    if (cursor !== undefined) request.cursor = cursor;
+    const next = await this.#pages<Partial<ListReply>>(LIST, request, limit, (page) => {
       for (const job of page.jobs ?? []) found.set(job.job_id, job);
-      bytes += reply.data.length;
-      next = page.next;
-    } while (next !== undefined && found.size < limit && bytes < MAX_LIST_BYTES && performance.now() < end);
+      return found.size;
+    });
     const jobs = [...found.values()];
     return next === undefined ? { jobs } : { jobs, next };
+  }
+
+  /**
+   * What has happened to a job, the older first, as far as it is kept: what is rare, such as the errors of attempts, for a week or
+   * until there is too much of it; that a job completes only with `--store-completed`. What happens now is told by
+   * {@link wait} with `onEvent`.
+   *
+   * @throws AsyncError `job_not_found` if nothing is kept and there is no such job, `invalid_job_id`, `invalid_request`, or what
+   * the bus throws
+   */
+  async events(jobId: string, { limit = DEFAULT_LIST_LIMIT, cursor }: EventsRequest = {}): Promise<EventsReply> {
+    requireJobId(jobId);
+    const events: ListedEvent[] = [];
+    const request: EventsRequest = cursor === undefined ? {} : { cursor };
+    const next = await this.#pages<Partial<EventsReply>>(eventsSubject(jobId), request, limit, (page) => {
+      return events.push(...(page.events ?? []));
+    });
+    return next === undefined ? { events } : { events, next };
   }
 
   /** What waits for each function, and how many workers serve it. @throws AsyncError of the bus */
@@ -272,9 +295,12 @@ export class Client {
     return (await this.#ask(FUNCTION_LIST, undefined, FUNCTIONS_TIMEOUT_MS)) as FunctionsReply;
   }
 
-  /** Every worker that answers, services of other makers included. */
-  workers(): Promise<WorkerView[]> {
-    return listWorkers(this.bus);
+  /** Every worker that answers, services of other makers included. @throws AsyncError of the bus, `closed` */
+  async workers(): Promise<WorkerView[]> {
+    if (this.bus.closed) throw closed();
+    const workers = await listWorkers(this.bus);
+    if (this.bus.closed) throw closed(); // the others' answers were not waited for
+    return workers;
   }
 
   /**
@@ -366,6 +392,32 @@ export class Client {
       if (isAsyncError(error) && TRANSIENT.has(error.code)) return undefined;
       throw error;
     }
+  }
+
+  /**
+   * Asks for page after page, until there are `limit` entries or no more, or enough for one answer. `take` is given each page, and
+   * returns how many entries there are by then. Returns the cursor of what is left.
+   */
+  async #pages<Page extends { next?: string }>(
+    subject: string,
+    request: { cursor?: string },
+    limit: number,
+    take: (page: Page) => number,
+  ): Promise<string | undefined> {
+    const end = performance.now() + LIST_MS;
+    let count = 0;
+    let bytes = 0;
+    let next = request.cursor;
+    do {
+      const most = Math.min(MAX_PAGE_LIMIT, limit - count);
+      const wanted = { ...request, limit: most, ...(next !== undefined && { cursor: next }) };
+      const reply = await this.#reply(subject, wanted, REQUEST_TIMEOUT_MS);
+      const page = answerIn(reply) as Page;
+      count = take(page);
+      bytes += reply.data.length;
+      next = page.next;
+    } while (next !== undefined && count < limit && bytes < MAX_LIST_BYTES && performance.now() < end);
+    return next;
   }
 
   async #ask(subject: string, request?: unknown, timeoutMs = REQUEST_TIMEOUT_MS): Promise<unknown> {

@@ -3,10 +3,11 @@
  * subscription for all of them; for any other it listens to the events of that job. Either may be missed, and then the
  * job is looked at; so whoever waits does that now and then as well.
  */
-import type { Msg, Subscription } from "nats";
+import type { Msg } from "nats";
 import { eventSubject, notifySubject } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
 import { readEvent } from "../bus/messages/events.ts";
+import type { Listening } from "../bus/wire/steady-subscription.ts";
 import { AsyncError } from "../job/errors.ts";
 import { isEndEvent, type JobEvent } from "../job/events.ts";
 import { Bag, type Bagged } from "../util/bag.ts";
@@ -34,7 +35,7 @@ export class Ends {
   readonly #watches = new Bag<EndWatch>();
   /** Of jobs that name us. */
   readonly #notified = new Registry<EndWatch>();
-  #notices: Subscription | undefined;
+  #notices: Listening | undefined;
   #stops: (() => void)[] = [];
 
   constructor(bus: Bus) {
@@ -49,11 +50,9 @@ export class Ends {
   watchNotified(jobId: string): EndWatch {
     this.#requireOpen();
     // As long as the connection: a subscription costs more than the notice that it is for.
-    this.#notices ??= this.#bus.nc.subscribe(notifySubject(this.name), {
-      callback: (_, message) => {
-        const event = jobEventIn(message);
-        if (event) this.#notified.get(event.job_id)?.onEvent(event);
-      },
+    this.#notices ??= this.#bus.subscribe(notifySubject(this.name), (message) => {
+      const event = jobEventIn(message);
+      if (event) this.#notified.get(event.job_id)?.onEvent(event);
     });
     const watch = this.#watch(jobId, () => this.#notified.delete(jobId));
     this.#notified.set(jobId, watch);
@@ -63,13 +62,11 @@ export class Ends {
   /** @throws AsyncError `closed` */
   watchEvents(jobId: string, onEvent?: (event: JobEvent) => void): EndWatch {
     this.#requireOpen();
-    const subscription = this.#bus.nc.subscribe(eventSubject(jobId, "*"), {
-      callback: (_, message) => {
-        const event = jobEventIn(message);
-        if (!event) return;
-        if (onEvent) this.#bus.callGuarded("onEvent failed", () => onEvent(event));
-        watch.onEvent(event);
-      },
+    const subscription = this.#bus.subscribe(eventSubject(jobId, "*"), (message) => {
+      const event = jobEventIn(message);
+      if (!event) return;
+      if (onEvent) this.#bus.callGuarded("onEvent failed", () => onEvent(event));
+      watch.onEvent(event);
     });
     const watch = this.#watch(jobId, () => subscription.unsubscribe());
     return watch;

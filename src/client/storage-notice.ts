@@ -2,12 +2,12 @@
  * Whether there is room for new jobs. Supervisors say each second that there is none (`job.ctl.storage`); anybody may say it, so it
  * is believed only when the bucket itself is as full as that. Who cannot hear or ask submits: then the job waits in stream JOBS.
  */
-import type { Subscription } from "nats";
 import { STORAGE } from "../api/subjects.ts";
 import { bucketUse } from "../bus/bucket-use.ts";
 import type { Bus } from "../bus/connection.ts";
 import { readStorage } from "../bus/messages/nudges.ts";
 import { fullAt, ROOM_AGAIN } from "../bus/topology.ts";
+import type { Listening } from "../bus/wire/steady-subscription.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 
 /** Who has not heard it for so long may try again. */
@@ -17,18 +17,15 @@ const LOOK_MS = 1_000;
 
 export class StorageNotice {
   readonly #bus: Bus;
-  readonly #subscription: Subscription;
+  readonly #subscription: Listening;
   #fullUntil = 0;
   #lookedAt = Number.NEGATIVE_INFINITY;
 
   constructor(bus: Bus) {
     this.#bus = bus;
-    this.#subscription = bus.nc.subscribe(STORAGE, {
-      callback: (error, message) => {
-        if (error) return;
-        if (readStorage(message.data)) void this.#look();
-        else this.#fullUntil = 0;
-      },
+    this.#subscription = bus.subscribe(STORAGE, (message) => {
+      if (readStorage(message.data)) void this.#look();
+      else this.#fullUntil = 0;
     });
   }
 

@@ -22,6 +22,7 @@ import { STATE_NAMES, type StateName } from "../job/state.ts";
 import { statusOf } from "./errors.ts";
 import { applyLimits, TIMEOUTS } from "./limits.ts";
 import { type Health, readiness } from "./readiness.ts";
+import { Refusals } from "./refusals.ts";
 
 export interface BridgeOptions {
   client: Client;
@@ -60,6 +61,7 @@ const CONTENT_TYPES: Record<string, Encoding> = {
 export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   const { client, host = "127.0.0.1", port = 8000, log, maxConnections } = options;
   const bodyLimit = (client.bus.nc.info?.max_payload ?? 1024 ** 2) - ENVELOPE_BYTES;
+  const refusals = new Refusals(log);
   const app: FastifyInstance = Fastify({
     bodyLimit,
     // Longer ids than there can be are refused for what they are.
@@ -67,7 +69,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     ...TIMEOUTS,
     forceCloseConnections: "idle",
     // What fails before there is a route, such as a path that cannot be decoded.
-    frameworkErrors: (error, _request, reply) => void sendError(error, reply, log),
+    frameworkErrors: (error, _request, reply) => void sendError(error, reply, { log, refusals }),
     ...(log && {
       loggerInstance: log as FastifyBaseLogger,
       logController: new LogController({ disableRequestLogging: true }),
@@ -75,11 +77,11 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   });
   applyLimits(app, host, maxConnections);
   parseBodies(app);
-  reportErrors(app);
+  reportErrors(app, { log, refusals });
   addRoutes(app, client);
   try {
     const url = await app.listen({ host, port });
-    return { url, close: () => closeBridge(app) };
+    return { url, close: () => closeBridge(app).finally(() => refusals.close()) };
   } catch (cause) {
     await app.close();
     if ((cause as NodeJS.ErrnoException).code !== "EADDRINUSE") throw cause;
@@ -131,6 +133,9 @@ function addRoutes(app: FastifyInstance, client: Client): void {
   app.post<{ Params: { id: string }; Body: ParsedBody | undefined }>("/v1/job/:id/retry", async ({ params, body }) => ({
     Job: await client.retry(params.id, parsePatch(body?.value)),
   }));
+  app.get<{ Params: { id: string }; Querystring: Record<string, string> }>("/v1/job/:id/events", (request) =>
+    listEvents(client, request.params.id, request.query),
+  );
   app.get<{ Querystring: Record<string, string> }>("/v1/job", async ({ query }) => listJobs(client, query));
   app.get("/v1/function", async () => {
     const { functions, omitted } = await client.functions();
@@ -159,10 +164,35 @@ async function listJobs(client: Client, query: Record<string, string>) {
   return { Count: jobs.length, Jobs: jobs, ...(next !== undefined && { Next: next }) };
 }
 
+async function listEvents(client: Client, jobId: string, query: Record<string, string>) {
+  const reasons = unknownParameters(query, ["limit", "cursor"]);
+  const request = {
+    limit: parseLimit(query.limit, reasons),
+    ...(query.cursor !== undefined && { cursor: query.cursor }),
+  };
+  refuseIfAny(reasons);
+  const { events, next } = await client.events(jobId, request);
+  return { Count: events.length, Events: events, ...(next !== undefined && { Next: next }) };
+}
+
+function unknownParameters(query: Record<string, string>, known: string[]): Reason[] {
+  const unknown = Object.keys(query).filter((key) => !known.includes(key));
+  return unknown.map((key) => ({ path: `?${key}`, message: "is not a known parameter" }));
+}
+
+function parseLimit(text: string | undefined, reasons: Reason[]): number {
+  const limit = Number(text ?? DEFAULT_LIST_LIMIT);
+  if (Number.isInteger(limit) && limit >= 1 && limit <= MAX_LIST_LIMIT) return limit;
+  reasons.push({ path: "?limit", message: `must be an integer from 1 to ${MAX_LIST_LIMIT}` });
+  return DEFAULT_LIST_LIMIT;
+}
+
+function refuseIfAny(reasons: Reason[]): void {
+  if (reasons.length > 0) throw new InvalidInputError("invalid_request", "not a valid query", reasons);
+}
+
 function parseQuery(query: Record<string, string>): ListRequest {
-  const reasons: Reason[] = Object.keys(query)
-    .filter((key) => !["state", "limit", "cursor", "order"].includes(key))
-    .map((key) => ({ path: `?${key}`, message: "is not a known parameter" }));
+  const reasons = unknownParameters(query, ["state", "limit", "cursor", "order"]);
   const { state, cursor, order } = query;
   if (state !== undefined && !STATE_NAMES.includes(state as StateName)) {
     reasons.push({ path: "?state", message: `must be one of ${STATE_NAMES.join(", ")}` });
@@ -170,11 +200,8 @@ function parseQuery(query: Record<string, string>): ListRequest {
   if (order !== undefined && !LIST_ORDERS.includes(order as ListOrder)) {
     reasons.push({ path: "?order", message: `must be one of ${LIST_ORDERS.join(", ")}` });
   }
-  const limit = Number(query.limit ?? DEFAULT_LIST_LIMIT);
-  if (!Number.isInteger(limit) || limit < 1 || limit > MAX_LIST_LIMIT) {
-    reasons.push({ path: "?limit", message: `must be an integer from 1 to ${MAX_LIST_LIMIT}` });
-  }
-  if (reasons.length > 0) throw new InvalidInputError("invalid_request", "not a valid query", reasons);
+  const limit = parseLimit(query.limit, reasons);
+  refuseIfAny(reasons);
   return {
     limit,
     ...(state !== undefined && { state: state as StateName }),
@@ -188,17 +215,25 @@ function unavailable(reply: FastifyReply): void {
 }
 
 /** Every error has the body `{error: {code, message, reasons?}}`. */
-function reportErrors(app: FastifyInstance): void {
+function reportErrors(app: FastifyInstance, telling: Telling): void {
   app.setNotFoundHandler((request, reply) => {
     const message = `there is no route ${request.method} ${request.url.split("?")[0]}; see the README for those there are`;
     return reply.code(404).send({ error: { code: "no_route", message } });
   });
-  app.setErrorHandler((error: FastifyError, _request, reply) => sendError(error, reply, app.log));
+  app.setErrorHandler((error: FastifyError, _request, reply) => sendError(error, reply, telling));
 }
 
-function sendError(error: FastifyError, reply: FastifyReply, log: FastifyBaseLogger | undefined): FastifyReply {
+interface Telling {
+  log: Pick<Logger, "error"> | undefined;
+  refusals: Refusals;
+}
+
+function sendError(error: FastifyError, reply: FastifyReply, { log, refusals }: Telling): FastifyReply {
   const { status, code } = statusOf(error);
-  if (status === 503) unavailable(reply);
+  if (status === 503) {
+    unavailable(reply);
+    refusals.note(code, error.message);
+  }
   if (status === 500) log?.error({ err: error }, "unexpected failure");
   const reasons = error instanceof InvalidInputError ? { reasons: error.reasons } : {};
   const message =

@@ -26,7 +26,7 @@ interface StreamInfoReply {
   state?: { bytes: number };
 }
 
-/** Whether jobs can be accepted now. Never throws, takes two seconds at most. */
+/** Whether jobs can be accepted now. Never throws, takes three seconds at most. */
 export async function readiness(bus: Bus, probe: WriteProbe): Promise<Health> {
   const none: Health = { ready: false, nats: bus.connected, jetstream: false };
   if (!bus.connected) return { ...none, reason: "not connected to NATS" };
@@ -37,7 +37,7 @@ export async function readiness(bus: Bus, probe: WriteProbe): Promise<Health> {
     const replicas = config.num_replicas;
     const server = bus.nc.info?.version ?? "unknown";
     const storage = config.max_bytes > 0 ? (state?.bytes ?? 0) / config.max_bytes : 0;
-    const reason = storage >= fullAt(config.max_bytes) ? STORAGE_FULL : await probe.problem();
+    const reason = storage >= fullAt(config.max_bytes) ? STORAGE_FULL : (await probe.problems())[0];
     const health = { nats: true, jetstream: true, server, durability: durabilityOf(replicas), replicas, storage };
     return reason === undefined ? { ready: true, ...health } : { ready: false, ...health, reason };
   } catch {

@@ -44,7 +44,7 @@ function waitsForWorker(job: LiveJob, now: number): boolean {
 }
 
 /** Where something is installed is nobody's business: the files of the stack are named without their folders. */
-function withoutFolders(failure: Failure): Failure {
+export function withoutFolders(failure: Failure): Failure {
   const { stack } = failure;
   // Anything may be stored.
   return typeof stack === "string" ? { ...failure, stack: stack.replaceAll(FOLDERS, "$1") } : failure;

@@ -15,6 +15,7 @@ import { messageOf } from "../job/errors.ts";
 import { timerMs } from "../job/time.ts";
 import type { Context, Handler } from "./context.ts";
 import { FatalError, RetryAfter } from "./errors.ts";
+import type { LogSpells } from "./log-spells.ts";
 
 const PROGRESS_INTERVAL_MS = 100;
 const MAX_HEADER_LENGTH = 256;
@@ -33,6 +34,7 @@ export class Execution implements Context {
   readonly #readResults: () => readonly unknown[];
   #results: readonly unknown[] | undefined;
   readonly #workerLog: Logger;
+  readonly #troubles: LogSpells;
   readonly functionName: string;
   /** When nobody waited for its outcome any more. */
   givenUpAt: number | undefined;
@@ -45,7 +47,13 @@ export class Execution implements Context {
   #progressTimer: NodeJS.Timeout | undefined;
   #progressAt = Number.NEGATIVE_INFINITY;
 
-  constructor({ body, encoding, results }: ReceivedInvocation, message: Request, log: Logger, heartbeatMs: number) {
+  constructor(
+    { body, encoding, results }: ReceivedInvocation,
+    message: Request,
+    log: Logger,
+    troubles: LogSpells,
+    heartbeatMs: number,
+  ) {
     this.jobId = body.job_id;
     this.jobName = body.job_name;
     this.data = body.data;
@@ -57,6 +65,7 @@ export class Execution implements Context {
     this.#encoding = encoding;
     this.#readResults = results;
     this.#workerLog = log;
+    this.#troubles = troubles;
     this.#heartbeatMs = heartbeatMs;
     const timeoutMs = body.timeout_ms;
     if (timeoutMs === null || timeoutMs === undefined) return;
@@ -115,7 +124,8 @@ export class Execution implements Context {
       const heartbeat = { [STATUS_HEADER]: "heartbeat", [HEARTBEAT_MS_HEADER]: String(this.#heartbeatMs) };
       this.#message.respond(body, { headers: headersOf(heartbeat) });
     } catch (error) {
-      this.log.warn({ err: describeThrown(error) }, "the progress cannot be sent");
+      const about = { jobId: this.jobId, fn: this.functionName, attempt: this.attempt, err: describeThrown(error) };
+      this.#troubles.error("progress cannot be sent", about);
     }
   }
 
@@ -196,7 +206,8 @@ export class Execution implements Context {
     try {
       respondError(this.#message, error, undefined, this.#promise());
     } catch (failure) {
-      this.log.error({ err: describeThrown(failure) }, "the reply cannot be sent");
+      const about = { jobId: this.jobId, fn: this.functionName, attempt: this.attempt, err: describeThrown(failure) };
+      this.#troubles.error("a reply cannot be sent", about);
     }
   }
 

@@ -1,12 +1,13 @@
 /** The queue groups of a worker, one per function, on the bus and for requests of this process. */
-import type { Msg, Subscription } from "nats";
+import type { Msg } from "nats";
 import { WORKER_QUEUE } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
 import type { Request } from "../bus/messages/invocation.ts";
 import { leave } from "../bus/wire/leave.ts";
+import type { Listening } from "../bus/wire/steady-subscription.ts";
 
 interface Member {
-  subscription: Subscription;
+  subscription: Listening;
   stopLocal: () => void;
 }
 
@@ -31,8 +32,8 @@ export class QueueGroups<F> {
     for (const member of members) {
       if (this.#joined.has(member)) continue;
       const subject = this.#subjectOf(member);
-      const callback = (_: Error | null, message: Msg) => this.#onRequest(member, message);
-      const subscription = this.#bus.nc.subscribe(subject, { queue: WORKER_QUEUE, callback });
+      const callback = (message: Msg) => this.#onRequest(member, message);
+      const subscription = this.#bus.subscribe(subject, callback, { queue: WORKER_QUEUE });
       const stopLocal = this.#bus.mux.local.serve(subject, (request) => this.#onRequest(member, request));
       this.#joined.set(member, { subscription, stopLocal });
     }
@@ -40,7 +41,7 @@ export class QueueGroups<F> {
 
   /** What the server has sent before it hears of this still arrives. */
   leave(members: Iterable<F>): Promise<void> {
-    const left: Subscription[] = [];
+    const left: Listening[] = [];
     for (const member of members) {
       const joined = this.#joined.get(member);
       if (!joined) continue;

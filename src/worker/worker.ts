@@ -18,7 +18,8 @@ import { setImmediate as endOfTurn } from "node:timers/promises";
 import { type Logger, pino } from "pino";
 import { ROOM, STOP } from "../api/subjects.ts";
 import { withEnvironment } from "../bus/address.ts";
-import { Bus, type BusOptions, type Denial } from "../bus/connection.ts";
+import { Bus, type Denial } from "../bus/connection.ts";
+import { logConnection } from "../bus/connection-log.ts";
 import { type ReceivedInvocation, type Request, readInvocation } from "../bus/messages/invocation.ts";
 import { encodeRooms, readStop } from "../bus/messages/nudges.ts";
 import { endpointOf } from "../bus/messages/served-functions.ts";
@@ -32,40 +33,13 @@ import { VERSION } from "../version.ts";
 import type { Handler } from "./context.ts";
 import { Execution, respondError, respondNoRoom } from "./execution.ts";
 import { HandlerWatch } from "./handler-watch.ts";
+import { LogSpells } from "./log-spells.ts";
+import { concurrencyFrom, type WorkerOptions } from "./options.ts";
 import { QueueGroups } from "./queue-groups.ts";
 import { Turns, type TurnTaker, turnMsFor } from "./turns.ts";
 
-export interface WorkerOptions {
-  /** Address of NATS. Default: `NATS_URL`, else nats://127.0.0.1:4222. */
-  url?: string;
-  /** Shown in lists of workers; letters, digits, `-` and `_`. Default `async-worker`. */
-  name?: string;
-  /** Attempts at a time, over all functions. Default: `ASYNC_CONCURRENCY`, else 2. */
-  concurrency?: number;
-  /** Interval of heartbeats. Default 1,500 ms. An attempt is given up when three are missing. */
-  heartbeatMs?: number;
-  /**
-   * When the slot of a handler that goes on although its attempt was given up is given to others, in ms. Default 60 s.
-   */
-  abandonedAfterMs?: number;
-  /**
-   * Instead of giving slots to others, end the process with 1 when such handlers have all of them: whoever started it starts it
-   * again. Default false.
-   */
-  exitWhenStuck?: boolean;
-  /** Default: pino at level `info`. */
-  log?: Logger;
-  /**
-   * Further options of the connection (credentials, inbox prefix), or one that is there and stays open: on that of a
-   * supervisor, invocations of this process come straight from it, see `async server [modules...]`.
-   */
-  bus?: Partial<BusOptions> | Bus;
-}
-
-const DEFAULT_CONCURRENCY = 2;
 const DEFAULT_HEARTBEAT_MS = 1_500;
 const DEFAULT_ABANDONED_AFTER_MS = 60_000;
-export const MAX_CONCURRENCY = 100_000;
 /** Room is announced when it has lasted this long: mostly the supervisor that freed it has filled it by then. */
 const ANNOUNCE_AFTER_MS = 5;
 /**
@@ -104,6 +78,7 @@ export class Worker {
   #bus: Bus | undefined;
   #service: Service | undefined;
   #log: Logger;
+  #troubles: LogSpells;
   #concurrency: number;
   #heartbeatMs = DEFAULT_HEARTBEAT_MS;
   #groups: QueueGroups<Served> | undefined;
@@ -127,6 +102,7 @@ export class Worker {
     this.#options = options;
     this.#concurrency = concurrencyFrom(options.concurrency);
     this.#log = options.log ?? pino({ name: "async-worker" });
+    this.#troubles = new LogSpells(this.#log);
     if (options.name !== undefined && !/^[-\w]{1,64}$/.test(options.name)) {
       throw new AsyncError(
         "invalid_option",
@@ -174,8 +150,7 @@ export class Worker {
    */
   async start(override: WorkerOptions = {}): Promise<this> {
     if (this.#phase !== "new") throw new AsyncError("closed", "a worker can be started once");
-    if (this.#functions.size === 0)
-      throw new AsyncError("invalid_option", "a worker needs at least one function: add it with func()");
+    if (this.#functions.size === 0) throw new AsyncError("invalid_option", "a worker needs a function: see func()");
     const options = { ...this.#options, ...override };
     this.#concurrency = concurrencyFrom(options.concurrency);
     this.#phase = "serving";
@@ -185,6 +160,7 @@ export class Worker {
       return this;
     } catch (error) {
       this.#phase = "new";
+      await this.#groups?.leaveAll();
       await this.#release();
       throw error;
     } finally {
@@ -194,8 +170,9 @@ export class Worker {
 
   async #start(options: WorkerOptions): Promise<void> {
     this.#log = options.log ?? this.#log;
-    const name = options.name ?? "async-worker";
-    const heartbeatMs = options.heartbeatMs ?? DEFAULT_HEARTBEAT_MS;
+    this.#troubles = new LogSpells(this.#log);
+    this.#closes.push(() => this.#troubles.close());
+    const { name = "async-worker", heartbeatMs = DEFAULT_HEARTBEAT_MS } = options;
     requireInterval("heartbeatMs", heartbeatMs);
     this.#heartbeatMs = heartbeatMs;
     const bus = await this.#connect(name, options);
@@ -220,14 +197,15 @@ export class Worker {
     this.#exitWhenStuck = exitWhenStuck;
     this.#watch = new HandlerWatch({ heartbeatMs: this.#heartbeatMs, abandonedAfterMs, log: this.#log });
     const heartbeats = setInterval(() => this.#beat(), this.#heartbeatMs);
-    const stops = bus.nc.subscribe(STOP, { callback: (_, message) => this.#onStop(message.data) });
+    const stops = bus.subscribe(STOP, (message) => this.#onStop(message.data));
     this.#closes.push(
       () => clearInterval(heartbeats),
       bus.onReconnected(() => this.#announce()),
       bus.onFault(({ what, error, count }) => this.#log.error({ err: describeThrown(error), count }, what)),
       bus.onDenied((denial) => {
         denials.push(denial);
-        this.#log.error({ subject: denial.subject }, denial.error.message);
+        const { subject, error } = denial;
+        this.#troubles.error("not permitted", { subject, code: error.code }, error.message);
       }),
       () => stops.unsubscribe(),
     );
@@ -237,15 +215,17 @@ export class Worker {
       ({ endpoint }) => endpoint.subject,
       (one, message) => this.#onInvocation(one, message),
     );
+    this.#closes.push(() => this.#groups?.leaveAll());
     if (served.length > 1) {
       const turnMs = turnMsFor(await bus.roundTripMs());
       this.#turns = new Turns(served, turnMs, (admitted) => this.#admit(admitted));
+      this.#closes.push(() => this.#turns?.close());
     }
     this.#groups.join(served);
     this.#announce();
     await bus.flush();
     await endOfTurn(); // what the server has refused is told by then
-    const own = new Set([...this.#functions.values()].map((served) => served.endpoint.subject));
+    const own = new Set(served.map(({ endpoint }) => endpoint.subject));
     const refused = denials.find(({ operation, subject }) => operation === "subscription" && own.has(subject));
     if (refused) throw refused.error;
     const omitted = this.#functions.size - LOGGED_FUNCTIONS;
@@ -269,6 +249,7 @@ export class Worker {
 
   async #close(graceMs: number): Promise<void> {
     this.#phase = "draining";
+    this.#log.info({ worker: this.id, attempts: this.#running.size }, "draining");
     this.#turns?.close();
     await this.#leave();
     if (this.#running.size > 0) this.#log.info({ attempts: this.#running.size, graceMs }, "draining");
@@ -320,9 +301,9 @@ export class Worker {
 
   /** Opens a connection of its own, unless it was given one. */
   async #connect(name: string, { bus, url }: WorkerOptions): Promise<Bus> {
-    if (bus && "mux" in bus) return bus;
+    if (bus && "mux" in bus) return bus.requireOpen();
     const own = await Bus.open({ name, ...withEnvironment({ ...(url !== undefined && { url }), ...bus }) });
-    this.#closes.push(() => own.close());
+    this.#closes.push(() => own.close(), logConnection(own, this.#log));
     return own;
   }
 
@@ -344,7 +325,7 @@ export class Worker {
       respondError(message, error, "400");
       return;
     }
-    this.#execute(served, new Execution(invocation, message, this.#log, this.#heartbeatMs));
+    this.#execute(served, new Execution(invocation, message, this.#log, this.#troubles, this.#heartbeatMs));
   }
 
   #execute(served: Served, execution: Execution): void {
@@ -496,10 +477,4 @@ export class Worker {
     if (this.#running.size === 0) return "idle";
     return this.#running.size < this.#concurrency ? "busy" : "full";
   }
-}
-
-function concurrencyFrom(option: number | undefined): number {
-  const value = option ?? Number(process.env.ASYNC_CONCURRENCY || DEFAULT_CONCURRENCY);
-  if (Number.isInteger(value) && value >= 1 && value <= MAX_CONCURRENCY) return value;
-  throw new AsyncError("invalid_option", `concurrency must be an integer from 1 to ${MAX_CONCURRENCY}, not ${value}`);
 }

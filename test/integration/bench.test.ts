@@ -186,4 +186,12 @@ async function descendantsOf(root: number): Promise<Map<number, string>> {
   return found;
 }
 
+test("it says how it is used when it is asked for help, before or after a scenario", async () => {
+  for (const args of [["--help"], ["single", "-h"], ["scale", "--help"]]) {
+    const { code, output } = await bench(args);
+    assert.is(code, 0, output);
+    assert.match(output, "usage: npm run bench -- <scenario> [options]");
+  }
+});
+
 test.run();

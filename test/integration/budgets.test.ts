@@ -96,6 +96,38 @@ test("[PULLER-3] a pull is limited in bytes, and the largest message still gets 
   }
 });
 
+test("[PULLER-1, PULLER-3] a pull with a limit in bytes that has got all its messages is no trouble, and the next follows", async () => {
+  const system = await System.start();
+  await system.supervisor.close();
+  const { bus } = system;
+  try {
+    const broken: string[] = [];
+    let taken = 0;
+    let puller: Puller | undefined;
+    const mostAsked: number[] = [];
+    puller = new Puller(bus, {
+      stream: JOBS,
+      consumer: SUPERVISOR_CONSUMER,
+      room: () => 4,
+      onDelivery: (delivery) => {
+        taken += 1;
+        mostAsked.push(puller?.outstanding ?? 0);
+        delivery.ack();
+      },
+      onTrouble: (reason) => broken.push(reason),
+      onBroken: () => broken.push("broken"),
+    });
+    for (let i = 0; i < 60; i++) await bus.mux.publish("job.submit", "x");
+    await eventually("all have come", () => taken === 60);
+    await bus.flush();
+    assert.equal(broken, []);
+    assert.ok(Math.max(...mostAsked) <= 4, `${Math.max(...mostAsked)} were asked for`);
+    await puller.stop();
+  } finally {
+    await system.close();
+  }
+});
+
 test("a batch that is read is limited in bytes, and says how much is left", async () => {
   const system = await System.start();
   await system.supervisor.close();

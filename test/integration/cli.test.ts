@@ -1,14 +1,15 @@
-/** The `async` command as people and scripts use it. */
+/** The `async` command as people and scripts use it: as it is built, which starts many times faster than from source. */
 import { fork } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect } from "nats";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { encode } from "../../src/bus/messages/codec.ts";
-import { type Running, startCli } from "../support/process.ts";
+import { createProgram } from "../../src/cli/program.ts";
+import { type Running, startProcess } from "../support/process.ts";
 import { System } from "../support/system.ts";
 import { eventually, within } from "../support/waiting.ts";
 
@@ -33,6 +34,9 @@ test.after(async () => {
   await system.close();
   await rm(folder, { recursive: true });
 });
+
+const startCli = (args: string[], env: Record<string, string> = {}) =>
+  startProcess("dist/cli/main.js", args, env, { built: true });
 
 async function run(args: string[], { env = {}, input }: { env?: Record<string, string>; input?: string } = {}) {
   const child = await startCli(args, { NATS_URL: system.url, ...env });
@@ -151,12 +155,32 @@ test("without NATS every command exits with 3 and says what to do", async () => 
   }
 });
 
-test("every command has help", async () => {
-  for (const command of ["dev", "server", "worker", "submit", "get", "list", "workers"]) {
-    const { code, output } = await run([command, "--help"]);
-    assert.is(code, 0);
-    assert.match(output, `Usage: async ${command}`);
+test("every command has help, with examples that it understands", async () => {
+  const { commands } = createProgram();
+  assert.ok(commands.length >= 11);
+  for (const command of commands) {
+    let help = "";
+    command.configureOutput({
+      writeOut: (text) => {
+        help += text;
+      },
+    });
+    command.outputHelp();
+    assert.match(help, `Usage: async ${command.name()}`);
+    const examples = [...help.matchAll(/^ {2}async (.*)$/gm)].map(([, line = ""]) =>
+      line.replace(/ < .*/, "").split(" "),
+    );
+    assert.ok(examples.length > 0, command.name());
+    for (const [name, ...args] of examples) {
+      assert.is(name, command.name());
+      assert.equal(command.parseOptions(args).unknown, [], help);
+    }
   }
+  const { code, output } = await run(["submit", "--help"]);
+  assert.is(code, 0);
+  assert.match(output, /Examples:\n {2}async submit job\.json --wait/);
+  const { version } = JSON.parse(await readFile("package.json", "utf8"));
+  assert.equal(await run(["--version"]), { code: 0, output: version });
 });
 
 test("files as editors save them are read, others refused, and what has ended is no wrong use", async () => {
@@ -165,11 +189,17 @@ test("files as editors save them are read, others refused, and what has ended is
     ["mark.json", bytes(SUM.replaceAll(",", ",\r\n"), "utf8"), 0],
     ["cr.json", Buffer.from(`\r${SUM.replaceAll(",", ",\r")}\r`), 0],
     ["utf16.json", bytes(SUM, "utf16le"), 2],
+    ["utf16be.json", bytes(SUM, "utf16le").swap16(), 2],
+    ["utf16-without-mark.json", Buffer.from(SUM, "utf16le"), 2],
     ["latin1.json", Buffer.from(SUM.replace("sum", "s\u00fcm"), "latin1"), 2],
+    ["picture.png", Buffer.from("89504e470d0a1a0a0000000d49484452", "hex"), 2],
+    ["archive.gz", Buffer.from("1f8b0800000000000003", "hex"), 2],
+    ["empty.json", Buffer.alloc(0), 2],
   ];
   const results = await Promise.all(files.map(async ([name, content]) => run(["submit", await file(name, content)])));
   results.forEach(({ code, output }, index) => {
     assert.is(code, files[index]?.[2], output);
+    if (code === 2) assert.match(output, /holds no job: (it is (in UTF-16|not in UTF-8|empty)|not valid MessagePack)/);
   });
   await system.client.submit(JSON.parse(SUM), { jobId: "over" });
   await system.client.wait("over");
@@ -190,8 +220,33 @@ test("a reader that has enough ends a command in silence, and a module that thro
   assert.not.match(output, /^ +at /m);
 });
 
+test("one worker process serves several modules, and its log is JSON unless it is asked for otherwise", async () => {
+  const source = (name: string) => `import { Worker } from "${new URL("../../dist/index.js", import.meta.url)}";
+export default new Worker().func("${name}", ({ log }) => { log.info("in " + "${name}"); return "${name}"; });`;
+  const modules = [await file("first.mjs", source("first")), await file("second.mjs", source("second"))];
+  const run = async (env: Record<string, string>) => {
+    const worker = await startCli(["worker", ...modules], { NATS_URL: system.url, ...env });
+    try {
+      for (const name of ["first", "second"]) {
+        assert.is(await system.client.run({ name, functions: [{ name }] }, { timeoutMs: 10_000 }), name);
+      }
+      return [await worker.line("in first"), await worker.line("in second")];
+    } finally {
+      await worker.kill();
+    }
+  };
+  for (const line of await run({})) assert.is(JSON.parse(line).fn, /in (\w+)/.exec(line)?.[1]);
+  for (const line of await run({ ASYNC_LOG_FORMAT: "pretty" })) {
+    assert.match(line, /^\d\d:\d\d:\d\d\.\d{3} INFO {2}in \w+ {2}jobId=\S+ fn=\w+ attempt=1/);
+  }
+  for (const env of [{ ASYNC_LOG_FORMAT: "fancy" }, { ASYNC_LOG_LEVEL: "loud" }]) {
+    const worker = await startCli(["worker", ...modules], { NATS_URL: system.url, ...env });
+    assert.is(await worker.exit(), 2, worker.output());
+  }
+});
+
 test("SIGINT and SIGTERM together are one request: the attempt ends; so is SIGHUP", async () => {
-  const source = `import { Worker } from "${new URL("../../src/index.ts", import.meta.url)}";
+  const source = `import { Worker } from "${new URL("../../dist/index.js", import.meta.url)}";
 export default new Worker().func("slow", () => new Promise((resolve) => setTimeout(resolve, 2_000, "slept")));`;
   const module = await file("slow.ts", source);
   for (const signals of [["SIGINT", "SIGTERM"], ["SIGHUP"]] as const) {

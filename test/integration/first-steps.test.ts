@@ -1,11 +1,13 @@
 /** The README's worker in projects as `npm init` makes them, with the package as it is published. */
-import { execFile } from "node:child_process";
-import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, mkdtemp, readdir, readFile, realpath, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { REPORT_FILES, readWorkerMessage } from "../../src/cli/worker-messages.ts";
 
 const exec = promisify(execFile);
 const test = suite("first steps");
@@ -15,7 +17,7 @@ let project: string;
 const nodes = new Map<string, string>([[process.version, process.execPath]]);
 
 test.before(async () => {
-  folder = await mkdtemp(join(tmpdir(), "async-test-"));
+  folder = await realpath(await mkdtemp(join(tmpdir(), "async-test-")));
   project = join(folder, "project");
   await mkdir(join(project, "node_modules"), { recursive: true });
   const { stdout } = await exec("npm", ["pack", "--ignore-scripts", "--silent", "--pack-destination", folder]);
@@ -81,6 +83,30 @@ for (const type of ["none", "commonjs", "module"]) {
     }
   });
 }
+
+test("every Node tells which files a worker loads, which is what `async dev` looks at", async () => {
+  await writeFile(join(project, "package.json"), '{"name":"mine"}');
+  await writeFile(join(project, "part.ts"), "export const word: string = 'x';");
+  const importing = (async_: string) => `import { word } from "./part.ts";\nexport const used = word;\n${async_}`;
+  const hello = await readFile(join(project, "hello.ts"), "utf8");
+  await writeFile(join(project, "importing.ts"), importing(hello));
+  await writeFile(join(project, "importing.mts"), importing(hello));
+  for (const [version, node] of nodes) {
+    for (const file of ["importing.ts", "importing.mts"]) {
+      const args = ["node_modules/async/dist/cli/main.js", "worker", file, "--nats", "nats://127.0.0.1:1"];
+      const env = { ...process.env, ...REPORT_FILES };
+      const worker = spawn(node, args, { cwd: project, env, stdio: ["ignore", "ignore", "ignore", "ipc"] });
+      const loaded = new Set<string>();
+      worker.on("message", (raw) => {
+        const message = readWorkerMessage(raw);
+        if (message?.is === "loading") for (const path of message.files) loaded.add(path);
+      });
+      const [code] = await once(worker, "exit");
+      assert.is(code, 3);
+      for (const name of [file, "part.ts"]) assert.ok(loaded.has(join(project, name)), `${name} on Node ${version}`);
+    }
+  }
+});
 
 async function tsc(resolution: "nodenext" | "bundler", file: string): Promise<string> {
   const module = resolution === "nodenext" ? "nodenext" : "esnext";

@@ -13,22 +13,28 @@ import { eventually } from "../support/waiting.ts";
 const test = suite("storage");
 const DAY_MS = 86_400_000;
 
-test("ended jobs are kept for less long the fuller the bucket is", () => {
+test("ended jobs are kept for less long the fuller the bucket is, but for half a minute and three leases (STORAGE-3)", () => {
   const week = 7 * DAY_MS;
   const never = Number.POSITIVE_INFINITY;
-  assert.is(retentionAt(0.6, week, 20_000), 20_000, "no longer than until it would be full");
-  assert.is(retentionAt(0.6, week, 1), 1_000);
-  assert.is(retentionAt(0, week, never), week);
-  assert.is(retentionAt(0.5, week, 1), week);
-  assert.is(Math.round(retentionAt(0.9, week, never)), 60_000);
-  assert.is(retentionAt(0.99, week, never), 5_000);
+  const at = (fill: number, untilFullMs = never, ackWaitMs = 10_000) => retentionAt(fill, week, untilFullMs, ackWaitMs);
+  assert.is(at(0.6, 40_000), 40_000, "no longer than until it would be full");
+  assert.is(at(0.6, 1), 30_000);
+  assert.is(at(0), week);
+  assert.is(at(0.5, 1), week);
+  assert.is(Math.round(at(0.9)), 60_000);
+  assert.is(at(0.99), 30_000);
+  assert.is(at(0.99, never, 20_000), 60_000);
+  assert.is(at(0.6, 1, 20_000), 60_000);
   let before = week;
   for (let fill = 0.51; fill < 1; fill += 0.01) {
-    const now = retentionAt(fill, week, never);
+    const now = at(fill);
     assert.ok(now < before || fill > 0.9, `${fill}: ${now}`);
     before = now;
   }
-  assert.is(retentionAt(0.7, 1_000, never), 1_000, "never for longer than where there is room");
+  const small = (fill: number) => retentionAt(fill, week, never, 10_000, 0.8);
+  assert.is(Math.round(small(0.75)), 60_000, "also in a small bucket, before anything is refused");
+  assert.is(small(0.8), 30_000);
+  assert.is(retentionAt(0.7, 1_000, never, 10_000), 1_000, "never for longer than where there is room");
 });
 
 test("a bucket takes more jobs than fit into it, as ended ones expire", async () => {

@@ -1,12 +1,13 @@
 /** Where scenarios of the contract are told: on the model in virtual time, and on a real server. */
 import type { NatsConnection } from "nats";
-import { Bus } from "../../src/bus/connection.ts";
+import type { Bus, BusOptions } from "../../src/bus/connection.ts";
 import { ensureTopology } from "../../src/bus/topology.ts";
 import { startTestServer, testBus } from "../support/nats.ts";
+import { LIMITED_USER, LimitedUser, WITH_LIMITED_USER } from "../support/permissions.ts";
 import { ACK_WAIT_MS, type Scenario } from "./contract.ts";
 import { JetStream, type Observer } from "./jetstream.ts";
-import { Network } from "./network.ts";
-import { Probe } from "./probe.ts";
+import { type Connection, Network } from "./network.ts";
+import { type Limited, Probe } from "./probe.ts";
 import { SimProcess, World } from "./world.ts";
 
 /** Longer than any scenario takes. */
@@ -23,7 +24,7 @@ export async function tellOnModel({ tell }: Scenario, seed = 1): Promise<string[
   let told: { lines: string[] } | { error: unknown } | undefined;
   const begin = async () => {
     try {
-      told = { lines: await tell(new Probe(await connect(), connect)) };
+      told = { lines: await tell(new Probe(await connect(), connect, limitedOnModel(network))) };
     } catch (error) {
       told = { error };
     }
@@ -40,6 +41,25 @@ export async function tellOnModel({ tell }: Scenario, seed = 1): Promise<string[
   return told.lines;
 }
 
+function limitedOnModel(network: Network): Limited {
+  const connections: Connection[] = [];
+  let permits: (() => void)[] = [];
+  return {
+    connect: async () => {
+      const connection = network.connect(new SimProcess("limited"));
+      connections.push(connection);
+      return connection as unknown as NatsConnection;
+    },
+    deny: async (operation, subject) => {
+      permits.push(...connections.map((connection) => connection.deny(operation, subject)));
+    },
+    permit: async () => {
+      for (const permit of permits) permit();
+      permits = [];
+    },
+  };
+}
+
 /** A real server with our streams. To be closed. */
 export class RealServer {
   readonly #server: Awaited<ReturnType<typeof startTestServer>>;
@@ -51,7 +71,7 @@ export class RealServer {
   }
 
   static async start(): Promise<RealServer> {
-    const server = await startTestServer();
+    const server = await startTestServer({ extraConfig: WITH_LIMITED_USER });
     const bus = await testBus(server.url);
     await ensureTopology(bus, { ackWaitMs: ACK_WAIT_MS });
     return new RealServer(server, bus);
@@ -59,14 +79,21 @@ export class RealServer {
 
   async tell({ tell }: Scenario): Promise<string[]> {
     const opened: Bus[] = [];
-    const connect = async () => {
-      const bus = await Bus.open({ url: this.#server.url, name: "contract" });
+    const open = async (client: NonNullable<BusOptions["client"]>) => {
+      const bus = await testBus(this.#server.url, "contract", client);
       opened.push(bus);
       return bus.nc;
     };
+    const connect = () => open({});
+    const user = new LimitedUser(this.#server);
+    const limited: Limited = {
+      connect: () => open(LIMITED_USER),
+      deny: (operation, subject) => user.deny(operation, subject),
+      permit: () => user.permit(),
+    };
     try {
       for (const stream of ["JOBS", "TIMERS"]) await this.#bus.mux.request(`$JS.API.STREAM.PURGE.${stream}`, "", 2_000);
-      return await tell(new Probe(await connect(), connect));
+      return await tell(new Probe(await connect(), connect, limited));
     } finally {
       await Promise.all(opened.map((bus) => bus.close()));
     }

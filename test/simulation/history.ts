@@ -8,12 +8,13 @@ import { Supervisor } from "../../src/actors/supervisor.ts";
 import { Bus } from "../../src/bus/connection.ts";
 import { Client } from "../../src/client/client.ts";
 import type { Encoding } from "../../src/job/encoding.ts";
-import { isAsyncError } from "../../src/job/errors.ts";
+import { type ErrorCode, isAsyncError } from "../../src/job/errors.ts";
 import { isEnded } from "../../src/job/state.ts";
 import type { Context } from "../../src/worker/context.ts";
 import { FatalError } from "../../src/worker/errors.ts";
-import { Worker, type WorkerOptions } from "../../src/worker/worker.ts";
-import { Invariants, Violation } from "./invariants.ts";
+import type { WorkerOptions } from "../../src/worker/options.ts";
+import { Worker } from "../../src/worker/worker.ts";
+import { ACK_WAIT_MS, Invariants, Violation } from "./invariants.ts";
 import { JetStream, RELIABLE } from "./jetstream.ts";
 import { type Connection, Network, NO_FAULTS } from "./network.ts";
 import { NOBODY, SimProcess, World } from "./world.ts";
@@ -33,7 +34,6 @@ export interface Report {
 }
 
 const silent = pino({ level: "silent" });
-const ACK_WAIT_MS = 1_500;
 const HEARTBEAT_MS = 200;
 /** No job takes longer once the faults have stopped. */
 const LIMIT_MS = 180_000;
@@ -56,12 +56,18 @@ class History {
   readonly #writers = new Map<string, string>();
   readonly #supervisors: SimProcess[] = [];
   readonly #workers: SimProcess[] = [];
+  #client: SimProcess | undefined;
   #submitted = 0;
   #processes = 0;
   #executions = 0;
   #openRequests = 0;
   #faultsUntil = 0;
   #failure: Error | undefined;
+  /** The bucket of states is too small for all jobs, so that ended ones have to expire. */
+  readonly #crowded: boolean;
+  readonly #bucketBytes: number;
+  /** What has filled it at the moment. */
+  #fillings = 0;
 
   constructor(seed: number, fullTrace: boolean) {
     this.#seed = seed;
@@ -81,6 +87,9 @@ class History {
     // Half of the histories keep the events of all ends.
     this.#jetStream = new JetStream(this.#network, checked, ACK_WAIT_MS, this.#world.random.chance(1 / 2));
     this.#invariants.watch(this.#jetStream);
+    this.#crowded = this.#world.random.chance(1 / 6);
+    this.#bucketBytes = this.#crowded ? this.#world.random.int(16_000, 30_000) : Number.POSITIVE_INFINITY;
+    this.#jetStream.stream("KV_jobs").maxBytes = this.#bucketBytes;
     this.#network.onPacket = this.#guarded(this.#invariants.onPacket.bind(this.#invariants));
   }
 
@@ -149,6 +158,8 @@ class History {
       maxLiveJobs: random.pick([3, 10, 10_000]),
       recordStartMs: 100,
       briefAboveBytes: random.pick([0, 2_048]),
+      // In a bucket that is too small, all has to end within the limit of a history.
+      retentionMs: this.#crowded ? 20_000 : 7 * 24 * 3_600_000,
     };
     // One in three executes functions itself.
     const executes = random.chance(1 / 3);
@@ -162,17 +173,26 @@ class History {
         this.#note(`${process.name}: ${what} ${jobId ?? ""} ${error ?? ""}`);
         if (!isAsyncError(error) && error instanceof Error) this.#fail(error);
       });
-      if (executes) await this.#worker(process, bus).start();
+      if (executes) await this.#serve(process, bus);
     });
   }
 
   #startWorker(): void {
     const process = this.#process("worker");
     this.#workers.push(process);
-    this.#launch(
-      process,
-      async () => void (await this.#worker(process, { connect: this.#connector(process) }).start()),
-    );
+    this.#launch(process, () => this.#serve(process, { connect: this.#connector(process) }));
+  }
+
+  /** A worker that may not serve is started again later, as an operator does. */
+  async #serve(process: SimProcess, bus: NonNullable<WorkerOptions["bus"]>): Promise<void> {
+    try {
+      await this.#worker(process, bus).start();
+    } catch (error) {
+      if (!isAsyncError(error, "permission_denied")) throw error;
+      this.#note(`${process.name} cannot serve: ${error}`);
+      await wait(1_000);
+      await this.#serve(process, bus);
+    }
   }
 
   #worker(process: SimProcess, bus: NonNullable<WorkerOptions["bus"]>): Worker {
@@ -211,9 +231,10 @@ class History {
   #startClient(): void {
     const { random } = this.#world;
     const process = this.#process("client");
+    this.#client = process;
     this.#launch(process, async () => {
       const client = new Client(await Bus.open({ name: process.name, connect: this.#connector(process) }));
-      const count = random.int(2, 5);
+      const count = this.#crowded ? random.int(8, 20) : random.int(2, 5);
       for (let i = 0; i < count; i++) {
         const kind = random.pick(["chosen", "chosen", "made up", "run"] as const);
         if (kind === "chosen") this.#planJob(client, process, `j${i}`);
@@ -258,6 +279,7 @@ class History {
         const result = await client.run(job, { encoding, timeoutMs: RUN_LIMIT_MS, onSubmitted });
         this.#guarded(() => this.#invariants.ran(id, result))();
       } catch (error) {
+        if (id === label && isAsyncError(error) && REFUSALS.has(error.code)) throw error;
         this.#guarded(() => this.#invariants.ranInVain(id, error))();
         throw error;
       }
@@ -270,11 +292,26 @@ class History {
     what: string,
     ask: (job: object, encoding: Encoding) => Promise<void>,
   ): { at: number; submit: () => void } {
-    const { random } = this.#world;
+    const world = this.#world;
+    const { random } = world;
     this.#submitted += 1;
     const job = this.#randomJob();
     const encoding = random.pick(["json", "msgpack"] as const);
-    const submit = () => this.#request(what, () => ask(job, encoding));
+    const submit = () =>
+      this.#request(what, async () => {
+        try {
+          await ask(job, encoding);
+        } catch (error) {
+          // Whoever is told that there is no room or no permission tries again later.
+          if (isAsyncError(error) && REFUSALS.has(error.code)) {
+            this.#network.strikes(`told ${error.code}`, 1);
+            world.after(random.between(300, 1_500), submit, process);
+          } else if (isAsyncError(error) && !MAY_BE_STORED.has(error.code)) {
+            this.#fail(new Violation("SIM-10", `${what}: refused with ${error.code}, which does not say what to do`));
+          }
+          throw error;
+        }
+      });
     const at = random.between(10, 2_000);
     this.#world.after(at, submit, process);
     return { at, submit };
@@ -299,6 +336,7 @@ class History {
     const { random } = this.#world;
     const functions = Array.from({ length: random.int(1, 3) }, () => ({
       name: random.pick(Object.keys(BEHAVIOURS)),
+      ...(this.#crowded && { args: "x".repeat(random.int(100, 500)) }),
       ...(random.chance(0.7) && {
         retry_options: {
           retry_limit: random.int(1, 4),
@@ -342,6 +380,7 @@ class History {
     this.#faultsUntil = untilMs;
     const some = (most: number) => (random.chance(0.4) ? random.float() * most : 0);
     this.#network.faults = { drop: some(0.05), repeat: some(0.1), reorder: some(0.1), delay: some(0.05) };
+    this.#invariants.repeats = this.#network.faults.repeat > 0;
     this.#jetStream.faults = {
       lostAck: some(0.15),
       refuse: some(0.1),
@@ -383,6 +422,16 @@ class History {
         this.#jetStream.forgetPulls();
         this.#cut(() => true, random.between(20, 1_500));
         break;
+      case "full":
+        this.#fill(random.between(100, 6_000));
+        break;
+      case "permission":
+        this.#deny(random.chance(0.8) ? victim : (this.#client ?? victim), random.between(50, 4_000));
+        break;
+      case "account":
+        this.#setExhausted(true);
+        world.after(random.between(100, 4_000), () => this.#setExhausted(false), NOBODY);
+        break;
       case "leader":
         this.#note("no leader");
         this.#jetStream.away = true;
@@ -390,6 +439,40 @@ class History {
         world.after(random.between(20, 1_500), () => this.#elect(), NOBODY);
         break;
     }
+  }
+
+  /** As if something else took all of the room. */
+  #fill(ms: number): void {
+    const bucket = this.#jetStream.stream("KV_jobs");
+    this.#fillings += 1;
+    this.#note("the bucket is full");
+    bucket.maxBytes = Math.max(1, bucket.bytes);
+    const empty = () => {
+      this.#fillings -= 1;
+      if (this.#fillings > 0) return;
+      this.#note("the bucket has room");
+      bucket.maxBytes = this.#bucketBytes;
+    };
+    this.#world.after(ms, empty, NOBODY);
+  }
+
+  /** Of all its connections, those that it makes meanwhile aside. */
+  #deny({ name }: SimProcess, ms: number): void {
+    const needed = this.#world.random.pick(NEEDED[name.split("-")[0] ?? ""] ?? []);
+    if (!needed) return;
+    this.#note(`${name} may not ${needed.join(" ")}`);
+    const denied = [...this.#network.connections].filter(({ process }) => process.name === name);
+    const permits = denied.map((connection) => connection.deny(...needed));
+    const permit = () => {
+      this.#note(`${name} may ${needed.join(" ")} again`);
+      for (const one of permits) one();
+    };
+    this.#world.after(ms, permit, NOBODY);
+  }
+
+  #setExhausted(exhausted: boolean): void {
+    this.#note(exhausted ? "the account has no storage left" : "the account has storage");
+    this.#jetStream.exhausted = exhausted;
   }
 
   #cut(which: (connection: Connection) => boolean, ms: number): void {
@@ -445,11 +528,11 @@ class History {
 
   /** All jobs have ended, and nothing is left of them but their states. */
   #quiet(): boolean {
-    const { jobs, acknowledged } = this.#invariants;
+    const { jobs, acknowledged, expired } = this.#invariants;
     if (this.#world.now < Math.max(6_500, this.#faultsUntil) || this.#openRequests > 0) return false;
     if (acknowledged.size < this.#submitted) return false;
     if (this.#jetStream.stream("JOBS").messages.size + this.#jetStream.stream("TIMERS").messages.size > 0) return false;
-    for (const { state, keptEnds, endEvents } of jobs.values()) {
+    for (const { state, keptEnds, endEvents } of [...jobs.values(), ...expired.values()]) {
       if (!isEnded(state) || keptEnds !== endEvents) return false;
     }
     return true;
@@ -482,7 +565,51 @@ const SUBMIT_LIMIT_MS = 60_000;
 /** Far more than any job takes, faults included. */
 const RUN_LIMIT_MS = 300_000;
 
-const FAULTS = ["kill", "pause", "suspend", "cut", "server", "leader"] as const;
+const FAULTS = ["kill", "pause", "suspend", "cut", "server", "leader", "full", "account", "permission"] as const;
+
+/** What a process needs to be permitted, of each kind: it is taken away for a time. */
+const NEEDED: Record<string, ["publish" | "subscription", string][]> = {
+  supervisor: [
+    ["publish", "fn.>"],
+    ["publish", "fn.quick"],
+    ["publish", "$KV.jobs.>"],
+    ["publish", "$JS.ACK.>"],
+    ["publish", "$JS.API.>"],
+    ["publish", "job.timer.>"],
+    ["publish", "job.wait.>"],
+    ["publish", "job.event.>"],
+    ["publish", "job.ctl.>"],
+    ["subscription", "_INBOX_async.>"],
+    ["subscription", "job.ctl.>"],
+    ["subscription", "job.get.>"],
+  ],
+  worker: [
+    ["publish", "_INBOX_async.>"],
+    ["subscription", "fn.>"],
+    ["subscription", "fn.flaky"],
+    ["subscription", "job.ctl.>"],
+    ["subscription", "$SRV.>"],
+  ],
+  client: [
+    ["publish", "job.submit.>"],
+    ["publish", "job.get.>"],
+    ["subscription", "_INBOX_async.>"],
+    ["subscription", "job.notify.>"],
+    ["subscription", "job.event.>"],
+  ],
+};
+
+/** What is told to who submits where there is no room, or no permission. */
+const REFUSALS = new Set<ErrorCode>(["storage_full", "jobs_full", "permission_denied"]);
+/** What else becomes of a submission, or of the waiting for the end of the job. */
+const MAY_BE_STORED = new Set<ErrorCode>([
+  "bus_timeout",
+  "not_connected",
+  "jetstream_unavailable",
+  "job_failed",
+  "job_cancelled",
+  "job_not_found", // it has expired (SIM-7)
+]);
 
 const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 

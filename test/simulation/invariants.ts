@@ -12,13 +12,17 @@
  * SIM-7  Whoever waits for a job's end is told of one that is stored, and with its result.
  * SIM-8  A job without a start waits for no clock before it begins, no clock ends it before its time, and nothing is parked
  *     twice for the same time, however the clocks differ.
+ * SIM-10 Where there is no room, or no permission, nothing gets lost by it: no state of a live job expires, and none of an ended
+ *     one so soon that its token could still come again; what is begun before it is stored is executed once until it is. Nobody
+ *     is refused without being told. (SIM-6 says that all that was acknowledged ends when there is room and permission again.)
  */
 
 import { functionSubject } from "../../src/api/subjects.ts";
 import { decode } from "../../src/bus/messages/codec.ts";
 import { completed } from "../../src/bus/store/brief-state.ts";
 import { storedJob } from "../../src/bus/store/job-store.ts";
-import { JobFailedError } from "../../src/job/errors.ts";
+import { isProbe } from "../../src/bus/write-probe.ts";
+import { isAsyncError, JobFailedError } from "../../src/job/errors.ts";
 import type { JobEvent } from "../../src/job/events.ts";
 import { isEnded, type JobState } from "../../src/job/state.ts";
 import type { JetStream, Observer, Stored } from "./jetstream.ts";
@@ -57,10 +61,24 @@ interface Seen {
   committedAt: Map<number, number>;
   /** For what it was parked last (SIM-8). */
   parkedFor: string | undefined;
+  /** Which of the jobs that had this id it is: ended ones expire. */
+  generation: number;
+  /** When its newest state was stored, in virtual ms. */
+  storedAt: number;
 }
 
+/** Functions, and which of the jobs that had the id it is. */
+function functionKey(jobId: string, generation: number, index: number): string {
+  return `${jobId}~${generation}/${index}`;
+}
+
+/** Of the consumers. */
+export const ACK_WAIT_MS = 1_500;
 /** How long an invocation may have been on its way, and a lease have run out because its extensions were lost. */
 const STALE_MS = 2_000;
+
+/** How long an ended job must be kept: by then somebody else has had its token, unless nobody could. */
+export const KEPT_MS = 3 * ACK_WAIT_MS;
 
 /** What a submission says. */
 const NOTHING_YET = { current_function: 0, attempt: 1, functions: [] };
@@ -73,6 +91,10 @@ export class Invariants implements Observer {
   /** Executions per job and function. */
   readonly #counts = new Map<string, number>();
   readonly acknowledged = new Set<string>();
+  /** Those of which nothing is kept any more, the last of each id. */
+  readonly expired = new Map<string, Seen>();
+  /** Whether a message may be delivered to a worker twice. */
+  repeats = false;
   /** Virtual ms, by the sequence of the submission. */
   readonly #submittedAt = new Map<number, number>();
   /** Who has begun jobs of which nothing but the submission was stored. */
@@ -105,11 +127,12 @@ export class Invariants implements Observer {
   }
 
   onRemoved(stream: string, message: Stored): void {
+    if (stream === "KV_jobs") this.#onStateGone(message);
     if (stream !== "JOBS" && stream !== "TIMERS") return;
     this.#log(`${stream} - ${message.subject} #${message.sequence}`);
     const jobId = message.subject.split(".").at(-1) ?? "";
     const seen = this.jobs.get(jobId);
-    if (stream === "JOBS" && !seen && !this.#isSubmitted(jobId)) {
+    if (stream === "JOBS" && !seen && !this.expired.has(jobId) && !this.#isSubmitted(jobId)) {
       throw new Violation("SIM-5", `the submission of ${jobId} went, but there is no state`);
     }
     if (seen) this.#requireToken(jobId, seen.state, `after ${message.subject} went`);
@@ -135,7 +158,7 @@ export class Invariants implements Observer {
     if (packet.subject.startsWith("job.notify.")) this.#onNotice(decode(packet.data) as JobEvent);
     if (!packet.subject.startsWith("fn.")) return;
     const { job_id, index, attempt } = decode(packet.data) as { job_id: string; index: number; attempt: number };
-    const seen = this.jobs.get(job_id);
+    const seen = this.#find(job_id);
     if (!seen) this.#requireFirst(job_id, index, attempt);
     this.#log(`invoke ${job_id} ${index} attempt ${attempt} by ${from.process.name}`);
     if (!seen) {
@@ -157,19 +180,24 @@ export class Invariants implements Observer {
   begun(execution: Execution, functionName: string): void {
     const { jobId, index } = execution;
     this.#log(`begin ${jobId} ${index} attempt ${execution.attempt} (${functionSubject(functionName)})`);
-    const state = this.jobs.get(jobId)?.state;
-    if (!state) this.#requireFirst(jobId, index, execution.attempt);
-    else if (state.current_function < index) {
+    const seen = this.#find(jobId);
+    const state = seen?.state;
+    const key = functionKey(jobId, seen?.generation ?? this.#nextGeneration(jobId), index);
+    if (!state) {
+      this.#requireFirst(jobId, index, execution.attempt);
+      if (this.#counts.has(key) && !this.repeats) {
+        throw new Violation("SIM-10", `${jobId}, which is not stored, is executed twice`);
+      }
+    } else if (state.current_function < index) {
       throw new Violation("SIM-2", `function ${index} of ${jobId} has begun, stored is ${state.current_function}`);
     }
-    const key = `${jobId}/${index}`;
     this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
     this.executions.set(`${jobId}#${execution.number}`, execution);
   }
 
   /** A client that ran the job has its result. */
   ran(jobId: string, result: unknown): void {
-    const state = this.jobs.get(jobId)?.state;
+    const state = this.#find(jobId)?.state;
     const stored = state?.functions.at(state.functions.length - 1)?.result as Execution | undefined;
     if (state?.state !== "completed" || stored?.number !== (result as Execution).number) {
       throw new Violation(
@@ -181,16 +209,19 @@ export class Invariants implements Observer {
 
   /** A client that ran the job has been told why it has none. */
   ranInVain(jobId: string, error: unknown): void {
+    if (isAsyncError(error, "permission_denied")) return;
+    if (isAsyncError(error, "job_not_found") && this.expired.has(jobId)) return;
     if (!(error instanceof JobFailedError)) throw new Violation("SIM-7", `the end of ${jobId} is not found: ${error}`);
-    if (!this.jobs.get(jobId)?.ends) throw new Violation("SIM-7", `${error.message}, which is not stored`);
+    if (!this.#find(jobId)?.ends) throw new Violation("SIM-7", `${error.message}, which is not stored`);
   }
 
   /** When faults have stopped and everything is quiet. */
   finish(faultless: boolean): void {
     for (const jobId of this.acknowledged) {
-      if (!this.jobs.has(jobId)) throw new Violation("SIM-6", `the acknowledged job ${jobId} is lost`);
+      if (!this.jobs.has(jobId) && !this.expired.has(jobId))
+        throw new Violation("SIM-6", `the acknowledged job ${jobId} is lost`);
     }
-    for (const [jobId, seen] of this.jobs) {
+    for (const [jobId, seen] of [...this.jobs, ...this.expired]) {
       if (!isEnded(seen.state)) throw new Violation("SIM-6", `job ${jobId} is still ${seen.state.state}`);
       if (seen.endEvents !== seen.keptEnds) {
         const ends = `${seen.keptEnds} of ${seen.ends} ends`;
@@ -200,7 +231,7 @@ export class Invariants implements Observer {
         const most =
           (fn.retry_options?.retry_limit ?? 1) * (1 + seen.retries) +
           (faultless ? 0 : seen.takeovers + 5 * (1 + seen.retries));
-        const count = this.#counts.get(`${jobId}/${index}`) ?? 0;
+        const count = this.#counts.get(functionKey(jobId, seen.generation, index)) ?? 0;
         if (count > most)
           throw new Violation("SIM-3", `function ${index} of ${jobId} was executed ${count} times of ${most}`);
       }
@@ -208,6 +239,7 @@ export class Invariants implements Observer {
   }
 
   #onState(message: Stored): void {
+    if (isProbe(message.subject)) return; // stands for no job
     const jobId = message.subject.split(".").at(-1) ?? "";
     const state = this.#stateIn(jobId, message);
     const before = this.jobs.get(jobId);
@@ -225,6 +257,8 @@ export class Invariants implements Observer {
       byHand: false,
       committedAt: new Map(),
       parkedFor: undefined,
+      generation: this.#nextGeneration(jobId),
+      storedAt: 0,
     };
     this.#requireNoClock(seen, before?.state, state);
     if (before) this.#compare(seen, before.state, state);
@@ -247,8 +281,34 @@ export class Invariants implements Observer {
     seen.byHand ||= state.writer.includes("/");
     this.#noteEnds(seen, state);
     seen.state = state;
+    seen.storedAt = this.#now();
     this.jobs.set(jobId, seen);
     this.#requireToken(jobId, state, "when its state was stored");
+  }
+
+  /** SIM-10 */
+  #onStateGone(message: Stored): void {
+    const jobId = message.subject.split(".").at(-1) ?? "";
+    const seen = this.jobs.get(jobId);
+    const jetStream = this.#jetStream;
+    if (!seen || !jetStream || jetStream.stream("KV_jobs").newest.has(message.subject)) return; // it was replaced
+    const keptMs = this.#now() - seen.storedAt;
+    this.#log(`state ${jobId} expires after ${keptMs} ms`);
+    if (!isEnded(seen.state)) throw new Violation("SIM-10", `the state of ${jobId}, which is live, has expired`);
+    if (jetStream.stream("JOBS").messages.has(seen.state.sequence) && keptMs < KEPT_MS) {
+      throw new Violation("SIM-10", `the state of ${jobId} expired after ${keptMs} ms, its submission is still there`);
+    }
+    this.jobs.delete(jobId);
+    this.expired.set(jobId, seen);
+  }
+
+  /** The job as it is, or was when it expired; not one from before, if the id was submitted again. */
+  #find(jobId: string): Seen | undefined {
+    return this.jobs.get(jobId) ?? (this.#isSubmitted(jobId) ? undefined : this.expired.get(jobId));
+  }
+
+  #nextGeneration(jobId: string): number {
+    return (this.expired.get(jobId)?.generation ?? 0) + 1;
   }
 
   #stateIn(jobId: string, { data, sequence }: Stored): JobState {
@@ -348,7 +408,7 @@ export class Invariants implements Observer {
     const [, , jobId = "", type = ""] = message.subject.split(".");
     if (!END_EVENTS.has(type)) return;
     this.#log(`event ${jobId} ${type}`);
-    const seen = this.jobs.get(jobId);
+    const seen = this.#find(jobId);
     if (!seen) throw new Violation("SIM-1", `the end of ${jobId} was told, which is not stored`);
     seen.endEvents += 1;
     if (seen.endEvents > seen.keptEnds) throw new Violation("SIM-1", `the end of ${jobId} was told twice`);
@@ -356,7 +416,7 @@ export class Invariants implements Observer {
 
   #onNotice({ job_id: jobId, type }: JobEvent): void {
     this.#log(`notice ${jobId} ${type}`);
-    const seen = this.jobs.get(jobId);
+    const seen = this.#find(jobId);
     // Of the other ends a retry by hand may have made a live job again.
     if (!seen?.ends || (type === "completed" && seen.state.state !== type)) {
       throw new Violation("SIM-7", `${jobId} is ${type} for whom it notifies, but it is ${seen?.state.state}`);

@@ -5,6 +5,9 @@
  * JETSTREAM-1  An expected last sequence is checked against the newest message of the subject.
  * JETSTREAM-2  A delivered message that is neither acked nor extended within `ackWaitMs` is delivered again.
  * JETSTREAM-3  A schedule fires once, up to 250 ms late, and is replaced by the removal of itself and its message on the target.
+ * JETSTREAM-4  A bucket that is full refuses new keys, and values that are larger than the one they replace: 10077, with the status
+ *     503. An account without storage refuses whatever comes: 10002. Nothing can be deleted from the bucket.
+ * JETSTREAM-5  A message with a TTL goes up to 260 ms after it.
  */
 import { headers as createHeaders, type MsgHdrs } from "nats";
 import { eventSubject } from "../../src/api/subjects.ts";
@@ -19,6 +22,8 @@ export interface Stored {
   data: Uint8Array;
   headers: MsgHdrs | undefined;
   storedAt: number;
+  /** Bytes of the stream's limit. */
+  size: number;
 }
 
 /** What the invariants look at. */
@@ -35,6 +40,17 @@ export interface JetStreamFaults {
   redeliver: number;
   /** A schedule is refused for good. */
   refuseSchedule: number;
+}
+
+/** What a file store writes besides subject, headers and payload. */
+const RECORD_BYTES = 30;
+const HEADER_LENGTH_BYTES = 4;
+
+/** What a message takes of the limit of its stream, as a server counts it. */
+function sizeOf(subject: string, data: Uint8Array, headers: MsgHdrs | undefined): number {
+  if (!headers) return RECORD_BYTES + subject.length + data.length;
+  const { length } = (headers as unknown as { encode(): Uint8Array }).encode();
+  return RECORD_BYTES + subject.length + HEADER_LENGTH_BYTES + length + data.length;
 }
 
 export const RELIABLE: JetStreamFaults = { lostAck: 0, refuse: 0, redeliver: 0, refuseSchedule: 0 };
@@ -54,9 +70,17 @@ class Stream {
   readonly newest = new Map<string, number>();
   readonly seen = new Map<string, { sequence: number; at: number }>();
   lastSequence = 0;
+  bytes = 0;
+  maxBytes = Number.POSITIVE_INFINITY;
 
   constructor(name: string) {
     this.name = name;
+  }
+
+  /** JETSTREAM-4: what is replaced makes room only if it was as large. */
+  hasRoomFor(subject: string, size: number): boolean {
+    const old = this.name === "KV_jobs" ? this.last(subject) : undefined;
+    return this.bytes + size <= this.maxBytes || (old !== undefined && old.size >= size);
   }
 
   /** The newest message of the subject has gone. */
@@ -104,6 +128,8 @@ export class JetStream {
   faults: JetStreamFaults = RELIABLE;
   /** No leader: nothing is answered or delivered. */
   away = false;
+  /** The account has no storage left: whatever would be stored is refused. */
+  exhausted = false;
   readonly streams = new Map(Object.keys(SUBJECTS).map((name) => [name, new Stream(name)]));
   readonly #network: Network;
   readonly #observer: Observer;
@@ -177,33 +203,61 @@ export class JetStream {
       this.#answer(packet, { error: { code: 400, err_code: 10189, description } });
       return;
     }
-    const before = id === undefined ? undefined : stream.seen.get(id);
-    if (before && this.#network.world.now - before.at < DUPLICATE_WINDOW_MS) {
-      this.#answer(packet, { stream: stream.name, seq: before.sequence, duplicate: true });
-      return;
-    }
     if (expected && Number(expected) !== newest) {
       const description = `wrong last sequence: ${newest}`;
       this.#answer(packet, { error: { code: 400, err_code: 10071, description } });
       return;
     }
-    const message = this.#store(stream, subject, data, headers);
+    const before = id === undefined ? undefined : stream.seen.get(id);
+    if (before && this.#network.world.now - before.at < DUPLICATE_WINDOW_MS) {
+      this.#answer(packet, { stream: stream.name, seq: before.sequence, duplicate: true });
+      return;
+    }
+    if (this.exhausted) {
+      this.#network.strikes("refused by the account", 1);
+      const description = "resource limits exceeded for account";
+      this.#answer(packet, { error: { code: 400, err_code: 10002, description } });
+      return;
+    }
+    const size = sizeOf(subject, data, headers);
+    if (!stream.hasRoomFor(subject, size)) {
+      this.#network.strikes("refused as full", 1);
+      this.#answer(packet, { error: { code: 503, err_code: 10077, description: "maximum bytes exceeded" } });
+      return;
+    }
+    const message = this.#store(stream, subject, data, headers, size);
     if (id !== undefined) stream.seen.set(id, { sequence: message.sequence, at: this.#network.world.now });
     if (this.#network.strikes("lostAck", this.faults.lostAck)) return;
     this.#answer(packet, { stream: stream.name, seq: message.sequence });
   }
 
-  #store(stream: Stream, subject: string, data: Uint8Array, headers: MsgHdrs | undefined): Stored {
+  #store(
+    stream: Stream,
+    subject: string,
+    data: Uint8Array,
+    headers: MsgHdrs | undefined,
+    size = sizeOf(subject, data, headers),
+  ): Stored {
     const { world } = this.#network;
     const old = stream.last(subject);
-    const message: Stored = { sequence: ++stream.lastSequence, subject, data, headers, storedAt: world.wallClock };
+    const message: Stored = {
+      sequence: ++stream.lastSequence,
+      subject,
+      data,
+      headers,
+      storedAt: world.wallClock,
+      size,
+    };
     stream.messages.set(message.sequence, message);
+    stream.bytes += size;
     stream.newest.set(subject, message.sequence);
     this.#observer.onStored(stream.name, message);
     const schedule = headers?.get("Nats-Schedule");
     // One value per key, one schedule per subject: the newer replaces the older.
     if (old && (stream.name === "KV_jobs" || schedule)) this.#remove(stream, old);
     if (schedule) this.#plan(stream, message, Date.parse(schedule.slice("@at ".length)));
+    const ttl = headers?.get("Nats-TTL");
+    if (ttl) this.#expire(stream, message, Number.parseInt(ttl, 10) * 1_000);
     const consumer = this.#consumers.get(stream.name);
     if (consumer?.fits(subject)) {
       consumer.ready.push(message);
@@ -229,8 +283,15 @@ export class JetStream {
     world.after(wait, fire, NOBODY);
   }
 
+  /** JETSTREAM-5 */
+  #expire(stream: Stream, message: Stored, ms: number): void {
+    const { world } = this.#network;
+    world.after(ms + world.random.between(0, 260), () => this.#remove(stream, message), NOBODY);
+  }
+
   #remove(stream: Stream, message: Stored): void {
     if (!stream.messages.delete(message.sequence)) return;
+    stream.bytes -= message.size;
     if (stream.newest.get(message.subject) === message.sequence) stream.forget(message.subject);
     this.#consumers.get(stream.name)?.pending.delete(message.sequence);
     this.#observer.onRemoved(stream.name, message);
@@ -322,6 +383,7 @@ export class JetStream {
     if (rest.startsWith("CONSUMER.MSG.NEXT.")) this.#pull(rest.split(".")[3] ?? "", query, packet, from);
     else if (rest.startsWith("DIRECT.GET.")) this.#get(rest.slice("DIRECT.GET.".length), query, packet);
     else if (rest.startsWith("STREAM.MSG.DELETE.")) this.#delete(rest.split(".")[3] ?? "", query.seq, packet);
+    else if (rest.startsWith("STREAM.UPDATE.")) this.#limit(rest.split(".")[2] ?? "", query.max_bytes, packet);
     else if (rest.startsWith("STREAM.INFO.")) this.#list(rest.split(".")[2] ?? "", query.subjects_filter, packet);
     else if (rest.startsWith("CONSUMER.INFO.")) this.#tell(rest.split(".")[2] ?? "", packet);
     else throw new Error(`the model does not know ${packet.subject}`);
@@ -401,9 +463,19 @@ export class JetStream {
 
   #delete(name: string, sequence: number, packet: Packet): void {
     const stream = this.stream(name);
+    if (name === "KV_jobs") {
+      const description = "message delete not permitted";
+      this.#answer(packet, { error: { code: 500, err_code: 10057, description } });
+      return;
+    }
     const message = stream.messages.get(sequence);
     if (message) this.#remove(stream, message);
     this.#answer(packet, { success: message !== undefined });
+  }
+
+  #limit(name: string, maxBytes: number, packet: Packet): void {
+    this.stream(name).maxBytes = maxBytes > 0 ? maxBytes : Number.POSITIVE_INFINITY;
+    this.#answer(packet, {});
   }
 
   /** How far the consumer has got; what is at or before the ack floor is certainly dealt with. */
@@ -423,10 +495,12 @@ export class JetStream {
     const state = {
       subjects,
       messages: stream.messages.size,
+      bytes: stream.bytes,
       first_seq: first?.sequence ?? stream.lastSequence + 1,
       first_ts: new Date(first?.storedAt ?? 0).toISOString(),
       last_seq: stream.lastSequence,
     };
-    this.#answer(packet, { state });
+    const limit = Number.isFinite(stream.maxBytes) ? stream.maxBytes : -1;
+    this.#answer(packet, { config: { max_bytes: limit }, state });
   }
 }

@@ -139,6 +139,20 @@ test("without a connection nothing leaves or comes; what was subscribed is heard
   assert.not.ok(from(200, 300), "not when the sender is");
 });
 
+test("a flush that is under way when the connection breaks fails", async () => {
+  const lab = new Lab();
+  const ends: string[] = [];
+  lab.at(50, () => {
+    lab.sender.flush().then(
+      () => ends.push("done"),
+      (error) => ends.push(error.message),
+    );
+    lab.sender.drop();
+  });
+  await lab.run(100);
+  assert.equal(ends, ["connection disconnected"]);
+});
+
 test("what is on its way to a process that is killed never arrives; one that is paused gets it when it goes on", async () => {
   const lab = new Lab();
   const { process } = lab.receiver;

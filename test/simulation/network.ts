@@ -4,8 +4,10 @@
  * NETWORK-1  A link keeps the order of its messages, unless the fault `reorder` strikes.
  * NETWORK-2  What is on its way when a connection breaks is lost; what is published without a connection never leaves.
  * NETWORK-3  A request that nobody and no stream takes is answered 503.
+ * NETWORK-4  What a user may not publish is dropped, and what he may not subscribe to is not, or not any more, subscribed to. He is
+ *     told so by the status of his connection. A subscription that was refused does not come back with the permission.
  */
-import { headers as createHeaders, type Msg, type MsgHdrs } from "nats";
+import { headers as createHeaders, type Msg, type MsgHdrs, PermissionViolationError } from "nats";
 import { matcher } from "./subjects.ts";
 import { NOBODY, type SimProcess, type World } from "./world.ts";
 
@@ -33,8 +35,11 @@ interface Subscription {
   queue: string | undefined;
   connection: Connection;
   deliver: (packet: Packet) => void;
+  refuse: (error: Error) => void;
   closed: boolean;
 }
+
+type Operation = "publish" | "subscription";
 
 /** What takes published messages besides subscribers: JetStream. Returns true if it has answered, or will. */
 export type Taker = (packet: Packet, from: Connection) => boolean;
@@ -117,7 +122,7 @@ export class Network {
   }
 }
 
-type Status = { type: "disconnect" | "reconnect" };
+type Status = { type: "disconnect" | "reconnect" } | { type: "error"; error: Error };
 
 /** The part of a `NatsConnection` that our code uses. */
 export class Connection {
@@ -127,6 +132,10 @@ export class Connection {
   up = true;
   readonly #network: Network;
   readonly #subscriptions = new Set<Subscription>();
+  /** Flushes under way. */
+  readonly #flushes = new Set<() => void>();
+  /** What its user may not do. */
+  readonly #denied: { operation: Operation; fits: (subject: string) => boolean }[] = [];
   #closed = false;
   /** Counts connections made; what was sent over an older one is lost. */
   #epoch = 0;
@@ -148,10 +157,13 @@ export class Connection {
     const data = Buffer.from(payload as Uint8Array); // a copy, see WRITER-3
     if (data.length > MAX_PAYLOAD) throw new Error("'payload' max_payload size exceeded");
     const packet = { subject, data, reply, headers: headers && readable(headers) };
-    this.#toServer(() => this.#network.receive(packet, this));
+    this.#toServer(() => {
+      if (this.#isDenied("publish", subject)) this.#refuse("publish", subject);
+      else this.#network.receive(packet, this);
+    });
   }
 
-  subscribe(pattern: string, options: { queue?: string; callback: (error: null, message: Msg) => void }) {
+  subscribe(pattern: string, options: { queue?: string; callback: (error: Error | null, message: Msg) => void }) {
     const subscription: Subscription = {
       fits: matcher(pattern),
       pattern,
@@ -161,9 +173,13 @@ export class Connection {
       deliver: (packet) => {
         if (!subscription.closed) options.callback(null, new Message(packet, this) as unknown as Msg);
       },
+      refuse: (error) => {
+        if (!subscription.closed) options.callback(error, {} as Msg);
+        subscription.closed = true;
+      },
     };
     this.#subscriptions.add(subscription);
-    this.#toServer(() => this.#network.add(subscription), "kept");
+    this.#toServer(() => this.#add(subscription), "kept");
     const end = () => {
       this.#subscriptions.delete(subscription);
       this.#toServer(() => this.#network.remove(subscription), "kept");
@@ -183,7 +199,15 @@ export class Connection {
 
   flush(): Promise<void> {
     if (!this.up) return Promise.reject(new Error("connection disconnected"));
-    return new Promise((resolve) => this.#toServer(() => this.send(resolve, "kept"), "kept"));
+    return new Promise((resolve, reject) => {
+      const lost = () => reject(new Error("connection disconnected"));
+      const done = () => {
+        this.#flushes.delete(lost);
+        resolve();
+      };
+      this.#flushes.add(lost);
+      this.#toServer(() => this.send(done, "kept"), "kept");
+    });
   }
 
   async close(): Promise<void> {
@@ -191,6 +215,53 @@ export class Connection {
     this.drop();
     this.#network.connections.delete(this);
     this.#wakeStatus?.();
+  }
+
+  isClosed(): boolean {
+    return this.#closed;
+  }
+
+  /** From now on its user may not publish on, or subscribe to, what fits the pattern. Returns how to permit it again. */
+  deny(operation: Operation, pattern: string): () => void {
+    const denial = { operation, fits: matcher(pattern) };
+    this.#denied.push(denial);
+    if (operation === "subscription") for (const one of [...this.#subscriptions]) if (this.up) this.#check(one);
+    return () => void this.#denied.splice(this.#denied.indexOf(denial), 1);
+  }
+
+  #isDenied(operation: Operation, subject: string): boolean {
+    return this.#denied.some((denial) => denial.operation === operation && denial.fits(subject));
+  }
+
+  #add(subscription: Subscription): void {
+    this.#network.add(subscription);
+    this.#check(subscription);
+  }
+
+  /** NETWORK-4 */
+  #check(subscription: Subscription): void {
+    const { pattern, queue } = subscription;
+    if (!this.#isDenied("subscription", pattern)) return;
+    this.#network.remove(subscription);
+    this.#subscriptions.delete(subscription);
+    this.#refuse("subscription", pattern, queue, subscription);
+  }
+
+  #refuse(operation: Operation, subject: string, queue?: string, subscription?: Subscription): void {
+    this.#network.strikes(`denied ${operation}`, 1);
+    const name = operation === "publish" ? "Publish" : "Subscription";
+    const error = new PermissionViolationError(
+      `Permissions Violation for ${name} to "${subject}"`,
+      operation,
+      subject,
+      queue,
+    );
+    const tell = () => {
+      subscription?.refuse(error);
+      this.#statuses.push({ type: "error", error });
+      this.#wakeStatus?.();
+    };
+    this.send(tell, "kept");
   }
 
   getServer(): string {
@@ -213,6 +284,7 @@ export class Connection {
     this.up = false;
     this.#epoch += 1;
     for (const subscription of this.#subscriptions) this.#network.remove(subscription);
+    this.#network.world.after(1, () => this.#loseFlushes(), this.process);
     this.#tell("disconnect");
   }
 
@@ -220,7 +292,7 @@ export class Connection {
   restore(): void {
     if (this.up || this.#closed || this.process.state === "dead") return;
     this.up = true;
-    for (const subscription of this.#subscriptions) this.#network.add(subscription);
+    for (const subscription of [...this.#subscriptions]) this.#add(subscription);
     this.#tell("reconnect");
   }
 
@@ -257,7 +329,12 @@ export class Connection {
     return outOfOrder ? last : at;
   }
 
-  #tell(type: Status["type"]): void {
+  #loseFlushes(): void {
+    for (const lost of this.#flushes) lost();
+    this.#flushes.clear();
+  }
+
+  #tell(type: "disconnect" | "reconnect"): void {
     this.#network.world.after(
       1,
       () => {

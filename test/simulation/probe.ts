@@ -1,6 +1,6 @@
 /** A client that asks a server, real or modelled, and keeps what it answers. */
 import { randomUUID } from "node:crypto";
-import type { Msg, MsgHdrs, NatsConnection } from "nats";
+import { type Msg, type MsgHdrs, type NatsConnection, PermissionViolationError } from "nats";
 
 /** What JetStream answers to a publish. */
 export interface Stored {
@@ -17,23 +17,54 @@ export const SOON_MS = 60;
 
 export const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
+/** A user whose permissions can be changed. */
+export interface Limited {
+  connect(): Promise<NatsConnection>;
+  deny(operation: "publish" | "subscription", subject: string): Promise<void>;
+  /** Everything again. */
+  permit(): Promise<void>;
+}
+
 export class Probe {
   readonly nc: NatsConnection;
+  readonly limited: Limited;
   readonly #connect: () => Promise<NatsConnection>;
 
-  constructor(nc: NatsConnection, connect: () => Promise<NatsConnection>) {
+  constructor(nc: NatsConnection, connect: () => Promise<NatsConnection>, limited: Limited) {
     this.nc = nc;
     this.#connect = connect;
+    this.limited = limited;
   }
 
   /** Another client of the same server. */
   async another(): Promise<Probe> {
-    return new Probe(await this.#connect(), this.#connect);
+    return new Probe(await this.#connect(), this.#connect, this.limited);
+  }
+
+  /** That of the user whose permissions can be changed. */
+  async ofLimited(): Promise<Probe> {
+    return new Probe(await this.limited.connect(), this.#connect, this.limited);
+  }
+
+  /** What the status of the connection tells of errors, from now on. */
+  errors(): string[] {
+    const told: string[] = [];
+    const watch = async () => {
+      for await (const status of this.nc.status()) {
+        if (status.type !== "error" || !(status.error instanceof PermissionViolationError)) continue;
+        const { operation, subject, queue } = status.error;
+        told.push([operation, subject, queue].filter(Boolean).join(" "));
+      }
+    };
+    void watch(); // ends with the connection
+    return told;
   }
 
   listen(subject: string, queue?: string): Msg[] {
     const heard: Msg[] = [];
-    const callback = (_: unknown, message: Msg) => void heard.push(message);
+    const callback = (error: unknown, message: Msg) => {
+      if (!error) heard.push(message);
+    };
     this.nc.subscribe(subject, queue === undefined ? { callback } : { callback, queue });
     return heard;
   }

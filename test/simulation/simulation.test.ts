@@ -71,7 +71,7 @@ test("the same seed has the same history, to the last line", async () => {
   }
 });
 
-test(`every invariant holds in ${SEEDS.toLocaleString("en")} histories with kills, pauses, cuts, losses and skew`, async () => {
+test(`every invariant holds in ${SEEDS.toLocaleString("en")} histories with kills, pauses, cuts, losses, skew, full storage and lost permissions`, async () => {
   const run = await startProcess("test/simulation/main.ts", ["--seeds", String(SEEDS)]);
   try {
     const code = await run.exit();
@@ -92,6 +92,16 @@ test(`every invariant holds in ${SEEDS.toLocaleString("en")} histories with kill
       "refuse",
       "redeliver",
       "refuseSchedule",
+      "full",
+      "account",
+      "permission",
+      "refused as full",
+      "refused by the account",
+      "denied publish",
+      "denied subscription",
+      "told storage_full",
+      "told jobs_full",
+      "told permission_denied",
     ]) {
       assert.match(run.output(), new RegExp(`${kind} [1-9]`), "each kind of fault struck");
     }

@@ -6,7 +6,8 @@ import { Bus } from "../../src/bus/connection.ts";
 import type { EmbeddedServer } from "../../src/bus/server/embedded-server.ts";
 import { Client } from "../../src/client/client.ts";
 import type { JobEvent, RejectedEvent } from "../../src/job/events.ts";
-import { Worker, type WorkerOptions } from "../../src/worker/worker.ts";
+import type { WorkerOptions } from "../../src/worker/options.ts";
+import { Worker } from "../../src/worker/worker.ts";
 import { startTestServer } from "./nats.ts";
 import { within } from "./waiting.ts";
 

@@ -3,7 +3,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { describeEvent, describeJob, describeJobs, describeWorkers } from "../../src/cli/describe.ts";
 import { EXIT, exitCodeOf } from "../../src/cli/exit.ts";
-import { brief, table } from "../../src/cli/table.ts";
+import { brief, type Column, table, textWidth } from "../../src/cli/table.ts";
 import { AsyncError, type ErrorCode, InvalidInputError } from "../../src/job/errors.ts";
 import type { JobEvent } from "../../src/job/events.ts";
 import { createFailedJob, reduce } from "../../src/job/machine.ts";
@@ -23,6 +23,67 @@ test("columns are as wide as their widest cell, and lines end without spaces", (
 
 test("a table without rows is its header", () => {
   assert.is(table(["A", "B"], []), "A  B");
+});
+
+const wideOf = (text: string) => Math.max(...lines(text).map(textWidth));
+
+test("a table fits the terminal: its widest columns are shortened, at the end that says less", () => {
+  const rows = [
+    ["id-1", "n".repeat(40), "host-of-a-long-name:4711", "short"],
+    ["id-22", "m", "h:1", "o".repeat(100)],
+  ];
+  const columns: (string | Column)[] = [
+    "ID",
+    { title: "NAME", shorten: "end" },
+    { title: "PROCESS", shorten: "start" },
+    { title: "OUTCOME", shorten: "end" },
+  ];
+  for (let width = 44; width <= 200; width++) {
+    const text = table(columns, rows, width);
+    assert.is.not(wideOf(text) > width, true, `${width}: ${text}`);
+    assert.match(text, "id-22");
+    if (width >= 60) assert.match(text, "4711");
+  }
+  assert.match(table(columns, rows, 70), /n{3,}… +.+ short/);
+  assert.match(table(columns, rows, 44), /….*4711/);
+  assert.is(table(columns, rows, 200), table(columns, rows, Number.POSITIVE_INFINITY));
+});
+
+test("what is copied is whole: where nothing else is to be shortened columns are left out, and then the line is long", () => {
+  const id = "i".repeat(70);
+  const columns: (string | Column)[] = [
+    "JOB",
+    { title: "NAME", shorten: "end", leaveOut: 1 },
+    { title: "AT", leaveOut: 2 },
+  ];
+  assert.is(table(columns, [[id, "name", "2026"]], 80), `JOB${" ".repeat(69)}NAME\n${id}  name`);
+  assert.is(table(columns, [[`${id}${id}`, "name", "2026"]], 80), `JOB\n${id}${id}`);
+});
+
+test("characters of East Asia take two columns, what combines takes none", () => {
+  assert.is(textWidth("数据"), 4);
+  assert.is(textWidth("e\u0301"), 1);
+  assert.is(textWidth("🚀"), 2);
+  assert.is(brief("数据库", 5), "数据…");
+  assert.is(wideOf(table(["A", { title: "B", shorten: "end" }], [["x", "数据".repeat(40)]], 40)), 40);
+});
+
+test("lists of jobs with ids of our own fit 80 columns, and are whole elsewhere", () => {
+  const name = "a job of a long name that goes on";
+  const { state } = run(
+    { ...newJob(submissionOf("charge-the-customer")), job_id: "auto-0123456789abcdefghijkl", name },
+    () => "fail",
+  );
+  const view = viewOf(state);
+  const narrow = describeJobs([view], 80);
+  assert.ok(wideOf(narrow) <= 80, narrow);
+  assert.match(narrow, "auto-0123456789abcdefghijkl");
+  assert.match(narrow, "failed");
+  const wide = describeJobs([view], Number.POSITIVE_INFINITY);
+  for (const text of [name, "charge-the-customer", view.created_at]) assert.match(wide, text);
+  const job = { ...view, result: "r".repeat(500) };
+  assert.ok(wideOf(describeJob(job, 80)) <= 80);
+  assert.match(describeJob(job, Number.POSITIVE_INFINITY), "r".repeat(500));
 });
 
 test("a value is brief: one line, cut with an ellipsis", () => {
@@ -77,6 +138,23 @@ test("a waiting job says what for, and until when", () => {
   const backoff = describeJob({ ...view, waiting_for: "backoff", due_at: "2026-11-23T21:00:05.000Z" });
   assert.match(backoff, "state     waiting for the backoff");
   assert.match(backoff, "due       2026-11-23T21:00:05.000Z");
+});
+
+test("a scheduled job says when it starts", () => {
+  const view = viewOf(newJob(submissionOf("a")));
+  const scheduled = describeJob({ ...view, state: "scheduled", scheduled_at: "2026-12-24T18:00:00.000Z" });
+  assert.match(scheduled, "starts    2026-12-24T18:00:00.000Z");
+  assert.not.match(describeJob(view), "starts");
+});
+
+test("what is cut is said to be, and where earlier attempts are", () => {
+  const view = viewOf(run(newJob(submissionOf("a")), () => "ok").state);
+  assert.not.match(describeJob(view), "async");
+  const long = describeJob({ ...view, result: "x".repeat(1_000) });
+  assert.match(long, "values that end with … are cut; whole: async get job-1 --json");
+  assert.not.match(describeJob({ ...view, result: "it ends like this …" }), "are cut");
+  const [fn] = view.functions;
+  assert.match(describeJob({ ...view, functions: fn ? [{ ...fn, retry_count: 2 }] : [] }), "async events job-1");
 });
 
 test("a job without functions can be shown too", () => {

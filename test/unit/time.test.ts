@@ -6,6 +6,7 @@ import { isAsyncError } from "../../src/job/errors.ts";
 import { MAX_DURATION_MS } from "../../src/job/schema.ts";
 import { MAX_TIMER_MS, requireInterval, requireLimit, timerMs } from "../../src/job/time.ts";
 import { Execution } from "../../src/worker/execution.ts";
+import { LogSpells } from "../../src/worker/log-spells.ts";
 
 const BAD = [Number.NaN, -1, Number.NEGATIVE_INFINITY, "5", null, {}] as number[];
 
@@ -47,7 +48,8 @@ test("the timeout of an attempt that no timer reaches is waited for in steps, to
       typeof Execution
     >[0];
     const message = { respond: () => true } as unknown as ConstructorParameters<typeof Execution>[1];
-    const execution = new Execution(invocation, message, pino({ level: "silent" }), 1_500);
+    const log = pino({ level: "silent" });
+    const execution = new Execution(invocation, message, log, new LogSpells(log), 1_500);
     for (const ms of [MAX_TIMER_MS, MAX_TIMER_MS, 7]) {
       assert.not.ok(execution.signal.aborted);
       const timer = timers.pop();

@@ -271,17 +271,22 @@ test("[READER-3] headers that cannot be read are none, and the body is there", (
   }
 });
 
-test("[READER-3] a refused subscription's callback is not called", () => {
+test("[READER-3] a refused subscription ends, also if its callback expects nothing but messages", () => {
   const { protocol } = newProtocol();
-  readFramesOf(protocol, onFault);
-  let calls = 0;
-  const count = () => {
-    calls += 1;
-  };
-  protocol.subscribe(new SubscriptionImpl(protocol, "secret", { callback: count }));
-  protocol.parser.parse(Buffer.from(`-ERR 'Permissions Violation for Subscription to "secret"'\r\n`));
-  assert.is(calls, 0);
-  assert.is(protocol.subscriptions.size(), 0);
+  const thrown: unknown[] = [];
+  readFramesOf(protocol, (error, where) => void thrown.push([error instanceof TypeError, where]));
+  const told: unknown[] = [];
+  const callbacks = [
+    (error: Error | null) => void told.push(error?.message),
+    (_: Error | null, message: Msg) => void told.push(message.data.length),
+  ];
+  for (const callback of callbacks) {
+    protocol.subscribe(new SubscriptionImpl(protocol, "secret", { callback }));
+    protocol.parser.parse(Buffer.from(`-ERR 'Permissions Violation for Subscription to "secret"'\r\n`));
+    assert.is(protocol.subscriptions.size(), 0);
+  }
+  assert.equal(told, ['Permissions Violation for Subscription to "secret"']);
+  assert.equal(thrown, [[true, "secret"]]);
 });
 
 test("[WRITER-4] what is larger than a small limit of the server is refused", () => {

@@ -7,10 +7,11 @@
  *     `{"endpoints_from": n}` names those from the n-th on.
  */
 import { randomBytes } from "node:crypto";
-import type { Msg, Subscription } from "nats";
+import type { Msg } from "nats";
 import { isAsyncError } from "../../job/errors.ts";
 import { isRecord } from "../../job/plain.ts";
 import type { Bus } from "../connection.ts";
+import type { Listening } from "../wire/steady-subscription.ts";
 import { readJsonObject } from "./codec.ts";
 
 export interface ServiceEndpoint {
@@ -66,7 +67,7 @@ export class Service {
   readonly #options: ServiceOptions;
   readonly #started = new Date().toISOString();
   readonly #stats = new Map<string, EndpointStats>();
-  readonly #subscriptions: Subscription[];
+  readonly #subscriptions: Listening[];
 
   constructor(bus: Bus, options: ServiceOptions) {
     this.#bus = bus;
@@ -74,10 +75,8 @@ export class Service {
     const verbs = { PING: () => this.#ping(), INFO: () => this.info(), STATS: () => this.#statsReply() };
     this.#subscriptions = Object.entries(verbs).flatMap(([verb, reply]) =>
       [`$SRV.${verb}`, `$SRV.${verb}.${options.name}`, `$SRV.${verb}.${options.name}.${this.id}`].map((subject) =>
-        this.#bus.nc.subscribe(subject, {
-          callback: (error, message) => {
-            if (!error) message.respond(this.#fitting(reply(), endpointsFrom(message.data)));
-          },
+        this.#bus.subscribe(subject, (message) => {
+          message.respond(this.#fitting(reply(), endpointsFrom(message.data)));
         }),
       ),
     );

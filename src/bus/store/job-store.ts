@@ -204,7 +204,8 @@ function outcomeOf(cause: AsyncError): CommitOutcome {
     return { type: "refused", cause: new AsyncError("payload_too_large", cause.message, { cause }) };
   }
   if (cause.code === "jobs_full") {
-    const what = `the bucket of states is full (${cause.message}); jobs that end make room, or raise its max_bytes`;
+    const next = "ended jobs that expire make room, or raise the limit of the bucket or of the account";
+    const what = `there is no room for the state (${cause.message}); ${next}`;
     return { type: "full", cause: new AsyncError("storage_full", what, { cause }) };
   }
   return { type: cause.code === "payload_too_large" ? "refused" : "unknown", cause };

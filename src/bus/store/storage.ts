@@ -3,8 +3,8 @@
  * fuller the bucket is, the sooner ended jobs expire; and before it is full, no new jobs are taken.
  *
  * Example: with a retention of 7 days, ended jobs are kept for 7 days below half, for some 3 hours at 70 %, for a minute from
- * 90 % on; and above half for no longer than it would take to fill the rest at the rate at which states are written now. So at
- * full speed a bucket of any size comes to rest at some 73 %. At 95 % new submissions are refused, until it is below 92 % again.
+ * 90 % on, for half a minute where it is full; and above half for no longer than it would take to fill the rest at the rate at
+ * which states are written now. So at full speed a large bucket comes to rest at some 73 %. At 95 % new submissions are refused, until it is below 92 % again.
  * What is left is for the jobs that are live. At the limit itself the server would refuse their next states as well, unless
  * these are smaller; so only ends are stored beyond that as new keys, and these expire. In a small bucket it is less
  * than 95 % (`fullAt`).
@@ -12,6 +12,9 @@
  * STORAGE-1  It looks every few seconds, and after every twentieth of the bucket that this process has written. What this process
  *     has written since the last look counts as used.
  * STORAGE-2  While it is full that is announced each second, for clients that submit.
+ * STORAGE-3  However full it is, an ended job is kept until its token, or the submission of a client that does not know whether it
+ *     was stored, cannot come again: else the job would be run once more. So it is kept for half a minute and for three leases
+ *     at least, unless the retention is shorter.
  */
 import { STORAGE } from "../../api/subjects.ts";
 import { isAsyncError } from "../../job/errors.ts";
@@ -24,18 +27,21 @@ const LOOK_MS = 5_000;
 const ANNOUNCE_MS = 1_000;
 const FULL = 0.95;
 const HALF = 0.5;
-const NEARLY_FULL = 0.9;
-/** How long ended jobs are kept in a bucket that is nearly full, and in one that is full. */
+/** So much below what is full, it is nearly full. */
+const BEFORE_FULL = 0.05;
+/** How long ended jobs are kept in a bucket that is nearly full. */
 const NEARLY_FULL_MS = 60_000;
-const FULL_MS = 5_000;
-/** The shortest time to live that the server knows. */
-const SHORTEST_MS = 1_000;
+/** STORAGE-3. A client that does not choose otherwise tries to submit for 5 s. */
+const SHORTEST_MS = 30_000;
+const SHORTEST_LEASES = 3;
 /** The share of the bucket after which it is looked at again. */
 const STEP = 0.05;
 
 export interface StorageOptions {
   /** How long ended jobs are kept where there is room. */
   retentionMs: number;
+  /** How long a lease lasts. */
+  ackWaitMs: number;
   /** Told how long they are kept from now on. */
   onRetention: (ms: number) => void;
   /** Told when new jobs are refused, and when they are taken again. */
@@ -49,12 +55,20 @@ export interface StorageOptions {
  * minute, so that each percent makes it shorter by the same factor.
  *
  * @param untilFullMs how long it takes to fill the bucket at the rate at which states are written now
+ * @param ackWaitMs how long a lease lasts (STORAGE-3)
  */
-export function retentionAt(fill: number, retentionMs: number, untilFullMs: number, full = FULL): number {
+export function retentionAt(
+  fill: number,
+  retentionMs: number,
+  untilFullMs: number,
+  ackWaitMs: number,
+  full = FULL,
+): number {
   if (fill <= HALF) return retentionMs;
-  const share = Math.min(1, (fill - HALF) / (NEARLY_FULL - HALF));
-  const byFill = fill >= full ? FULL_MS : retentionMs * (NEARLY_FULL_MS / retentionMs) ** share;
-  return Math.min(retentionMs, byFill, Math.max(SHORTEST_MS, untilFullMs));
+  const share = Math.min(1, (fill - HALF) / (full - BEFORE_FULL - HALF));
+  const byFill = fill >= full ? 0 : retentionMs * (NEARLY_FULL_MS / retentionMs) ** share;
+  const shortest = Math.max(SHORTEST_MS, SHORTEST_LEASES * ackWaitMs);
+  return Math.min(retentionMs, Math.max(shortest, Math.min(byFill, untilFullMs)));
 }
 
 export class Storage {
@@ -132,7 +146,8 @@ export class Storage {
   }
 
   #apply(fill: number, untilFullMs: number): void {
-    this.#options.onRetention(retentionAt(fill, this.#options.retentionMs, untilFullMs, this.#fullAt));
+    const { retentionMs, ackWaitMs, onRetention } = this.#options;
+    onRetention(retentionAt(fill, retentionMs, untilFullMs, ackWaitMs, this.#fullAt));
     const full = fill >= this.#fullAt - (this.#full ? ROOM_AGAIN : 0);
     if (full === this.#full) return;
     this.#full = full;

@@ -10,9 +10,10 @@
  *     pull always has room for the largest message, so none is kept out. (With a limit in bytes the server takes its time:
  *     half of the throughput of small jobs, measured; so it is left out where all have been small.)
  */
-import type { Msg, Subscription } from "nats";
+import type { Msg } from "nats";
 import type { Bus } from "../connection.ts";
 import { leave } from "../wire/leave.ts";
+import type { Listening } from "../wire/steady-subscription.ts";
 import { Delivery } from "./delivery.ts";
 
 const EXPIRES_MS = 5_000;
@@ -35,6 +36,8 @@ const CAUTION_AT_FIRST = 100;
 /** Where others wait for the room that a pull holds, it is given up this soon if nothing comes. */
 const EXPIRES_TIGHT_MS = 1_000;
 const TOO_LARGE = "Message Size Exceeds MaxBytes";
+/** All messages of a pull have come, and fewer bytes than it was limited to. */
+const COMPLETED = "Batch Completed";
 
 export interface PullerOptions {
   stream: string;
@@ -58,7 +61,7 @@ export class Puller {
   readonly #bus: Bus;
   readonly #options: PullerOptions;
   readonly #inbox: string;
-  readonly #subscription: Subscription;
+  readonly #subscription: Listening;
   readonly #watchdog: NodeJS.Timeout;
   readonly #stopReconnected: () => void;
   #retry: NodeJS.Timeout | undefined;
@@ -83,7 +86,7 @@ export class Puller {
     this.#options = options;
     this.#largestBytes = (bus.nc.info?.max_payload ?? 1024 ** 2) + ENVELOPE_BYTES;
     this.#inbox = bus.mux.newInboxPrefix();
-    this.#subscription = bus.nc.subscribe(`${this.#inbox}*`, { callback: (_, message) => this.#onMessage(message) });
+    this.#subscription = bus.subscribe(`${this.#inbox}*`, (message) => this.#onMessage(message));
     this.#watchdog = setInterval(() => this.#watch(), IDLE_HEARTBEAT_MS);
     this.#stopReconnected = bus.onReconnected(() => this.#forget());
     this.refill();
@@ -173,6 +176,10 @@ export class Puller {
     const unfilled = Number(message.headers?.get("Nats-Pending-Messages") || this.#outstanding);
     const unfilledBytes = Number(message.headers?.get("Nats-Pending-Bytes") || 0);
     const why = message.headers?.description ?? "";
+    if (code === 409 && why === COMPLETED) {
+      this.refill();
+      return;
+    }
     if (code === 409 && why === TOO_LARGE) {
       this.#expectLess(unfilled, unfilledBytes);
       // Stored while the server's limit was higher.

@@ -52,8 +52,11 @@ export function jetStreamUnavailable(subject: string): AsyncError {
   );
 }
 
-/** JetStream error codes that mean "full": the stream (`discard: new`), what the account or the server may store. */
-const STREAM_FULL = new Set([10002, 10023, 10047, 10077, 10122]);
+/**
+ * JetStream error codes that say that there is no room: in the stream (10077, `discard: new`), in the account (10002; then in
+ * no stream, and not for what would take the place of as much), or on the server (10023, 10028, 10047, 10122).
+ */
+const NO_ROOM = new Set([10002, 10023, 10028, 10047, 10077, 10122]);
 
 /** What JetStream answers to a publish. */
 interface PubAck {
@@ -75,7 +78,7 @@ export function settleAck(message: Msg, done: OnStored): void {
   }
   if (ack.error) {
     const errorCode = ack.error.err_code ?? ack.error.code;
-    const code = STREAM_FULL.has(errorCode) ? "jobs_full" : "jetstream_error";
+    const code = NO_ROOM.has(errorCode) ? "jobs_full" : "jetstream_error";
     done(new JetStreamError(code, errorCode, ack.error.description ?? "error"), 0);
   } else done(undefined, ack.seq ?? 0);
 }

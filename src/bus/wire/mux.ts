@@ -9,9 +9,10 @@
  * MUX-2  Nothing is sent while disconnected (the client would drop it in silence): the caller gets `not_connected`.
  * MUX-3  A timeout means "unknown", not "not done".
  * MUX-4  At most `maxWaiters` are open; beyond it the caller gets `bus_overloaded`.
- * MUX-5  What the server does not permit fails at once with `permission_denied`, and was not sent.
+ * MUX-5  What the server does not permit fails at once with `permission_denied`, and was not sent. What has had a reply was sent
+ *     before that.
  */
-import type { Msg, MsgHdrs, NatsConnection, Payload, Subscription } from "nats";
+import type { Msg, MsgHdrs, NatsConnection, Payload } from "nats";
 import { AsyncError, isAsyncError, messageOf } from "../../job/errors.ts";
 import { RandomText } from "../../util/random-text.ts";
 import { Deadlines, type Expiring } from "./deadlines.ts";
@@ -19,6 +20,7 @@ import { isNoResponders, jetStreamUnavailable, type OnStored, settleAck } from "
 import { LocalServices } from "./local-services.ts";
 import { OpenRequests } from "./open-requests.ts";
 import type { OnFault } from "./reader.ts";
+import { type Listening, SteadySubscription } from "./steady-subscription.ts";
 
 /** An open request that may get several replies. */
 export interface Waiter {
@@ -45,6 +47,8 @@ export interface MuxOptions {
   isConnected: () => boolean;
   /** Told what goes wrong in callbacks. Must not throw. */
   onFault: OnFault;
+  /** Told that the subscription for replies was refused once more. */
+  onRefusedAgain?: (subject: string) => void;
   maxWaiters?: number;
 }
 
@@ -52,16 +56,17 @@ export class Mux {
   readonly #connection: NatsConnection;
   readonly #isConnected: () => boolean;
   /** Told of what arrives under a key that is not waited for. */
-  onStray: ((message: Msg) => void) | undefined;
+  readonly #strayListeners = new Set<(message: Msg) => void>();
   readonly #maxWaiters: number;
   readonly #onFault: OnFault;
+  readonly #onRefusedAgain: ((subject: string) => void) | undefined;
   /** Our own part of the inbox namespace, with a final dot; unguessable. What comes after it is the key of a request. */
   readonly inboxPrefix: string;
   /** What requests go to without the bus. */
   readonly local: LocalServices;
   readonly #inboxRoot: string;
-  #subscription: Subscription;
-  /** Why replies cannot come, until the next connection. */
+  readonly #subscription: Listening;
+  /** Why replies cannot come, until they are permitted again. */
   #deaf: AsyncError | undefined;
   readonly #open = new OpenRequests<Open>();
   readonly #deadlines = new Deadlines(() => this.#open);
@@ -69,6 +74,7 @@ export class Mux {
   constructor(connection: NatsConnection, options: MuxOptions) {
     this.#connection = connection;
     this.#isConnected = options.isConnected;
+    this.#onRefusedAgain = options.onRefusedAgain;
     this.#maxWaiters = options.maxWaiters ?? 500_000;
     this.#onFault = options.onFault;
     this.#inboxRoot = options.inboxPrefix;
@@ -86,8 +92,18 @@ export class Mux {
     return `${this.#inboxRoot}.${new RandomText(INBOX_CHARACTERS).next()}.`;
   }
 
-  #subscribe(): Subscription {
-    return this.#connection.subscribe(`${this.inboxPrefix}*`, { callback: (_, message) => this.#onMessage(message) });
+  #subscribe(): Listening {
+    const onMade = () => {
+      this.#deaf = undefined;
+    };
+    const inbox = `${this.inboxPrefix}*`;
+    const onRefused = (again: boolean) => {
+      if (again) this.#onRefusedAgain?.(inbox);
+    };
+    return new SteadySubscription(this.#connection, inbox, (message) => this.#onMessage(message), {
+      onMade,
+      onRefused,
+    });
   }
 
   /** MUX-5: the server has refused to publish on that subject, or a subscription to it. */
@@ -99,18 +115,17 @@ export class Mux {
     for (const request of [...this.#open]) {
       if (!isInbox && request.subject !== subject) continue;
       try {
-        request.deny(error);
+        request.deny(error, !isInbox);
       } catch (thrown) {
         this.#onFault(thrown, request.subject); // the others are told all the same
       }
     }
   }
 
-  /** A new connection: what was not permitted on the one before may be. */
-  onReconnected(): void {
-    if (!this.#deaf) return;
-    this.#deaf = undefined;
-    this.#subscription = this.#subscribe();
+  /** Calls `listener` with what arrives under a key that is not waited for (MUX-1). Returns how to stop that. */
+  onStray(listener: (message: Msg) => void): () => void {
+    this.#strayListeners.add(listener);
+    return () => this.#strayListeners.delete(listener);
   }
 
   /** How many requests are open. */
@@ -241,9 +256,8 @@ export class Mux {
 
   #onMessage(message: Msg): void {
     const request = this.#open.get(message.subject.slice(this.inboxPrefix.length));
-    if (!request)
-      this.onStray?.(message); // MUX-1
-    else request.take(message);
+    if (request) request.take(message);
+    else for (const listener of this.#strayListeners) listener(message); // MUX-1
   }
 }
 
@@ -253,7 +267,7 @@ interface Open extends Expiring {
   readonly subject: string;
   take(message: Msg): void;
   /** MUX-5 */
-  deny(error: AsyncError): void;
+  deny(error: AsyncError, byPublishing: boolean): void;
 }
 
 /** A request that may get replies. */
@@ -264,6 +278,7 @@ class OpenRequest implements Ticket, Open {
   readonly #key: string;
   readonly #inboxPrefix: string;
   readonly #waiter: Waiter;
+  #answered = false;
 
   constructor(open: OpenRequests<Open>, key: string, inboxPrefix: string, subject: string, waiter: Waiter) {
     this.#open = open;
@@ -278,6 +293,7 @@ class OpenRequest implements Ticket, Open {
   }
 
   take(message: Msg): void {
+    this.#answered = true;
     if (this.#waiter.onReply(message)) this.cancel();
   }
 
@@ -290,7 +306,8 @@ class OpenRequest implements Ticket, Open {
     this.#waiter.onTimeout();
   }
 
-  deny(error: AsyncError): void {
+  deny(error: AsyncError, byPublishing: boolean): void {
+    if (byPublishing && this.#answered) return;
     this.cancel();
     if (this.#waiter.onDenied) this.#waiter.onDenied(error);
     else this.#waiter.onTimeout();

@@ -9,7 +9,7 @@
  *     lines of headers that cannot be read are none (`read-headers.ts`). This holds for what the client's parser reads as well.
  * READER-4  Where the bytes themselves make no sense, the connection is made anew.
  */
-import { type Msg, type MsgHdrs, MsgImpl, type ProtocolHandler, State, type SubscriptionImpl } from "nats";
+import { type Msg, type MsgHdrs, MsgImpl, type ProtocolHandler, State } from "nats";
 import { readHeaders } from "./read-headers.ts";
 
 const CARRIAGE_RETURN = 13;
@@ -59,26 +59,18 @@ function readWith(protocol: ProtocolHandler, onFault: OnFault): void {
   };
 }
 
-/**
- * The client tells a subscription that it was refused by calling its callback with an error and no message, which no callback
- * of ours expects. They are told by the status of the connection instead (`Bus.onDenied`).
- */
+/** The client tells a subscription that it was refused by calling its callback with an error and no message. */
 function guardErrors(protocol: ProtocolHandler, onFault: OnFault): void {
   const { subscriptions } = protocol;
   const handleError = subscriptions.handleError.bind(subscriptions);
   subscriptions.handleError = (error) => {
-    if (error.operation === "subscription") {
-      const isRefused = (one: SubscriptionImpl) => one.subject === error.subject && one.queue === error.queue;
-      const refused = subscriptions.all().find((one) => one.noIterator && isRefused(one));
-      if (refused) {
-        subscriptions.cancel(refused);
-        return false;
-      }
-    }
     try {
       return handleError(error);
     } catch (thrown) {
       onFault(thrown, error.subject);
+      const { subject, queue } = error;
+      const refused = subscriptions.all().find((one) => one.subject === subject && one.queue === queue);
+      if (refused && error.operation === "subscription") subscriptions.cancel(refused); // as the client does after the callback
       return false;
     }
   };
