@@ -3,7 +3,7 @@ import type { FunctionDepth, ListedEvent } from "../api/requests.ts";
 import type { WorkerView } from "../client/workers.ts";
 import type { JobEvent, RejectedEvent } from "../job/events.ts";
 import type { FunctionView, JobView } from "../job/view.ts";
-import { brief, type Column, outputWidth, table } from "./table.ts";
+import { brief, type Column, cut, outputWidth, table } from "./table.ts";
 
 const LABEL_WIDTH = 10;
 
@@ -119,8 +119,10 @@ export function describeFunctions(functions: FunctionDepth[], width = outputWidt
 }
 
 /** One line for one event: time, job, what happened. */
-export function describeEvent(event: JobEvent | RejectedEvent): string {
-  return `${event.at.slice(11, 23)}  ${event.job_id.padEnd(36)}  ${event.type.padEnd(9)}  ${detailsOf(event)}`.trimEnd();
+export function describeEvent(event: JobEvent | RejectedEvent, width = outputWidth()): string {
+  const { at, job_id, type } = event;
+  const head = `${at.slice(11, 23)}  ${job_id.padEnd(21)}  ${type.padEnd(9)}  `;
+  return cut(`${head}${detailsOf(event)}`.trimEnd(), Math.max(width, head.length + 10));
 }
 
 /** One line for an event of a job that is known: when, what happened; errors in full. */

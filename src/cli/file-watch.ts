@@ -13,6 +13,8 @@ const LOOK_MS = 250;
 const MAX_UNSETTLED_LOOKS = 8;
 /** More than a project has; each costs some 20 µs a look. */
 export const MAX_FILES = 5_000;
+/** The clock of file systems goes in steps, and may be behind by one. */
+const CLOCK_STEP_MS = 20;
 const GONE = "gone";
 
 export interface Changes {
@@ -92,7 +94,8 @@ async function changed(known: Map<string, string | undefined>, since = Number.PO
       const { signature, changedAt } = await look(path);
       if (!known.has(path)) return;
       const isNew = before === undefined;
-      if (isNew && !(changedAt >= since && changedAt <= Date.now())) known.set(path, signature);
+      const young = changedAt >= since - CLOCK_STEP_MS && changedAt <= Date.now() + CLOCK_STEP_MS;
+      if (isNew && !young) known.set(path, signature);
       else if (signature !== before) found.set(path, signature);
     }),
   );

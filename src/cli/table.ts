@@ -66,7 +66,8 @@ export function brief(value: unknown, width = 60): string {
   return cut(text.replaceAll(/[\s\p{Cc}]+/gu, " "), width);
 }
 
-function cut(text: string, most: number, start = false): string {
+/** The text in at most `most` columns: without its end, or its start. */
+export function cut(text: string, most: number, start = false): string {
   if (text.length <= most / 2 || textWidth(text) <= most) return text;
   const characters = start ? [...text].reverse() : text;
   let kept = "";

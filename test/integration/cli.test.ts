@@ -262,6 +262,36 @@ export default new Worker().func("slow", () => new Promise((resolve) => setTimeo
   }
 });
 
+test("what nobody catches ends a worker with 1, but lets other attempts end before; those that stay are lost", async () => {
+  const source = `import { Worker } from "${new URL("../../dist/index.js", import.meta.url)}";
+setInterval(() => {}, 1_000);
+export default new Worker({ concurrency: 3 })
+  .func("bystander", () => new Promise((resolve) => setTimeout(resolve, 1_500, "unharmed")))
+  .func("culprit", () => new Promise(() => setTimeout(() => Promise.reject(new Error("nobody catches this")), 1)));`;
+  const worker = await startCli(["worker", await file("culprit.mjs", source)], { NATS_URL: system.url });
+  await worker.line("serving");
+  const submit = (name: string) => system.client.submit({ name, functions: [{ name }] });
+  const bystander = await submit("bystander");
+  await eventually("it runs", async () => (await system.client.get(bystander.job_id)).state === "running");
+  const culprit = await submit("culprit");
+  assert.is(await worker.exit(), 1, worker.output());
+  const [fatal, ...more] = worker
+    .output()
+    .split("\n")
+    .filter((line) => line.includes('"level":60'));
+  assert.match(JSON.parse(fatal ?? "{}").err.message, "nobody catches this");
+  assert.equal(more, []);
+  const job = await system.client.wait(bystander.job_id, { timeoutMs: 10_000 });
+  assert.is(job.result, "unharmed");
+  assert.is(job.functions[0]?.retry_count, 1);
+  // It is not given back, or it would end one worker after the other for ever.
+  await eventually("it has been lost", async () => {
+    const { functions } = await system.client.get(culprit.job_id);
+    return (functions[0]?.lost_count ?? 0) === 1;
+  });
+  await system.client.cancel(culprit.job_id);
+});
+
 test("server and worker run from the command line until SIGTERM, and exit with 0", async () => {
   await using own = { ...(await startOwn()), [Symbol.asyncDispose]: async () => closeOwn(own) };
   const { output } = await run(["submit", "examples/jobs/sum.json", "--wait", "--json"], {

@@ -120,6 +120,7 @@ export class Invariants implements Observer {
   }
 
   onStored(stream: string, message: Stored): void {
+    if (isProbe(message.subject)) return; // stands for no job
     if (stream === "JOBS") this.#submittedAt.set(message.sequence, this.#now());
     if (stream === "KV_jobs") this.#onState(message);
     else if (stream === "EVENTS") this.#onEvent(message);
@@ -127,6 +128,7 @@ export class Invariants implements Observer {
   }
 
   onRemoved(stream: string, message: Stored): void {
+    if (isProbe(message.subject)) return;
     if (stream === "KV_jobs") this.#onStateGone(message);
     if (stream !== "JOBS" && stream !== "TIMERS") return;
     this.#log(`${stream} - ${message.subject} #${message.sequence}`);
@@ -239,7 +241,6 @@ export class Invariants implements Observer {
   }
 
   #onState(message: Stored): void {
-    if (isProbe(message.subject)) return; // stands for no job
     const jobId = message.subject.split(".").at(-1) ?? "";
     const state = this.#stateIn(jobId, message);
     const before = this.jobs.get(jobId);

@@ -17,7 +17,7 @@ export interface Running {
 }
 
 export interface ProcessOptions {
-  /** In a process group of its own, as a shell would start it. */
+  /** In a process group of its own, as a shell would start it; it hears by its channel when we are gone. */
   group?: boolean;
   /** It is JavaScript. */
   built?: boolean;
@@ -31,7 +31,7 @@ export async function startProcess(
   { group = false, built = false }: ProcessOptions = {},
 ): Promise<Running> {
   const child = spawn(process.execPath, [...(built ? [] : ["--import", "tsx"]), file, ...args], {
-    stdio: ["pipe", "pipe", "pipe"],
+    stdio: ["pipe", "pipe", "pipe", ...(group ? ["ipc"] : [])] as ["pipe", "pipe", "pipe"],
     env: { ...process.env, NO_COLOR: "1", ...env },
     detached: group,
   });

@@ -218,7 +218,7 @@ test("each event is one line: time, job, type, details", () => {
   ];
   for (const [body, details] of cases) {
     const line = event(body);
-    assert.match(line, /^21:00:00\.000 {2}job-1 {33}/);
+    assert.match(line, /^21:00:00\.000 {2}job-1 {18}/);
     assert.match(line, details);
     assert.is(lines(line).length, 1);
   }
