@@ -24,8 +24,9 @@ export {
 } from "./bus/server/embedded-server.ts";
 export type { GuardExit } from "./bus/server/guard.ts";
 export type { Topology, TopologyOptions } from "./bus/topology.ts";
-export { Client, type ListRequest, type RunOptions, type WaitOptions } from "./client/client.ts";
+export { Client } from "./client/client.ts";
 export type { Limits } from "./client/ends.ts";
+export type { ListRequest, RunOptions, WaitOptions } from "./client/options.ts";
 export type { SubmitManyOptions, SubmitOptions, SubmitOutcome } from "./client/submission.ts";
 export type { WorkerView } from "./client/workers.ts";
 export { type Bridge, type BridgeOptions, startBridge } from "./http/bridge.ts";

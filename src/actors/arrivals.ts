@@ -13,10 +13,10 @@
  * ARRIVALS-7  A job that nobody else can have submitted (`isOnly`), and whose delivery is fresh, is begun before anything is stored
  *     of it but its submission; its first commit claims it. Whoever gets the message next claims it before beginning
  *     anything, so that the first commit of the one before fails; and a submission that repeats another one gives way.
+ * ARRIVALS-8  A job that a newer version has stored is left alone, and its message given back for others to take.
  * ARRIVALS-9  An id may be used again. A wake of another job than the one that has its id stands for nothing. Stream JOBS may
  *     be made anew, and its sequences with it: a submission is what made a job only if it was also stored at that time; and
  *     a job whose id is made from its sequence takes the place of an ended one from before, or waits for its end.
- * ARRIVALS-8  A job that a newer version has stored is left alone, and its message given back for others to take.
  */
 
 import { WAKE_PREFIX } from "../api/subjects.ts";

@@ -12,6 +12,7 @@ import { discoverServices } from "../bus/messages/service.ts";
 import type { JobStore } from "../bus/store/job-store.ts";
 import { readBatch } from "../bus/store/stream-read.ts";
 import { TIMERS } from "../bus/topology.ts";
+import { apiAnswer } from "../bus/wire/jetstream.ts";
 import type { Listening } from "../bus/wire/steady-subscription.ts";
 import { isRecord } from "../job/plain.ts";
 import { dueSince } from "../job/rest.ts";
@@ -102,7 +103,7 @@ export class Depths {
     const query = JSON.stringify({ subjects_filter: `${WAIT_PREFIX}.>` });
     const reply = await this.#bus.mux.request(`${this.#bus.apiPrefix}.STREAM.INFO.${TIMERS}`, query, LIMIT_MS);
     const counts = new Map<string, number>();
-    for (const subject of Object.keys(reply.json<StreamInfo>().state?.subjects ?? {})) {
+    for (const subject of Object.keys(apiAnswer<StreamInfo>(reply).state?.subjects ?? {})) {
       const place = afterPrefix(subject, WAIT_PREFIX) ?? "";
       const name = place.slice(0, place.lastIndexOf("."));
       counts.set(name, (counts.get(name) ?? 0) + 1);

@@ -144,7 +144,7 @@ export class FunctionLine implements AttemptLine {
   /** Tells those that have been waiting for `waitMs`, with no worker for as long, that there is no room. */
   releaseWaiting(now: number, waitMs: number): void {
     if (this.#noWorkerSince === undefined || now - this.#noWorkerSince < waitMs || this.inFlight.size > 0) return;
-    while (this.waitedMs(now) >= waitMs) sendAway(this.#waiting.shift());
+    while (this.#firstWaiting() && this.waitedMs(now) >= waitMs) sendAway(this.#waiting.shift());
   }
 
   /** Keeps the first `share` of those that wait, and tells the others that there is no room. */

@@ -13,7 +13,7 @@ import { readBatch } from "../bus/store/stream-read.ts";
 import { EVENTS } from "../bus/topology.ts";
 import { withoutFolders } from "../job/answer.ts";
 import { AsyncError } from "../job/errors.ts";
-import { type JobEvent, type RejectedEvent, withoutResult } from "../job/events.ts";
+import { type JobEvent, type RejectedEvent, shortened } from "../job/events.ts";
 import { requireJobId } from "../job/names.ts";
 
 const MAX_PAGES = 4;
@@ -88,7 +88,7 @@ function textOf(event: JobEvent | RejectedEvent, most: number): string {
   const shown: ListedEvent = "error" in event ? { ...event, error: withoutFolders(event.error) } : event;
   const text = JSON.stringify(shown);
   if (Buffer.byteLength(text) <= most) return text;
-  const smaller: ListedEvent = { ...withoutResult(shown), truncated: true };
+  const smaller: ListedEvent = { ...shortened(shown), truncated: true };
   if (smaller.type === "progress") smaller.progress = null;
   if ("error" in smaller) {
     const { code, name, message } = smaller.error;

@@ -1,5 +1,4 @@
 import { eventOf } from "../job/events.ts";
-import { toJsonValue } from "../job/plain.ts";
 import type { Attempt } from "./attempt.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { sizeOf } from "./memory.ts";
@@ -27,9 +26,8 @@ export class Progress {
       return;
     }
     const { index, attempt: number, functionName, job } = attempt;
-    const value = toJsonValue(progress, job.encoding);
     const about = { function: functionName, index, attempt: number };
-    this.#lifecycle.emit("job", eventOf(job, Date.now(), { type: "progress", ...about, progress: value }));
+    this.#lifecycle.emit("job", eventOf(job, Date.now(), { type: "progress", ...about, progress }));
     this.#pause = setTimeout(() => {
       this.#pause = undefined;
       const newest = this.#newest;

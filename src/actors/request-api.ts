@@ -41,11 +41,17 @@ import { History } from "./history.ts";
 import type { JobControl } from "./job-control.ts";
 import { Listing } from "./listing.ts";
 
+/** What is wrong may quote what was asked, and that may be as long as a message: so it is cut. */
+const MAX_ERROR_LENGTH = 4_096;
+const MAX_HEADER_LENGTH = 256;
+
 export class RequestApi {
+  readonly #bus: Bus;
   readonly #service: Service;
   readonly #subscriptions: Listening[];
 
   constructor(bus: Bus, list: JobList, control: JobControl, depths: Depths) {
+    this.#bus = bus;
     const listing = new Listing(bus, list);
     const history = new History(bus, (jobId) => control.find(jobId));
     const endpoint = (name: string, subject: string): ServiceEndpoint => ({
@@ -104,8 +110,10 @@ export class RequestApi {
     try {
       respond(message, await answer(message));
     } catch (error) {
-      failure = messageOf(error);
-      respondError(message, isAsyncError(error, "permission_denied") ? notPermitted(error) : error, failure);
+      failure = messageOf(error).slice(0, MAX_ERROR_LENGTH);
+      const text = failure;
+      const told = isAsyncError(error, "permission_denied") ? notPermitted(error) : error;
+      this.#bus.callGuarded(`a request on ${message.subject} gets no answer`, () => respondError(message, told, text));
     }
     this.#service.count(name, performance.now() - begun, failure);
   }
@@ -141,6 +149,7 @@ function notPermitted(cause: AsyncError): AsyncError {
 function respondError(message: Msg, error: unknown, text: string): void {
   const code = isAsyncError(error) ? error.code : "internal";
   const status = isAsyncError(error) ? (STATUS[error.code] ?? 500) : 500;
-  const headers = headersOf({ [ERROR_CODE_HEADER]: String(status), [ERROR_HEADER]: text.replaceAll(/[\r\n]+/g, " ") });
+  const headline = text.replaceAll(/\s+/g, " ").slice(0, MAX_HEADER_LENGTH);
+  const headers = headersOf({ [ERROR_CODE_HEADER]: String(status), [ERROR_HEADER]: headline });
   message.respond(JSON.stringify({ code, message: text } satisfies ErrorReply), { headers });
 }

@@ -38,7 +38,7 @@ export function parseCursor(text: string): Cursor {
     case "newest-kv":
       return { part: "newest-stored", sequence: Number(from), since: Number(since) };
     default:
-      throw new AsyncError("invalid_request", `not a cursor: ${text}; use the one of the page before`);
+      throw new AsyncError("invalid_request", `not a cursor: ${text.slice(0, 64)}; use the one of the page before`);
   }
 }
 

@@ -155,6 +155,6 @@ export function checkLookRequest({ submission }: Record<string, unknown>): LookR
 export function checkRetryPatch({ data, args, ...unknown }: Record<string, unknown>): RetryPatch {
   const [first] = Object.keys(unknown);
   if (first !== undefined)
-    throw new AsyncError("invalid_request", `${first} is not a known field; there are data and args`);
+    throw new AsyncError("invalid_request", `${first.slice(0, 64)} is not a known field; there are data and args`);
   return { ...(data !== undefined && { data }), ...(args !== undefined && { args }) };
 }

@@ -2,9 +2,9 @@
  * One connection to NATS, with the mux on it and a gate: whether it is connected right now, and who wants to know.
  *
  * BUS-1  It reconnects for ever; only `close()` ends it.
+ * BUS-2  Nothing is sent while disconnected: the client drops such messages in silence, so the gate is asked first.
  * BUS-3  Nothing that comes from outside, and no listener, ends its reading. What goes wrong in one of them is counted and told to
  *     who listens for faults. If it ends all the same, who listens for that is told why.
- * BUS-2  Nothing is sent while disconnected: the client drops such messages in silence, so the gate is asked first.
  */
 import {
   connect as connectToServer,
@@ -309,11 +309,7 @@ export class Bus {
   /** MUX-5 */
   #deny({ operation, subject, queue }: PermissionViolationError): void {
     const error = denied(operation, subject, queue);
-    try {
-      this.mux.deny(operation, subject);
-    } catch (thrown) {
-      this.#fault(thrown, `who waits for ${subject} failed`);
-    }
+    this.mux.deny(operation, subject);
     if (operation === "subscription" && this.#refusedAgain.delete(subject)) return; // that is known
     this.#gate.emit("denied", { operation, subject, error } satisfies Denial);
   }

@@ -19,6 +19,7 @@ import { AsyncError, isAsyncError, messageOf } from "../job/errors.ts";
 import { EVENT_TYPES } from "../job/events.ts";
 import { accountProblem, type LimitOptions, requireRoom, sizeText } from "./account-room.ts";
 import type { Bus } from "./connection.ts";
+import { apiAnswer } from "./wire/jetstream.ts";
 
 export const JOBS = "JOBS";
 export const KV_JOBS = "KV_jobs";
@@ -264,7 +265,7 @@ async function ensureConsumer(
 async function secondJobs(bus: Bus): Promise<string | undefined> {
   if (bus.domain === undefined || !bus.nc.info?.jetstream) return undefined;
   const reply = await bus.mux.request(`$JS.API.STREAM.INFO.${JOBS}`, "", TIMEOUT_MS);
-  const { config, domain = "" } = reply.json<{ config?: object; domain?: string }>();
+  const { config, domain = "" } = apiAnswer<{ config: object; domain: string }>(reply);
   if (!config || domain === bus.domain) return undefined;
   const what = `stream ${JOBS} is in the JetStream of this server too${domain && ` (domain ${domain})`}, besides domain ${bus.domain}`;
   return `${what}: a submission would be stored in both; delete the streams of one of them`;

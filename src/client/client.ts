@@ -2,7 +2,6 @@
  * What programs use to submit and watch jobs; the bridge and the CLI are built on it. It speaks only subjects that any
  * NATS client can use: `job.submit`, the request API, `job.event`, `$SRV.INFO`.
  */
-import { setTimeout as delay } from "node:timers/promises";
 import type { Msg } from "nats";
 import { ERROR_CODE_HEADER } from "../api/headers.ts";
 import {
@@ -12,7 +11,6 @@ import {
   type FunctionsReply,
   type ListedEvent,
   type ListedJob,
-  type ListOrder,
   type ListReply,
   type LookRequest,
   MAX_PAGE_LIMIT,
@@ -30,17 +28,18 @@ import {
 } from "../api/subjects.ts";
 import { withEnvironment } from "../bus/address.ts";
 import { Bus, type BusOptions } from "../bus/connection.ts";
+import { readJsonObject } from "../bus/messages/codec.ts";
 import { AsyncError, type ErrorCode, isAsyncError, JobFailedError } from "../job/errors.ts";
-import type { JobEvent } from "../job/events.ts";
 import type { RetryPatch } from "../job/machine.ts";
 import { requireJobId } from "../job/names.ts";
 import { toJsonValue } from "../job/plain.ts";
 import type { JobDocument } from "../job/schema.ts";
-import type { StateName } from "../job/state.ts";
 import { requireLimit } from "../job/time.ts";
 import type { JobView } from "../job/view.ts";
 import { RandomText } from "../util/random-text.ts";
-import { type Completed, Ends, type Limits } from "./ends.ts";
+import { type Completed, Ends } from "./ends.ts";
+import { DEFAULT_LIST_LIMIT, type ListRequest, type RunOptions, type WaitOptions } from "./options.ts";
+import { closed, mayPass, patiently, tryMs } from "./patience.ts";
 import { StorageNotice } from "./storage-notice.ts";
 import {
   existingJob,
@@ -57,50 +56,16 @@ import {
 } from "./submission.ts";
 import { listWorkers, type WorkerView } from "./workers.ts";
 
-export interface ListRequest {
-  /** Only jobs in this state. */
-  state?: StateName;
-  /** Most jobs in the answer, 1 to 10,000. Default 1,000. */
-  limit?: number;
-  /** `next` of the answer before. */
-  cursor?: string;
-  /** Which jobs come first: the longest unchanged (`oldest`, the default), or those that have changed last. */
-  order?: ListOrder;
-}
+export { DEFAULT_LIST_LIMIT, MAX_LIST_LIMIT } from "./options.ts";
 
-export interface WaitOptions extends Limits {
-  /** Told of what happens meanwhile. */
-  onEvent?: (event: JobEvent) => void;
-}
-
-export interface RunOptions extends Limits, Omit<SubmitOptions, "timeoutMs"> {
-  /** Told the id of the job when it is stored. */
-  onSubmitted?: (jobId: string) => void;
-}
-
-export const DEFAULT_LIST_LIMIT = 1_000;
-export const MAX_LIST_LIMIT = 10_000;
 const REQUEST_TIMEOUT_MS = 2_000;
 const SUBMIT_TIMEOUT_MS = 5_000;
 /** The supervisor that is asked takes a second itself. */
 const FUNCTIONS_TIMEOUT_MS = 4_000;
 /** How long a submission that is stored waits to be told whether its id existed before. */
 const CONFIRM_TIMEOUT_MS = 500;
-/** The most that one try gets, and what is waited between two. */
-const MAX_TRY_MS = 5_000;
-const MAX_DELAY_MS = 2_000;
 /** Enough to keep a server busy, and few enough not to delay what else is on the connection. */
 const SUBMISSIONS_IN_FLIGHT = 1_000;
-/** What trying again may mend. */
-const TRANSIENT = new Set<ErrorCode>([
-  "not_connected",
-  "bus_timeout",
-  "jetstream_unavailable",
-  "no_responders",
-  "bus_overloaded",
-  "newer_format", // another supervisor may be able to read it
-]);
-
 /** Answers of a supervisor that another one may do better on. */
 const ASK_ANOTHER = new Set<ErrorCode>(["newer_format", "bus_overloaded", "jetstream_unavailable"]);
 /** When and where a list ends early. */
@@ -189,7 +154,7 @@ export class Client {
       try {
         requireSame(await this.#existing(submission, sequence, CONFIRM_TIMEOUT_MS));
       } catch (error) {
-        if (isAsyncError(error) && TRANSIENT.has(error.code)) return undefined;
+        if (mayPass(error)) return undefined;
         throw error;
       }
       isOurs = true;
@@ -263,8 +228,8 @@ export class Client {
     if (state !== undefined) request.state = state;
     if (order !== undefined) request.order = order;
     if (cursor !== undefined) request.cursor = cursor;
-    const next = await this.#pages<ListReply>(LIST, request, limit, (page) => {
-      for (const job of page.jobs) found.set(job.job_id, job);
+    const next = await this.#pages<Partial<ListReply>>(LIST, request, limit, (page) => {
+      for (const job of page.jobs ?? []) found.set(job.job_id, job);
       return found.size;
     });
     const jobs = [...found.values()];
@@ -283,8 +248,8 @@ export class Client {
     requireJobId(jobId);
     const events: ListedEvent[] = [];
     const request: EventsRequest = cursor === undefined ? {} : { cursor };
-    const next = await this.#pages<EventsReply>(eventsSubject(jobId), request, limit, (page) => {
-      return events.push(...page.events);
+    const next = await this.#pages<Partial<EventsReply>>(eventsSubject(jobId), request, limit, (page) => {
+      return events.push(...(page.events ?? []));
     });
     return next === undefined ? { events } : { events, next };
   }
@@ -365,7 +330,7 @@ export class Client {
       repeated ? REPEATED : undefined,
       tryMs(timeoutMs),
       (error, sequence) => {
-        if (!error || !TRANSIENT.has(error.code)) done(error, sequence);
+        if (!error || !mayPass(error)) done(error, sequence);
         else if (this.bus.closed) done(closed(error), 0);
         else {
           const leftMs = timeoutMs - (performance.now() - sentAt);
@@ -379,7 +344,9 @@ export class Client {
   }
 
   #storeAgain({ jobId, body }: Prepared, timeoutMs: number): Promise<number> {
-    return this.#patiently(timeoutMs, (leftMs) => this.bus.mux.publish(submitSubject(jobId), body, REPEATED, leftMs));
+    return patiently(this.bus, timeoutMs, (leftMs) =>
+      this.bus.mux.publish(submitSubject(jobId), body, REPEATED, leftMs),
+    );
   }
 
   /** The job if it has ended; undefined if it has not, or if that cannot be said right now. */
@@ -388,7 +355,7 @@ export class Client {
       const job = await this.get(jobId);
       return job.finished_at === undefined ? undefined : job;
     } catch (error) {
-      if (isAsyncError(error) && TRANSIENT.has(error.code)) return undefined;
+      if (mayPass(error)) return undefined;
       throw error;
     }
   }
@@ -411,7 +378,7 @@ export class Client {
       const most = Math.min(MAX_PAGE_LIMIT, limit - count);
       const wanted = { ...request, limit: most, ...(next !== undefined && { cursor: next }) };
       const reply = await this.#reply(subject, wanted, REQUEST_TIMEOUT_MS);
-      const page = reply.json<Page>();
+      const page = answerIn(reply) as Page;
       count = take(page);
       bytes += reply.data.length;
       next = page.next;
@@ -420,12 +387,12 @@ export class Client {
   }
 
   async #ask(subject: string, request?: unknown, timeoutMs = REQUEST_TIMEOUT_MS): Promise<unknown> {
-    return (await this.#reply(subject, request, timeoutMs)).json();
+    return answerIn(await this.#reply(subject, request, timeoutMs));
   }
 
   async #reply(subject: string, request: unknown, timeoutMs: number): Promise<Msg> {
     const body = request === undefined ? "" : JSON.stringify(request);
-    const reply = await this.#patiently(timeoutMs, (leftMs) => this.#request(subject, body, leftMs));
+    const reply = await patiently(this.bus, timeoutMs, (leftMs) => this.#request(subject, body, leftMs));
     const error = errorIn(reply);
     if (error) throw error;
     return reply;
@@ -446,28 +413,6 @@ export class Client {
     if (error && ASK_ANOTHER.has(error.code)) throw error;
     return reply;
   }
-
-  /**
-   * Tries until it succeeds, fails for good, the time is over, or the client is closed. One try gets at most half of the time.
-   *
-   * @throws AsyncError `closed`, or what the last try has failed with
-   */
-  async #patiently<T>(timeoutMs: number, call: (leftMs: number) => Promise<T>): Promise<T> {
-    const end = performance.now() + timeoutMs;
-    for (let failures = 0; ; failures++) {
-      if (this.bus.closed) throw closed();
-      try {
-        return await call(Math.max(50, Math.min(end - performance.now(), tryMs(timeoutMs))));
-      } catch (error) {
-        if (!isAsyncError(error) || !TRANSIENT.has(error.code)) throw error;
-        if (this.bus.closed) throw closed(error);
-        const leftMs = end - performance.now();
-        if (leftMs <= 0) throw error;
-        if (error.code === "not_connected") await this.bus.whenConnected(leftMs);
-        else await delay(Math.min(leftMs, MAX_DELAY_MS, 50 * 2 ** failures));
-      }
-    }
-  }
 }
 
 /** @throws AsyncError `job_exists` */
@@ -483,20 +428,16 @@ function unacknowledged(cause: AsyncError): AsyncError {
   return new AsyncError("bus_timeout", `${cause.message}: ${next}`, { cause });
 }
 
-/** One try gets half of the time, so that there is a second one; and not for ever, as an answer may get lost. */
-function tryMs(timeoutMs: number): number {
-  return Math.min(timeoutMs / 2, MAX_TRY_MS);
-}
-
-function closed(cause?: AsyncError): AsyncError {
-  const what = "the connection of the client is closed";
-  const wasSent = cause !== undefined && cause.code !== "not_connected";
-  return new AsyncError("closed", wasSent ? `${what}; what was asked for may have been done or not` : what, { cause });
-}
-
 /** What a supervisor answers instead of what it was asked for. */
 function errorIn(reply: Msg): AsyncError | undefined {
   if (!reply.headers?.has(ERROR_CODE_HEADER)) return undefined;
-  const { code, message } = reply.json<ErrorReply>();
+  const { code, message } = answerIn(reply) as ErrorReply;
   return new AsyncError(code as ErrorCode, message);
+}
+
+/** @throws AsyncError `bus_timeout`: who may listen to requests may have answered, and anything, so the outcome is not known */
+function answerIn(reply: Msg): object {
+  const answer = readJsonObject(reply.data);
+  if (answer) return answer;
+  throw new AsyncError("bus_timeout", "the answer cannot be read, as it is no JSON object; try again");
 }

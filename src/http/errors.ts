@@ -8,10 +8,8 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   undecodable: 400,
   forbidden_host: 403,
   unsupported_encoding: 415,
-  bus_overloaded: 503,
   no_responders: 503,
   jobs_full: 503,
-  storage_full: 503,
 };
 
 /** Those of Fastify's own errors that we answer in our own words. */

@@ -51,9 +51,14 @@ export interface RejectedEvent {
   reason: string;
 }
 
-/** The same event small enough for any message. */
-export function withoutResult<E extends JobEvent | RejectedEvent>(event: E): E {
-  return event.type === "completed" ? { ...event, result: null, result_omitted: true } : event;
+const SHORT_LENGTH = 1_000;
+
+/** The event of an end, small enough for any message: without the result, or with the beginning of the error. */
+export function shortened<E extends JobEvent | RejectedEvent>(event: E): E {
+  if (event.type === "completed") return { ...event, result: null, result_omitted: true };
+  if (event.type !== "failed") return event;
+  const { code, name, message } = event.error;
+  return { ...event, error: { code, name: name.slice(0, SHORT_LENGTH), message: message.slice(0, SHORT_LENGTH) } };
 }
 
 export function eventOf(state: JobState, at: number, body: JobEventBody): JobEvent {

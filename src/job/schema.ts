@@ -89,6 +89,8 @@ const REPORTED_BY_FUNCTIONS = new Set(["retry_count", "lost_count", "started_at"
 
 const submissionCheck = TypeCompiler.Compile(Submission);
 const MAX_REASONS = 20;
+/** A path names keys of the input, which may be as long as a message. */
+const MAX_PATH_LENGTH = 256;
 
 /**
  * Checks a decoded submission and returns its definition, without the fields that only jobs report. The input itself
@@ -130,8 +132,9 @@ function shapeProblems(value: unknown): Reason[] {
   const reasons: Reason[] = [];
   for (const error of submissionCheck.Errors(value)) {
     // The checker goes on after "is required" with what the missing value should have been.
-    if (reasons.some((reason) => reason.path === error.path)) continue;
-    reasons.push({ path: error.path, message: problemOf(error) });
+    const path = error.path.slice(0, MAX_PATH_LENGTH);
+    if (reasons.some((reason) => reason.path === path)) continue;
+    reasons.push({ path, message: problemOf(error) });
     if (reasons.length === MAX_REASONS) break;
   }
   return reasons;

@@ -42,8 +42,10 @@ export class HandlerWatch {
 
   /** A handler has ended, after that time. */
   ended(execution: Execution, tookMs: number): void {
-    if (tookMs < this.#options.heartbeatMs) return;
-    if (this.#endedLate.size < MAX_NAMES) this.#endedLate.add(execution.functionName);
+    if (tookMs >= this.#options.heartbeatMs && this.#endedLate.size < MAX_NAMES) {
+      this.#endedLate.add(execution.functionName);
+    }
+    if (execution.givenUpAt === undefined) return;
     const wasAbandoned = this.#abandoned.delete(execution) || this.#released.delete(execution);
     if (wasAbandoned) execution.log.info("the abandoned handler has ended");
   }

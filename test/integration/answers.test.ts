@@ -201,7 +201,9 @@ async function pages(of: System, request: object): Promise<{ ids: string[]; size
 test("the newest jobs come first where they are asked for, over pages of every size", async () => {
   const own = await System.start(FULL_AT_ONCE);
   try {
-    await own.worker((w) => w.func("echo", ({ args }) => args));
+    let release = () => {};
+    const released = new Promise<void>((resolve) => (release = resolve));
+    await own.worker((w) => w.func("echo", ({ args }) => args).func("held", () => released));
     const ids = Array.from({ length: 23 }, (_, i) => `job-${i}`);
     for (const jobId of ids) {
       await own.client.submit(echo(1), { jobId });
@@ -212,8 +214,9 @@ test("the newest jobs come first where they are asked for, over pages of every s
       completed.jobs.map(({ job_id }) => job_id),
       ids.toReversed(),
     );
-    await own.client.submit({ name: "x", functions: [{ name: "unserved" }] }, { jobId: "fills" });
-    await eventually("it is stored", async () => (await own.client.list()).jobs.at(-1)?.job_id === "fills");
+    await own.client.submit({ name: "x", functions: [{ name: "held" }] }, { jobId: "fills" });
+    // Then it changes no more, and has the only place in memory.
+    await eventually("its start is stored", async () => (await own.client.get("fills")).state === "running");
     for (let i = 0; i < 5; i++) await own.client.submit(echo(1), { jobId: `waits-${i}` });
     const newest = [...[4, 3, 2, 1, 0].map((i) => `waits-${i}`), "fills", ...ids.toReversed()];
     for (const limit of [1, 2, 10, 1_000]) {
@@ -235,6 +238,7 @@ test("the newest jobs come first where they are asked for, over pages of every s
     );
     assert.is((await fetch(`${other.url}/v1/job?order=sideways`)).status, 400);
     await other.close();
+    release();
   } finally {
     await own.close();
   }

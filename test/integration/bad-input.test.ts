@@ -153,6 +153,35 @@ test(`the request API answers every request (seed ${SEED})`, async () => {
   }
 });
 
+test("what is wrong is told in few words, however long what was asked is", async () => {
+  const long = "x".repeat(900_000);
+  const questions: [string, object][] = [
+    ["job.list", { cursor: long }],
+    ["job.list", { state: long }],
+    ["job.retry.nothing", { [long]: 1 }],
+  ];
+  for (const [subject, body] of questions) {
+    const reply = await system.bus.mux.request(subject, JSON.stringify(body), 5_000);
+    assert.is(reply.headers?.get("Nats-Service-Error-Code"), "400");
+    assert.ok(reply.data.length < 5_000, subject);
+  }
+  const response = await fetch(`${bridge.url}/v1/job/nothing/retry`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ [long]: 1 }),
+  });
+  assert.is(response.status, 400);
+});
+
+test("a submission with a long unknown field fails in few words, and its end fits into a message", async () => {
+  const job = { name: "long", functions: [{ name: "honest" }], ["\u0001".repeat(900_000)]: 1 };
+  const sequence = await system.bus.mux.publish("job.submit", packr.pack(job));
+  const failed = await system.client.wait(`seq-${sequence}`, { timeoutMs: 5_000 });
+  assert.is(failed.error?.code, "invalid_submission");
+  assert.ok(JSON.stringify(failed).length < 5_000);
+  await eventually("it has left memory", () => system.supervisor.liveJobs === 0);
+});
+
 test(`nudges, announcements, events and wakes that nobody of ours sent (seed ${SEED})`, async () => {
   const subjects = [
     "job.ctl.room",

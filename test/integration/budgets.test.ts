@@ -41,6 +41,24 @@ test("[SUPERVISOR-1] jobs and wakes that come at once are no more than there is 
   }
 });
 
+test("many who ask for jobs that do not exist are answered, however much waits to be looked through", async () => {
+  const system = await System.start("without supervisor");
+  try {
+    await system.startSupervisor();
+    await system.supervisor.close();
+    const data = "x".repeat(200_000);
+    for (let i = 0; i < 200; i++) {
+      const job = { job_id: `id-${i}`, name: "large", data, functions: [{ name: "nobody" }] };
+      await system.bus.mux.publish("job.submit", JSON.stringify(job));
+    }
+    await system.startSupervisor({ maxLiveJobs: 10 });
+    const asked = Array.from({ length: 200 }, (_, i) => system.client.get(`none-${i}`).catch(({ code }) => code));
+    assert.equal([...new Set(await Promise.all(asked))], ["job_not_found"]);
+  } finally {
+    await system.close();
+  }
+});
+
 test("[PULLER-3] a pull is limited in bytes, and the largest message still gets through", async () => {
   const system = await System.start();
   await system.supervisor.close();

@@ -1,9 +1,23 @@
 import type { Msg } from "nats";
-import type { JobEvent, RejectedEvent } from "../../job/events.ts";
+import { EVENT_TYPES, type JobEvent, type RejectedEvent } from "../../job/events.ts";
+import { isRecord } from "../../job/plain.ts";
 import { readJsonObject } from "./codec.ts";
 
 /** The event in a message of `job.event.>`; undefined if it is none of ours, since anyone may be allowed to publish. */
 export function readEvent({ data }: Pick<Msg, "data">): JobEvent | RejectedEvent | undefined {
   const body = readJsonObject(data);
-  return typeof body?.type === "string" ? (body as unknown as JobEvent | RejectedEvent) : undefined;
+  return body && isEvent(body) ? (body as unknown as JobEvent | RejectedEvent) : undefined;
+}
+
+const TYPES: ReadonlySet<unknown> = new Set(EVENT_TYPES);
+
+/** Whether it has what is read of events. */
+function isEvent({ type, job_id, at, error, reason }: Record<string, unknown>): boolean {
+  if (!TYPES.has(type) || typeof job_id !== "string" || typeof at !== "string") return false;
+  if (type === "rejected") return typeof reason === "string";
+  return type === "failed" || type === "retrying" ? isFailure(error) : error === undefined;
+}
+
+function isFailure(error: unknown): boolean {
+  return isRecord(error) && [error.code, error.name, error.message].every((one) => typeof one === "string");
 }

@@ -13,7 +13,7 @@
 import type { Payload } from "nats";
 import { eventSubject, notifySubject } from "../../api/subjects.ts";
 import { AsyncError, isAsyncError } from "../../job/errors.ts";
-import { type JobEvent, type RejectedEvent, withoutResult } from "../../job/events.ts";
+import { type JobEvent, type RejectedEvent, shortened } from "../../job/events.ts";
 import type { Bus } from "../connection.ts";
 import { encodePayload } from "../messages/codec.ts";
 import { readEvent } from "../messages/events.ts";
@@ -96,7 +96,7 @@ export class EventLog {
         this.#store(event, notify, headers, (error) => (error ? reject(error) : resolve()));
       });
     } catch (error) {
-      const smaller = withoutResult(event);
+      const smaller = shortened(event);
       if (!isAsyncError(error, "payload_too_large") || smaller === event) throw error;
       await this.#storeFitting(smaller, notify, headers);
     }
@@ -114,10 +114,10 @@ export class EventLog {
     if (notify !== undefined) this.#publish(notifySubject(notify), body);
   }
 
-  /** An event that would not fit into a message leaves the result out. */
+  /** An event that would not fit into a message is shortened. */
   #fitting(event: JobEvent): Payload {
     const body = encodePayload(event, "json");
-    return this.#fits(body) ? body : encodePayload(withoutResult(event), "json");
+    return this.#fits(body) ? body : encodePayload(shortened(event), "json");
   }
 
   #fits(body: Payload): boolean {

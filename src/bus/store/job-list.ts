@@ -14,8 +14,10 @@ import { type Cursor, END_OF_STREAM } from "../../api/cursor.ts";
 import { afterPrefix, SUBMIT } from "../../api/subjects.ts";
 import { AsyncError } from "../../job/errors.ts";
 import type { JobState, StateName } from "../../job/state.ts";
+import { Turns } from "../../util/turns.ts";
 import type { Bus } from "../connection.ts";
 import { JOBS, KV_JOBS, KV_PREFIX, SUPERVISOR_CONSUMER } from "../topology.ts";
+import { apiAnswer } from "../wire/jetstream.ts";
 import { isPart } from "./definition.ts";
 import { type JobStore, storedJob } from "./job-store.ts";
 import { peekStateName } from "./stored-state.ts";
@@ -47,9 +49,12 @@ const LOOK_BATCH = 500;
 const LOOK_BATCHES = 4;
 const LOOK_BYTES = 4 * 1024 ** 2;
 const LOOK_MS = 300;
+/** Each look reads megabytes, and ids that do not exist are asked for by anybody. */
+const MAX_LOOKS = 2;
 
 export class JobList {
   readonly #bus: Bus;
+  readonly #looks = new Turns(() => MAX_LOOKS);
   readonly #store: JobStore;
   readonly #idOf: (submission: Waiting) => string;
 
@@ -93,16 +98,19 @@ export class JobList {
 
   /**
    * The submission that names the job in its body only, if no supervisor has stored anything of it yet. No more than a part of
-   * what waits is looked at, so it may be missed.
+   * what waits is looked at, for a few at a time, so it may be missed.
    *
    * @throws AsyncError of the bus
    */
-  async submissionByBody(jobId: string): Promise<Waiting | undefined> {
-    const { delivered, ackFloor } = await this.#consumer();
-    const end = performance.now() + LOOK_MS;
-    // Those that no supervisor has got yet, then those of a supervisor that has just got them, or has died since.
-    const newest = await this.#lookThrough(jobId, delivered + 1, Number.POSITIVE_INFINITY, end);
-    return newest ?? this.#lookThrough(jobId, ackFloor + 1, delivered, end);
+  submissionByBody(jobId: string): Promise<Waiting | undefined> {
+    const end = performance.now() + LOOK_MS; // the time to wait for others that look is part of it
+    return this.#looks.run(async () => {
+      if (performance.now() >= end) return undefined;
+      const { delivered, ackFloor } = await this.#consumer();
+      // Those that no supervisor has got yet, then those of a supervisor that has just got them, or has died since.
+      const newest = await this.#lookThrough(jobId, delivered + 1, Number.POSITIVE_INFINITY, end);
+      return newest ?? this.#lookThrough(jobId, ackFloor + 1, delivered, end);
+    });
   }
 
   /** Whether a supervisor has got the submission with that sequence. @throws AsyncError of the bus */
@@ -239,7 +247,7 @@ export class JobList {
   /** The sequence of the newest submission that a supervisor has got, and up to which all are dealt with. */
   async #consumer(): Promise<{ delivered: number; ackFloor: number }> {
     const subject = `${this.#bus.apiPrefix}.CONSUMER.INFO.${JOBS}.${SUPERVISOR_CONSUMER}`;
-    const info = (await this.#bus.mux.request(subject, "", TIMEOUT_MS)).json<ConsumerInfoReply>();
+    const info = apiAnswer<ConsumerInfoReply>(await this.#bus.mux.request(subject, "", TIMEOUT_MS));
     if (info.delivered) return { delivered: info.delivered.stream_seq, ackFloor: info.ack_floor?.stream_seq ?? 0 };
     throw new AsyncError("jetstream_unavailable", "the consumer of stream JOBS cannot be asked right now; try again");
   }

@@ -11,7 +11,7 @@ import { isEnded, type JobState } from "../../job/state.ts";
 import type { Bus } from "../connection.ts";
 import { JOBS, KV_JOBS, KV_PREFIX } from "../topology.ts";
 import { expectSequence, expectSequenceWithTtl } from "../wire/headers.ts";
-import { isWrongSequence, JetStreamError } from "../wire/jetstream.ts";
+import { apiAnswer, isWrongSequence, JetStreamError } from "../wire/jetstream.ts";
 import { type Brief, type BriefWriter, briefFrom, canBeBrief, completed } from "./brief-state.ts";
 import { compareRuns, definitionKey, packDefinition, readDefinition } from "./definition.ts";
 import { packState, readRecord, stateFrom } from "./stored-state.ts";
@@ -200,7 +200,7 @@ export class JobStore {
 
   async #askLeader(stream: string, query: MessageQuery): Promise<Found | undefined> {
     const reply = await this.#request(`${this.#bus.apiPrefix}.STREAM.MSG.GET.${stream}`, JSON.stringify(query));
-    const { message, error } = reply.json<LeaderReply>();
+    const { message, error } = apiAnswer<LeaderReply>(reply);
     if (message) return { sequence: message.seq, data: Buffer.from(message.data ?? "", "base64") };
     if (error?.code === 404) return undefined;
     const what = `stream ${stream} cannot be read: ${error?.description}`;

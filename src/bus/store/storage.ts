@@ -91,7 +91,8 @@ export class Storage {
 
   constructor(bus: Bus, options: StorageOptions) {
     this.#bus = bus;
-    this.#options = options;
+    // The server knows no shorter time to live than a second.
+    this.#options = { ...options, retentionMs: Math.max(1_000, options.retentionMs) };
     this.#timer = setInterval(() => void this.look(), LOOK_MS);
     void this.look();
   }

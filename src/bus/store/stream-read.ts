@@ -8,6 +8,7 @@
 import type { Msg } from "nats";
 import { AsyncError, isAsyncError } from "../../job/errors.ts";
 import type { Bus } from "../connection.ts";
+import { apiAnswer } from "../wire/jetstream.ts";
 
 export interface StoredMessage {
   subject: string;
@@ -50,7 +51,7 @@ export async function readNext(bus: Bus, stream: string, from: number): Promise<
 /** The sequence of the newest message that was ever stored, and how many there are now. @throws AsyncError of the bus */
 export async function streamState(bus: Bus, stream: string): Promise<{ lastSequence: number; messages: number }> {
   const reply = await bus.mux.request(`${bus.apiPrefix}.STREAM.INFO.${stream}`, "", TIMEOUT_MS);
-  const { state } = reply.json<{ state?: { last_seq: number; messages: number } }>();
+  const { state } = apiAnswer<{ state: { last_seq: number; messages: number } }>(reply);
   if (!state) throw unreadable(stream, "no leader, or not made yet");
   return { lastSequence: state.last_seq, messages: state.messages };
 }
@@ -58,9 +59,9 @@ export async function streamState(bus: Bus, stream: string): Promise<{ lastSeque
 /** Whether a message that was stored at `at` (ms since 1970) may have been removed by now. @throws AsyncError of the bus */
 export async function mayHaveForgotten(bus: Bus, stream: string, at: number): Promise<boolean> {
   const reply = await bus.mux.request(`${bus.apiPrefix}.STREAM.INFO.${stream}`, "", TIMEOUT_MS);
-  const { state } = reply.json<{
-    state?: { messages: number; first_seq: number; first_ts: string; last_seq: number };
-  }>();
+  const { state } = apiAnswer<{
+    state: { messages: number; first_seq: number; first_ts: string; last_seq: number };
+  }>(reply);
   if (!state) throw unreadable(stream, "no leader, or not made yet");
   if (state.last_seq === 0 || state.first_seq === 1) return false; // it still has all that it ever had
   return state.messages === 0 || Date.parse(state.first_ts) > at;
@@ -125,7 +126,8 @@ export function readBatch(
     };
     const onTimeout = () => reject(new AsyncError("bus_timeout", `stream ${stream} did not answer in time`));
     try {
-      bus.mux.open(`${bus.apiPrefix}.DIRECT.GET.${stream}`, query, TIMEOUT_MS, { onReply, onTimeout });
+      const waiter = { onReply, onTimeout, onDenied: reject };
+      bus.mux.open(`${bus.apiPrefix}.DIRECT.GET.${stream}`, query, TIMEOUT_MS, waiter);
     } catch (error) {
       reject(error);
     }

@@ -17,7 +17,7 @@ import { encodeQueued } from "../messages/nudges.ts";
 import { deleteMessage, readBatch, readLast, type StoredMessage } from "../store/stream-read.ts";
 import { TIMERS } from "../topology.ts";
 import { expectSequence, headersOf } from "../wire/headers.ts";
-import { isWrongSequence } from "../wire/jetstream.ts";
+import { apiAnswer, isWrongSequence } from "../wire/jetstream.ts";
 import { isSameOrNewer, type TokenOwner, tokenBody } from "./timers.ts";
 
 const TIMEOUT_MS = 2_000;
@@ -109,7 +109,7 @@ export class Backlog {
     for (let offset = 0; ; offset += MAX_SUBJECTS_LISTED) {
       const query = JSON.stringify({ subjects_filter: `${WAIT_PREFIX}.>`, offset });
       const reply = await this.#bus.mux.request(`${this.#bus.apiPrefix}.STREAM.INFO.${TIMERS}`, query, TIMEOUT_MS);
-      const subjects = Object.keys(reply.json<StreamInfo>().state?.subjects ?? {});
+      const subjects = Object.keys(apiAnswer<StreamInfo>(reply).state?.subjects ?? {});
       for (const subject of subjects) {
         const name = functionOf(subject);
         if (name !== undefined) names.add(name);

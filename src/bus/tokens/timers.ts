@@ -5,9 +5,9 @@
  * TIMERS-1  A job has at most one timer, the one with the highest number: setting an older one changes nothing.
  * TIMERS-2  The wake carries the number. Scheduling the same number again within the stream's duplicate window (two minutes)
  *     changes nothing, even if it has fired: so it is safe to repeat after a crash.
+ * TIMERS-3  What the server refuses for good is told apart (`isRefusedForGood`): repeating it would never end.
  * TIMERS-4  A token says which job it is of besides the id (`created_at`), as an id may be used again when its job is not kept
  *     any more: what is left of that one, a timer of a job that was cancelled, neither delays nor wakes the new one.
- * TIMERS-3  What the server refuses for good is told apart (`isRefusedForGood`): repeating it would never end.
  */
 
 import { timerSubject, wakeSubject } from "../../api/subjects.ts";

@@ -25,6 +25,22 @@ export function isWrongSequence(error: unknown): boolean {
 /** Told the sequence of what was stored, or why it is not known to be: exactly once. */
 export type OnStored = (error: AsyncError | undefined, sequence: number) => void;
 
+/**
+ * What the API answers. Anybody who may subscribe there can answer as well, and anything.
+ *
+ * @throws AsyncError `jetstream_unavailable` if it is no JSON object
+ */
+export function apiAnswer<T extends object>(reply: Msg): Partial<T> {
+  let read: unknown;
+  try {
+    read = reply.json<unknown>();
+  } catch {
+    // told below
+  }
+  if (isRecord(read)) return read as Partial<T>;
+  throw new AsyncError("jetstream_unavailable", "an answer of JetStream cannot be read; try again");
+}
+
 export function isNoResponders(message: Msg): boolean {
   return message.headers?.code === 503 && message.data.length === 0;
 }

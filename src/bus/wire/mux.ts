@@ -8,9 +8,9 @@
  *     dropped. So a late reply of an attempt that was given up has no effect.
  * MUX-2  Nothing is sent while disconnected (the client would drop it in silence): the caller gets `not_connected`.
  * MUX-3  A timeout means "unknown", not "not done".
+ * MUX-4  At most `maxWaiters` are open; beyond it the caller gets `bus_overloaded`.
  * MUX-5  What the server does not permit fails at once with `permission_denied`, and was not sent. What has had a reply was sent
  *     before that.
- * MUX-4  At most `maxWaiters` are open; beyond it the caller gets `bus_overloaded`.
  */
 import type { Msg, MsgHdrs, NatsConnection, Payload } from "nats";
 import { AsyncError, isAsyncError, messageOf } from "../../job/errors.ts";
@@ -58,6 +58,7 @@ export class Mux {
   /** Told of what arrives under a key that is not waited for. */
   readonly #strayListeners = new Set<(message: Msg) => void>();
   readonly #maxWaiters: number;
+  readonly #onFault: OnFault;
   readonly #onRefusedAgain: ((subject: string) => void) | undefined;
   /** Our own part of the inbox namespace, with a final dot; unguessable. What comes after it is the key of a request. */
   readonly inboxPrefix: string;
@@ -75,6 +76,7 @@ export class Mux {
     this.#isConnected = options.isConnected;
     this.#onRefusedAgain = options.onRefusedAgain;
     this.#maxWaiters = options.maxWaiters ?? 500_000;
+    this.#onFault = options.onFault;
     this.#inboxRoot = options.inboxPrefix;
     this.inboxPrefix = this.newInboxPrefix();
     this.local = new LocalServices(
@@ -110,7 +112,14 @@ export class Mux {
     if (operation === "subscription" && !isInbox) return;
     const error = denied(operation, subject);
     if (isInbox) this.#deaf = error;
-    for (const request of [...this.#open]) if (isInbox || request.subject === subject) request.deny(error, !isInbox);
+    for (const request of [...this.#open]) {
+      if (!isInbox && request.subject !== subject) continue;
+      try {
+        request.deny(error, !isInbox);
+      } catch (thrown) {
+        this.#onFault(thrown, request.subject); // the others are told all the same
+      }
+    }
   }
 
   /** Calls `listener` with what arrives under a key that is not waited for (MUX-1). Returns how to stop that. */

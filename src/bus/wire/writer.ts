@@ -6,8 +6,8 @@
  * WRITER-1  What is sent, subscribed and flushed keeps its order: before the client puts anything into its own buffer, what has
  *     been written before is put there.
  * WRITER-2  A slab is written once; what is sent of it is not touched again.
- * WRITER-4  What is larger than the server takes is refused here, whatever its size: the server would end the connection.
  * WRITER-3  A payload is not read any more when `publish` has returned: its bytes may be used for the next one.
+ * WRITER-4  What is larger than the server takes is refused here, whatever its size: the server would end the connection.
  */
 import type { MsgHdrs, Payload, ProtocolHandler, PublishOptions } from "nats";
 
