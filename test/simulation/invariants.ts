@@ -27,8 +27,9 @@ import { isProbe } from "../../src/bus/write-probe.ts";
 import { isAsyncError, JobFailedError } from "../../src/job/errors.ts";
 import type { JobEvent } from "../../src/job/events.ts";
 import { isEnded, type JobState } from "../../src/job/state.ts";
-import type { JetStream, Observer, Stored } from "./jetstream.ts";
+import type { JetStream, Observer } from "./jetstream.ts";
 import type { Connection, Packet } from "./network.ts";
+import type { Stored } from "./stream.ts";
 
 export class Violation extends Error {
   constructor(invariant: string, message: string) {
@@ -270,6 +271,9 @@ export class Invariants implements Observer {
       storedAt: 0,
     };
     this.#requireNoClock(seen, before?.state, state);
+    if (!isEnded(state) && message.headers?.get("Nats-TTL")) {
+      throw new Violation("SIM-10", `${jobId} is ${state.state}, and its state may expire`);
+    }
     if (before) this.#compare(seen, before.state, state);
     else {
       this.#requireLive(NOTHING_YET, state);
