@@ -138,7 +138,9 @@ class History {
   }
 
   #finish(): void {
-    this.#invariants.finish(this.#faults.untilMs === 0);
+    const { struck } = this.#network;
+    const wasFull = ["refused as full", "refused by the account", "told storage_full"].some((what) => struck[what]);
+    this.#invariants.finish(this.#faults.untilMs === 0, wasFull);
     const [deaf] = [...this.#deaf, ...this.#unanswered];
     if (deaf !== undefined) throw new Violation("SIM-10", `${deaf} hears nothing, which is permitted again`);
   }

@@ -68,6 +68,8 @@ interface Seen {
   generation: number;
   /** When its newest state was stored, in virtual ms. */
   storedAt: number;
+  /** It had begun before there was room to store it, was given back, and began once more (SIM-10). */
+  begunInVain: boolean;
 }
 
 /** Functions, and which of the jobs that had the id it is. */
@@ -227,7 +229,7 @@ export class Invariants implements Observer {
   }
 
   /** When faults have stopped and everything is quiet. */
-  finish(faultless: boolean): void {
+  finish(faultless: boolean, wasFull: boolean): void {
     for (const jobId of this.acknowledged) {
       if (!this.jobs.has(jobId) && !this.expired.has(jobId))
         throw new Violation("SIM-6", `the acknowledged job ${jobId} is lost`);
@@ -241,6 +243,7 @@ export class Invariants implements Observer {
       for (const [index, fn] of [...seen.state.functions].entries()) {
         const most =
           (fn.retry_options?.retry_limit ?? 1) * (1 + seen.retries) +
+          (wasFull && seen.begunInVain && index === 0 ? 1 : 0) +
           (faultless ? 0 : seen.takeovers + 5 * (1 + seen.retries));
         const count = this.#counts.get(functionKey(jobId, seen.generation, index)) ?? 0;
         if (count > most)
@@ -269,6 +272,7 @@ export class Invariants implements Observer {
       parkedFor: undefined,
       generation: this.#nextGeneration(jobId),
       storedAt: 0,
+      begunInVain: false,
     };
     this.#requireNoClock(seen, before?.state, state);
     if (!isEnded(state) && message.headers?.get("Nats-TTL")) {
@@ -277,6 +281,8 @@ export class Invariants implements Observer {
     if (before) this.#compare(seen, before.state, state);
     else {
       this.#requireLive(NOTHING_YET, state);
+      const isUnbegun = !isEnded(state) && state.current_function === 0 && state.functions.at(0)?.retry_count === 0;
+      seen.begunInVain = isUnbegun && this.#counts.has(functionKey(jobId, seen.generation, 0));
       const beginner = this.#beginners.get(jobId);
       if (beginner !== undefined && this.#writerOf(beginner) !== state.writer) seen.takeovers += 1;
     }
