@@ -219,7 +219,8 @@ export class Supervisor {
       bus.onFault(({ what, error, count }) =>
         this.#trouble(`${what} (${count} so far)`, error, { kind: "faults of the bus" }),
       ),
-      bus.onDenied(({ error }) => this.#trouble("permission denied", error)),
+      // A spell for each subject.
+      bus.onDenied(({ error }) => this.#trouble("permission denied", error, { kind: error.message })),
     ];
     this.#timers = [
       setInterval(() => this.#extendLeases(), topology.ackWaitMs / 3),
