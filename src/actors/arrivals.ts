@@ -27,7 +27,7 @@ import type { Delivery } from "../bus/tokens/delivery.ts";
 import { isTokenOf, timerNumberOf } from "../bus/tokens/timers.ts";
 import { JOBS } from "../bus/topology.ts";
 import { isProbe } from "../bus/write-probe.ts";
-import { AsyncError } from "../job/errors.ts";
+import { AsyncError, isAsyncError } from "../job/errors.ts";
 import type { RejectedEvent } from "../job/events.ts";
 import { reduce, type Transition } from "../job/machine.ts";
 import { FORMAT } from "../job/record.ts";
@@ -72,6 +72,8 @@ const MAX_READS = 8;
 const MAX_READS_CROWDED = 2;
 /** Of a job that was read the length is not known: it is looked into. */
 const LONG = 1_024;
+/** From so many commits to come on it is worth one more message to store the definition of a job besides its state. */
+const WORTH_DEFINING = 3;
 
 /** A message that stands for a job: a submission, which can make it (`first`), or the wake of a parked one. */
 interface Arrival {
@@ -222,7 +224,7 @@ export class Arrivals {
             return;
           }
         } else if (stored?.state) {
-          if (await this.#takeOver(stored.state, stored.revision, arrival)) return;
+          if (await this.#takeOver(stored.state, stored.revision, stored.definition, arrival)) return;
           continue;
         }
         if (!first) {
@@ -298,7 +300,7 @@ export class Arrivals {
   }
 
   /** Decides what a message means for a job that is in the store. Returns false if the store has changed meanwhile. */
-  async #takeOver(state: JobState, revision: number, arrival: Arrival): Promise<boolean> {
+  async #takeOver(state: JobState, revision: number, named: number | undefined, arrival: Arrival): Promise<boolean> {
     const { jobId, lease, delivery, first } = arrival;
     if (first ? !isMadeBy(state, delivery) : !isTokenOf(state, delivery.data)) {
       this.#drop(arrival); // a repetition, or ARRIVALS-9
@@ -313,9 +315,21 @@ export class Arrivals {
     }
     // A state that is older than its token was restored from a backup. It takes that number, so that its next one is newer.
     const held = lease.number > state.token ? { ...state, token: lease.number } : state;
+    const definition = named ?? (await this.#define(held));
     this.#context.lifecycle.emit("claimed", jobId, "resumed", this.#holderBefore(state, delivery));
-    this.#host(arrival, held, revision).resume(first ? undefined : delivery.storedAt);
+    this.#host(arrival, held, revision, definition).resume(first ? undefined : delivery.storedAt);
     return true;
+  }
+
+  /** A job that has parked has no submission any more: if there are steps enough to come, its definition is stored for them. */
+  async #define(state: JobState): Promise<number | undefined> {
+    if (isEnded(state) || state.token === SUBMISSION || commitsAhead(state) < WORTH_DEFINING) return undefined;
+    try {
+      return await this.#context.store.define(state, this.#context.briefAboveBytes);
+    } catch (error) {
+      if (!isAsyncError(error)) throw error;
+      return undefined; // it is stored in full
+    }
   }
 
   /** Whose job it was, if its message was delivered before: undefined if it was ours. */
@@ -370,11 +384,18 @@ export class Arrivals {
     return undefined;
   }
 
-  #host({ lease, delivery, first, footprint }: Arrival, state: JobState, revision: number): JobActor {
+  /** @param definition its sequence, if it is stored */
+  #host(
+    { lease, delivery, first, footprint }: Arrival,
+    state: JobState,
+    revision: number,
+    definition?: number,
+  ): JobActor {
     const isLong = first !== undefined && delivery.data.length >= this.#context.briefAboveBytes;
+    const long = isLong || definition !== undefined ? { definition } : undefined;
     const bytes = delivery.data.length;
     const measured = { footprint: footprint ?? footprintOf(state, Math.max(LONG, bytes)), bytes };
-    const actor = new JobActor(this.#context, lease, state, revision, isLong, measured);
+    const actor = new JobActor(this.#context, lease, state, revision, long, measured);
     this.actors.set(state.job_id, actor);
     actor.whenGone(() => {
       this.actors.delete(state.job_id);
@@ -426,4 +447,11 @@ export class Arrivals {
   #trouble(what: string, error: unknown, jobId?: string, more: Pick<Trouble, "kind" | "isOver"> = {}): void {
     this.#context.lifecycle.emit("trouble", { what, error, ...(jobId !== undefined && { jobId }), ...more });
   }
+}
+
+/** How many commits of a live job are likely to come, at least: one for each function, and one for each execution that it may have. */
+function commitsAhead(job: LiveJob): number {
+  const { retry_options, failures = 0 } = functionAt(job, job.current_function);
+  const executions = Math.max(1, (retry_options?.retry_limit ?? 1) - failures);
+  return job.functions.length - job.current_function - 1 + executions;
 }

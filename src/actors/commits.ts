@@ -44,9 +44,15 @@ export interface CommitsContext {
   writer: string;
 }
 
+/** A job that has so much in it that what stays the same is not encoded anew at each step. */
+export interface Long {
+  /** The sequence of its definition, if that is stored. */
+  definition: number | undefined;
+}
+
 export interface CommitsOptions {
-  /** Its steps are stored without what its submission says. */
-  long: boolean;
+  /** Present if its steps are stored without what its submission says, or its definition, if that is stored. */
+  long: Long | undefined;
   /** How many bytes the job had when it was measured. */
   measuredBytes: number;
   /** What is being stored has so many more bytes than before that the job had better be measured again. */
@@ -74,7 +80,7 @@ export class Commits {
     this.#revision = revision;
     this.#options = options;
     this.#grownAt = grownAt(options.measuredBytes);
-    this.#brief = options.long ? new BriefWriter() : undefined;
+    this.#brief = options.long && new BriefWriter(options.long.definition);
   }
 
   /** The newest state that is known to be stored. */
@@ -97,6 +103,12 @@ export class Commits {
     if (bytes < this.#grownAt) return;
     this.#grownAt = grownAt(bytes);
     this.#options.onGrown(next, bytes);
+  }
+
+  /** The job has ended, and nothing leans on its definition any more. */
+  removeDefinition(): void {
+    const definition = this.#options.long?.definition;
+    if (definition !== undefined) this.#context.store.removeDefinition(this.#state.job_id, definition);
   }
 
   /**

@@ -195,7 +195,7 @@ export class Dispatcher {
       this.#nextQuestion = setTimeout(() => {
         this.#nextQuestion = undefined;
         this.#discover();
-      }, waitMs);
+      }, Math.ceil(waitMs)); // a fraction of a ms may be too little for a clock to advance by
       return;
     }
     this.#discovery = this.#askServices().finally(() => {

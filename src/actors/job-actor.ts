@@ -32,7 +32,7 @@ import { type AttemptAddress, type EndedJob, isEnded, type JobState, type LiveJo
 import { timerMs } from "../job/time.ts";
 import type { Attempt, AttemptListener } from "./attempt.ts";
 import type { BacklogFeeder } from "./backlog-feeder.ts";
-import { type CommitResult, Commits, type CommitsContext, type Found } from "./commits.ts";
+import { type CommitResult, Commits, type CommitsContext, type Found, type Long } from "./commits.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Lease } from "./lease.ts";
 import type { Lifecycle, ReleaseReason } from "./lifecycle.ts";
@@ -91,7 +91,6 @@ export class JobActor implements AttemptListener {
   /**
    * `state` is stored as `revision`; 0 if it is what the submission says.
    *
-   * @param long whether it has so much in it that what stays the same is not encoded anew at each step
    * @param measured what it takes in memory, and how many bytes it had as a message
    */
   constructor(
@@ -99,7 +98,7 @@ export class JobActor implements AttemptListener {
     lease: Lease,
     state: JobState,
     revision: number,
-    long: boolean,
+    long: Long | undefined,
     measured: { footprint: number; bytes: number },
   ) {
     this.#context = context;
@@ -415,6 +414,7 @@ export class JobActor implements AttemptListener {
     const settle = () => {
       if (this.#mode === "gone") return;
       this.#guarded(() => {
+        this.#commits.removeDefinition();
         this.lease.release();
         this.#leave("ended");
       });

@@ -1,10 +1,12 @@
 import type { Logger } from "pino";
-import { isAsyncError } from "../job/errors.ts";
+import { isAsyncError, messageOf } from "../job/errors.ts";
 import { inWords, Spells } from "../util/spells.ts";
 import type { Lifecycle, Predecessor, Trouble } from "./lifecycle.ts";
 
 /** Jobs that are taken over one after the other are told of together. */
 const COLLECT_MS = 1_000;
+/** By so much of their messages faults are told apart. */
+const FAULT_LENGTH = 100;
 /** Supervisors that are named. */
 const MAX_NAMED = 5;
 
@@ -48,7 +50,9 @@ function logTrouble(spells: Spells, log: Logger, { what, kind = what, jobId, err
     first: () => log.warn({ jobId, ...code, err: error }, `${what}${why}`),
     over: (end: { times: number; forMs: number }) => log.info(end, `${kind}: ${inWords(end)}`),
   };
-  spells.note(kind, told, isOver);
+  // A fault of ours is told for itself, whatever else of its kind there is.
+  const key = error === undefined || isAsyncError(error) ? kind : `${kind}: ${messageOf(error).slice(0, FAULT_LENGTH)}`;
+  spells.note(key, told, isOver);
 }
 
 /** Jobs of others that were taken over, told of together. */

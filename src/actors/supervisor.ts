@@ -17,6 +17,7 @@ import { JobList } from "../bus/store/job-list.ts";
 import { DEFAULT_RETENTION_MS, JobStore } from "../bus/store/job-store.ts";
 import { Storage } from "../bus/store/storage.ts";
 import { Awake } from "../bus/tokens/awake.ts";
+import type { Delivery } from "../bus/tokens/delivery.ts";
 import { Puller, type PullerOptions } from "../bus/tokens/puller.ts";
 import { Tokens } from "../bus/tokens/tokens.ts";
 import {
@@ -39,6 +40,7 @@ import { Dispatcher, type DispatcherOptions } from "./dispatcher.ts";
 import { DrainCount } from "./drain-count.ts";
 import type { ActorContext } from "./job-actor.ts";
 import { JobControl } from "./job-control.ts";
+import { LARGE_SUBMISSION_BYTES, LargePace } from "./large-pace.ts";
 import type { Lease } from "./lease.ts";
 import { createLifecycle, type Lifecycle, type Trouble } from "./lifecycle.ts";
 import { DEFAULT_MAX_MEMORY_BYTES, Memory } from "./memory.ts";
@@ -118,8 +120,7 @@ export class Supervisor {
   #wakes: Puller | undefined;
   /** Who asks first: not the one that had more room than it could use. */
   #wakesFirst = false;
-  /** One submission is taken though the budget is used up. */
-  #sips = false;
+  readonly #pace = new LargePace();
   readonly #timers: NodeJS.Timeout[];
   readonly #stops: (() => void)[];
   readonly #ackWaitMs: number;
@@ -201,8 +202,11 @@ export class Supervisor {
     this.#api = new RequestApi(bus, list, control, this.#depths);
     this.#submissions = this.#pull(JOBS, {
       room: () => this.#roomForSubmissions(),
-      roomBytes: () => (this.#sips ? 1 : this.#memory.roomBytes),
-      onDelivery: (delivery) => this.#arrivals.onSubmission(delivery),
+      roomBytes: () => this.#roomForBytes(),
+      onDelivery: (delivery) => {
+        if (delivery.data.length < LARGE_SUBMISSION_BYTES) this.#arrivals.onSubmission(delivery);
+        else this.#onLarge(delivery);
+      },
       onUnused: () => this.#refillFirst("wakes"),
     });
     this.#wakes = this.#pull(TIMERS, {
@@ -216,9 +220,7 @@ export class Supervisor {
     this.#stops = [
       () => changed.unsubscribe(),
       bus.onReconnected(() => this.#onReconnected()),
-      bus.onFault(({ what, error, count }) =>
-        this.#trouble(`${what} (${count} so far)`, error, { kind: "faults of the bus" }),
-      ),
+      bus.onFault(({ what, error, count }) => this.#trouble(`${what} (${count} so far)`, error, { kind: what })),
       // A spell for each subject.
       bus.onDenied(({ error }) => this.#trouble("permission denied", error, { kind: error.message })),
     ];
@@ -227,7 +229,7 @@ export class Supervisor {
       setInterval(() => {
         if (this.#roomForSubmissions() <= 0) this.#dispatcher.relieve(this.#maxLiveJobs);
         else if (this.#memory.crowded) this.#dispatcher.relieve(this.liveJobs);
-        if (this.#memory.full) this.#sip();
+        if (this.#memory.full) this.#submissions?.refill();
       }, RELIEVE_MS),
     ];
     void this.#feeder.discover();
@@ -300,6 +302,23 @@ export class Supervisor {
   #roomForSubmissions(): number {
     if (this.#storage.full) return 0;
     return Math.min(this.#room(), this.#maxLiveJobs - this.liveJobs - (this.#wakes?.outstanding ?? 0));
+  }
+
+  /** While memory is full one message is asked for at a time: large ones are given back unread, so small ones pass (PACE-1). */
+  #roomForBytes(): number {
+    const { roomBytes, overfull } = this.#memory;
+    return overfull ? 0 : Math.max(1, roomBytes);
+  }
+
+  #onLarge(delivery: Delivery): void {
+    const deferMs = this.#pace.deferMs(this.#memory.full);
+    if (deferMs !== undefined) {
+      delivery.nak(deferMs);
+      return;
+    }
+    const begun = performance.now();
+    this.#arrivals.onSubmission(delivery);
+    this.#pace.took(performance.now() - begun);
   }
 
   /** At most a quarter of what is left, as long as that is more than what is kept for them. */
@@ -411,13 +430,6 @@ export class Supervisor {
     if (this.#wakesFirst) this.#wakes?.refill();
     this.#submissions?.refill();
     if (!this.#wakesFirst) this.#wakes?.refill();
-  }
-
-  /** So large jobs that take long keep nobody else waiting for as long. */
-  #sip(): void {
-    this.#sips = !this.#memory.overfull;
-    this.#submissions?.refill();
-    this.#sips = false;
   }
 
   #refillFirst(first: "submissions" | "wakes"): void {

@@ -15,6 +15,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { afterPrefix } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
+import { isPart, ownerOfDefinition } from "../bus/store/definition.ts";
 import type { EventLog } from "../bus/store/event-log.ts";
 import { type JobStore, storedJob } from "../bus/store/job-store.ts";
 import { readAt, readBatch, readNext, type StoredMessage, streamState } from "../bus/store/stream-read.ts";
@@ -88,6 +89,12 @@ export async function sweep(context: SweepContext, options: SweepOptions): Promi
     if (page.messages.length === 0) break;
     const suspects: Suspect[] = [];
     for (const message of page.messages) {
+      if (isPart(afterPrefix(message.subject, KV_PREFIX) ?? "")) {
+        if (message.expires || message.data.length === 0) continue;
+        again ??= message.sequence;
+        if (options.fix && Date.now() - message.storedAt >= SETTLED_MS) await tidy(context.store, message);
+        continue;
+      }
       const suspect = await suspectIn(context.store, message);
       if (suspect || Date.now() - message.storedAt < LONG_AGO_MS) again ??= message.sequence;
       report.next = again ?? message.sequence;
@@ -128,6 +135,15 @@ async function readWindow(bus: Bus, from: number): Promise<Read> {
   if (messages.length > 0) return { messages, next: from + WINDOW };
   const next = await readNext(bus, KV_JOBS, from + WINDOW);
   return { messages: next ? [next] : [], next: (next?.sequence ?? from) + 1 };
+}
+
+/** Removes a definition that nothing leans on, as its job has ended or is gone (DEFINITION-2). */
+async function tidy(store: JobStore, { subject, sequence }: StoredMessage): Promise<void> {
+  const jobId = ownerOfDefinition(afterPrefix(subject, KV_PREFIX) ?? "");
+  if (jobId === undefined) return; // none of ours
+  const stored = await store.get(jobId);
+  if (stored?.newer !== undefined || stored?.problem !== undefined) return;
+  if (!stored?.state || isEnded(stored.state)) store.removeDefinition(jobId, sequence);
 }
 
 /** SWEEP-3: undefined for what has ended or was deleted. */

@@ -33,7 +33,8 @@ export function describeJob(job: JobView, width = outputWidth()): string {
   const rows = job.functions.map((fn, index) => [
     `${index === job.current_function && job.finished_at === undefined ? "→" : " "} ${index}`,
     fn.name,
-    `${fn.retry_count}/${fn.retry_options?.retry_limit ?? 1}`,
+    // Those whose worker went silent use up no retry.
+    `${fn.retry_count}/${fn.retry_options?.retry_limit ?? 1}${fn.lost_count ? ` (${fn.lost_count} lost)` : ""}`,
     outcomeOf(fn),
   ]);
   const columns = ["  #", ending("FUNCTION"), "RUNS", ending("OUTCOME")];
@@ -42,7 +43,7 @@ export function describeJob(job: JobView, width = outputWidth()): string {
   const notes: string[] = [];
   if (job.functions.some(({ retry_count }) => retry_count > 1))
     notes.push(`earlier attempts: async events ${job.job_id}`);
-  if (isCut) notes.push(`values that end with … are cut; whole: async get ${job.job_id} --json`);
+  if (isCut) notes.push(`cut at …; whole: async get ${job.job_id} --json`);
   const tail = notes.length === 0 ? [] : ["", ...notes];
   return [...head, "", functions, ...tail].join("\n");
 }

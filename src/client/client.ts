@@ -298,7 +298,7 @@ export class Client {
     return new Promise((resolve, reject) => {
       this.#store(submission, timeoutMs, (error, sequence) => {
         if (error === undefined) resolve(sequence);
-        else reject(error);
+        else reject(this.bus.connected && isAsyncError(error, "bus_timeout") ? unacknowledged(error) : error);
       });
     });
   }
@@ -420,6 +420,12 @@ function requireSame(existing: SubmittedJob | undefined): void {
   if (!existing?.differs) return;
   const what = `job ${existing.job_id} exists already, and differs in its ${existing.differs.join(" and ")}`;
   throw new AsyncError("job_exists", `${what}; choose another id`);
+}
+
+/** Where NATS is there and answers nothing, for example as its disk was full. */
+function unacknowledged(cause: AsyncError): AsyncError {
+  const next = "repeat it with the same id; if this goes on, `async doctor` says which stream takes no writes";
+  return new AsyncError("bus_timeout", `${cause.message}: ${next}`, { cause });
 }
 
 /** What a supervisor answers instead of what it was asked for. */

@@ -3,6 +3,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Bus } from "../../src/bus/connection.ts";
+import { isPart } from "../../src/bus/store/definition.ts";
 import { storedJob } from "../../src/bus/store/job-store.ts";
 import { readBatch, type StoredBatch, type StoredMessage, streamState } from "../../src/bus/store/stream-read.ts";
 import { EVENTS, KV_JOBS, KV_PREFIX } from "../../src/bus/topology.ts";
@@ -63,6 +64,7 @@ export class StateReader {
   async readOn(): Promise<void> {
     this.#next = await readFrom(this.#bus, KV_JOBS, this.#next, (message) => {
       const id = message.subject.slice(KV_PREFIX.length + 1);
+      if (isPart(id)) return;
       const { state, problem } = storedJob(id, message.sequence, message.data);
       if (state) this.states.set(id, state);
       this.storedAt.set(id, message.storedAt);

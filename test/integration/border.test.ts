@@ -183,6 +183,20 @@ test("[READ-1] what is stored with headers that say what those of the server say
   for (const index of heads.keys()) system.bus.nc.publish(`$KV.jobs.head-${index}`, "");
 });
 
+test("a result as deep as any that is taken is stored, shown and passed on", async () => {
+  const deep = JSON.parse("[".repeat(200) + "]".repeat(200));
+  const worker = system.bus.nc.subscribe("fn.deep", {
+    queue: "fn",
+    callback: (_, message) => void message.respond(JSON.stringify(deep)),
+  });
+  for (const encoding of ["json", "msgpack"] as const) {
+    const job = await end({ functions: [{ name: "deep" }, { name: "honest", args: 1 }] }, encoding);
+    assert.is(job.state, "completed", job.error?.message ?? "");
+    assert.equal(job.functions[0]?.result, deep);
+  }
+  worker.unsubscribe();
+});
+
 // --- listeners of users
 
 test("listeners that throw harm nobody, and are told of", async () => {

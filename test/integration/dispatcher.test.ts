@@ -144,6 +144,23 @@ test("[DISPATCH-1] an attempt that was cancelled has no outcome; its worker is t
     for (const one of [worker, stops]) one.unsubscribe();
   }));
 
+test("those that were cancelled do not stay in a line behind one that waits, and hold nothing meanwhile (E6)", () =>
+  withDispatcher(async (dispatcher) => {
+    const quiet = listener(() => {});
+    const head = dispatcher.dispatch(jobOf("head", "unserved"), FIRST, quiet);
+    const cancelled: Attempt[] = [];
+    for (let n = 0; n < 10_000; n++) {
+      const attempt = dispatcher.dispatch(jobOf(`c${n}`, "unserved"), FIRST, quiet);
+      attempt.cancel();
+      cancelled.push(attempt);
+    }
+    const [line] = [...dispatcher.depths()].filter(({ name }) => name === "unserved");
+    assert.ok(line && line.waiting + line.in_flight > 0 && line.waiting < 2_000, JSON.stringify(line));
+    assert.not.ok(head.cancelled);
+    for (const attempt of cancelled) assert.throws(() => attempt.job, "has let go of its job");
+    head.cancel();
+  }));
+
 /** Somebody on `$SRV.INFO`: a worker of ours if it has a heartbeat interval, else a service of another maker. */
 function service(functions: string[], heartbeatMs?: number, queueGroup = "fn"): () => void {
   const info = {

@@ -3,6 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { pino } from "pino";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { createLifecycle } from "../../src/actors/lifecycle.ts";
 import { logLifecycle } from "../../src/actors/log.ts";
 import { Supervisor } from "../../src/actors/supervisor.ts";
 import { Bus } from "../../src/bus/connection.ts";
@@ -83,7 +84,7 @@ test("the log of a server and of a worker through the death of NATS and of anoth
       // Another server dies with jobs that it has begun.
       await bus.whenConnected(5_000);
       for (let index = 0; index < 6; index++) {
-        await client.submit({ name: "long", functions: [{ name: "pid", args: 8_000 }] }, { jobId: `long-${index}` });
+        await client.submit({ name: "long", functions: [{ name: "pid", args: 60_000 }] }, { jobId: `long-${index}` });
       }
       await eventually("they run", async () => (await client.list({ state: "running" })).jobs.length === 6);
       const second = await startServer(nats.url);
@@ -99,8 +100,9 @@ test("the log of a server and of a worker through the death of NATS and of anoth
       assert.ok(told.length <= 3, "one line for each job");
       assert.match(told[0]?.msg ?? "", `from ${id}`);
       // And a drain.
+      for (let index = 0; index < 6; index++) await client.cancel(`long-${index}`);
       for (let index = 0; index < 3; index++) {
-        const scheduled_at = new Date(Date.now() + 5_000).toISOString();
+        const scheduled_at = new Date(Date.now() + 9_000).toISOString();
         await client.submit({ name: "later", functions: [{ name: "pid" }], scheduled_at });
       }
       await delay(500);
@@ -112,8 +114,7 @@ test("the log of a server and of a worker through the death of NATS and of anoth
       assert.ok((drained.handedOn as number) >= 3, JSON.stringify(drained));
       assert.is(saying(lines, "draining").length, 1);
       worker.child.kill("SIGTERM");
-      await worker.exit();
-      assert.is(saying(linesOf(worker.output()), "draining").length, 1);
+      await worker.line("draining");
     } finally {
       for (const one of running) await one.kill();
       await bus.close();
@@ -168,6 +169,22 @@ test("what fails for many jobs in an outage is one warning, and one line when it
   }
 });
 
+test("faults of ours are told apart, whatever else goes wrong", () => {
+  const { log, lines } = memoryLog();
+  const lifecycle = createLifecycle();
+  const close = logLifecycle(lifecycle, log);
+  for (let count = 0; count < 3; count++) {
+    for (const message of ["one", "another"]) {
+      lifecycle.emit("trouble", { what: "unexpected failure", jobId: `job-${count}`, error: new TypeError(message) });
+    }
+  }
+  const told = () => saying(lines(), "unexpected failure").map(({ level, msg }) => `${level} ${msg}`);
+  assert.equal(told(), ["40 unexpected failure", "40 unexpected failure"]);
+  close();
+  for (const end of told().slice(2)) assert.match(end, /^30 unexpected failure: over after \d+ s, 3 times$/);
+  assert.is(told().length, 4);
+});
+
 test("a stream that takes no writes is named in the log of the server, with what to do", async () => {
   const system = await System.start();
   const { log, lines } = memoryLog();
@@ -195,9 +212,9 @@ test("a stream that takes no writes is named in the log of the server, with what
 
 test("that ended jobs are kept for less long, that new ones are refused, and the end of it, are told once each", async () => {
   const system = await System.start({
-    topology: { stateMaxBytes: 100_000 },
+    topology: { stateMaxBytes: 100_000, ackWaitMs: ACK_WAIT_MS },
     maxLiveJobs: 50,
-    retentionMs: 60_000,
+    retentionMs: 600_000,
     roomWaitMs: 100,
   });
   const { log, lines } = memoryLog();

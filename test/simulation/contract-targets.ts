@@ -4,10 +4,10 @@ import type { Bus, BusOptions } from "../../src/bus/connection.ts";
 import { ensureTopology } from "../../src/bus/topology.ts";
 import { startTestServer, testBus } from "../support/nats.ts";
 import { LIMITED_USER, LimitedUser, WITH_LIMITED_USER } from "../support/permissions.ts";
-import { ACK_WAIT_MS, type Scenario } from "./contract.ts";
+import { ACK_WAIT_MS } from "./contract.ts";
 import { JetStream, type Observer } from "./jetstream.ts";
 import { type Connection, Network } from "./network.ts";
-import { type Limited, Probe } from "./probe.ts";
+import { type Limited, Probe, type Scenario } from "./probe.ts";
 import { SimProcess, World } from "./world.ts";
 
 /** Longer than any scenario takes. */

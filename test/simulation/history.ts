@@ -8,15 +8,15 @@ import { Supervisor } from "../../src/actors/supervisor.ts";
 import { Bus } from "../../src/bus/connection.ts";
 import { Client } from "../../src/client/client.ts";
 import type { Encoding } from "../../src/job/encoding.ts";
-import { type ErrorCode, isAsyncError } from "../../src/job/errors.ts";
+import { isAsyncError } from "../../src/job/errors.ts";
 import { isEnded } from "../../src/job/state.ts";
-import type { Context } from "../../src/worker/context.ts";
-import { FatalError } from "../../src/worker/errors.ts";
 import type { WorkerOptions } from "../../src/worker/options.ts";
 import { Worker } from "../../src/worker/worker.ts";
+import { Faults } from "./faults.ts";
 import { ACK_WAIT_MS, Invariants, Violation } from "./invariants.ts";
-import { JetStream, RELIABLE } from "./jetstream.ts";
-import { type Connection, Network, NO_FAULTS } from "./network.ts";
+import { JetStream } from "./jetstream.ts";
+import { BEHAVIOURS, MAY_BE_STORED, REFUSALS, wait } from "./kinds.ts";
+import { Network } from "./network.ts";
 import { NOBODY, SimProcess, World } from "./world.ts";
 
 export interface Report {
@@ -26,6 +26,8 @@ export interface Report {
   events: number;
   /** Virtual. */
   ms: number;
+  /** States of jobs that have parked, and are stored without their definition. */
+  definitions: number;
   /** How often each kind of fault struck. */
   faults: Record<string, number>;
   failure?: Error;
@@ -51,23 +53,24 @@ class History {
   readonly #network: Network;
   readonly #jetStream: JetStream;
   readonly #invariants: Invariants;
-  readonly #trace: string[] = [];
+  readonly #trace: { at: number; line: string }[] = [];
   readonly #fullTrace: boolean;
   readonly #writers = new Map<string, string>();
   readonly #supervisors: SimProcess[] = [];
   readonly #workers: SimProcess[] = [];
   #client: SimProcess | undefined;
+  readonly #buses = new Map<SimProcess, Bus>();
+  /** Who is asked whether he hears replies, once all jobs have ended. */
+  #asked = false;
+  readonly #unanswered = new Set<string>();
   #submitted = 0;
   #processes = 0;
   #executions = 0;
   #openRequests = 0;
-  #faultsUntil = 0;
   #failure: Error | undefined;
   /** The bucket of states is too small for all jobs, so that ended ones have to expire. */
   readonly #crowded: boolean;
-  readonly #bucketBytes: number;
-  /** What has filled it at the moment. */
-  #fillings = 0;
+  readonly #faults: Faults;
 
   constructor(seed: number, fullTrace: boolean) {
     this.#seed = seed;
@@ -87,9 +90,20 @@ class History {
     // Half of the histories keep the events of all ends.
     this.#jetStream = new JetStream(this.#network, checked, ACK_WAIT_MS, this.#world.random.chance(1 / 2));
     this.#invariants.watch(this.#jetStream);
-    this.#crowded = this.#world.random.chance(1 / 6);
-    this.#bucketBytes = this.#crowded ? this.#world.random.int(16_000, 30_000) : Number.POSITIVE_INFINITY;
-    this.#jetStream.stream("KV_jobs").maxBytes = this.#bucketBytes;
+    this.#crowded = this.#world.random.chance(1 / 12);
+    const bucketBytes = this.#crowded ? this.#world.random.int(16_000, 30_000) : Number.POSITIVE_INFINITY;
+    this.#jetStream.stream("KV_jobs").maxBytes = bucketBytes;
+    this.#faults = new Faults({
+      world: this.#world,
+      network: this.#network,
+      jetStream: this.#jetStream,
+      supervisors: this.#supervisors,
+      workers: this.#workers,
+      client: () => this.#client,
+      bucketBytes,
+      replace: (victim) => this.#replace(victim),
+      note: (line) => this.#note(line),
+    });
     this.#network.onPacket = this.#guarded(this.#invariants.onPacket.bind(this.#invariants));
   }
 
@@ -102,7 +116,7 @@ class History {
     try {
       this.#begin();
       await world.run(LIMIT_MS, () => this.#failure !== undefined || this.#quiet());
-      if (!this.#failure) this.#guarded(() => this.#invariants.finish(this.#faultsUntil === 0))();
+      if (!this.#failure) this.#guarded(() => this.#finish())();
     } catch (error) {
       this.#fail(error);
     } finally {
@@ -116,10 +130,17 @@ class History {
       executions: this.#executions,
       events: world.events,
       ms: world.now,
+      definitions: this.#invariants.definitionsUsed,
       faults: this.#network.struck,
-      trace: this.#trace,
+      trace: this.#trace.map(({ at, line }) => `${at.toFixed(1).padStart(9)} ${line}`),
       ...(this.#failure && { failure: this.#failure }),
     };
+  }
+
+  #finish(): void {
+    this.#invariants.finish(this.#faults.untilMs === 0);
+    const [deaf] = [...this.#deaf, ...this.#unanswered];
+    if (deaf !== undefined) throw new Violation("SIM-10", `${deaf} hears nothing, which is permitted again`);
   }
 
   #begin(): void {
@@ -128,7 +149,10 @@ class History {
     for (let i = 0; i < 2; i++) this.#startWorker();
     this.#startClient();
     // One history in eight has no faults at all: there the limits are exact.
-    if (!random.chance(1 / 8)) this.#planFaults(random.between(2_000, 6_000));
+    if (!random.chance(1 / 8)) {
+      this.#faults.plan(random.between(2_000, 6_000));
+      this.#invariants.repeats = this.#network.faults.repeat > 0;
+    }
   }
 
   // --- processes
@@ -165,6 +189,7 @@ class History {
     const executes = random.chance(1 / 3);
     this.#launch(process, async () => {
       const bus = await Bus.open({ name: process.name, connect: this.#connector(process) });
+      this.#buses.set(process, bus);
       const { storesCompleted } = this.#jetStream;
       const supervisor = Supervisor.on(bus, { replicas: 1, storesCompleted, ackWaitMs: ACK_WAIT_MS }, options);
       this.#writers.set(process.name, supervisor.id);
@@ -220,10 +245,13 @@ class History {
     this.#world.after(0, () => void start().catch((error) => this.#fail(error)), process);
   }
 
-  #crash(process: SimProcess): void {
-    this.#note(`${process.name} is killed`);
-    this.#world.kill(process);
-    for (const connection of this.#network.connections) if (connection.process === process) connection.drop();
+  #replace(victim: SimProcess): void {
+    for (const crew of [this.#supervisors, this.#workers]) {
+      const index = crew.indexOf(victim);
+      if (index >= 0) crew.splice(index, 1);
+    }
+    if (victim.name.startsWith("supervisor")) this.#startSupervisor();
+    else this.#startWorker();
   }
 
   // --- jobs
@@ -233,7 +261,9 @@ class History {
     const process = this.#process("client");
     this.#client = process;
     this.#launch(process, async () => {
-      const client = new Client(await Bus.open({ name: process.name, connect: this.#connector(process) }));
+      const bus = await Bus.open({ name: process.name, connect: this.#connector(process) });
+      this.#buses.set(process, bus);
+      const client = new Client(bus);
       const count = this.#crowded ? random.int(8, 20) : random.int(2, 5);
       for (let i = 0; i < count; i++) {
         const kind = random.pick(["chosen", "chosen", "made up", "run"] as const);
@@ -372,170 +402,47 @@ class History {
       });
   }
 
-  // --- faults
-
-  #planFaults(untilMs: number): void {
-    const world = this.#world;
-    const { random } = world;
-    this.#faultsUntil = untilMs;
-    const some = (most: number) => (random.chance(0.4) ? random.float() * most : 0);
-    this.#network.faults = { drop: some(0.05), repeat: some(0.1), reorder: some(0.1), delay: some(0.05) };
-    this.#invariants.repeats = this.#network.faults.repeat > 0;
-    this.#jetStream.faults = {
-      lostAck: some(0.15),
-      refuse: some(0.1),
-      redeliver: some(0.2),
-      refuseSchedule: random.chance(0.2) ? 0.3 : 0,
-    };
-    const kinds = FAULTS.filter(() => random.chance(0.5));
-    for (let at = random.between(50, 800); kinds.length > 0 && at < untilMs; at += random.between(100, 1_500)) {
-      const kind = random.pick(kinds);
-      world.after(at, () => this.#strike(kind), NOBODY);
-    }
-    world.after(untilMs, () => this.#endFaults(), NOBODY);
-  }
-
-  #strike(kind: (typeof FAULTS)[number]): void {
-    const world = this.#world;
-    const { random } = world;
-    this.#network.strikes(kind, 1);
-    const crew = random.chance(0.6) ? this.#supervisors : this.#workers;
-    const victim = random.pick(crew);
-    switch (kind) {
-      case "kill":
-        if (victim.state === "dead") return;
-        this.#crash(victim);
-        world.after(random.between(50, 1_000), () => this.#replace(victim), NOBODY);
-        break;
-      case "pause":
-        this.#pause(victim, random.between(50, 4_000), false);
-        break;
-      case "suspend":
-        this.#pause(victim, random.between(50, 4_000), true);
-        break;
-      case "cut":
-        this.#note(`${victim.name} is cut off`);
-        this.#cut((connection) => connection.process === victim, random.between(20, 4_000));
-        break;
-      case "server":
-        this.#note("the server is killed");
-        this.#jetStream.forgetPulls();
-        this.#cut(() => true, random.between(20, 1_500));
-        break;
-      case "full":
-        this.#fill(random.between(100, 6_000));
-        break;
-      case "permission":
-        this.#deny(random.chance(0.8) ? victim : (this.#client ?? victim), random.between(50, 4_000));
-        break;
-      case "account":
-        this.#setExhausted(true);
-        world.after(random.between(100, 4_000), () => this.#setExhausted(false), NOBODY);
-        break;
-      case "leader":
-        this.#note("no leader");
-        this.#jetStream.away = true;
-        this.#jetStream.forgetPulls();
-        world.after(random.between(20, 1_500), () => this.#elect(), NOBODY);
-        break;
-    }
-  }
-
-  /** As if something else took all of the room. */
-  #fill(ms: number): void {
-    const bucket = this.#jetStream.stream("KV_jobs");
-    this.#fillings += 1;
-    this.#note("the bucket is full");
-    bucket.maxBytes = Math.max(1, bucket.bytes);
-    const empty = () => {
-      this.#fillings -= 1;
-      if (this.#fillings > 0) return;
-      this.#note("the bucket has room");
-      bucket.maxBytes = this.#bucketBytes;
-    };
-    this.#world.after(ms, empty, NOBODY);
-  }
-
-  /** Of all its connections, those that it makes meanwhile aside. */
-  #deny({ name }: SimProcess, ms: number): void {
-    const needed = this.#world.random.pick(NEEDED[name.split("-")[0] ?? ""] ?? []);
-    if (!needed) return;
-    this.#note(`${name} may not ${needed.join(" ")}`);
-    const denied = [...this.#network.connections].filter(({ process }) => process.name === name);
-    const permits = denied.map((connection) => connection.deny(...needed));
-    const permit = () => {
-      this.#note(`${name} may ${needed.join(" ")} again`);
-      for (const one of permits) one();
-    };
-    this.#world.after(ms, permit, NOBODY);
-  }
-
-  #setExhausted(exhausted: boolean): void {
-    this.#note(exhausted ? "the account has no storage left" : "the account has storage");
-    this.#jetStream.exhausted = exhausted;
-  }
-
-  #cut(which: (connection: Connection) => boolean, ms: number): void {
-    const cut = [...this.#network.connections].filter(which);
-    for (const connection of cut) connection.drop();
-    this.#world.after(
-      ms,
-      () => {
-        for (const connection of cut) connection.restore();
-      },
-      NOBODY,
-    );
-  }
-
-  #replace(victim: SimProcess): void {
-    for (const crew of [this.#supervisors, this.#workers]) {
-      const index = crew.indexOf(victim);
-      if (index >= 0) crew.splice(index, 1);
-    }
-    if (victim.name.startsWith("supervisor")) this.#startSupervisor();
-    else this.#startWorker();
-  }
-
-  /** Its process, or the whole of its machine: then its monotonic clock stands still meanwhile. */
-  #pause(victim: SimProcess, ms: number, isMachine: boolean): void {
-    if (victim.state !== "running") return;
-    this.#note(`${victim.name} is ${isMachine ? "suspended" : "paused"}`);
-    this.#world.pause(victim);
-    const goOn = () => {
-      if (isMachine) victim.suspendedMs += ms;
-      this.#continue(victim);
-    };
-    this.#world.after(ms, goOn, NOBODY);
-  }
-
-  #continue(victim: SimProcess): void {
-    this.#note(`${victim.name} goes on`);
-    this.#world.resume(victim);
-  }
-
-  #elect(): void {
-    this.#note("a leader");
-    this.#jetStream.away = false;
-  }
-
-  #endFaults(): void {
-    this.#note("faults stop");
-    this.#network.faults = NO_FAULTS;
-    this.#jetStream.faults = RELIABLE;
-  }
-
   // --- the end
 
   /** All jobs have ended, and nothing is left of them but their states. */
   #quiet(): boolean {
     const { jobs, acknowledged, expired } = this.#invariants;
-    if (this.#world.now < Math.max(6_500, this.#faultsUntil) || this.#openRequests > 0) return false;
+    if (this.#world.now < Math.max(6_500, this.#faults.untilMs) || this.#openRequests > 0) return false;
     if (acknowledged.size < this.#submitted) return false;
     if (this.#jetStream.stream("JOBS").messages.size + this.#jetStream.stream("TIMERS").messages.size > 0) return false;
     for (const { state, keptEnds, endEvents } of [...jobs.values(), ...expired.values()]) {
       if (!isEnded(state) || keptEnds !== endEvents) return false;
     }
-    return true;
+    return this.#isAllHeard();
+  }
+
+  /** SIM-10: what was not permitted for a time is heard again, and replies are: nobody has to be restarted for that. */
+  #isAllHeard(): boolean {
+    if (!this.#asked) {
+      this.#asked = true;
+      for (const [process, bus] of this.#buses) if (process.state !== "dead") this.#ask(process, bus);
+    }
+    return this.#unanswered.size === 0 && this.#deaf.length === 0;
+  }
+
+  #ask(process: SimProcess, bus: Bus): void {
+    this.#unanswered.add(process.name);
+    const ask = () =>
+      bus.mux.request("$JS.API.STREAM.INFO.KV_jobs", "", 2_000).then(
+        () => this.#unanswered.delete(process.name),
+        () => this.#world.after(500, ask, process),
+      );
+    this.#world.after(0, ask, process);
+  }
+
+  /** Who does not hear what he has subscribed to. What may have been given up meanwhile does not count. */
+  get #deaf(): string[] {
+    const deaf: string[] = [];
+    for (const { process, missing } of this.#network.connections) {
+      if (process.state === "dead") continue;
+      for (const name of missing) if (!/^(job\.event|\$SRV)\./.test(name)) deaf.push(`${process.name} on ${name}`);
+    }
+    return deaf;
   }
 
   /** A check that ends the history when it fails, but not the code that happened to be running. */
@@ -556,7 +463,7 @@ class History {
   }
 
   #note(line: string): void {
-    this.#trace.push(`${this.#world.now.toFixed(1).padStart(9)} ${line}`);
+    this.#trace.push({ at: this.#world.now, line });
     if (!this.#fullTrace && this.#trace.length > 2 * TRACE_TAIL) this.#trace.splice(0, TRACE_TAIL);
   }
 }
@@ -564,68 +471,3 @@ class History {
 const SUBMIT_LIMIT_MS = 60_000;
 /** Far more than any job takes, faults included. */
 const RUN_LIMIT_MS = 300_000;
-
-const FAULTS = ["kill", "pause", "suspend", "cut", "server", "leader", "full", "account", "permission"] as const;
-
-/** What a process needs to be permitted, of each kind: it is taken away for a time. */
-const NEEDED: Record<string, ["publish" | "subscription", string][]> = {
-  supervisor: [
-    ["publish", "fn.>"],
-    ["publish", "fn.quick"],
-    ["publish", "$KV.jobs.>"],
-    ["publish", "$JS.ACK.>"],
-    ["publish", "$JS.API.>"],
-    ["publish", "job.timer.>"],
-    ["publish", "job.wait.>"],
-    ["publish", "job.event.>"],
-    ["publish", "job.ctl.>"],
-    ["subscription", "_INBOX_async.>"],
-    ["subscription", "job.ctl.>"],
-    ["subscription", "job.get.>"],
-  ],
-  worker: [
-    ["publish", "_INBOX_async.>"],
-    ["subscription", "fn.>"],
-    ["subscription", "fn.flaky"],
-    ["subscription", "job.ctl.>"],
-    ["subscription", "$SRV.>"],
-  ],
-  client: [
-    ["publish", "job.submit.>"],
-    ["publish", "job.get.>"],
-    ["subscription", "_INBOX_async.>"],
-    ["subscription", "job.notify.>"],
-    ["subscription", "job.event.>"],
-  ],
-};
-
-/** What is told to who submits where there is no room, or no permission. */
-const REFUSALS = new Set<ErrorCode>(["storage_full", "jobs_full", "permission_denied"]);
-/** What else becomes of a submission, or of the waiting for the end of the job. */
-const MAY_BE_STORED = new Set<ErrorCode>([
-  "bus_timeout",
-  "not_connected",
-  "jetstream_unavailable",
-  "job_failed",
-  "job_cancelled",
-  "job_not_found", // it has expired (SIM-7)
-]);
-
-const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
-
-const untilAborted = (signal: AbortSignal) =>
-  new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
-
-const BEHAVIOURS: Record<string, (context: Context, world: World) => Promise<unknown>> = {
-  quick: async () => {},
-  slow: (_, { random }) => wait(random.between(20, 1_200)),
-  flaky: async (_, { random }) => {
-    await wait(random.between(0, 50));
-    if (random.chance(0.5)) throw new Error("flaky");
-  },
-  fatal: async (_, { random }) => {
-    if (random.chance(0.3)) throw new FatalError("fatal");
-  },
-  hangs: ({ signal }, { random }) => (random.chance(0.3) ? untilAborted(signal) : wait(10)),
-  rare: async () => {},
-};

@@ -7,7 +7,7 @@
  * SIM-3  Executions never exceed the limit, but for what was lost or taken over.
  * SIM-4  No effect of a stale attempt or actor: a result belongs to the live attempt, and once another supervisor has begun an
  *     attempt, the one before commits nothing.
- * SIM-5  A live job always has a token; a submission goes only when a state, a rejection, or an earlier copy of it is stored.
+ * SIM-5  A live job always has a token, and its definition if its state names one; a submission goes only when a state, a rejection, or an earlier copy of it is stored.
  * SIM-6  All jobs end once faults stop, and none that was acknowledged is lost.
  * SIM-7  Whoever waits for a job's end is told of one that is stored, and with its result.
  * SIM-8  A job without a start waits for no clock before it begins, no clock ends it before its time, and nothing is parked
@@ -17,16 +17,19 @@
  *     is refused without being told. (SIM-6 says that all that was acknowledged ends when there is room and permission again.)
  */
 
+import { isDeepStrictEqual } from "node:util";
 import { functionSubject } from "../../src/api/subjects.ts";
 import { decode } from "../../src/bus/messages/codec.ts";
-import { completed } from "../../src/bus/store/brief-state.ts";
+import { type Brief, completed } from "../../src/bus/store/brief-state.ts";
+import { isPart, ownerOfDefinition, readDefinition } from "../../src/bus/store/definition.ts";
 import { storedJob } from "../../src/bus/store/job-store.ts";
 import { isProbe } from "../../src/bus/write-probe.ts";
 import { isAsyncError, JobFailedError } from "../../src/job/errors.ts";
 import type { JobEvent } from "../../src/job/events.ts";
 import { isEnded, type JobState } from "../../src/job/state.ts";
-import type { JetStream, Observer, Stored } from "./jetstream.ts";
+import type { JetStream, Observer } from "./jetstream.ts";
 import type { Connection, Packet } from "./network.ts";
+import type { Stored } from "./stream.ts";
 
 export class Violation extends Error {
   constructor(invariant: string, message: string) {
@@ -115,6 +118,9 @@ export class Invariants implements Observer {
     this.#writerOf = writerOf;
   }
 
+  /** States that lean on a definition. */
+  definitionsUsed = 0;
+
   watch(jetStream: JetStream): void {
     this.#jetStream = jetStream;
   }
@@ -122,14 +128,17 @@ export class Invariants implements Observer {
   onStored(stream: string, message: Stored): void {
     if (isProbe(message.subject)) return; // stands for no job
     if (stream === "JOBS") this.#submittedAt.set(message.sequence, this.#now());
-    if (stream === "KV_jobs") this.#onState(message);
+    if (stream === "KV_jobs" && isPart(keyOf(message))) this.#log(`${message.subject} #${message.sequence}`);
+    else if (stream === "KV_jobs") this.#onState(message);
     else if (stream === "EVENTS") this.#onEvent(message);
     else this.#log(`${stream} + ${message.subject} #${message.sequence}`);
   }
 
   onRemoved(stream: string, message: Stored): void {
     if (isProbe(message.subject)) return;
-    if (stream === "KV_jobs") this.#onStateGone(message);
+    const owner = stream === "KV_jobs" ? ownerOfDefinition(keyOf(message)) : undefined;
+    if (owner !== undefined) this.#requireUnnamed(owner, message);
+    else if (stream === "KV_jobs") this.#onStateGone(message);
     if (stream !== "JOBS" && stream !== "TIMERS") return;
     this.#log(`${stream} - ${message.subject} #${message.sequence}`);
     const jobId = message.subject.split(".").at(-1) ?? "";
@@ -262,6 +271,9 @@ export class Invariants implements Observer {
       storedAt: 0,
     };
     this.#requireNoClock(seen, before?.state, state);
+    if (!isEnded(state) && message.headers?.get("Nats-TTL")) {
+      throw new Violation("SIM-10", `${jobId} is ${state.state}, and its state may expire`);
+    }
     if (before) this.#compare(seen, before.state, state);
     else {
       this.#requireLive(NOTHING_YET, state);
@@ -285,6 +297,15 @@ export class Invariants implements Observer {
     seen.storedAt = this.#now();
     this.jobs.set(jobId, seen);
     this.#requireToken(jobId, state, "when its state was stored");
+  }
+
+  /** SIM-5: what a live state leans on is there. */
+  #requireUnnamed(jobId: string, { sequence }: Stored): void {
+    const kept = this.#jetStream?.stream("KV_jobs");
+    const newest = kept?.messages.get(kept.newest.get(`$KV.jobs.${jobId}`) ?? 0);
+    const brief = newest && storedJob(jobId, newest.sequence, newest.data).brief;
+    if (brief?.leansOn !== "definition" || brief.sequence !== sequence) return;
+    throw new Violation("SIM-5", `the definition of ${jobId} went, but its state names it`);
   }
 
   /** SIM-10 */
@@ -315,14 +336,23 @@ export class Invariants implements Observer {
   #stateIn(jobId: string, { data, sequence }: Stored): JobState {
     const { state, problem, brief } = storedJob(jobId, sequence, data);
     if (state) return state;
-    const submission = brief && this.#jetStream?.stream("JOBS").messages.get(brief.sequence);
-    const whole = submission ? completed(brief, submission.data) : { problem: problem ?? "its submission is gone" };
+    const stream = brief?.leansOn === "definition" ? "KV_jobs" : "JOBS";
+    const rest = brief && this.#jetStream?.stream(stream).messages.get(brief.sequence)?.data;
+    const submission = rest && brief.leansOn === "definition" ? readDefinition(rest)?.submission : rest;
+    const whole = submission
+      ? completed(brief as Brief, submission)
+      : { problem: problem ?? "what it leans on is gone" };
+    if (brief?.leansOn === "definition") this.definitionsUsed += 1;
     if ("problem" in whole) throw new Violation("SIM-1", `a state that is none was stored: ${whole.problem}`);
     return whole.state;
   }
 
   #compare(seen: Seen, before: JobState, after: JobState): void {
     const { job_id: jobId } = after;
+    const isSameRun = after.retries === before.retries && after.created_at === before.created_at;
+    if (isSameRun && !isDeepStrictEqual(after.data, before.data)) {
+      throw new Violation("SIM-4", `the data of ${jobId} is another without a retry`);
+    }
     if (isEnded(before)) {
       if (!isEnded(after)) {
         if (after.token !== before.token + 1)
@@ -436,4 +466,8 @@ export class Invariants implements Observer {
     }
     throw new Violation("SIM-5", `live job ${jobId} has no token ${when}`);
   }
+}
+
+function keyOf({ subject }: Stored): string {
+  return subject.slice("$KV.jobs.".length);
 }

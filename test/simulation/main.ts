@@ -16,6 +16,7 @@ interface Totals {
   executions: number;
   events: number;
   virtualMs: number;
+  definitions: number;
   faults: Record<string, number>;
   failed: { seed: number; message: string }[];
 }
@@ -28,9 +29,12 @@ const { values } = parseArgs({
     lanes: { type: "string", default: String(Math.min(2, availableParallelism())) },
   },
 });
+/** A history leaves nothing behind, so it had better be gone before anything of it is copied. */
+const YOUNG_MIB = 32;
 /** More would be the same fault again. */
 const MAX_FAILED = 5;
 
+if (process.send) Error.stackTraceLimit = 0; // most errors are none of ours; a replay has the stack of what failed
 if (process.send) process.send(await runLane(Number(values.from), Number(values.seeds)));
 else if (values.seed !== undefined) process.exitCode = await replay(Number(values.seed));
 else process.exitCode = await runAll(Number(values.from), Number(values.seeds), Number(values.lanes));
@@ -46,6 +50,7 @@ async function runLane(from: number, count: number): Promise<Totals> {
       executions: report.executions,
       events: report.events,
       virtualMs: report.ms,
+      definitions: report.definitions,
       faults: report.faults,
       failed: report.failure ? [{ seed, message: report.failure.message }] : [],
     });
@@ -73,6 +78,7 @@ async function runAll(from: number, seeds: number, lanes: number): Promise<numbe
       `executions  ${number(totals.executions)}`,
       `events      ${number(totals.events)}`,
       `simulated   ${number(totals.virtualMs / 3_600_000)} hours`,
+      `definitions ${number(totals.definitions)} states lean on`,
       `faults      ${faults.map(([kind, count]) => `${kind} ${number(count)}`).join(", ")}`,
       `failed      ${totals.failed.length}`,
       ...totals.failed.flatMap(({ seed, message }) => [
@@ -87,7 +93,9 @@ async function runAll(from: number, seeds: number, lanes: number): Promise<numbe
 
 /** A part of the seeds, in a process of its own. */
 async function startLane(from: number, count: number): Promise<Totals> {
-  const child = fork(import.meta.filename, ["--from", String(from), "--seeds", String(count)]);
+  const child = fork(import.meta.filename, ["--from", String(from), "--seeds", String(count)], {
+    execArgv: [...process.execArgv, `--max-semi-space-size=${YOUNG_MIB}`],
+  });
   const [totals] = (await Promise.race([
     once(child, "message"),
     once(child, "exit").then(([code]) => Promise.reject(new Error(`a lane has gone with exit code ${code}`))),
@@ -105,7 +113,7 @@ async function replay(seed: number): Promise<number> {
 }
 
 function nothing(): Totals {
-  return { seeds: 0, jobs: 0, executions: 0, events: 0, virtualMs: 0, faults: {}, failed: [] };
+  return { seeds: 0, jobs: 0, executions: 0, events: 0, virtualMs: 0, definitions: 0, faults: {}, failed: [] };
 }
 
 function add(totals: Totals, more: Totals): void {
@@ -114,6 +122,7 @@ function add(totals: Totals, more: Totals): void {
   totals.executions += more.executions;
   totals.events += more.events;
   totals.virtualMs += more.virtualMs;
+  totals.definitions += more.definitions;
   for (const [kind, count] of Object.entries(more.faults)) totals.faults[kind] = (totals.faults[kind] ?? 0) + count;
   totals.failed.push(...more.failed);
 }

@@ -82,20 +82,28 @@ export class Network {
 
   /** Delivers to subscribers only. Returns whether there was one. */
   route(packet: Packet, shown = packet): boolean {
-    const fitting = [
-      ...(this.#exact.get(packet.subject) ?? []),
-      ...this.#wild.filter((one) => one.fits(packet.subject)),
-    ].filter((one) => one.connection.up);
-    const groups = new Map<string, Subscription[]>();
-    for (const one of fitting) {
-      if (one.queue === undefined) one.connection.send(() => one.deliver(shown));
-      else groups.set(one.queue, [...(groups.get(one.queue) ?? []), one]);
-    }
-    for (const members of groups.values()) {
+    const { subject } = packet;
+    let groups: Map<string, Subscription[]> | undefined;
+    let found = false;
+    const take = (one: Subscription) => {
+      if (!one.connection.up) return;
+      found = true;
+      if (one.queue === undefined) {
+        one.connection.send(() => one.deliver(shown));
+        return;
+      }
+      groups ??= new Map();
+      const members = groups.get(one.queue);
+      if (members) members.push(one);
+      else groups.set(one.queue, [one]);
+    };
+    for (const one of this.#exact.get(subject) ?? []) take(one);
+    for (const one of this.#wild) if (one.fits(subject)) take(one);
+    for (const members of groups?.values() ?? []) {
       const member = this.world.random.pick(members);
       member.connection.send(() => member.deliver(shown));
     }
-    return fitting.length > 0;
+    return found;
   }
 
   add(subscription: Subscription): void {
@@ -130,6 +138,8 @@ export class Connection {
   readonly process: SimProcess;
   /** What the server knows: a connection that is down gets nothing. */
   up = true;
+  /** Subscriptions that were refused and not made again, with their queue groups. */
+  readonly missing = new Set<string>();
   readonly #network: Network;
   readonly #subscriptions = new Set<Subscription>();
   /** Flushes under way. */
@@ -235,6 +245,7 @@ export class Connection {
 
   #add(subscription: Subscription): void {
     this.#network.add(subscription);
+    this.missing.delete(nameOf(subscription));
     this.#check(subscription);
   }
 
@@ -244,6 +255,7 @@ export class Connection {
     if (!this.#isDenied("subscription", pattern)) return;
     this.#network.remove(subscription);
     this.#subscriptions.delete(subscription);
+    this.missing.add(nameOf(subscription));
     this.#refuse("subscription", pattern, queue, subscription);
   }
 
@@ -344,6 +356,10 @@ export class Connection {
       this.process,
     );
   }
+}
+
+function nameOf({ pattern, queue = "" }: Subscription): string {
+  return `${pattern} ${queue}`.trim();
 }
 
 /** A message as a client sees it. */

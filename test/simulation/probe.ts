@@ -17,6 +17,15 @@ export const SOON_MS = 60;
 
 export const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
+export interface Scenario {
+  name: string;
+  /** What the server does, line by line. */
+  tell: (probe: Probe) => Promise<string[]>;
+  expected: string[];
+  /** CONTRACT-3 */
+  model?: string[];
+}
+
 /** A user whose permissions can be changed. */
 export interface Limited {
   connect(): Promise<NatsConnection>;

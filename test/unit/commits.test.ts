@@ -34,7 +34,7 @@ function harness(outcome: (state: JobState, count: number) => CommitOutcome, sto
   const context = { bus, store, writer: "w" } as unknown as CommitsContext;
   let fault: ((error: unknown) => void) | undefined;
   const commits = new Commits(context, JOB, 7, {
-    long: false,
+    long: undefined,
     measuredBytes: 0,
     onGrown: () => {},
     isGone: () => false,

@@ -150,11 +150,21 @@ test("a scheduled job says when it starts", () => {
 test("what is cut is said to be, and where earlier attempts are", () => {
   const view = viewOf(run(newJob(submissionOf("a")), () => "ok").state);
   assert.not.match(describeJob(view), "async");
-  const long = describeJob({ ...view, result: "x".repeat(1_000) });
-  assert.match(long, "values that end with … are cut; whole: async get job-1 --json");
-  assert.not.match(describeJob({ ...view, result: "it ends like this …" }), "are cut");
+  const long = { ...view, result: "x".repeat(1_000) };
+  assert.match(describeJob(long, 80), "cut at …; whole: async get job-1 --json");
+  assert.not.match(describeJob(long, Number.POSITIVE_INFINITY), "cut at");
+  assert.not.match(describeJob({ ...view, result: "it ends like this …" }, 80), "cut at");
   const [fn] = view.functions;
   assert.match(describeJob({ ...view, functions: fn ? [{ ...fn, retry_count: 2 }] : [] }), "async events job-1");
+});
+
+test("attempts whose worker went silent are told apart from those that count", () => {
+  const view = viewOf(run(newJob(submissionOf("a")), () => "ok").state);
+  const [fn] = view.functions;
+  assert.match(
+    describeJob({ ...view, functions: fn ? [{ ...fn, retry_count: 5, lost_count: 4 }] : [] }),
+    "5/1 (4 lost)",
+  );
 });
 
 test("a job without functions can be shown too", () => {

@@ -412,6 +412,7 @@ test("workers that keep disappearing fail the job at LOST_LIMIT (MACHINE-4)", ()
   const last = reduce(state, { type: "lost", ...attemptOf(state) }, NOW);
   ({ state } = last);
   assert.is(state.state === "failed" && state.error.code, "attempt_lost");
+  assert.match(state.state === "failed" ? state.error.message : "", "kept its event loop busy");
   assert.is(state.functions.at(0)?.lost, LOST_LIMIT);
   assert.is(state.functions.at(0)?.retry_count, LOST_LIMIT);
   assert.equal(told(last), ["failed"]);

@@ -3,7 +3,7 @@ import * as fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { createJob, reduce } from "../../src/job/machine.ts";
-import { onNextToken, rest, restParked, toBeParked, wakeAt } from "../../src/job/rest.ts";
+import { dueSince, onNextToken, rest, restParked, toBeParked, wakeAt } from "../../src/job/rest.ts";
 import { isEnded, type LiveJob, type LivePhase } from "../../src/job/state.ts";
 import {
   attemptOf,
@@ -243,6 +243,19 @@ test("a job without room has its next token already, and is not parked once more
 test("a state that is none of ours is refused loudly", () => {
   const nonsense = { ...newJob(submissionOf("a")), state: "nonsense" } as unknown as LiveJob;
   assert.throws(() => rest(nonsense, 0, NOW), /unexpected value/);
+});
+
+test("a job is due since its start, the end of the function before, or a retry by hand; of a later attempt since its backoff", () => {
+  const job = newJob(submissionOf("a", "b"));
+  assert.is(dueSince(job), job.scheduled_at);
+  assert.is(dueSince({ ...job, retried_at: NOW + 5_000 }), NOW + 5_000);
+  const second = reduce(job, { type: "succeeded", ...attemptOf(job), result: 1 }, NOW + 7_000).state;
+  assert.is(isEnded(second) ? 0 : dueSince(second), NOW + 7_000);
+  assert.is(dueSince({ ...job, attempt: 2 }), undefined);
+  assert.is(
+    dueSince({ ...job, attempt: 2, state: "waiting", waiting_for: "backoff", due_at: NOW + 9_000 }),
+    NOW + 9_000,
+  );
 });
 
 test.run();

@@ -54,20 +54,25 @@ export function encodingOf(bytes: Uint8Array): Encoding {
 }
 
 /** @throws AsyncError `undecodable` */
-export function decode(bytes: Uint8Array, encoding = encodingOf(bytes)): unknown {
+export function decode(bytes: Uint8Array, encoding = encodingOf(bytes), maxDepth = MAX_DEPTH): unknown {
   let value: unknown;
   try {
-    value = encoding === "msgpack" ? unpack(bytes) : parse(utf8.decode(bytes));
+    value = encoding === "msgpack" ? unpack(bytes, maxDepth) : parse(utf8.decode(bytes));
   } catch (cause) {
     const name = encoding === "msgpack" ? "MessagePack" : "JSON";
     const why = messageOf(cause);
     throw new AsyncError("undecodable", `not valid ${name}: ${why}`, { cause });
   }
-  return shallow(value, bytes);
+  return shallow(value, bytes, maxDepth);
 }
 
-function unpack(bytes: Uint8Array): unknown {
-  return needsPlainUnpack(bytes) ? plainUnpack(bytes, MAX_DEPTH) : unpackr.unpack(bytes);
+/** A message of ours around values that others have sent: a state, an invocation. @throws AsyncError `undecodable` */
+export function decodeOurs(bytes: Uint8Array, encoding: Encoding): unknown {
+  return decode(bytes, encoding, MAX_DEPTH + OWN_DEPTH);
+}
+
+function unpack(bytes: Uint8Array, maxDepth: number): unknown {
+  return needsPlainUnpack(bytes) ? plainUnpack(bytes, maxDepth) : unpackr.unpack(bytes);
 }
 
 function parse(text: string): unknown {
@@ -79,12 +84,14 @@ function parse(text: string): unknown {
 
 /** Deeper values are refused: they would decode, but encoding is recursive and runs out of stack. */
 const MAX_DEPTH = 200;
+/** What a state or an invocation has around such a value: what was taken once must be readable for ever. */
+const OWN_DEPTH = 16;
 
 /** @throws AsyncError `undecodable` if the value is nested too deeply */
-function shallow(value: unknown, bytes: Uint8Array): unknown {
+function shallow(value: unknown, bytes: Uint8Array, maxDepth = MAX_DEPTH): unknown {
   // Every level takes a byte at least, so most messages are too short to be deep.
-  if (bytes.length > MAX_DEPTH && !fits(value, MAX_DEPTH)) {
-    throw new AsyncError("undecodable", `nested more than ${MAX_DEPTH} levels deep`);
+  if (bytes.length > maxDepth && !fits(value, maxDepth)) {
+    throw new AsyncError("undecodable", `nested more than ${maxDepth} levels deep`);
   }
   return value;
 }

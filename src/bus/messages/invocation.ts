@@ -19,7 +19,7 @@ import { type AttemptAddress, functionAt, type LiveJob } from "../../job/state.t
 import { iso } from "../../job/time.ts";
 import { RawHeaders } from "../wire/headers.ts";
 import { isNoResponders } from "../wire/jetstream.ts";
-import { decode, decodeReply, encode, encodePayload, encodingOf } from "./codec.ts";
+import { decode, decodeOurs, decodeReply, encode, encodePayload, encodingOf } from "./codec.ts";
 import { EncodedArray } from "./encoded-array.ts";
 import { readHeartbeatMs } from "./heartbeat.ts";
 
@@ -136,11 +136,11 @@ export function readInvocation({ data, headers }: Pick<Request, "data" | "header
   const encoding = encodingOf(data);
   const at = Number(headers?.get(RESULTS_AT_HEADER) || data.length);
   const late = at < data.length;
-  const body = decode(late ? Buffer.concat([data.subarray(0, at), NO_RESULTS[encoding]]) : data, encoding);
+  const body = decodeOurs(late ? Buffer.concat([data.subarray(0, at), NO_RESULTS[encoding]]) : data, encoding);
   if (!isRecord(body) || typeof body.job_id !== "string" || typeof body.attempt !== "number") {
     throw new AsyncError("invalid_request", "not an invocation: send a job to job.submit instead");
   }
-  const readLate = () => decode(encoding === "json" ? data.subarray(at, -1) : data.subarray(at), encoding);
+  const readLate = () => decodeOurs(encoding === "json" ? data.subarray(at, -1) : data.subarray(at), encoding);
   const results = () => (late ? readLate() : (body.results ?? [])) as unknown[];
   return { body: body as unknown as Invocation, encoding, results };
 }

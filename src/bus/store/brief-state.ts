@@ -1,12 +1,14 @@
 /**
- * The state of a live job without what its submission says: the names and args of its functions, and its data. A job that
+ * The state of a live job without what its submission, or its definition (`definition.ts`), says: the names and args of its functions, and its data. A job that
  * has many functions, or much data, is stored so at each of its steps: in full, every step would cost as much as all of
  * the job, and a job of a thousand functions a million of them.
  *
- * BRIEF-1  Only a job whose token is its submission is stored so: while it is, the submission is there to read it with.
+ * BRIEF-1  Only a job whose token is its submission is stored so, as that is there to read it with; or one whose definition is
+ *     stored, which it names.
  * BRIEF-2  What is stored of a step that is done never changes, so its bytes are made once (`BriefWriter`).
  *
- * It has the layout of `stored-state.ts` with other things in its last three fields: no name, what is known of the function
+ * It has the layout of `stored-state.ts` with other things in its last three fields: no name, or instead of it the sequence of
+ * the definition, in an array, what is known of the function
  * being run, and the steps that are done, two elements for each: what it returned, and when it had, in ms since the one
  * before (the first: since the job was created). The second is an array, `[finished_at, retry_count, started_at, failures,
  * lost]` with times of the same kind, where the step has not simply succeeded the first time.
@@ -22,16 +24,24 @@ import { decode } from "../messages/codec.ts";
 import { EncodedArray } from "../messages/encoded-array.ts";
 import { packFields, type Unpacked } from "./stored-state.ts";
 
-/** Whether the state may be stored so (BRIEF-1). */
-export function canBeBrief(state: JobState): state is LiveJob {
-  return !isEnded(state) && state.token === 0 && state.retries === undefined;
+/** Whether the state may be stored so (BRIEF-1), if its definition is stored at that sequence, or is not. */
+export function canBeBrief(state: JobState, definition?: number): state is LiveJob {
+  return !isEnded(state) && (definition !== undefined || (state.token === 0 && state.retries === undefined));
 }
 
 export class BriefWriter {
+  /** Where the definition is, if it is not the submission. */
+  readonly definition: number | undefined;
+  readonly #reference: [number] | null;
   /** Those that are done. */
   readonly #steps = new EncodedArray("msgpack");
   /** The last of them. */
   #stepEndedAt: number | undefined;
+
+  constructor(definition?: number) {
+    this.definition = definition;
+    this.#reference = definition === undefined ? null : [definition];
+  }
 
   /** To be called with one state after the other of the same job. What is returned is good until the next call. */
   write(state: LiveJob): Uint8Array {
@@ -42,7 +52,8 @@ export class BriefWriter {
       this.#steps.push(factsOf(step, this.#stepEndedAt));
       this.#stepEndedAt = step.finished_at ?? this.#stepEndedAt;
     }
-    return this.#steps.insertedInto(packFields(state, null, progressOf(functionAt(state, state.current_function)), []));
+    const current = progressOf(functionAt(state, state.current_function));
+    return this.#steps.insertedInto(packFields(state, this.#reference, current, []));
   }
 }
 
@@ -61,8 +72,9 @@ function factsOf({ retry_count, finished_at, started_at, failures, lost }: Funct
 
 /** What is stored of a job, without its definition. */
 export interface Brief {
-  /** Where the definition is: the sequence of the submission in stream JOBS. */
+  /** Where the rest is: the sequence of the submission in stream JOBS, or of the definition in the bucket. */
   sequence: number;
+  leansOn: "submission" | "definition";
   head: Record<string, unknown>;
   current: unknown;
   /** As they are stored, see the head of this file. */
@@ -71,12 +83,13 @@ export interface Brief {
 
 /** Undefined if the state is stored in full. @throws AsyncError `undecodable` */
 export function briefFrom({ head, name, data: current, functions: steps }: Unpacked): Brief | undefined {
-  if (name !== null) return undefined;
-  const { sequence } = head;
+  const isReference = Array.isArray(name) && name.length === 1 && typeof name[0] === "number";
+  if (name !== null && !isReference) return undefined;
+  const sequence = isReference ? name[0] : head.sequence;
   if (typeof sequence !== "number" || !Number.isSafeInteger(sequence) || !Array.isArray(steps)) {
     throw new AsyncError("undecodable", "neither a state nor a brief one");
   }
-  return { sequence, head, current, steps };
+  return { sequence, leansOn: isReference ? "definition" : "submission", head, current, steps };
 }
 
 /** The whole state, or why it is none. */

@@ -18,6 +18,7 @@ import { Turns } from "../../util/turns.ts";
 import type { Bus } from "../connection.ts";
 import { JOBS, KV_JOBS, KV_PREFIX, SUPERVISOR_CONSUMER } from "../topology.ts";
 import { apiAnswer } from "../wire/jetstream.ts";
+import { isPart } from "./definition.ts";
 import { type JobStore, storedJob } from "./job-store.ts";
 import { peekStateName } from "./stored-state.ts";
 import { readAt, readBatch, readLast, type StoredMessage, streamState } from "./stream-read.ts";
@@ -151,6 +152,7 @@ export class JobList {
     const entries: Listed[] = [];
     for (const { subject, sequence, data } of messages) {
       const jobId = afterPrefix(subject, KV_PREFIX) ?? "";
+      if (isPart(jobId)) continue;
       if (wanted !== undefined && isEndedOtherwise(peekStateName(jobId, data), wanted)) continue;
       const state = (await this.#store.complete(jobId, storedJob(jobId, sequence, data)))?.state;
       if (state) entries.push({ type: "job", sequence, state });

@@ -13,6 +13,7 @@ import { JOBS, KV_JOBS, KV_PREFIX } from "../topology.ts";
 import { expectSequence, expectSequenceWithTtl } from "../wire/headers.ts";
 import { apiAnswer, isWrongSequence, JetStreamError } from "../wire/jetstream.ts";
 import { type Brief, type BriefWriter, briefFrom, canBeBrief, completed } from "./brief-state.ts";
+import { compareRuns, definitionKey, packDefinition, readDefinition } from "./definition.ts";
 import { packState, readRecord, stateFrom } from "./stored-state.ts";
 import { readAt, readLast } from "./stream-read.ts";
 
@@ -26,6 +27,8 @@ export interface StoredJob {
   newer?: number;
   /** Present instead where the rest of the state is in the submission: see {@link JobStore.complete}. */
   brief?: Brief;
+  /** The sequence of its definition, if it is stored and the state names it. */
+  definition?: number;
 }
 
 export type CommitOutcome =
@@ -43,6 +46,8 @@ export type CommitOutcome =
 export const DEFAULT_RETENTION_MS = 7 * 24 * 3_600_000;
 const MESSAGE_TOO_LARGE = 10054;
 const TIMEOUT_MS = 2_000;
+/** How long the empty value is kept that replaces what cannot be deleted. */
+const REMOVED_TTL = "5s";
 /** What the server stores with a state, by and large: its subject, headers and bookkeeping. */
 const MESSAGE_OVERHEAD_BYTES = 120;
 
@@ -87,7 +92,7 @@ export class JobStore {
    */
   put(state: JobState, revision: number, done: (outcome: CommitOutcome) => void, brief?: BriefWriter): number {
     const headers = isEnded(state) ? this.#expectAtEnd(revision) : expectSequence(revision);
-    const body = brief && canBeBrief(state) ? brief.write(state) : packState(state);
+    const body = brief && canBeBrief(state, brief.definition) ? brief.write(state) : packState(state);
     const bytes = body.length;
     if (revision === 0 && this.storage?.full && !isEnded(state)) {
       done({ type: "full", cause: new AsyncError("storage_full", "the bucket of states is too full for another job") });
@@ -121,19 +126,66 @@ export class JobStore {
   }
 
   /**
-   * What was read of a job, with what is in its submission. If that is gone the job has ended meanwhile, or waits on another
-   * token, and is read again.
+   * What was read of a job, with what is in its submission or definition. If that is gone the job has ended meanwhile, or
+   * waits on another token, and is read again.
    *
    * @throws AsyncError of the bus
    */
   async complete(id: string, stored: StoredJob): Promise<StoredJob | undefined> {
     if (!stored.brief) return stored;
     const { revision, brief } = stored;
-    const submission = await this.#message(JOBS, { seq: brief.sequence });
-    if (submission) return { revision, state: undefined, ...completed(brief, submission.data) };
+    const { sequence, leansOn } = brief;
+    if (leansOn === "submission") {
+      const submission = await this.#message(JOBS, { seq: sequence });
+      if (submission) return { revision, state: undefined, ...completed(brief, submission.data) };
+    } else {
+      const message = await this.#message(KV_JOBS, { seq: sequence });
+      const definition = message && readDefinition(message.data);
+      const whole = definition && completed(brief, definition.submission);
+      if (whole) return { revision, state: undefined, ...whole, definition: sequence };
+    }
     const now = await this.#read(id);
     if (now?.revision !== revision) return now && this.complete(id, now);
-    return { revision, state: undefined, problem: `submission, number ${brief.sequence} in stream ${JOBS}, is gone` };
+    const where = leansOn === "submission" ? JOBS : KV_JOBS;
+    return { revision, state: undefined, problem: `${leansOn}, number ${sequence} in stream ${where}, is gone` };
+  }
+
+  /**
+   * Stores the definition of a job, so that its states need not have it (DEFINITION-1).
+   *
+   * @param aboveBytes one that is smaller is not worth it
+   * @returns its sequence; undefined if it is not stored, or that is not known: then states are stored in full
+   * @throws AsyncError of the bus
+   */
+  async define(state: JobState, aboveBytes: number): Promise<number | undefined> {
+    const body = packDefinition(state);
+    if (body.length < aboveBytes || this.storage?.full) return undefined;
+    const made = await this.#putDefinition(state.job_id, body, 0);
+    if (made !== "conflict") return made;
+    const found = await this.#message(KV_JOBS, { last_by_subj: `${KV_PREFIX}.${definitionKey(state.job_id)}` });
+    if (!found) return undefined; // it went just now
+    const definition = readDefinition(found.data);
+    const age = definition ? compareRuns(definition, state) : -1;
+    if (age === 0) return found.sequence;
+    if (age > 0) return undefined; // the job is not ours any more
+    const replaced = await this.#putDefinition(state.job_id, body, found.sequence);
+    return replaced === "conflict" ? undefined : replaced;
+  }
+
+  async #putDefinition(id: string, body: Uint8Array, after: number): Promise<number | "conflict" | undefined> {
+    this.storage?.wrote(body.length + MESSAGE_OVERHEAD_BYTES);
+    try {
+      return await this.#bus.mux.publish(`${this.#prefix}.${definitionKey(id)}`, body, expectSequence(after));
+    } catch (error) {
+      if (!isAsyncError(error)) throw error;
+      return isWrongSequence(error) ? "conflict" : undefined;
+    }
+  }
+
+  /** Removes the definition of a job whose run has ended (DEFINITION-2). If that fails it is left to the sweep. */
+  removeDefinition(id: string, sequence: number): void {
+    const headers = expectSequenceWithTtl(sequence, REMOVED_TTL);
+    this.#bus.mux.store(`${this.#prefix}.${definitionKey(id)}`, "", headers, TIMEOUT_MS, () => {});
   }
 
   async #read(id: string): Promise<StoredJob | undefined> {

@@ -17,7 +17,7 @@ import { isRecord } from "../../job/plain.ts";
 import { entriesOf, FORMAT, FUNCTION_FIELDS, JOB_FIELDS, type NamedField } from "../../job/record.ts";
 import type { JobState } from "../../job/state.ts";
 import { compile } from "../../util/compile.ts";
-import { decode, encode } from "../messages/codec.ts";
+import { decodeOurs, encode } from "../messages/codec.ts";
 
 interface Layout {
   /** Those with a place of their own, in order. */
@@ -41,11 +41,18 @@ export function packState(state: JobState): Uint8Array {
 }
 
 /** The last three fields of a brief state are others. */
-export function packFields(state: JobState, name: string | null, data: unknown, functions: unknown[]): Uint8Array {
+export function packFields(
+  state: JobState,
+  name: string | [number] | null,
+  data: unknown,
+  functions: unknown[],
+): Uint8Array {
   return encode(jobArray(state, name, data, functions), "msgpack");
 }
 
-const jobArray = compile<(job: JobState, name: string | null, data: unknown, functions: unknown[]) => unknown[]>(
+const jobArray = compile<
+  (job: JobState, name: string | [number] | null, data: unknown, functions: unknown[]) => unknown[]
+>(
   {},
   `(job, name, data, functions) => {
     ${rareCode("job", JOB_LAYOUT)}
@@ -101,7 +108,7 @@ export function readRecord(jobId: string, bytes: Uint8Array): ReadRecord {
   const format = formatOf(jobId, bytes);
   if (format === undefined) return { type: "none" };
   if (format > FORMAT) return { type: "newer", format };
-  const value = decode(bytes, "msgpack") as unknown[];
+  const value = decodeOurs(bytes, "msgpack") as unknown[];
   if (format !== FORMAT || value.length !== ELEMENTS) return { type: "none" };
   const [name, data, functions] = value.slice(-3);
   const head = unpackJob(value.slice(1, -3));

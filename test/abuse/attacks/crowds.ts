@@ -50,7 +50,7 @@ const largeWaiting: Attack = {
   // It starts with all of them before it: what is quiet is not known, and 5 s are seconds.
   mostSlowdown: 200,
   async run(target, scale) {
-    const count = scale === "short" ? 120 : 900;
+    const count = scale === "short" ? 40 : 900;
     await target.addSupervisor(); // makes the streams
     for (const one of target.supervisors.splice(0)) await one.kill();
     const served = serve(target, "large", 5);
@@ -67,12 +67,12 @@ const manyObjects: Attack = {
   name: "jobs of 990 kB that decode to 330,000 objects each, with 512 MB",
   target: { supervisors: 1, maxMemory: 512, flags: ["--state-max-bytes", "3G"] },
   async run(target, scale) {
-    const count = scale === "short" ? 40 : 420;
+    const count = scale === "short" ? 10 : 420;
     const served = serve(target, "objects", 50);
     const data = `[${Array.from({ length: 330_000 }, () => "{}").join()}]`;
     const body = `{"name":"objects","functions":[{"name":"objects"}],"data":${data}}`;
     for (let i = 0; i < count; i++) await target.bus.mux.publish(`job.submit.objects-${i}`, body);
-    await eventually("all are served", () => served.count() >= count, scale === "short" ? 60_000 : 600_000);
+    await eventually("all are served", () => served.count() >= count, scale === "short" ? 90_000 : 1_500_000);
     served.stop();
   },
 };
@@ -80,11 +80,11 @@ const manyObjects: Attack = {
 const lists: Attack = {
   name: "ten clients that list large jobs, and filter through many, again and again",
   async run(target, scale) {
-    const count = scale === "short" ? 30 : 150;
+    const count = scale === "short" ? 12 : 150;
     const data = "x".repeat(900_000);
     for (let i = 0; i < count; i++) await target.client.submit(job("honest", { data }), { jobId: `listed-${i}` });
     const many = await target.client.submitMany(
-      Array.from({ length: scale === "short" ? 2_000 : 50_000 }, () => job("honest")),
+      Array.from({ length: scale === "short" ? 1_000 : 50_000 }, () => job("honest")),
     );
     assert.ok(many.every(({ error }) => !error));
     const end = performance.now() + (scale === "short" ? 3_000 : 60_000);
