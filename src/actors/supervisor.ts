@@ -221,7 +221,8 @@ export class Supervisor {
       () => changed.unsubscribe(),
       bus.onReconnected(() => this.#onReconnected()),
       bus.onFault(({ what, error, count }) => this.#trouble(`${what} (${count} so far)`, error, { kind: what })),
-      bus.onDenied(({ error }) => this.#trouble("permission denied", error)),
+      // A spell for each subject.
+      bus.onDenied(({ error }) => this.#trouble("permission denied", error, { kind: error.message })),
     ];
     this.#timers = [
       setInterval(() => this.#extendLeases(), topology.ackWaitMs / 3),

@@ -205,7 +205,7 @@ export class Worker {
       bus.onDenied((denial) => {
         denials.push(denial);
         const { subject, error } = denial;
-        this.#troubles.error("not permitted", { subject, code: error.code }, error.message);
+        this.#troubles.error(error.message, { subject, code: error.code }); // a spell for each subject
       }),
       () => stops.unsubscribe(),
     );
@@ -249,10 +249,9 @@ export class Worker {
 
   async #close(graceMs: number): Promise<void> {
     this.#phase = "draining";
-    this.#log.info({ worker: this.id, attempts: this.#running.size }, "draining");
+    this.#log.info({ worker: this.id, attempts: this.#running.size, graceMs }, "draining");
     this.#turns?.close();
     await this.#leave();
-    if (this.#running.size > 0) this.#log.info({ attempts: this.#running.size, graceMs }, "draining");
     if (!(await this.#whenIdle(graceMs))) {
       this.#log.warn({ attempts: this.#running.size }, "the grace period is over; giving back what still runs");
       for (const execution of this.#running.values()) execution.giveBack();

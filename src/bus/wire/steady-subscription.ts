@@ -82,7 +82,7 @@ export class SteadySubscription implements Listening {
     this.#subscription = undefined;
     const delayMs = Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** this.#refusals);
     this.#refusals += 1;
-    this.#retry = setTimeout(() => this.#subscribeAgain(), delayMs);
+    this.#retry = setTimeout(() => this.#subscribeAgain(), delayMs).unref();
     this.#options.onRefused?.(this.#refusals > 1);
   }
 
