@@ -33,8 +33,8 @@ import { reduce, type Transition } from "../job/machine.ts";
 import { FORMAT } from "../job/record.ts";
 import { rest, toBeParked } from "../job/rest.ts";
 import { type EndedJob, functionAt, isEnded, type JobState, type LiveJob } from "../job/state.ts";
+import { Limiter } from "../util/limiter.ts";
 import { Registry } from "../util/registry.ts";
-import { Turns } from "../util/turns.ts";
 import { type ActorContext, JobActor } from "./job-actor.ts";
 import { Lease } from "./lease.ts";
 import type { Trouble } from "./lifecycle.ts";
@@ -93,14 +93,14 @@ export class Arrivals {
   /** Jobs whose first read or write is under way. */
   readonly claiming = new Registry<{ lease: Lease; done: Promise<void> }>();
   readonly #context: ArrivalsContext;
-  readonly #reads: Turns;
+  readonly #reads: Limiter;
   #newestSubmission = 0;
   /** When a job of a newer version was met last, monotonic ms. */
   #leftAloneAt = Number.NEGATIVE_INFINITY;
 
   constructor(context: ArrivalsContext) {
     this.#context = context;
-    this.#reads = new Turns(() => (context.memory.crowded ? MAX_READS_CROWDED : MAX_READS));
+    this.#reads = new Limiter(() => (context.memory.crowded ? MAX_READS_CROWDED : MAX_READS));
   }
 
   /** A message of stream JOBS. */

@@ -1,6 +1,6 @@
 import { Command, Option } from "commander";
 import { DEFAULT_MAX_LIVE_JOBS } from "../actors/supervisor.ts";
-import { DEFAULT_LIST_LIMIT, MAX_LIST_LIMIT } from "../client/client.ts";
+import { DEFAULT_LIST_LIMIT, MAX_LIST_LIMIT } from "../client/options.ts";
 import { STATE_NAMES, type StateName } from "../job/state.ts";
 import { VERSION } from "../version.ts";
 import type { DevOptions } from "./dev.ts";

@@ -293,6 +293,12 @@ export class Client {
     await this.close();
   }
 
+  /** Whether there is room for new jobs. @internal */
+  get storage(): StorageNotice {
+    this.#storage ??= new StorageNotice(this.bus);
+    return this.#storage;
+  }
+
   /** Its sequence in stream JOBS. */
   #stored(submission: Prepared, timeoutMs: number): Promise<number> {
     return new Promise((resolve, reject) => {
@@ -317,8 +323,13 @@ export class Client {
       done(closed(), 0);
       return;
     }
-    this.#storage ??= new StorageNotice(this.bus);
-    const { refusal } = this.#storage;
+    const { storage } = this;
+    if (storage.looking) {
+      // Only before the first submission: whoever submits one job and ends would never hear that there is no room.
+      void storage.looking.then(() => this.#store(submission, timeoutMs, done));
+      return;
+    }
+    const { refusal } = storage;
     if (refusal) {
       done(refusal, 0);
       return;

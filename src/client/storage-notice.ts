@@ -20,6 +20,7 @@ export class StorageNotice {
   readonly #subscription: Listening;
   #fullUntil = 0;
   #lookedAt = Number.NEGATIVE_INFINITY;
+  #looking: Promise<void> | undefined;
 
   constructor(bus: Bus) {
     this.#bus = bus;
@@ -27,6 +28,14 @@ export class StorageNotice {
       if (readStorage(message.data)) void this.#look();
       else this.#fullUntil = 0;
     });
+    this.#looking = this.#look().finally(() => {
+      this.#looking = undefined;
+    });
+  }
+
+  /** The first look, until it is done: then it is known whether there is room. */
+  get looking(): Promise<void> | undefined {
+    return this.#looking;
   }
 
   /** Why nothing may be submitted now; undefined if it may. */

@@ -146,7 +146,7 @@ function addRoutes(app: FastifyInstance, client: Client): void {
   app.get("/healthz", async () => ({ status: "ok" }));
   const probe = new WriteProbe(client.bus);
   app.get("/readyz", async (_request, reply): Promise<Health> => {
-    const health = await readiness(client.bus, probe);
+    const health = await readiness(client.bus, probe, client.storage.refusal);
     if (!health.ready) unavailable(reply);
     return health;
   });

@@ -1,6 +1,7 @@
 import type { Bus } from "../bus/connection.ts";
 import { fullAt, KV_JOBS } from "../bus/topology.ts";
 import type { WriteProbe } from "../bus/write-probe.ts";
+import type { AsyncError } from "../job/errors.ts";
 
 /** What `/readyz` says. */
 export interface Health {
@@ -26,8 +27,12 @@ interface StreamInfoReply {
   state?: { bytes: number };
 }
 
-/** Whether jobs can be accepted now. Never throws, takes three seconds at most. */
-export async function readiness(bus: Bus, probe: WriteProbe): Promise<Health> {
+/**
+ * Whether jobs can be accepted now. Never throws, takes three seconds at most.
+ *
+ * @param refusal why submissions are refused just now: they are until there is somewhat more room than when that began
+ */
+export async function readiness(bus: Bus, probe: WriteProbe, refusal?: AsyncError): Promise<Health> {
   const none: Health = { ready: false, nats: bus.connected, jetstream: false };
   if (!bus.connected) return { ...none, reason: "not connected to NATS" };
   try {
@@ -37,7 +42,8 @@ export async function readiness(bus: Bus, probe: WriteProbe): Promise<Health> {
     const replicas = config.num_replicas;
     const server = bus.nc.info?.version ?? "unknown";
     const storage = config.max_bytes > 0 ? (state?.bytes ?? 0) / config.max_bytes : 0;
-    const reason = storage >= fullAt(config.max_bytes) ? STORAGE_FULL : (await probe.problems())[0];
+    const isFull = refusal !== undefined || storage >= fullAt(config.max_bytes);
+    const reason = isFull ? STORAGE_FULL : (await probe.problems())[0];
     const health = { nats: true, jetstream: true, server, durability: durabilityOf(replicas), replicas, storage };
     return reason === undefined ? { ready: true, ...health } : { ready: false, ...health, reason };
   } catch {

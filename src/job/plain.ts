@@ -91,7 +91,15 @@ function search(value: unknown, encoding: Encoding, path: string, within: object
       encoding === "json" ? "JSON has none; send it as text, or the job as MessagePack" : "it has more than 64 bits";
     return fits ? undefined : new UnsendableError(path, `is a big integer: ${next}`);
   }
-  if (typeof value !== "object" || value === null || isInstance(value, Uint8Array)) return undefined;
+  if (typeof value === "number" && encoding === "json" && !Number.isFinite(value)) {
+    return new UnsendableError(path, `is ${value}: JSON has none; send null or text, or the job as MessagePack`);
+  }
+  if (typeof value !== "object" || value === null) return undefined;
+  if (isInstance(value, Uint8Array)) {
+    // A Buffer says itself how it is shown in JSON.
+    if (encoding === "msgpack" || "toJSON" in value) return undefined;
+    return new UnsendableError(path, "is bytes: JSON has none; send them as base64, or the job as MessagePack");
+  }
   if (within.includes(value)) return new UnsendableError(path, "is circular: it contains itself");
   if (within.length >= MAX_SEARCH_DEPTH)
     return new UnsendableError("", `is nested more than ${MAX_SEARCH_DEPTH} levels deep`);

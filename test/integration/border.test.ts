@@ -347,6 +347,32 @@ test("dates, bytes, empty objects and what says how it is to be shown are sent a
   }
 });
 
+test("what JSON would change in silence is refused with its path: NaN, infinite numbers, bytes", async () => {
+  const changed: [unknown, RegExp][] = [
+    [Number.NaN, /^it is NaN: JSON has none/],
+    [{ a: [1, Number.NEGATIVE_INFINITY] }, /^\/a\/1 is -Infinity/],
+    [{ bytes: new Uint8Array([1, 2]) }, /^\/bytes is bytes: JSON has none/],
+  ];
+  const worker = await new Worker()
+    .func("changed", ({ args }) => changed[args as number]?.[0])
+    .start({ bus: system.bus, log: silent });
+  try {
+    for (const [index, [value, expected]] of changed.entries()) {
+      const { error } = await end({ functions: [{ name: "changed", args: index }] }, "json");
+      assert.match(error?.message ?? "", new RegExp(expected.source.replace("^", "")));
+      const { result } = await end({ functions: [{ name: "changed", args: index }] }, "msgpack");
+      assert.ok(result !== undefined, "MessagePack has them");
+      await rejects(
+        system.client.submit({ name: "x", functions: [{ name: "honest", args: value }] }),
+        "invalid_submission",
+      );
+    }
+    assert.is((await end({ functions: [{ name: "honest", args: null }] }, "json")).result, null);
+  } finally {
+    await worker.close();
+  }
+});
+
 // --- what is decoded (A2, A6, A7)
 
 test("a MessagePack submission with extensions of msgpackr fails, and can be shown, cancelled and listed", async () => {

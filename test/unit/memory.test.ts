@@ -3,7 +3,7 @@ import * as assert from "uvu/assert";
 import { Attempt, type AttemptListener } from "../../src/actors/attempt.ts";
 import { Memory, sizeOf } from "../../src/actors/memory.ts";
 import type { LiveJob } from "../../src/job/state.ts";
-import { Turns } from "../../src/util/turns.ts";
+import { Limiter } from "../../src/util/limiter.ts";
 
 const test = suite("memory");
 const MIB = 1024 ** 2;
@@ -49,7 +49,7 @@ test("as many jobs are called as there is room for, if they are like those that 
 });
 
 test("only so many have their turn at a time, in order, also after a failure", async () => {
-  const turns = new Turns(() => 2);
+  const turns = new Limiter(() => 2);
   const done: number[] = [];
   let running = 0;
   const work = (n: number) =>

@@ -42,10 +42,14 @@ export function encodeGiven(value: unknown, encoding: Encoding): Payload {
   } catch (cause) {
     throw unsendable(value, encoding) ?? new UnsendableError("", `cannot be encoded: ${messageOf(cause)}`, { cause });
   }
-  // JSON makes that of a Map, a Set, an Error and the like.
-  const problem = encoding === "json" && payload.includes("{}" as never) ? unsendable(value, encoding) : undefined;
+  const problem = encoding === "json" && isSuspicious(payload as string) ? unsendable(value, encoding) : undefined;
   if (problem) throw problem;
   return payload;
+}
+
+/** Whether JSON may have changed something in silence: a Map or an Error is `{}` then, NaN is null, bytes are numbered. */
+function isSuspicious(json: string): boolean {
+  return json.includes("{}") || json.includes('{"0":') || json.includes("null");
 }
 
 /** What a message that begins with this byte is encoded in. Ours are all maps: `{` in JSON, 0x80 and up in MessagePack. */

@@ -14,7 +14,7 @@ import { type Cursor, END_OF_STREAM } from "../../api/cursor.ts";
 import { afterPrefix, SUBMIT } from "../../api/subjects.ts";
 import { AsyncError } from "../../job/errors.ts";
 import type { JobState, StateName } from "../../job/state.ts";
-import { Turns } from "../../util/turns.ts";
+import { Limiter } from "../../util/limiter.ts";
 import type { Bus } from "../connection.ts";
 import { JOBS, KV_JOBS, KV_PREFIX, SUPERVISOR_CONSUMER } from "../topology.ts";
 import { apiAnswer } from "../wire/jetstream.ts";
@@ -54,7 +54,7 @@ const MAX_LOOKS = 2;
 
 export class JobList {
   readonly #bus: Bus;
-  readonly #looks = new Turns(() => MAX_LOOKS);
+  readonly #looks = new Limiter(() => MAX_LOOKS);
   readonly #store: JobStore;
   readonly #idOf: (submission: Waiting) => string;
 

@@ -1,5 +1,5 @@
 /** Lets only so many do something at a time; the others wait, first come first served. */
-export class Turns {
+export class Limiter {
   readonly #most: () => number;
   readonly #waiting: (() => void)[] = [];
   #taken = 0;
