@@ -137,6 +137,7 @@ const EXAMPLES: Record<string, string[]> = {
   cancel: ["async cancel order-4711"],
   retry: ["async retry order-4711 --wait", "async retry order-4711 --args '[20]'"],
   list: ["async list --state failed --newest", "async list --limit 1000 --json"],
+  events: ["async events order-4711 --follow"],
   doctor: ["async doctor", "async doctor --fix"],
   functions: ["async functions"],
   workers: ["async workers", "async workers --json"],
