@@ -24,8 +24,10 @@ interface Job {
 
 const packr = new Packr({ useRecords: false });
 const nc = await connect({ servers: process.env.NATS_URL ?? "", noAsyncTraces: true });
-const inbox = new Inbox(nc, "_INBOX_floor.supervisor");
-const pulls = "_INBOX_floor.pull";
+/** Of this process alone: several supervisors would hear each other's replies. */
+const own = `_INBOX_floor.${process.pid}`;
+const inbox = new Inbox(nc, `${own}.supervisor`);
+const pulls = `${own}.pull`;
 const claim = rawHeaders("Nats-Expected-Last-Subject-Sequence: 0");
 /** Jobs whose ends are to be told. */
 const awaited = new Set<string>();

@@ -36,7 +36,10 @@ const SHORT_FORMS: Record<string, { args: string[]; figure: string }> = {
   floor: { args: ["--jobs", "300", "--rounds", "1"], figure: "jobsPerSecond" },
   submit: { args: ["--jobs", "300", "--rounds", "1", "--payload", "100"], figure: "clientPerSecond" },
   single: { args: ["--jobs", "300", "--rounds", "2", "--payload", "100"], figure: "ofFloor" },
-  chain: { args: ["--jobs", "300", "--rounds", "1", "--workers", "2"], figure: "jobsPerSecond" },
+  chain: {
+    args: ["--jobs", "300", "--rounds", "1", "--workers", "2", "--supervisors", "2", "--against", "floor"],
+    figure: "ofFloor",
+  },
   fanout: { args: ["--jobs", "300", "--rounds", "1"], figure: "smallestSharePercent" },
   latency: { args: ["--jobs", "50", "--rounds", "1", "--seconds", "1"], figure: "p50Ms" },
   http: { args: ["--jobs", "300", "--rounds", "1"], figure: "ofBare" },
