@@ -117,6 +117,18 @@ test("many replies are gathered until it is quiet", async () => {
   for (const responder of responders) responder.unsubscribe();
 });
 
+test("of replies that anybody may send no more are kept than fit into a limit", async () => {
+  const large = "x".repeat(1_000_000);
+  const responder = bus.nc.subscribe("test.flood", {
+    callback: (_, message) => {
+      for (let i = 0; i < 40; i++) message.respond(large);
+    },
+  });
+  const replies = await bus.mux.requestMany("test.flood", "", 10_000, 2_000);
+  assert.is(replies.length, 17);
+  responder.unsubscribe();
+});
+
 test("a publish is acknowledged, refused, or goes nowhere, and says which", async () => {
   const first = await bus.mux.publish("job.submit.acked", "{}");
   assert.is(await bus.mux.publish("job.submit.acked", "{}"), first + 1);

@@ -41,6 +41,8 @@ export interface Ticket {
 
 /** 72 bits. */
 const INBOX_CHARACTERS = 12;
+/** Of all replies to one request. */
+const MAX_REPLIES_BYTES = 16 * 1024 ** 2;
 
 export interface MuxOptions {
   inboxPrefix: string;
@@ -193,11 +195,13 @@ export class Mux {
   }
 
   /**
-   * One request, all replies that come until `timeoutMs`, or until none has come for `quietMs` after the first.
+   * One request, all replies that come until `timeoutMs`, or until none has come for `quietMs` after the first; or until they are
+   * more than 16 MiB, as anybody may answer.
    */
   requestMany(subject: string, payload: Payload, timeoutMs: number, quietMs: number): Promise<Msg[]> {
     return new Promise((resolve, reject) => {
       const replies: Msg[] = [];
+      let bytes = 0;
       const end = performance.now() + timeoutMs;
       const onReply = (message: Msg) => {
         if (isNoResponders(message)) {
@@ -205,6 +209,11 @@ export class Mux {
           return true;
         }
         replies.push(message);
+        bytes += message.data.length;
+        if (bytes > MAX_REPLIES_BYTES) {
+          resolve(replies);
+          return true;
+        }
         this.#expireIn(request, Math.min(quietMs, end - performance.now()));
         return false;
       };
