@@ -8,7 +8,7 @@
  * may. A worker that is not full is open: everybody may, and there are no turns.
  *
  * Example: `charge` is slow and has many waiting, `receipt` is quick. A slot is free: `receipt` may, and nobody else. If one
- * comes, the next slot is for `charge`. If none comes, `charge` may as well, 5 ms later; and at the next slots
+ * comes, the next slot is for `charge`. If none comes, `charge` may as well, 10 ms later; and at the next slots
  * `receipt` is asked first again, but no more often than each 20 turns.
  *
  * It decides and keeps the time of turns. It knows nothing of queue groups and executions.
@@ -35,7 +35,7 @@ interface Turn<F> {
  * How long a function may take a slot before others may as well, where the way to the server is short; else it is a few times
  * as long as that. It has to suffice for an announcement and the invocation that answers it.
  */
-const TURN_MS = 5;
+const TURN_MS = 10;
 const TURN_ROUND_TRIPS = 4;
 const MAX_TURN_MS = 100;
 /** How many turns it is between two that nobody may want: each costs a slot `turnMs`, so 5 % of one slot at most. */
