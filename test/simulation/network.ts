@@ -254,7 +254,6 @@ export class Connection {
     const { pattern, queue } = subscription;
     if (!this.#isDenied("subscription", pattern)) return;
     this.#network.remove(subscription);
-    this.#subscriptions.delete(subscription);
     this.missing.add(nameOf(subscription));
     this.#refuse("subscription", pattern, queue, subscription);
   }
@@ -269,6 +268,8 @@ export class Connection {
       queue,
     );
     const tell = () => {
+      // A client that does not hear of it, as the connection breaks, subscribes again with the next one.
+      if (subscription) this.#subscriptions.delete(subscription);
       subscription?.refuse(error);
       this.#statuses.push({ type: "error", error });
       this.#wakeStatus?.();
