@@ -284,7 +284,10 @@ export class Invariants implements Observer {
       const isUnbegun = !isEnded(state) && state.current_function === 0 && state.functions.at(0)?.retry_count === 0;
       seen.begunInVain = isUnbegun && this.#counts.has(functionKey(jobId, seen.generation, 0));
       const beginner = this.#beginners.get(jobId);
-      if (beginner !== undefined && this.#writerOf(beginner) !== state.writer) seen.takeovers += 1;
+      if (beginner !== undefined && this.#writerOf(beginner) !== state.writer) {
+        seen.takeovers += 1;
+        this.#owners.delete(jobId); // whoever has written it claims it when he hears that it is stored
+      }
     }
     if (isEnded(state) && (!before || !isEnded(before.state))) {
       seen.ends += 1;
@@ -428,7 +431,8 @@ export class Invariants implements Observer {
     if (isEnded(state) || !before || token === before.token) return;
     const isTimed = state.state === "scheduled" || (state.state === "waiting" && state.waiting_for === "backoff");
     const until = isTimed ? `${state.state} ${"due_at" in state ? state.due_at : state.scheduled_at}` : undefined;
-    if (until !== undefined && until === seen.parkedFor)
+    const isBroughtBack = state.writer.endsWith("/sweep"); // its token had got lost
+    if (until !== undefined && until === seen.parkedFor && !isBroughtBack)
       throw new Violation("SIM-8", `${jobId} is parked again: ${until}`);
     seen.parkedFor = until;
   }
