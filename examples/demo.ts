@@ -23,6 +23,7 @@ try {
   for (let close = opened.pop(); close; close = opened.pop()) await close();
 }
 say(`\neverything is stopped; it took ${((performance.now() - begun) / 1000).toFixed(1)} s`);
+say("next: npx async dev workers/example.ts, and in another terminal npx async submit examples/jobs/sum.json --wait");
 
 async function demo(): Promise<number> {
   say("Starting a NATS server (the first time it is fetched, which takes a few seconds) …");

@@ -253,7 +253,7 @@ function tlsOptions(options: AccessOptions, required: boolean): NodeConnectionOp
 export function notConnected(shown: string, cause: unknown): AsyncError {
   const why = messageOf(cause);
   if (/authorization violation|authentication|permissions violation.*connect/i.test(why)) {
-    const hint = "check user and password, token, creds or nkey (ASYNC_NATS_…, or in the address)";
+    const hint = "check user and password, token, creds or nkey (--user, …, ASYNC_NATS_…, or in the address)";
     return new AsyncError("not_connected", `the NATS server at ${shown} does not let us in: ${why}; ${hint}`, {
       cause,
     });

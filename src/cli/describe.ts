@@ -35,7 +35,7 @@ export function describeJob(job: JobView, width = outputWidth()): string {
     fn.name,
     // Those whose worker went silent use up no retry.
     `${fn.retry_count}/${fn.retry_options?.retry_limit ?? 1}${fn.lost_count ? ` (${fn.lost_count} lost)` : ""}`,
-    outcomeOf(fn),
+    outcomeOf(fn, job),
   ]);
   const columns = ["  #", ending("FUNCTION"), "RUNS", ending("OUTCOME")];
   const functions = table(columns, rows, width);
@@ -54,10 +54,11 @@ const ending = (title: string): Column => ({ title, shorten: "end" });
 /** On one line; how much of it is shown is for the table to say. */
 const whole = (value: unknown) => brief(value, Number.POSITIVE_INFINITY);
 
-function outcomeOf(fn: FunctionView): string {
+function outcomeOf(fn: FunctionView, job: JobView): string {
   if (fn.error) return `failed: ${whole(fn.error.message)}`;
   if (fn.finished_at !== undefined) return whole(fn.result ?? null);
-  return fn.started_at === undefined ? "-" : "running";
+  if (fn.started_at === undefined) return "-";
+  return job.state === "cancelled" ? "cancelled" : "running";
 }
 
 export function describeJobs(jobs: JobView[], width = outputWidth()): string {
@@ -153,7 +154,8 @@ function detailsOf(event: JobEvent | RejectedEvent, width = 60): string {
     case "completed":
       return `result ${brief(event.result, width)}`;
     case "failed":
-      return `${event.function}: ${event.error.code}: ${brief(event.error.message, width)}`;
+      // A submission that is no job has no function that failed.
+      return `${event.function && `${event.function}: `}${event.error.code}: ${brief(event.error.message, width)}`;
     case "rejected":
       return `${event.subject}: ${event.reason}`;
     case "cancelled":

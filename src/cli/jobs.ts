@@ -26,9 +26,13 @@ export async function submit(file: string, { json, id, wait, ...connection }: Su
   await withClient(connection, async (client) => {
     const submitted = await client.submit(job, { encoding, ...(id !== undefined && { jobId: id }) });
     if (submitted.existing) process.stderr.write(`${noteOf(submitted)}\n`);
+    if (submitted.unconfirmed) process.stderr.write(`${UNCONFIRMED}\n`);
     await show(client, submitted, { json, wait });
   });
 }
+
+const UNCONFIRMED =
+  "the job is stored, but no supervisor answers: it begins when one runs (`async server`), and it is not known whether the id existed";
 
 function noteOf({ job_id, differs }: SubmittedJob): string {
   const other = differs ? `; it differs in its ${differs.join(" and ")} from what was submitted` : "";

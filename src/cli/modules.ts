@@ -1,8 +1,11 @@
+import { execFile } from "node:child_process";
+import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { AsyncError } from "../job/errors.ts";
 import type { Worker } from "../worker/worker.ts";
+import { ownPlace } from "./pretty.ts";
 
 const TYPESCRIPT = /\.[mc]?tsx?$/;
 
@@ -18,11 +21,12 @@ export async function loadWorkers(paths: string[]): Promise<Worker[]> {
 }
 
 async function loadWorker(path: string): Promise<Worker> {
+  if (!existsSync(path)) throw new AsyncError("invalid_module", `cannot load ${path}: there is no such file`);
   let module: { default?: unknown };
   try {
     module = await load(pathToFileURL(resolve(path)).href, TYPESCRIPT.test(path));
   } catch (cause) {
-    const why = withoutCalls(cause);
+    const why = await whyNot(path, cause);
     throw new AsyncError("invalid_module", `cannot load ${path}: ${why}`, { cause });
   }
   const worker = defaultOf(module);
@@ -33,11 +37,29 @@ async function loadWorker(path: string): Promise<Worker> {
   );
 }
 
-/** What was thrown, with the place in the source that the stack of a syntax error begins with, but without the calls. */
-function withoutCalls(thrown: unknown): string {
+/** What was thrown, with its place in the source, but without the calls. */
+async function whyNot(path: string, thrown: unknown): Promise<string> {
   if (!(thrown instanceof Error)) return String(thrown);
-  const [head = ""] = (thrown.stack ?? "").split(/\n\s+at /);
-  return head.includes(thrown.message) ? head : thrown.message;
+  const head = withoutCalls(thrown.stack ?? "");
+  if (!head.includes(thrown.message)) return thrown.message;
+  // The stack of a syntax error begins with its place, except in a module that is imported.
+  if (thrown instanceof SyntaxError && head.startsWith("SyntaxError")) return (await syntaxErrorIn(path)) ?? head;
+  const place = ownPlace(thrown.stack ?? "");
+  return place ? `${head} at ${place}` : head;
+}
+
+function withoutCalls(stack: string): string {
+  return stack.split(/\n\s+at /)[0] ?? "";
+}
+
+/** What Node says of the syntax of the file, with the place; undefined if it is another file that is wrong. Executes nothing. */
+function syntaxErrorIn(path: string): Promise<string | undefined> {
+  return new Promise((done) => {
+    execFile(process.execPath, ["--check", path], (_error, _output, problem) => {
+      const head = withoutCalls(problem);
+      done(head.includes("SyntaxError") ? head : undefined);
+    });
+  });
 }
 
 /**

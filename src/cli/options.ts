@@ -11,18 +11,21 @@ export interface ConnectionFlags extends AccessOptions {
   nats: string;
 }
 
+const CONNECTION = "How NATS is reached:";
+
 /**
  * Adds the options of the connection. Those of the environment are filled in by {@link connectionOf}, because which of
  * them count depends on the others.
  */
 export function onNats(command: Command): Command {
   const option = (flags: string, what: string, variable: string) =>
-    new Option(flags, `${what} (env: ASYNC_NATS_${variable})`);
+    new Option(flags, `${what} (env: ASYNC_NATS_${variable})`).helpGroup(CONNECTION);
   return command
     .addOption(
       new Option("--nats <url>", "address of NATS; several are separated by commas; may hold user:password@ or token@")
         .env("NATS_URL")
-        .default(DEFAULT_URL),
+        .default(DEFAULT_URL)
+        .helpGroup(CONNECTION),
     )
     .addOption(option("--user <name>", "user", "USER"))
     .addOption(option("--password <s>", "password", "PASSWORD"))

@@ -66,8 +66,13 @@ function shownValue(value: unknown): string {
 /** Its message, and where in the code of the user it was thrown. */
 function errorIn(error: unknown): string {
   if (!isRecord(error)) return shownValue(error);
-  const frames = typeof error.stack === "string" ? error.stack.split("\n") : [];
-  const own = frames.find((frame) => /^\s+at .*:\d+:\d+\)?$/.test(frame) && !/node_modules|\bnode:/.test(frame));
-  const place = own && /(?:\(|at )(?:file:\/\/)?([^()\s]+:\d+:\d+)\)?$/.exec(own)?.[1];
+  const place = typeof error.stack === "string" ? ownPlace(error.stack) : undefined;
   return `${JSON.stringify(brief(error.message ?? "", MAX_VALUE_LENGTH))}${place ? ` at ${place}` : ""}`;
+}
+
+/** Where in the code of the user a stack passes first. */
+export function ownPlace(stack: string): string | undefined {
+  const frames = stack.split("\n");
+  const own = frames.find((frame) => /^\s+at .*:\d+:\d+\)?$/.test(frame) && !/node_modules|\bnode:/.test(frame));
+  return own && /(?:\(|at )(?:file:\/\/)?([^()\s]+:\d+:\d+)\)?$/.exec(own)?.[1];
 }

@@ -33,7 +33,12 @@ export function createProgram(): Command {
   program.addHelpText("after", EXIT_CODES);
 
   const local = (usage: string, description: string) => program.command(usage).description(description);
-  const command = (usage: string, description: string) => onNats(local(usage, description));
+  const connected: Command[] = [];
+  const command = (usage: string, description: string) => {
+    const made = local(usage, description);
+    connected.push(made);
+    return made;
+  };
 
   withStorage(
     local(
@@ -114,6 +119,9 @@ export function createProgram(): Command {
 
   command("workers", "lists the workers that are running").addOption(jsonOption()).action(workers);
 
+  // Last, so that the help of a command begins with what is its own.
+  for (const one of connected) onNats(one);
+
   for (const one of program.commands) {
     const lines = EXAMPLES[one.name()] ?? [];
     one.addHelpText(
@@ -137,7 +145,7 @@ const EXAMPLES: Record<string, string[]> = {
   cancel: ["async cancel order-4711"],
   retry: ["async retry order-4711 --wait", "async retry order-4711 --args '[20]'"],
   list: ["async list --state failed --newest", "async list --limit 1000 --json"],
-  events: ["async events order-4711 --follow"],
+  events: ["async events order-4711", "async events order-4711 --follow"],
   doctor: ["async doctor", "async doctor --fix"],
   functions: ["async functions"],
   workers: ["async workers", "async workers --json"],

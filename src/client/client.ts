@@ -71,8 +71,8 @@ const ASK_ANOTHER = new Set<ErrorCode>(["newer_format", "bus_overloaded", "jetst
 /** When and where a list ends early. */
 const LIST_MS = 4_000;
 const MAX_LIST_BYTES = 8 * 1024 ** 2;
-/** Arguments that are taken for an input of unknown type only; see {@link Client.submit}. */
-type IfUnknown<T, Arguments extends unknown[]> = unknown extends T ? Arguments : [never];
+/** Arguments that are taken only for an input of which no field is known (`unknown`, `object`); see {@link Client.submit}. */
+type IfUnknown<T, Arguments extends unknown[]> = object extends T ? Arguments : [never];
 
 export class Client {
   readonly bus: Bus;
@@ -123,12 +123,17 @@ export class Client {
    * Submits a job and waits for what comes of it: quicker than {@link submit} and {@link wait}, because whoever runs the
    * job tells this client of its end. If this process dies, the job goes on all the same.
    *
+   * The type of a job is checked, as that of {@link submit}; where the one of the result is named as well, what comes from elsewhere
+   * is `run<Result, unknown>(job)`.
+   *
    * @example const sum = await client.run({ name: "sum", functions: [{ name: "add", args: [1, 2] }] });
    * @returns the result of the last function
    * @throws JobFailedError `job_failed`, `job_cancelled`; AsyncError `job_exists` if there is a job with the chosen id that has
    * another name or other functions, `bus_timeout` after `timeoutMs`, `closed` if the client
    * is; the signal's reason; what {@link submit} throws
    */
+  run<Result, T>(input: T, ...options: IfUnknown<T, [options?: RunOptions]>): Promise<Result>;
+  run<Result = unknown>(input: JobDocument, options?: RunOptions): Promise<Result>;
   async run<Result = unknown>(input: unknown, options: RunOptions = {}): Promise<Result> {
     const { timeoutMs, signal, onSubmitted } = options;
     requireLimit("timeoutMs", timeoutMs);

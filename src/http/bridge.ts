@@ -218,7 +218,7 @@ function unavailable(reply: FastifyReply): void {
 /** Every error has the body `{error: {code, message, reasons?}}`. */
 function reportErrors(app: FastifyInstance, telling: Telling): void {
   app.setNotFoundHandler((request, reply) => {
-    const message = `there is no route ${request.method} ${request.url.split("?")[0]}; see the README for those there are`;
+    const message = `there is no route ${request.method} ${request.url.split("?")[0]}; docs/jobs.md has those there are`;
     return reply.code(404).send({ error: { code: "no_route", message } });
   });
   app.setErrorHandler((error: FastifyError, _request, reply) => sendError(error, reply, telling));

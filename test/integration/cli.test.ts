@@ -130,7 +130,9 @@ test("wrong use exits with 2 and says what is wrong", async () => {
     [["submit", await file("broken.json", "{")], "not valid JSON"],
     [["get", "not an id"], "job id"],
     [["worker", await file("empty.mjs", "export const x = 1;")], "does not export a worker"],
-    [["worker", join(folder, "missing.ts")], "cannot load"],
+    [["worker", join(folder, "missing.ts")], "there is no such file"],
+    [["worker", await file("syntax.mjs", "\nconst x = 1 +;")], /syntax\.mjs:2\nconst x = 1 \+;/],
+    [["worker", await file("throws.mjs", "\n  nothing();")], /nothing is not defined at .*throws\.mjs:2:3/],
   ];
   const results = await Promise.all(wrong.map(([args]) => run(args)));
   results.forEach(({ code, output }, index) => {

@@ -77,7 +77,7 @@ async function published(task: () => Promise<void>, lost?: string): Promise<stri
 const countOf = (subjects: string[], prefix: string) => subjects.filter((subject) => subject.startsWith(prefix)).length;
 
 test("it returns the result of the last function", async () => {
-  const chain = { name: "chain", functions: [{ name: "echo", args: 1 }, job("echo", { a: [2] }).functions[0]] };
+  const chain = { name: "chain", functions: [{ name: "echo", args: 1 }, ...job("echo", { a: [2] }).functions] };
   assert.equal(await system.client.run(chain), { a: [2] });
   assert.is(await system.client.run(job("echo")), null);
   assert.is(await system.client.run(job("echo", new Uint8Array([1, 2])), { encoding: "msgpack" }), "AQI=");
@@ -150,7 +150,7 @@ test("a job that ends while its client is cut off is found when the client is ba
 });
 
 test("a job that waits outside of memory still knows whom to notify", async () => {
-  const retry_options = { retry_limit: 2, backoff: { type: "fixed", delay_ms: 700, jitter: 0 } };
+  const retry_options = { retry_limit: 2, backoff: { type: "fixed" as const, delay_ms: 700, jitter: 0 } };
   const flaky = { name: "flaky", functions: [{ name: "flaky", retry_options }] };
   const subjects = await published(async () => {
     assert.is(await within(4_000, "the result", system.client.run(flaky)), "the second time");
@@ -233,6 +233,15 @@ test("a result that fits into no event says where it is", async () => {
   assert.match(error.message, "bucket");
 });
 
+test("the type of a job is checked, unless nothing is known of it", async () => {
+  // @ts-expect-error a slip of the pen
+  const slip = await thrownBy(system.client.run({ name: "x", functions: [{ name: "echo", timeout: 1 }] }));
+  assert.match(slip.message, "/functions/0/timeout is not a known field");
+  const known: number = await system.client.run<number>(job("echo", 1));
+  assert.is(known, 1);
+  assert.is(await system.client.run<number, unknown>(job("echo", 1)), 1);
+});
+
 test("what is not valid is refused with its reasons", async () => {
   for (const [input, path] of [
     [{ name: "x", functions: [] }, "/functions"],
@@ -241,7 +250,7 @@ test("what is not valid is refused with its reasons", async () => {
     [{ ...job("echo"), notify: "x".repeat(65) }, "/notify"],
     [{ ...job("echo"), notify: 7 }, "/notify"],
   ] as const) {
-    const error = await thrownBy(system.client.run(input));
+    const error = await thrownBy(system.client.run(input as unknown));
     assert.instance(error, InvalidInputError);
     assert.equal(
       (error as InvalidInputError).reasons.map((reason) => reason.path),

@@ -8,6 +8,7 @@ import { AsyncError, type ErrorCode, InvalidInputError } from "../../src/job/err
 import type { JobEvent } from "../../src/job/events.ts";
 import { createFailedJob, reduce } from "../../src/job/machine.ts";
 import { parseSubmission } from "../../src/job/schema.ts";
+import type { JobState } from "../../src/job/state.ts";
 import { viewOf } from "../../src/job/view.ts";
 import { attemptOf, BOOM, NOW, newJob, ORIGIN, run, SEED, submissionOf, succeededWith } from "./support.ts";
 
@@ -125,6 +126,13 @@ test("a failed job shows why, and no arrow", () => {
   assert.not.match(text, "→");
 });
 
+test("a function whose job is cancelled is shown as running no more", () => {
+  const job = newJob(submissionOf("a"));
+  const begun = reduce(job, { type: "started", ...attemptOf(job) }, NOW).state;
+  const text = describeJob(viewOf({ ...begun, state: "cancelled", finished_at: NOW } as JobState));
+  assert.match(text, /0 {2}a +1\/1 +cancelled$/);
+});
+
 test("a completed job shows its result", () => {
   const text = describeJob(viewOf(run(newJob(submissionOf("a")), () => "ok").state));
   assert.match(text, "result    a done");
@@ -223,6 +231,7 @@ test("each event is one line: time, job, type, details", () => {
     [{ type: "retried", function: "a", index: 0 }, /retried {4}a: retried by hand$/],
     [{ type: "completed", result: [1] }, /completed {2}result \[1\]$/],
     [{ type: "failed", error: BOOM, function: "a", index: 0 }, /a: function_failed: boom$/],
+    [{ type: "failed", error: BOOM, function: "", index: 0 }, /failed {5}function_failed: boom$/],
     [{ type: "cancelled" }, /cancelled$/],
     [{ type: "rejected", subject: "job.submit.a.b", sequence: 7, reason: "no" }, /rejected {3}job\.submit\.a\.b: no$/],
   ];

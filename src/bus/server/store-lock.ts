@@ -143,6 +143,6 @@ function inUse(folder: string, { guardPid, parentPid }: Lock): AsyncError {
   const who = `a nats-server that process ${parentPid} started (process group ${guardPid})`;
   return new AsyncError(
     "store_in_use",
-    `the store folder ${folder} is used by ${who}; stop that one or choose another`,
+    `the store folder ${folder} is used by ${who}; stop that one or choose another folder (--store-dir)`,
   );
 }
