@@ -8,6 +8,9 @@
  *     comes too late, whoever gets the wake uses the token up (ARRIVALS-5), and the commit fails.
  * CONTROL-3  The end that a retry undoes is recorded before: its actor may not have come to it yet.
  * CONTROL-4  Each change is signed with a name of its own: an actor of the same supervisor must not take it for its own write.
+ * CONTROL-5  Anyone may ask for any job, as often as he likes, and each may be as large as a message. So what is read at a time for who
+ *     asks is well below what makes a server drop our connection (64 MiB on their way), and who has waited for too long is refused
+ *     unread: he has given up.
  */
 
 import { changedSubject, eventSubject, submitSubject } from "../api/subjects.ts";
@@ -26,6 +29,7 @@ import { requireJobId, sequenceOf } from "../job/names.ts";
 import { toJsonValue } from "../job/plain.ts";
 import { isSameJson } from "../job/same.ts";
 import { type EndedJob, isEnded, type JobState, type LiveJob, withoutPayloads } from "../job/state.ts";
+import { Limiter } from "../util/limiter.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { pause } from "./retrying.ts";
 import { untakenJob } from "./submission.ts";
@@ -44,6 +48,12 @@ export interface JobControlContext {
 const TRIES = 5;
 /** For the commit of a retry; the wake comes at once when it is through. */
 const COMMIT_TIME_MS = 5_000;
+/** CONTROL-5 */
+const MAX_READ_BYTES = 12 * 1024 ** 2;
+const MAX_READS = 64;
+const MAX_WAIT_MS = 1_000;
+const MAX_WAITING = 20_000;
+const DEFAULT_MAX_PAYLOAD = 1024 ** 2;
 /** A second retry within this time that asks for the same is taken for a repetition of the first. */
 const REPETITION_MS = 5_000;
 
@@ -58,20 +68,35 @@ interface Found {
 
 export class JobControl {
   readonly #context: JobControlContext;
+  readonly #reads: Limiter;
   #changes = 0;
 
   constructor(context: JobControlContext) {
     this.#context = context;
+    const { bus } = context;
+    this.#reads = new Limiter(() => {
+      const fit = Math.floor(MAX_READ_BYTES / (bus.nc.info?.max_payload ?? DEFAULT_MAX_PAYLOAD));
+      return Math.max(2, Math.min(MAX_READS, fit));
+    });
   }
 
   /**
    * The job as it is stored, or as it will be when a supervisor has room for its submission.
    *
    * @throws AsyncError `invalid_job_id` (also of a submission that was rejected for its id), `job_not_found`, `corrupt_state`,
-   * `newer_format`, or what the bus throws
+   * `newer_format`, `bus_overloaded` (CONTROL-5), or what the bus throws
    */
   async find(jobId: string): Promise<Found> {
     requireJobId(jobId);
+    const askedAt = performance.now();
+    if (this.#reads.waiting >= MAX_WAITING) throw overloaded();
+    return this.#reads.run(() => {
+      if (performance.now() - askedAt > MAX_WAIT_MS) throw overloaded();
+      return this.#find(jobId);
+    });
+  }
+
+  async #find(jobId: string): Promise<Found> {
     // It may be claimed between the two looks, so there is a third one.
     const found =
       (await this.#stored(jobId)) ??
@@ -221,6 +246,11 @@ export class JobControl {
 function untaken(jobId: string, submission: Waiting | undefined): Found | undefined {
   const state = submission && untakenJob(submission);
   return state?.job_id === jobId ? { state, revision: 0 } : undefined;
+}
+
+/** It may be asked again: another supervisor may have less to do. */
+function overloaded(): AsyncError {
+  return new AsyncError("bus_overloaded", "this supervisor is asked for more jobs than it can read; try again");
 }
 
 /** It may be asked again: another supervisor may be new enough. */

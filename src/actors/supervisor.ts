@@ -5,6 +5,7 @@
  *     parked ones out. What there is no room for stays in the streams. What one puller has asked for counts for the other.
  * SUPERVISOR-2  After it may have been deaf (a pause, a lost connection, a lease that ran out) it looks what has become of its
  *     jobs.
+ * SUPERVISOR-3  Where someone has deleted the consumer of a stream it makes it anew.
  *
  * What a message stands for is decided in `arrivals.ts`.
  */
@@ -23,16 +24,17 @@ import { Tokens } from "../bus/tokens/tokens.ts";
 import {
   ensureTopology,
   JOBS,
+  mendConsumer,
   SUPERVISOR_CONSUMER,
   TIMERS,
   type Topology,
   type TopologyOptions,
 } from "../bus/topology.ts";
 import { WriteProbe } from "../bus/write-probe.ts";
-import { AsyncError, isAsyncError } from "../job/errors.ts";
+import { AsyncError, type ErrorCode, isAsyncError } from "../job/errors.ts";
 import { isEndEvent } from "../job/events.ts";
 import { MAX_DURATION_MS } from "../job/schema.ts";
-import { requireInterval, requireLimit, timerMs } from "../job/time.ts";
+import { requireCount, requireInterval, requireLimit, timerMs } from "../job/time.ts";
 import { Arrivals } from "./arrivals.ts";
 import { BacklogFeeder } from "./backlog-feeder.ts";
 import { Depths } from "./depths.ts";
@@ -75,11 +77,14 @@ export interface SupervisorOptions extends DispatcherOptions {
 }
 
 /** @throws AsyncError `invalid_option` */
-function requireTimes(options: SupervisorOptions): void {
+function requireOptions(options: SupervisorOptions): void {
   for (const name of ["parkAfterMs", "recordStartMs", "silentTimeoutMs", "roomWaitMs", "relieveAfterMs"] as const) {
     requireLimit(name, options[name]);
   }
   for (const name of ["sweepMs", "heartbeatMs"] as const) requireInterval(name, options[name]);
+  for (const name of ["maxLiveJobs", "maxMemoryBytes", "briefAboveBytes"] as const) {
+    requireCount(name, options[name], name === "briefAboveBytes" ? 0 : 1);
+  }
   const { retentionMs } = options;
   requireLimit("retentionMs", retentionMs);
   if (retentionMs === undefined || retentionMs <= MAX_DURATION_MS) return;
@@ -96,6 +101,16 @@ const FIRST_SWEEP_MS = 5_000;
 const EXCESS_RETRY_MS = 250;
 /** Between two windows of a sweep: so it takes a few percent of a core while it lasts, and holds no job up for long. */
 const SWEEP_PAUSE_MS = 8;
+/** Between two looks whether a consumer is there (SUPERVISOR-3); the longest that a look takes. */
+const MEND_PAUSE_MS = 3_000;
+/** No leader, no connection: whether it is gone is not known then. */
+const PASSING = new Set<ErrorCode>([
+  "bus_timeout",
+  "not_connected",
+  "no_responders",
+  "jetstream_unavailable",
+  "closed",
+]);
 
 export class Supervisor {
   readonly id = randomBytes(6).toString("hex");
@@ -126,6 +141,8 @@ export class Supervisor {
   readonly #ackWaitMs: number;
   readonly #awake: Awake;
   #uncertainUntil = 0;
+  /** By stream: when it may next be asked whether its consumer is there, monotonic ms. */
+  readonly #mendAgainAt = new Map<string, number>();
   readonly #sweepMs: number;
   #nextSweep: NodeJS.Timeout | undefined;
   #sweptTo = 1;
@@ -136,7 +153,7 @@ export class Supervisor {
   #draining = false;
 
   private constructor(bus: Bus, topology: Topology, options: SupervisorOptions) {
-    requireTimes(options);
+    requireOptions(options);
     this.#bus = bus;
     this.topology = topology;
     this.#ackWaitMs = topology.ackWaitMs;
@@ -353,7 +370,24 @@ export class Supervisor {
       onTrouble: (reason) =>
         this.#trouble(`pulling from ${stream}: ${reason}`, undefined, { kind: `pulling from ${stream}` }),
       onBroken: () => this.#becomeUncertain(),
+      onNoConsumer: () => void this.#mendConsumer(stream),
     });
+  }
+
+  /** SUPERVISOR-3 */
+  async #mendConsumer(stream: string): Promise<void> {
+    const now = performance.now();
+    if (this.#stopped || now < (this.#mendAgainAt.get(stream) ?? 0)) return;
+    this.#mendAgainAt.set(stream, now + MEND_PAUSE_MS);
+    const kind = `the consumer of stream ${stream} is gone`;
+    try {
+      if (!(await mendConsumer(this.#bus, stream, this.#ackWaitMs))) return;
+      this.#becomeUncertain();
+      this.#trouble(`the consumer of stream ${stream} was gone, and is made anew`, undefined, { kind });
+    } catch (error) {
+      if (!isAsyncError(error)) throw error;
+      if (!PASSING.has(error.code)) this.#trouble(kind, error, { kind });
+    }
   }
 
   /** If it fails it is tried again with the next round; what is not extended ceases to be valid. */

@@ -17,6 +17,7 @@ import {
 import { EVENT_PREFIX, eventSubject, SUBMIT, TIMER_PREFIX, WAIT_PREFIX, WAKE_PREFIX } from "../api/subjects.ts";
 import { AsyncError, isAsyncError, messageOf } from "../job/errors.ts";
 import { EVENT_TYPES } from "../job/events.ts";
+import { requireInterval } from "../job/time.ts";
 import { accountProblem, type LimitOptions, requireRoom, sizeText } from "./account-room.ts";
 import type { Bus } from "./connection.ts";
 import { apiAnswer } from "./wire/jetstream.ts";
@@ -75,6 +76,7 @@ export interface Topology {
 
 /** @throws AsyncError `topology_mismatch`, `jetstream_unavailable`, `closed` */
 export async function ensureTopology(bus: Bus, options: TopologyOptions = {}): Promise<Topology> {
+  requireInterval("ackWaitMs", options.ackWaitMs);
   const manager = await openManager(bus);
   const second = await secondJobs(bus);
   if (second !== undefined) throw new AsyncError("topology_mismatch", second);
@@ -259,6 +261,35 @@ async function ensureConsumer(
 }
 
 /**
+ * Makes the consumer of a stream anew if someone has deleted it: without it submissions are stored and nobody is given them.
+ * Messages that were delivered come again then.
+ *
+ * @returns whether it was missing
+ * @throws AsyncError of the bus, also if the stream is missing
+ */
+export async function mendConsumer(bus: Bus, stream: string, ackWaitMs: number): Promise<boolean> {
+  if (!(await lacksConsumer(bus, stream))) return false;
+  const filter_subject = CONSUMER_FILTERS[stream];
+  const wanted = { ...consumerConfig(ackWaitMs), ...(filter_subject && { filter_subject }) };
+  try {
+    await ensureConsumer(await openManager(bus), stream, wanted);
+  } catch (cause) {
+    if (isAsyncError(cause)) throw cause;
+    throw new AsyncError("jetstream_error", `cannot make the consumer of stream ${stream}: ${messageOf(cause)}`, {
+      cause,
+    });
+  }
+  return true;
+}
+
+/** Whether the stream is there and its consumer is not. @throws AsyncError of the bus */
+export async function lacksConsumer(bus: Bus, stream: string, timeoutMs = TIMEOUT_MS): Promise<boolean> {
+  const subject = `${bus.apiPrefix}.CONSUMER.INFO.${stream}.${SUPERVISOR_CONSUMER}`;
+  const { error } = apiAnswer<{ error: { err_code?: number } }>(await bus.mux.request(subject, "", timeoutMs));
+  return error?.err_code === CONSUMER_NOT_FOUND;
+}
+
+/**
  * At a leaf node with a JetStream of its own, the streams of that one must not be there besides those of the domain that was
  * named: each submission would be stored in both, and acknowledged by whichever is first. Undefined if all is well.
  */
@@ -386,7 +417,8 @@ async function made<T>(wanted: WantedStream, adding: Promise<T>): Promise<T> {
 }
 
 /** JetStream's "stream not found" and "consumer not found". */
-const NOT_FOUND = new Set([10059, 10014]);
+const CONSUMER_NOT_FOUND = 10014;
+const NOT_FOUND = new Set([10059, CONSUMER_NOT_FOUND]);
 
 async function found<T>(info: Promise<T>): Promise<T | undefined> {
   try {

@@ -22,6 +22,7 @@ import { isRecord } from "../job/plain.ts";
 import { STATE_NAMES, type StateName } from "../job/state.ts";
 import { statusOf } from "./errors.ts";
 import { applyLimits, TIMEOUTS } from "./limits.ts";
+import { Questions } from "./questions.ts";
 import { type Health, readiness } from "./readiness.ts";
 import { Refusals } from "./refusals.ts";
 
@@ -76,7 +77,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
       logController: new LogController({ disableRequestLogging: true }),
     }),
   });
-  applyLimits(app, host, maxConnections);
+  applyLimits(app, host, bodyLimit, maxConnections);
   parseBodies(app);
   reportErrors(app, { log, refusals });
   addRoutes(app, client);
@@ -123,21 +124,29 @@ function parseBodies(app: FastifyInstance): void {
 }
 
 function addRoutes(app: FastifyInstance, client: Client): void {
+  const questions = new Questions();
   app.post<{ Body: ParsedBody | undefined }>("/v1/job", async ({ body }) => {
     if (!body) throw new AsyncError("invalid_request", "the request has no body; send a job as JSON or MessagePack");
     return client.submit(body.value, { encoding: body.encoding, timeoutMs: SUBMIT_TIMEOUT_MS });
   });
-  app.get<{ Params: { id: string } }>("/v1/job/:id", async ({ params }) => ({ Job: await client.get(params.id) }));
-  app.delete<{ Params: { id: string } }>("/v1/job/:id", async ({ params }) => ({
-    Job: await client.cancel(params.id),
+  app.get<{ Params: { id: string } }>("/v1/job/:id", async ({ params, raw }) => ({
+    Job: await questions.ask(raw, () => client.get(params.id)),
   }));
-  app.post<{ Params: { id: string }; Body: ParsedBody | undefined }>("/v1/job/:id/retry", async ({ params, body }) => ({
-    Job: await client.retry(params.id, parsePatch(body?.value)),
+  app.delete<{ Params: { id: string } }>("/v1/job/:id", async ({ params, raw }) => ({
+    Job: await questions.ask(raw, () => client.cancel(params.id)),
   }));
-  app.get<{ Params: { id: string }; Querystring: Record<string, string> }>("/v1/job/:id/events", (request) =>
-    listEvents(client, request.params.id, request.query),
+  app.post<{ Params: { id: string }; Body: ParsedBody | undefined }>(
+    "/v1/job/:id/retry",
+    async ({ params, body, raw }) => ({
+      Job: await questions.ask(raw, () => client.retry(params.id, parsePatch(body?.value))),
+    }),
   );
-  app.get<{ Querystring: Record<string, string> }>("/v1/job", async ({ query }) => listJobs(client, query));
+  app.get<{ Params: { id: string }; Querystring: Record<string, string> }>("/v1/job/:id/events", (request) =>
+    questions.ask(request.raw, () => listEvents(client, request.params.id, request.query)),
+  );
+  app.get<{ Querystring: Record<string, string> }>("/v1/job", async ({ query, raw }) =>
+    questions.ask(raw, () => listJobs(client, query)),
+  );
   app.get("/v1/function", async () => {
     const { functions, omitted } = await client.functions();
     return { Count: functions.length, Functions: functions, ...(omitted !== undefined && { Omitted: omitted }) };

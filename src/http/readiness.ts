@@ -1,5 +1,5 @@
 import type { Bus } from "../bus/connection.ts";
-import { fullAt, KV_JOBS } from "../bus/topology.ts";
+import { fullAt, JOBS, KV_JOBS, lacksConsumer } from "../bus/topology.ts";
 import type { WriteProbe } from "../bus/write-probe.ts";
 import type { AsyncError } from "../job/errors.ts";
 
@@ -43,7 +43,8 @@ export async function readiness(bus: Bus, probe: WriteProbe, refusal?: AsyncErro
     const server = bus.nc.info?.version ?? "unknown";
     const storage = config.max_bytes > 0 ? (state?.bytes ?? 0) / config.max_bytes : 0;
     const isFull = refusal !== undefined || storage >= fullAt(config.max_bytes);
-    const reason = isFull ? STORAGE_FULL : (await probe.problems())[0];
+    const noConsumer = (await lacksConsumer(bus, JOBS, TIMEOUT_MS)) ? NO_CONSUMER : undefined;
+    const reason = isFull ? STORAGE_FULL : (noConsumer ?? (await probe.problems())[0]);
     const health = { nats: true, jetstream: true, server, durability: durabilityOf(replicas), replicas, storage };
     return reason === undefined ? { ready: true, ...health } : { ready: false, ...health, reason };
   } catch {
@@ -51,6 +52,8 @@ export async function readiness(bus: Bus, probe: WriteProbe, refusal?: AsyncErro
   }
 }
 
+const NO_CONSUMER =
+  "the consumer of stream JOBS is missing, so nobody gets the jobs: a running `async server` makes it anew";
 const STORAGE_FULL =
   "the bucket of states is full: ended jobs expire sooner now; raise the max_bytes of stream KV_jobs";
 

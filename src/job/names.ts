@@ -40,6 +40,7 @@ export function notifyProblem(name: string): string | undefined {
 }
 
 function wordProblem(text: string, maxLength: number): string | undefined {
+  if (typeof text !== "string") return "must be text"; // callers may be JavaScript
   if (text.length === 0) return "must not be empty";
   if (text.length > maxLength) return `must have at most ${maxLength} characters`;
   if (!word.test(text)) return "must consist of letters, digits, '-' and '_'";
@@ -54,7 +55,8 @@ export function requireJobId(id: string): void {
 
 /** Why `id` cannot be chosen for a new job, or undefined if it can. */
 export function chosenJobIdProblem(id: string): string | undefined {
-  if (sequenceOf(id) !== undefined) return "must not look like seq-<number>: such ids are given by the server";
+  if (typeof id === "string" && sequenceOf(id) !== undefined)
+    return "must not look like seq-<number>: such ids are given by the server";
   return jobIdProblem(id);
 }
 

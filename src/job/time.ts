@@ -40,3 +40,13 @@ export function requireInterval(name: string, ms: number | undefined): void {
   if (ms === undefined || (typeof ms === "number" && ms >= 1 && ms <= MAX_TIMER_MS)) return;
   throw new AsyncError("invalid_option", `${name} must be from 1 to ${MAX_TIMER_MS} ms, not ${String(ms)}`);
 }
+
+/**
+ * Checks an option that is a number of things.
+ *
+ * @throws AsyncError `invalid_option`
+ */
+export function requireCount(name: string, count: number | undefined, least = 1): void {
+  if (count === undefined || (typeof count === "number" && count >= least)) return;
+  throw new AsyncError("invalid_option", `${name} must be a number from ${least} on, not ${String(count)}`);
+}

@@ -9,6 +9,11 @@ export class Limiter {
     this.#most = most;
   }
 
+  /** How many wait. */
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
   async run<T>(work: () => Promise<T>): Promise<T> {
     if (this.#taken >= this.#most()) await new Promise<void>((resolve) => this.#waiting.push(resolve));
     else this.#taken += 1;

@@ -174,6 +174,7 @@ export class Worker {
     this.#closes.push(() => this.#troubles.close());
     const { name = "async-worker", heartbeatMs = DEFAULT_HEARTBEAT_MS } = options;
     requireInterval("heartbeatMs", heartbeatMs);
+    requireLimit("abandonedAfterMs", options.abandonedAfterMs);
     this.#heartbeatMs = heartbeatMs;
     const bus = await this.#connect(name, options);
     this.#bus = bus;

@@ -232,7 +232,12 @@ for (const timeoutMs of [Number.NaN, -1, Number.NEGATIVE_INFINITY, "1000" as unk
       ["Worker.close", () => worker.close({ graceMs: timeoutMs })],
       ["Worker.start", () => worker.start({ heartbeatMs: timeoutMs })],
       ["Supervisor.close", () => system.supervisor.close({ graceMs: timeoutMs })],
+      ["Worker.start", () => worker.start({ abandonedAfterMs: timeoutMs })],
       ["Supervisor.start", () => Supervisor.start(bus, { parkAfterMs: timeoutMs })],
+      ["Supervisor.start", () => Supervisor.start(bus, { topology: { ackWaitMs: timeoutMs } })],
+      ["Supervisor.start", () => Supervisor.start(bus, { maxLiveJobs: timeoutMs })],
+      ["Supervisor.start", () => Supervisor.start(bus, { maxMemoryBytes: timeoutMs })],
+      ["Supervisor.start", () => Supervisor.start(bus, { briefAboveBytes: timeoutMs })],
       ["Supervisor.start", () => Supervisor.start(bus, { sweepMs: timeoutMs })],
       ["Supervisor.start", () => Supervisor.start(bus, { retentionMs: timeoutMs })],
     ];

@@ -39,6 +39,7 @@ export async function readLast(bus: Bus, stream: string, subject: string): Promi
 
 /** The message with a sequence. @throws AsyncError of the bus */
 export async function readAt(bus: Bus, stream: string, sequence: number): Promise<StoredMessage | undefined> {
+  if (sequence < 1) return undefined; // which the server takes for no question at all
   return messageFrom(stream, await ask(bus, stream, "", JSON.stringify({ seq: sequence })));
 }
 

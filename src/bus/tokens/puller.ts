@@ -38,6 +38,8 @@ const EXPIRES_TIGHT_MS = 1_000;
 const TOO_LARGE = "Message Size Exceeds MaxBytes";
 /** All messages of a pull have come, and fewer bytes than it was limited to. */
 const COMPLETED = "Batch Completed";
+const DELETED = "Consumer Deleted";
+const NO_RESPONDERS = 503;
 
 export interface PullerOptions {
   stream: string;
@@ -55,6 +57,8 @@ export interface PullerOptions {
   onTrouble: (reason: string) => void;
   /** Told each time that a pull has to be given up: the server may have been away, or has another leader. */
   onBroken?: () => void;
+  /** Told each time that a pull was refused as if there were no such consumer. */
+  onNoConsumer?: () => void;
 }
 
 export class Puller {
@@ -194,6 +198,7 @@ export class Puller {
       return;
     }
     this.#trouble(`${code} ${why}`.trim());
+    if (code === NO_RESPONDERS || why === DELETED) this.#options.onNoConsumer?.();
     this.#forget(RETRY_MS);
   }
 
