@@ -32,7 +32,7 @@ import { readJsonObject } from "../bus/messages/codec.ts";
 import { AsyncError, type ErrorCode, isAsyncError, JobFailedError } from "../job/errors.ts";
 import type { RetryPatch } from "../job/machine.ts";
 import { requireJobId } from "../job/names.ts";
-import { toJsonValue } from "../job/plain.ts";
+import { isRecord, toJsonValue } from "../job/plain.ts";
 import type { JobDocument } from "../job/schema.ts";
 import { requireLimit } from "../job/time.ts";
 import type { JobView } from "../job/view.ts";
@@ -193,7 +193,7 @@ export class Client {
   /** @throws AsyncError `job_not_found`, `invalid_job_id`, or what the bus throws */
   async get(jobId: string): Promise<JobView> {
     requireJobId(jobId);
-    return (await this.#ask(getSubject(jobId))) as JobView;
+    return this.#askJob(getSubject(jobId));
   }
 
   /**
@@ -204,7 +204,7 @@ export class Client {
    */
   async cancel(jobId: string): Promise<JobView> {
     requireJobId(jobId);
-    return (await this.#ask(cancelSubject(jobId))) as JobView;
+    return this.#askJob(cancelSubject(jobId));
   }
 
   /**
@@ -217,7 +217,7 @@ export class Client {
   async retry(jobId: string, patch: RetryPatch = {}): Promise<JobView> {
     requireJobId(jobId);
     // Requests are JSON, also where the patch came in another encoding.
-    return (await this.#ask(retrySubject(jobId), toJsonValue(patch, "msgpack"))) as JobView;
+    return this.#askJob(retrySubject(jobId), toJsonValue(patch, "msgpack"));
   }
 
   /**
@@ -234,7 +234,7 @@ export class Client {
     if (order !== undefined) request.order = order;
     if (cursor !== undefined) request.cursor = cursor;
     const next = await this.#pages<Partial<ListReply>>(LIST, request, limit, (page) => {
-      for (const job of page.jobs ?? []) found.set(job.job_id, job);
+      for (const job of recordsIn(page.jobs)) found.set(job.job_id, job);
       return found.size;
     });
     const jobs = [...found.values()];
@@ -254,14 +254,16 @@ export class Client {
     const events: ListedEvent[] = [];
     const request: EventsRequest = cursor === undefined ? {} : { cursor };
     const next = await this.#pages<Partial<EventsReply>>(eventsSubject(jobId), request, limit, (page) => {
-      return events.push(...(page.events ?? []));
+      return events.push(...recordsIn(page.events));
     });
     return next === undefined ? { events } : { events, next };
   }
 
   /** What waits for each function, and how many workers serve it. @throws AsyncError of the bus */
   async functions(): Promise<FunctionsReply> {
-    return (await this.#ask(FUNCTION_LIST, undefined, FUNCTIONS_TIMEOUT_MS)) as FunctionsReply;
+    const answer = (await this.#ask(FUNCTION_LIST, undefined, FUNCTIONS_TIMEOUT_MS)) as Partial<FunctionsReply>;
+    if (!areRecords(answer.functions)) throw unreadable("is no list of functions");
+    return answer as FunctionsReply;
   }
 
   /** Every worker that answers, services of other makers included. @throws AsyncError of the bus, `closed` */
@@ -317,7 +319,7 @@ export class Client {
   /** The job that had the id before this submission, which has the given sequence; undefined if there was none. */
   async #existing(submission: Prepared, sequence: number, timeoutMs: number): Promise<SubmittedJob | undefined> {
     const request: LookRequest = { submission: sequence };
-    const found = (await this.#ask(getSubject(submission.jobId), request, timeoutMs)) as SubmittedJob;
+    const found: SubmittedJob = await this.#askJob(getSubject(submission.jobId), request, timeoutMs);
     return found.existing ? existingJob(submission, found) : undefined;
   }
 
@@ -398,8 +400,16 @@ export class Client {
       count = take(page);
       bytes += reply.data.length;
       next = page.next;
+      if (next !== undefined && typeof next !== "string") throw unreadable("has no cursor");
     } while (next !== undefined && count < limit && bytes < MAX_LIST_BYTES && performance.now() < end);
     return next;
+  }
+
+  async #askJob(subject: string, request?: unknown, timeoutMs?: number): Promise<JobView> {
+    const answer = (await this.#ask(subject, request, timeoutMs)) as Partial<JobView>;
+    const isJob = typeof answer.job_id === "string" && typeof answer.state === "string" && areRecords(answer.functions);
+    if (!isJob) throw unreadable("is no job");
+    return answer as JobView;
   }
 
   async #ask(subject: string, request?: unknown, timeoutMs = REQUEST_TIMEOUT_MS): Promise<unknown> {
@@ -455,5 +465,19 @@ function errorIn(reply: Msg): AsyncError | undefined {
 function answerIn(reply: Msg): object {
   const answer = readJsonObject(reply.data);
   if (answer) return answer;
-  throw new AsyncError("bus_timeout", "the answer cannot be read, as it is no JSON object; try again");
+  throw unreadable("is no JSON object");
+}
+
+function unreadable(why: string): AsyncError {
+  return new AsyncError("bus_timeout", `the answer cannot be read, as it ${why}; try again`);
+}
+
+function areRecords(values: unknown): values is Record<string, unknown>[] {
+  return Array.isArray(values) && values.every(isRecord);
+}
+
+/** What a page has of them. @throws AsyncError `bus_timeout` */
+function recordsIn<T>(values: T[] = []): T[] {
+  if (!areRecords(values)) throw unreadable("is no page of a list");
+  return values;
 }

@@ -1,7 +1,7 @@
 import type { Bus } from "../bus/connection.ts";
 import { fullAt, JOBS, KV_JOBS, lacksConsumer } from "../bus/topology.ts";
 import type { WriteProbe } from "../bus/write-probe.ts";
-import type { AsyncError } from "../job/errors.ts";
+import { type AsyncError, isAsyncError } from "../job/errors.ts";
 
 /** What `/readyz` says. */
 export interface Health {
@@ -43,13 +43,19 @@ export async function readiness(bus: Bus, probe: WriteProbe, refusal?: AsyncErro
     const server = bus.nc.info?.version ?? "unknown";
     const storage = config.max_bytes > 0 ? (state?.bytes ?? 0) / config.max_bytes : 0;
     const isFull = refusal !== undefined || storage >= fullAt(config.max_bytes);
-    const noConsumer = (await lacksConsumer(bus, JOBS, TIMEOUT_MS)) ? NO_CONSUMER : undefined;
+    const noConsumer = (await lacksConsumer(bus, JOBS, TIMEOUT_MS).catch(unlessPermitted)) ? NO_CONSUMER : undefined;
     const reason = isFull ? STORAGE_FULL : (noConsumer ?? (await probe.problems())[0]);
     const health = { nats: true, jetstream: true, server, durability: durabilityOf(replicas), replicas, storage };
     return reason === undefined ? { ready: true, ...health } : { ready: false, ...health, reason };
   } catch {
     return { ...none, reason: "JetStream does not answer" };
   }
+}
+
+/** Who may not ask does not know of any trouble. */
+function unlessPermitted(error: unknown): boolean {
+  if (isAsyncError(error, "permission_denied")) return false;
+  throw error;
 }
 
 const NO_CONSUMER =

@@ -31,10 +31,10 @@ export function describeThrown(thrown: unknown): Description {
 }
 
 /** A property of anything; undefined if it cannot be read. */
-export function readProperty(value: unknown, key: string): unknown {
+export function readProperty(value: unknown, key: string | symbol): unknown {
   if ((typeof value !== "object" && typeof value !== "function") || value === null) return undefined;
   try {
-    return (value as Record<string, unknown>)[key];
+    return (value as Record<string | symbol, unknown>)[key];
   } catch {
     return undefined; // a getter or a trap that throws: as if it were not there
   }

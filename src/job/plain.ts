@@ -1,5 +1,5 @@
 /** Values as both encodings can carry them. */
-import { isInstance } from "./describe.ts";
+import { isInstance, readProperty } from "./describe.ts";
 import type { Encoding } from "./encoding.ts";
 
 export function isRecord(value: unknown): value is Record<string, unknown> {
@@ -63,16 +63,45 @@ const OPAQUE: (abstract new (...args: never[]) => object)[] = [
   DataView,
 ];
 
+/** The same, by how they call themselves: what generators return has no class, and to name one of `fetch` would load it. */
+const OPAQUE_TAGS = new Set<unknown>([
+  "Generator",
+  "AsyncGenerator",
+  "Array Iterator",
+  "Map Iterator",
+  "Set Iterator",
+  "Response",
+  "Request",
+  "Headers",
+  "FormData",
+  "Blob",
+  "ReadableStream",
+  "URLSearchParams",
+  "SharedArrayBuffer",
+  "WeakRef",
+]);
+
+function opaqueTag(value: object): string | undefined {
+  const tag = readProperty(value, Symbol.toStringTag);
+  return OPAQUE_TAGS.has(tag) && Object.keys(value).length === 0 ? String(tag) : undefined;
+}
+
 /** What has its content elsewhere than in its fields: it would arrive as an empty object. */
 function isOpaque(value: object): boolean {
   const prototype: unknown = Object.getPrototypeOf(value);
   if (prototype === Object.prototype || prototype === Array.prototype || prototype === null) return false;
-  return !("toJSON" in value) && OPAQUE.some((kind) => isInstance(value, kind));
+  if ("toJSON" in value) return false;
+  return OPAQUE.some((kind) => isInstance(value, kind)) || opaqueTag(value) !== undefined;
 }
 
 function opaqueProblem(value: object): string {
-  const kind = OPAQUE.find((one) => isInstance(value, one))?.name ?? "object";
-  const hints: Record<string, string> = { Map: "Object.fromEntries(map)", Set: "[...set]", Error: "its message" };
+  const kind = OPAQUE.find((one) => isInstance(value, one))?.name ?? opaqueTag(value) ?? "object";
+  const hints: Record<string, string> = {
+    Map: "Object.fromEntries(map)",
+    Set: "[...set]",
+    Error: "its message",
+    Response: "its text",
+  };
   return `is a ${kind}, of which nothing would arrive${kind in hints ? `; send ${hints[kind]}` : ""}`;
 }
 

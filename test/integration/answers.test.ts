@@ -6,10 +6,13 @@ import { Supervisor } from "../../src/actors/supervisor.ts";
 import type { ErrorReply, FunctionDepth, ListReply } from "../../src/api/requests.ts";
 import { Bus } from "../../src/bus/connection.ts";
 import { readBatch } from "../../src/bus/store/stream-read.ts";
+import { ensureTopology } from "../../src/bus/topology.ts";
+import { Client } from "../../src/client/client.ts";
 import { type Bridge, startBridge } from "../../src/http/bridge.ts";
 import { isAsyncError } from "../../src/job/errors.ts";
 import type { StateName } from "../../src/job/state.ts";
 import type { JobView } from "../../src/job/view.ts";
+import { startTestServer, testBus } from "../support/nats.ts";
 import { startCli } from "../support/process.ts";
 import { System } from "../support/system.ts";
 import { eventually, within } from "../support/waiting.ts";
@@ -426,5 +429,55 @@ interface FunctionsBody {
   Count: number;
   Functions: FunctionDepth[];
 }
+
+test("whoever listens to questions may answer them, with anything: that is an error with a code, or the other answer", async () => {
+  const own = await startTestServer();
+  const bus = await testBus(own.url);
+  const client = new Client(bus);
+  const bodies = [
+    '{"jobs":5}',
+    '{"jobs":[null]}',
+    '{"events":7}',
+    '{"functions":null}',
+    '{"functions":5}',
+    "{}",
+    "[]",
+    "null",
+  ];
+  bodies.push('{"existing":true}', '{"existing":true,"functions":5}', '{"jobs":[],"events":[],"next":5}');
+  const bridge = await startBridge({ client, port: 0 });
+  try {
+    await ensureTopology(bus);
+    for (const body of bodies) {
+      const liars = ["job.list", "job.get.*", "job.events.*", "function.list", "job.cancel.*", "job.retry.*"].map(
+        (subject) => bus.nc.subscribe(subject, { callback: (_, message) => void message.respond(body) }),
+      );
+      const job = { name: "x", functions: [{ name: "x" }] };
+      const asked: Promise<unknown>[] = [
+        client.get("x"),
+        client.cancel("x"),
+        client.retry("x"),
+        client.functions(),
+        client.list(),
+      ];
+      asked.push(
+        client.events("x"),
+        client.submit(job, { jobId: "x" }),
+        client.run(job, { jobId: "y", timeoutMs: 200 }),
+      );
+      for (const outcome of await Promise.allSettled<unknown>(asked)) {
+        if (outcome.status === "rejected") assert.ok(isAsyncError(outcome.reason), `${body}: ${outcome.reason}`);
+      }
+      for (const path of ["/v1/job", "/v1/job/x", "/v1/function", "/v1/job/x/events"]) {
+        assert.is.not((await fetch(`${bridge.url}${path}`)).status, 500, `${path}: ${body}`);
+      }
+      for (const liar of liars) liar.unsubscribe();
+    }
+  } finally {
+    await bridge.close();
+    await bus.close();
+    await own.close();
+  }
+});
 
 test.run();

@@ -326,6 +326,10 @@ test("what cannot be sent of a submission is told with its path, and nothing is 
     [cyclic, "msgpack", "/functions/0/args/self", "circular"],
     [{ "a/b": new Map() }, "json", "/functions/0/args/a~1b", "Map"],
     [new Set([1]), "msgpack", "/functions/0/args", "Set"],
+    [[new Response("x")], "json", "/functions/0/args/0", "Response"],
+    [new Map().values(), "msgpack", "/functions/0/args", "Map Iterator"],
+    [(function* () {})(), "json", "/functions/0/args", "Generator"],
+    [new URLSearchParams("a=1"), "json", "/functions/0/args", "URLSearchParams"],
     [new Error("x"), "json", "/functions/0/args", "Error"],
     [hostile, "json", "/functions/0/args", "cannot be read"],
   ] as const) {
