@@ -30,6 +30,7 @@ export function toJsonValue(value: unknown, encoding: Encoding): unknown {
 function walk(value: unknown, leaf: (value: bigint | Uint8Array) => unknown): unknown {
   if (typeof value === "bigint" || value instanceof Uint8Array) return leaf(value);
   if (typeof value === "function" || typeof value === "symbol") return undefined;
+  if (typeof value === "string" && !value.isWellFormed()) throw new UnsendableError("", HALF_CHARACTER);
   if (typeof value !== "object" || value === null) return value;
   if (isOpaque(value)) throw new UnsendableError("", opaqueProblem(value));
   if ("toJSON" in value && typeof value.toJSON === "function") return walk(value.toJSON(), leaf);
@@ -50,6 +51,8 @@ export class UnsendableError extends Error {
     this.problem = problem;
   }
 }
+
+const HALF_CHARACTER = "has half of a character in it (a lone surrogate), which UTF-8 cannot carry";
 
 const OPAQUE: (abstract new (...args: never[]) => object)[] = [
   Map,
@@ -122,6 +125,9 @@ function search(value: unknown, encoding: Encoding, path: string, within: object
   }
   if (typeof value === "number" && encoding === "json" && !Number.isFinite(value)) {
     return new UnsendableError(path, `is ${value}: JSON has none; send null or text, or the job as MessagePack`);
+  }
+  if (typeof value === "string" && !value.isWellFormed()) {
+    return new UnsendableError(path, HALF_CHARACTER);
   }
   if (typeof value !== "object" || value === null) return undefined;
   if (isInstance(value, Uint8Array)) {

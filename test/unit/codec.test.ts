@@ -257,6 +257,22 @@ test("numbers of JSON that would be rounded are refused, all others and all text
   );
 });
 
+test("half of a character in JSON is refused: it could not be stored as it is", () => {
+  const halves = [
+    String.raw`\ud800`,
+    String.raw`\uDC00`,
+    String.raw`\ud83d\ude00\ude00`,
+    String.raw`\\\ud83d`,
+    String.raw`\ud83d\ud83d\ude00`,
+  ];
+  for (const half of halves) {
+    assert.throws(() => decode(Buffer.from(`{"a":"${half}"}`)), /half of a character/, half);
+    assert.throws(() => decodeReply(Buffer.from(`"${half}"`), "json"), /half of a character/, half);
+  }
+  const whole = [String.raw`\ud83d\ude00`, String.raw`\uD83D\uDE00x`, String.raw`\\ud800`, "\u{1f600}"];
+  for (const text of whole) assert.is(decode(Buffer.from(`"${text}"`), "json"), JSON.parse(`"${text}"`));
+});
+
 test("every result comes back from a worker that answers in the job's encoding", () => {
   fc.assert(
     fc.property(jsonValue, fc.constantFrom("json" as const, "msgpack" as const), (value, encoding) => {

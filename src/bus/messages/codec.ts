@@ -47,9 +47,12 @@ export function encodeGiven(value: unknown, encoding: Encoding): Payload {
   return payload;
 }
 
-/** Whether JSON may have changed something in silence: a Map or an Error is `{}` then, NaN is null, bytes are numbered. */
+/**
+ * Whether JSON may have changed something in silence: a Map or an Error is `{}` then, NaN is null, bytes are numbered; or has
+ * something in it that cannot be stored, half of a character.
+ */
 function isSuspicious(json: string): boolean {
-  return json.includes("{}") || json.includes('{"0":') || json.includes("null");
+  return json.includes("{}") || json.includes('{"0":') || json.includes("null") || json.includes("\\ud");
 }
 
 /** What a message that begins with this byte is encoded in. Ours are all maps: `{` in JSON, 0x80 and up in MessagePack. */
@@ -82,8 +85,20 @@ function unpack(bytes: Uint8Array, maxDepth: number): unknown {
 function parse(text: string): unknown {
   const value: unknown = JSON.parse(text);
   const inexact = inexactNumber(text);
-  if (inexact === undefined) return value;
-  throw new Error(`the number ${inexact} would be rounded; send it as text, or the job as MessagePack`);
+  if (inexact !== undefined) {
+    throw new Error(`the number ${inexact} would be rounded; send it as text, or the job as MessagePack`);
+  }
+  if (hasHalfCharacter(text)) throw new Error(HALF_CHARACTER);
+  return value;
+}
+
+const HALF_CHARACTER = "half of a character (a lone surrogate, \\ud800 to \\udfff) cannot be stored; send whole ones";
+/** A first half without the second, or a second one without the first. */
+const HALF = /\\u(?:d[89ab][\da-f]{2}(?!\\ud[c-f])|(?<!\\ud[89ab][\da-f]{2}\\u)d[c-f][\da-f]{2})/i;
+
+/** Whether JSON has an escape of half a character in it: stored as UTF-8 it would become U+FFFD, in silence. */
+function hasHalfCharacter(text: string): boolean {
+  return (text.includes("\\ud") || text.includes("\\uD")) && HALF.test(text.replaceAll("\\\\", ""));
 }
 
 /** Deeper values are refused: they would decode, but encoding is recursive and runs out of stack. */
@@ -169,6 +184,7 @@ function decodeText(bytes: Uint8Array): unknown {
   if (inexact !== undefined) {
     throw new AsyncError("undecodable", `the number ${inexact} of the reply would be rounded; send it as text`);
   }
+  if (hasHalfCharacter(text)) throw new AsyncError("undecodable", `the reply: ${HALF_CHARACTER}`);
   return shallow(value, bytes);
 }
 

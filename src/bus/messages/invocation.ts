@@ -19,7 +19,7 @@ import { type AttemptAddress, functionAt, type LiveJob } from "../../job/state.t
 import { iso } from "../../job/time.ts";
 import { RawHeaders } from "../wire/headers.ts";
 import { isNoResponders } from "../wire/jetstream.ts";
-import { decode, decodeOurs, decodeReply, encode, encodePayload, encodingOf } from "./codec.ts";
+import { decode, decodeOurs, decodeReply, encode, encodePayload, encodingOf, readJsonObject } from "./codec.ts";
 import { EncodedArray } from "./encoded-array.ts";
 import { readHeartbeatMs } from "./heartbeat.ts";
 
@@ -191,7 +191,8 @@ function readHeartbeat(message: Msg, headers: MsgHdrs): WorkerReply {
 const MAX_TEXT_LENGTH = 8_192;
 
 function readError(message: Msg, headline: string): WorkerReply {
-  const body = message.data.length === 0 ? {} : decodeOr({}, message.data);
+  // What is said of an error may be cut or rounded without harm.
+  const body = message.data.length === 0 ? {} : (readJsonObject(message.data) ?? decodeOr({}, message.data));
   const fields = isRecord(body) ? body : {};
   const error = failure(text(fields.name) || "Error", text(fields.message) || headline);
   const stack = text(fields.stack);
