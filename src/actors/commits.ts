@@ -50,23 +50,22 @@ export interface Long {
   definition: number | undefined;
 }
 
-export interface CommitsOptions {
-  /** Present if its steps are stored without what its submission says, or its definition, if that is stored. */
-  long: Long | undefined;
-  /** How many bytes the job had when it was measured. */
-  measuredBytes: number;
+/** Whose commits they are. */
+export interface CommitsOwner {
+  /** The job has left it. */
+  readonly isGone: boolean;
   /** What is being stored has so many more bytes than before that the job had better be measured again. */
-  onGrown: (state: JobState, bytes: number) => void;
-  isGone: () => boolean;
+  onGrown(state: JobState, bytes: number): void;
   /** Told when what is tried again fails for the first time. */
-  onTrouble: (what: string, error: unknown, isOver: () => boolean) => void;
+  onTrouble(what: string, error: unknown, isOver?: () => boolean): void;
   /** A fault of ours. */
-  onFault: (error: unknown) => void;
+  onFault(error: unknown): void;
 }
 
 export class Commits {
   readonly #context: CommitsContext;
-  readonly #options: CommitsOptions;
+  readonly #owner: CommitsOwner;
+  readonly #long: Long | undefined;
   readonly #brief: BriefWriter | undefined;
   #state: JobState;
   /** 0 while only the submission is stored. */
@@ -74,13 +73,25 @@ export class Commits {
   /** From how many bytes on it has grown. */
   #grownAt: number;
 
-  constructor(context: CommitsContext, state: JobState, revision: number, options: CommitsOptions) {
+  /**
+   * @param long present if its steps are stored without what its submission says, or its definition, if that is stored
+   * @param measuredBytes how many bytes the job had when it was measured
+   */
+  constructor(
+    context: CommitsContext,
+    owner: CommitsOwner,
+    state: JobState,
+    revision: number,
+    long: Long | undefined,
+    measuredBytes: number,
+  ) {
     this.#context = context;
+    this.#owner = owner;
     this.#state = state;
     this.#revision = revision;
-    this.#options = options;
-    this.#grownAt = grownAt(options.measuredBytes);
-    this.#brief = options.long && new BriefWriter(options.long.definition);
+    this.#long = long;
+    this.#grownAt = grownAt(measuredBytes);
+    this.#brief = long && new BriefWriter(long.definition);
   }
 
   /** The newest state that is known to be stored. */
@@ -97,17 +108,20 @@ export class Commits {
       if (outcome.type === "stored") {
         this.#set(next, outcome.revision);
         done("stored");
-      } else this.#sortOut(next, outcome).then(done).catch(this.#options.onFault);
+      } else
+        this.#sortOut(next, outcome)
+          .then(done)
+          .catch((error) => this.#owner.onFault(error));
     };
     const bytes = this.#context.store.put(next, this.#revision, onOutcome, this.#brief);
     if (bytes < this.#grownAt) return;
     this.#grownAt = grownAt(bytes);
-    this.#options.onGrown(next, bytes);
+    this.#owner.onGrown(next, bytes);
   }
 
   /** The job has ended, and nothing leans on its definition any more. */
   removeDefinition(): void {
-    const definition = this.#options.long?.definition;
+    const definition = this.#long?.definition;
     if (definition !== undefined) this.#context.store.removeDefinition(this.#state.job_id, definition);
   }
 
@@ -149,7 +163,7 @@ export class Commits {
     const { store, bus } = this.#context;
     let next = state;
     let stripped = false;
-    for (let failures = 0, outcome = first; !this.#options.isGone(); failures++) {
+    for (let failures = 0, outcome = first; !this.#owner.isGone; failures++) {
       if (failures > 0) outcome = await store.commit(next, this.#revision, this.#brief);
       switch (outcome.type) {
         case "stored":
@@ -162,12 +176,12 @@ export class Commits {
           stripped = true;
           continue;
         case "unknown":
-          if (failures === 0) this.#options.onTrouble("cannot commit", outcome.cause, isOver);
+          if (failures === 0) this.#owner.onTrouble("cannot commit", outcome.cause, isOver);
           await pause(bus, failures);
           break;
         case "full":
           if (this.#revision === 0 && !isEnded(next)) return "full";
-          if (failures === 0) this.#options.onTrouble("cannot commit", outcome.cause, isOver);
+          if (failures === 0) this.#owner.onTrouble("cannot commit", outcome.cause, isOver);
           await pause(bus, failures);
           continue;
         case "conflict":
@@ -193,7 +207,7 @@ export class Commits {
       return this.#writtenByOthers(stored);
     } catch (error) {
       if (!isAsyncError(error)) throw error;
-      if (failures === 0) this.#options.onTrouble("cannot read back a commit", error, isOver);
+      if (failures === 0) this.#owner.onTrouble("cannot read back a commit", error, isOver);
       await pause(this.#context.bus, failures);
       return "unclear";
     }

@@ -32,7 +32,14 @@ import { type AttemptAddress, type EndedJob, isEnded, type JobState, type LiveJo
 import { timerMs } from "../job/time.ts";
 import type { Attempt, AttemptListener } from "./attempt.ts";
 import type { BacklogFeeder } from "./backlog-feeder.ts";
-import { type CommitResult, Commits, type CommitsContext, type Found, type Long } from "./commits.ts";
+import {
+  type CommitResult,
+  Commits,
+  type CommitsContext,
+  type CommitsOwner,
+  type Found,
+  type Long,
+} from "./commits.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Lease } from "./lease.ts";
 import type { Lifecycle, ReleaseReason } from "./lifecycle.ts";
@@ -64,7 +71,7 @@ type Mode =
   /** The job has left. Nothing is done any more. */
   | "gone";
 
-export class JobActor implements AttemptListener {
+export class JobActor implements AttemptListener, CommitsOwner {
   readonly jobId: string;
   readonly lease: Lease;
   readonly #context: ActorContext;
@@ -107,17 +114,10 @@ export class JobActor implements AttemptListener {
     this.#results = long ? new EncodedResults(state.encoding) : undefined;
     this.#footprint = measured.footprint;
     context.memory.hold(measured.footprint);
-    this.#commits = new Commits(context, state, revision, {
-      long,
-      measuredBytes: measured.bytes,
-      onGrown: (next, bytes) => this.#grown(next, bytes),
-      isGone: () => this.#mode === "gone",
-      onTrouble: (what, error, isOver) => this.#trouble(what, error, isOver),
-      onFault: (error) => this.#fault(error),
-    });
+    this.#commits = new Commits(context, this, state, revision, long, measured.bytes);
   }
 
-  /** Calls `listener` once, when the job has left this actor for whatever reason. Listeners are called in order. */
+  /** Calls `listener` once, when the job has left this actor. Listeners are called in order. */
   whenGone(listener: () => void): void {
     if (this.#mode === "gone") listener();
     else if (this.#goneListeners) this.#goneListeners.push(listener);
@@ -159,6 +159,10 @@ export class JobActor implements AttemptListener {
   /** An attempt was not sent, because the lease had run out: `verify` sends it if that has changed. */
   get heldBack(): boolean {
     return this.#mode === "held back";
+  }
+
+  get isGone(): boolean {
+    return this.#mode === "gone";
   }
 
   /** Whether a wake for the id of this job is of this job. */
@@ -229,7 +233,7 @@ export class JobActor implements AttemptListener {
         else this.#deal(mail);
       }
     } catch (error) {
-      this.#fault(error);
+      this.onFault(error);
     }
   }
 
@@ -301,7 +305,11 @@ export class JobActor implements AttemptListener {
   /** Does what follows from the state that is stored now, then goes on with what has come meanwhile. */
   #proceed(events: JobEvent[]): void {
     this.#mode = this.#mode === "gone" ? "gone" : "busy";
-    this.#guarded(() => this.#act(events));
+    try {
+      this.#act(events);
+    } catch (error) {
+      this.onFault(error);
+    }
     this.#turn();
   }
 
@@ -389,9 +397,9 @@ export class JobActor implements AttemptListener {
   async #park(job: LiveJob, how: Parked): Promise<string | undefined> {
     const { bus, tokens, feeder } = this.#context;
     this.#pass();
-    const isGone = () => this.#mode === "gone";
-    const onTrouble = (error: unknown, isOver?: () => boolean) => this.#trouble("cannot set the timer", error, isOver);
-    const placed = await untilPlaced(bus, isGone, onTrouble, () => tokens.place(job, job.token, how));
+    const onTrouble = (error: unknown, isOver?: () => boolean) => this.onTrouble("cannot set the timer", error, isOver);
+    const place = () => tokens.place(job, job.token, how);
+    const placed = await untilPlaced(bus, () => this.isGone, onTrouble, place);
     if (typeof placed === "object") return placed.refused;
     if (!placed) return undefined;
     this.lease.release();
@@ -413,11 +421,13 @@ export class JobActor implements AttemptListener {
     const event = endEvent(job);
     const settle = () => {
       if (this.#mode === "gone") return;
-      this.#guarded(() => {
+      try {
         this.#commits.removeDefinition();
         this.lease.release();
         this.#leave("ended");
-      });
+      } catch (error) {
+        this.onFault(error);
+      }
     };
     this.#tell(event);
     eventLog.recordFirst(event, job.notify, (recorded) => {
@@ -438,33 +448,25 @@ export class JobActor implements AttemptListener {
   // --- the rest
 
   #await<T>(work: Promise<T>, then: (result: T) => void): void {
-    work.then(then).catch((error) => this.#fault(error));
+    work.then(then).catch((error) => this.onFault(error));
   }
 
   /** Returns false if the job has left meanwhile. */
   #insist(what: string, call: () => Promise<void>): Promise<boolean> {
     return untilDone(
       this.#context.bus,
-      () => this.#mode === "gone",
-      (error, isOver) => this.#trouble(what, error, isOver),
+      () => this.isGone,
+      (error, isOver) => this.onTrouble(what, error, isOver),
       call,
     );
-  }
-
-  #guarded(work: () => void): void {
-    try {
-      work();
-    } catch (error) {
-      this.#fault(error);
-    }
   }
 
   /**
    * What can fail is handled where it fails, so this is a fault of ours. It must not take other jobs along: this one is
    * left alone, and its lease, no longer extended, brings it to a fresh actor.
    */
-  #fault(error: unknown): void {
-    this.#trouble("unexpected failure", error);
+  onFault(error: unknown): void {
+    this.onTrouble("unexpected failure", error);
     this.#leave("handed_over");
   }
 
@@ -487,14 +489,14 @@ export class JobActor implements AttemptListener {
     this.#context.memory.pass(this.#footprint);
   }
 
-  #grown(next: JobState, bytes: number): void {
+  onGrown(next: JobState, bytes: number): void {
     if (this.#mode === "gone" || this.#passing) return;
     const footprint = footprintOf(next, bytes);
     this.#context.memory.hold(footprint - this.#footprint);
     this.#footprint = footprint;
   }
 
-  #trouble(what: string, error: unknown, isOver?: () => boolean): void {
+  onTrouble(what: string, error: unknown, isOver?: () => boolean): void {
     this.#context.lifecycle.emit("trouble", { what, jobId: this.jobId, error, ...(isOver && { isOver }) });
   }
 }

@@ -25,9 +25,11 @@ export function logLifecycle(lifecycle: Lifecycle, log: Logger): () => void {
   });
   lifecycle.on("claimed", (jobId, how, from) => {
     if (from !== undefined) takeovers.add(from);
-    log.debug({ jobId, how }, "claimed");
+    if (log.isLevelEnabled("debug")) log.debug({ jobId, how }, "claimed");
   });
-  lifecycle.on("released", (jobId, why) => log.debug({ jobId, why }, "released"));
+  lifecycle.on("released", (jobId, why) => {
+    if (log.isLevelEnabled("debug")) log.debug({ jobId, why }, "released");
+  });
   lifecycle.on("repeated", (jobId) => {
     const first = () => log.info({ jobId }, "a repeated submission was dropped");
     spells.note("repeated", {

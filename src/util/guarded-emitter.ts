@@ -14,10 +14,12 @@ export function guardedEmitter(report: (event: string, error: unknown) => void):
   const guarded = (event: string, listener: Listener, once: boolean): Listener => {
     const guard = (...args: unknown[]): void => {
       if (once) emitter.off(event, guard);
-      callGuarded(
-        () => listener.apply(emitter, args),
-        (error) => report(event, error),
-      );
+      try {
+        const returned = listener.apply(emitter, args);
+        if (returned instanceof Promise) returned.catch((error) => report(event, error));
+      } catch (error) {
+        report(event, error);
+      }
     };
     return Object.assign(guard, { listener });
   };

@@ -1,7 +1,7 @@
 /** What becomes of a commit whose outcome is not plain, with a store that answers as it is told. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { type CommitResult, Commits, type CommitsContext } from "../../src/actors/commits.ts";
+import { type CommitResult, Commits, type CommitsContext, type CommitsOwner } from "../../src/actors/commits.ts";
 import type { CommitOutcome, StoredJob } from "../../src/bus/store/job-store.ts";
 import { AsyncError } from "../../src/job/errors.ts";
 import { reduce } from "../../src/job/machine.ts";
@@ -33,14 +33,13 @@ function harness(outcome: (state: JobState, count: number) => CommitOutcome, sto
   const bus = { whenConnected: async () => true };
   const context = { bus, store, writer: "w" } as unknown as CommitsContext;
   let fault: ((error: unknown) => void) | undefined;
-  const commits = new Commits(context, JOB, 7, {
-    long: undefined,
-    measuredBytes: 0,
+  const owner: CommitsOwner = {
+    isGone: false,
     onGrown: () => {},
-    isGone: () => false,
     onTrouble: () => {},
     onFault: (error) => fault?.(error),
-  });
+  };
+  const commits = new Commits(context, owner, JOB, 7, undefined, 0);
   const commit = (state: JobState) =>
     new Promise<CommitResult>((resolve, reject) => {
       fault = reject;

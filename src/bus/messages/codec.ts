@@ -42,7 +42,8 @@ export function encodeGiven(value: unknown, encoding: Encoding): Payload {
   } catch (cause) {
     throw unsendable(value, encoding) ?? new UnsendableError("", `cannot be encoded: ${messageOf(cause)}`, { cause });
   }
-  const problem = encoding === "json" && isSuspicious(payload as string) ? unsendable(value, encoding) : undefined;
+  const problem =
+    encoding === "json" && isSuspicious(payload as string, value) ? unsendable(value, encoding) : undefined;
   if (problem) throw problem;
   return payload;
 }
@@ -51,8 +52,23 @@ export function encodeGiven(value: unknown, encoding: Encoding): Payload {
  * Whether JSON may have changed something in silence: a Map or an Error is `{}` then, NaN is null, bytes are numbered; or has
  * something in it that cannot be stored, half of a character.
  */
-function isSuspicious(json: string): boolean {
-  return json.includes("{}") || json.includes('{"0":') || json.includes("null") || json.includes("\\ud");
+function isSuspicious(json: string, value: unknown): boolean {
+  return (
+    json.includes("{}") ||
+    json.includes('{"0":') ||
+    json.includes("\\ud") ||
+    (json.includes("null") && hasNoNumber(value))
+  );
+}
+
+/** Whether there may be a NaN, or an infinite number, in what JSON has taken: a tree, but for what `toJSON` hides. */
+function hasNoNumber(value: unknown): boolean {
+  if (typeof value === "number") return !Number.isFinite(value);
+  if (typeof value !== "object" || value === null) return false;
+  if ("toJSON" in value) return true;
+  if (Array.isArray(value)) return value.some(hasNoNumber);
+  for (const key in value) if (hasNoNumber((value as Record<string, unknown>)[key])) return true;
+  return false;
 }
 
 /** What a message that begins with this byte is encoded in. Ours are all maps: `{` in JSON, 0x80 and up in MessagePack. */
