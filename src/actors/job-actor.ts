@@ -445,8 +445,6 @@ export class JobActor implements AttemptListener, CommitsOwner {
     if (this.#commits.state.writer === this.#context.writer) this.#context.lifecycle.emit("job", event);
   }
 
-  // --- the rest
-
   #await<T>(work: Promise<T>, then: (result: T) => void): void {
     work.then(then).catch((error) => this.onFault(error));
   }
