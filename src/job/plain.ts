@@ -12,7 +12,10 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
  * because MessagePack has them.
  */
 export function toPlain(value: unknown): unknown {
-  return walk(value, (leaf) => leaf);
+  return walk(value, (leaf) => {
+    if (typeof leaf === "string" && !leaf.isWellFormed()) throw new UnsendableError("", HALF_CHARACTER);
+    return leaf;
+  });
 }
 
 /**
@@ -22,15 +25,15 @@ export function toPlain(value: unknown): unknown {
 export function toJsonValue(value: unknown, encoding: Encoding): unknown {
   if (encoding === "json") return value;
   return walk(value, (leaf) => {
+    if (typeof leaf === "string") return leaf;
     if (typeof leaf === "bigint") return leaf.toString();
     return Buffer.from(leaf.buffer, leaf.byteOffset, leaf.byteLength).toString("base64");
   });
 }
 
-function walk(value: unknown, leaf: (value: bigint | Uint8Array) => unknown): unknown {
-  if (typeof value === "bigint" || value instanceof Uint8Array) return leaf(value);
+function walk(value: unknown, leaf: (value: string | bigint | Uint8Array) => unknown): unknown {
+  if (typeof value === "string" || typeof value === "bigint" || value instanceof Uint8Array) return leaf(value);
   if (typeof value === "function" || typeof value === "symbol") return undefined;
-  if (typeof value === "string" && !value.isWellFormed()) throw new UnsendableError("", HALF_CHARACTER);
   if (typeof value !== "object" || value === null) return value;
   if (isOpaque(value)) throw new UnsendableError("", opaqueProblem(value));
   if ("toJSON" in value && typeof value.toJSON === "function") return walk(value.toJSON(), leaf);
