@@ -26,14 +26,16 @@ const TARGETS: Target[] = [
   { stream: KV_JOBS, subject: `${KV_PREFIX}.probe.write`, headers: headersOf({ "Nats-TTL": "60s" }) },
   // As large as a usual submission: where that does not fit any more, the stream is full.
   { stream: JOBS, subject: SUBMITTED_PROBE, body: "x".repeat(4_096) },
-  { stream: TIMERS, subject: `${TIMER_PREFIX}.~probe` },
 ];
-/** Who listens to events sees it, so it is for who asks by hand. */
-const EVENT_TARGET: Target = { stream: EVENTS, subject: "job.event.~probe.retried" };
+/** For who asks by hand: one of a process that dies before it has removed it stays, and who listens to events sees the other. */
+const BY_HAND: Target[] = [
+  { stream: TIMERS, subject: `${TIMER_PREFIX}.~probe` },
+  { stream: EVENTS, subject: "job.event.~probe.retried" },
+];
 
 /** Whether a message with that subject stands for nothing. */
 export function isProbe(subject: string): boolean {
-  return [...TARGETS, EVENT_TARGET].some((target) => target.subject === subject);
+  return [...TARGETS, ...BY_HAND].some((target) => target.subject === subject);
 }
 
 const TIMEOUT_MS = 1_000;
@@ -45,10 +47,10 @@ export class WriteProbe {
   readonly #targets: Target[];
   #newest: { problems: Promise<string[]>; at: number } | undefined;
 
-  /** @param withEvents looks at stream EVENTS as well */
-  constructor(bus: Bus, { withEvents = false } = {}) {
+  /** @param byHand looks at streams TIMERS and EVENTS as well */
+  constructor(bus: Bus, { byHand = false } = {}) {
     this.#bus = bus;
-    this.#targets = withEvents ? [...TARGETS, EVENT_TARGET] : TARGETS;
+    this.#targets = byHand ? [...TARGETS, ...BY_HAND] : TARGETS;
   }
 
   /** Which streams take no writes, why, and what to do; none if each has taken one just now. */

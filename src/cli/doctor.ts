@@ -71,7 +71,7 @@ async function examine(bus: Bus, fix: boolean): Promise<Check[]> {
   if (!states) return checks; // without the bucket there are no jobs to look at
   const replicas = states.config.num_replicas;
   checks.push({ ok: true, what: `durability ${durabilityOf(replicas)}` });
-  const unwritable = await new WriteProbe(bus, { withEvents: true }).problems();
+  const unwritable = await new WriteProbe(bus, { byHand: true }).problems();
   checks.push(...unwritable.map((what) => ({ ok: false, what })));
   const services = await discoverServices(bus);
   const tokens = new Tokens(bus);

@@ -7,6 +7,7 @@
  *     all when it goes on, while its clocks have not stood still.
  * WORLD-3  Code under test sees only virtual clocks and seeded random numbers (`install`).
  */
+import crypto from "node:crypto";
 import { syncBuiltinESMExports } from "node:module";
 import timersPromises from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
@@ -72,6 +73,7 @@ const realNow = performance.now.bind(performance);
 
 export class World {
   readonly random: Random;
+  readonly #seed: number;
   /** Virtual ms since the begin. */
   now = 0;
   /** Whose code is running. */
@@ -82,6 +84,7 @@ export class World {
 
   constructor(seed: number) {
     this.random = new Random(seed);
+    this.#seed = seed;
   }
 
   /** The wall clock of whoever asks. */
@@ -185,6 +188,7 @@ export class World {
     const realDelay = timersPromises.setTimeout;
     const realDateNow = Date.now;
     const realRandom = Math.random;
+    const { randomBytes: realBytes } = crypto;
     const clear = (timer: unknown) => {
       if (timer instanceof Timer) timer.planned.run = undefined;
     };
@@ -201,6 +205,10 @@ export class World {
     Date.now = () => this.wallClock;
     performance.now = () => this.monotonicClock;
     Math.random = () => this.random.float();
+    // Ids and writers as well, so that a seed is the same history each time. They have numbers of their own.
+    const ids = new Random(this.#seed + 1);
+    crypto.randomBytes = ((length: number) =>
+      Buffer.from(Array.from({ length }, () => Math.floor(ids.float() * 256)))) as typeof realBytes;
     timersPromises.setTimeout = ((ms: number, value: unknown, { signal }: { signal?: AbortSignal } = {}) =>
       this.#delay(ms, value, signal)) as typeof realDelay;
     syncBuiltinESMExports();
@@ -209,6 +217,7 @@ export class World {
       Date.now = realDateNow;
       performance.now = realNow;
       Math.random = realRandom;
+      crypto.randomBytes = realBytes;
       timersPromises.setTimeout = realDelay;
       syncBuiltinESMExports();
     };
