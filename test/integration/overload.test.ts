@@ -1,5 +1,6 @@
 /** More jobs than fit into memory, functions that nobody serves, streams that are full, payloads that do not fit. */
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -193,11 +194,13 @@ test("a job whose deadline passes while there is no room for it has not ended be
     const holding = new Promise<void>((resolve) => {
       release = resolve;
     });
-    await system.worker((w) => w.func("held", () => holding));
+    await system.worker((w) =>
+      w.func("held", () => holding).func("endless", ({ signal }) => once(signal, "abort").then(() => undefined)),
+    );
     const held = { name: "held", functions: [{ name: "held" }] };
     await system.client.submit(held, { jobId: "first" });
     await eventually("it is taken", () => system.supervisor.liveJobs === 1);
-    await system.client.submit({ ...held, timeout_ms: 1 }, { jobId: "late" });
+    await system.client.submit({ name: "late", functions: [{ name: "endless" }], timeout_ms: 1 }, { jobId: "late" });
     await delay(20);
     assert.is((await system.client.get("late")).state, "pending");
     assert.equal((await system.client.list({ state: "failed" })).jobs, []);
