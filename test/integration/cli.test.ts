@@ -9,7 +9,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { encode } from "../../src/bus/messages/codec.ts";
 import { createProgram } from "../../src/cli/program.ts";
-import { type Running, startProcess } from "../support/process.ts";
+import { type Running, startBuiltCli as startCli, toEnd } from "../support/process.ts";
 import { System } from "../support/system.ts";
 import { eventually, within } from "../support/waiting.ts";
 
@@ -35,18 +35,8 @@ test.after(async () => {
   await rm(folder, { recursive: true });
 });
 
-const startCli = (args: string[], env: Record<string, string> = {}) =>
-  startProcess("dist/cli/main.js", args, env, { built: true });
-
-async function run(args: string[], { env = {}, input }: { env?: Record<string, string>; input?: string } = {}) {
-  const child = await startCli(args, { NATS_URL: system.url, ...env });
-  child.child.stdin?.end(input ?? "");
-  try {
-    return { code: await child.exit(), output: child.output() };
-  } finally {
-    await child.kill();
-  }
-}
+const run = (args: string[], { env = {}, input }: { env?: Record<string, string>; input?: string } = {}) =>
+  toEnd(startCli(args, { NATS_URL: system.url, ...env }), input);
 
 async function file(name: string, content: string | Uint8Array): Promise<string> {
   const path = join(folder, name);

@@ -5,7 +5,7 @@ import * as assert from "uvu/assert";
 import type { EventsReply, ListedEvent } from "../../src/api/requests.ts";
 import { type Bridge, startBridge } from "../../src/http/bridge.ts";
 import type { JobDocument } from "../../src/job/schema.ts";
-import { startCli } from "../support/process.ts";
+import { startCli, toEnd } from "../support/process.ts";
 import { System } from "../support/system.ts";
 import { eventually } from "../support/waiting.ts";
 
@@ -35,15 +35,7 @@ const FLAKY: JobDocument = {
   functions: [{ name: "third-time", retry_options: { retry_limit: 3, backoff: { type: "fixed", delay_ms: 300 } } }],
 };
 
-async function run(args: string[]) {
-  const child = await startCli(args, { NATS_URL: system.url });
-  child.child.stdin?.end("");
-  try {
-    return { code: await child.exit(), output: child.output() };
-  } finally {
-    await child.kill();
-  }
-}
+const run = (args: string[]) => toEnd(startCli(args, { NATS_URL: system.url }));
 
 async function overHttp(path: string) {
   const response = await fetch(`${bridge.url}${path}`);

@@ -12,7 +12,7 @@ import { Client } from "../../src/client/client.ts";
 import { AsyncError } from "../../src/job/errors.ts";
 import { Worker } from "../../src/worker/worker.ts";
 import { withHubAndLeaf } from "../support/leaf.ts";
-import { startCli } from "../support/process.ts";
+import { startCli, toEnd } from "../support/process.ts";
 import { silent } from "../support/system.ts";
 import { eventually } from "../support/waiting.ts";
 
@@ -40,11 +40,7 @@ async function startedOn(bus: Bus): Promise<Supervisor | undefined> {
   }
 }
 
-async function cli(args: string[], env: Record<string, string>) {
-  const running = await startCli(args, env);
-  const code = await running.exit();
-  return { code, output: running.output() };
-}
+const cli = (args: string[], env: Record<string, string>) => toEnd(startCli(args, env));
 
 for (const hubDomain of ["", "domain: hub"]) {
   test(`at a leaf node without JetStream everything but a supervisor is as ever; hub: ${hubDomain || "no domain"}`, () =>

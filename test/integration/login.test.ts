@@ -14,7 +14,7 @@ import { Client } from "../../src/client/client.ts";
 import { isAsyncError } from "../../src/job/errors.ts";
 import { Worker } from "../../src/worker/worker.ts";
 import { freePort, serverBinary, startTestServer } from "../support/nats.ts";
-import { type Running, startCli } from "../support/process.ts";
+import { type Running, startCli, toEnd } from "../support/process.ts";
 import { silent } from "../support/system.ts";
 import { within } from "../support/waiting.ts";
 
@@ -91,14 +91,7 @@ const tlsBlock = (more = "") =>
   `tls { cert_file: "${at("server.pem")}", key_file: "${at("server.key")}", ca_file: "${at("ca.pem")}"${more} }`;
 
 /** Runs a command to its end. */
-async function run(args: string[], env: Record<string, string> = {}) {
-  const cli = await startCli(args, env);
-  try {
-    return { code: await cli.exit(), output: cli.output() };
-  } finally {
-    await cli.kill();
-  }
-}
+const run = (args: string[], env: Record<string, string> = {}) => toEnd(startCli(args, env));
 
 async function letsIn(options: Partial<BusOptions>): Promise<void> {
   const bus = await Bus.open({ name: "test", ...options });

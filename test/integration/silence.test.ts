@@ -2,7 +2,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { startCli } from "../support/process.ts";
+import { startCli, toEnd } from "../support/process.ts";
 import { System } from "../support/system.ts";
 
 const test = suite("silence");
@@ -15,15 +15,7 @@ test.after(async () => {
   await system.close();
 });
 
-async function run(args: string[]) {
-  const child = await startCli(args, { NATS_URL: system.url });
-  child.child.stdin?.end("");
-  try {
-    return { code: await child.exit(), output: child.output() };
-  } finally {
-    await child.kill();
-  }
-}
+const run = (args: string[]) => toEnd(startCli(args, { NATS_URL: system.url }));
 
 test("a worker whose functions do not fit into a message is seen whole by who looks, and judged by its heartbeats", async () => {
   const count = 7_000;

@@ -75,3 +75,18 @@ export async function startProcess(
 /** The `async` command, from source. */
 export const startCli = (args: string[], env: Record<string, string> = {}) =>
   startProcess("src/cli/main.ts", args, env);
+
+/** The `async` command as it is built: it starts sooner. */
+export const startBuiltCli = (args: string[], env: Record<string, string> = {}) =>
+  startProcess("dist/cli/main.js", args, env, { built: true });
+
+/** Gives a command its input, and runs it to its end. */
+export async function toEnd(starting: Promise<Running>, input = ""): Promise<{ code: number | null; output: string }> {
+  const running = await starting;
+  running.child.stdin?.end(input);
+  try {
+    return { code: await running.exit(), output: running.output() };
+  } finally {
+    await running.kill();
+  }
+}
