@@ -4,6 +4,7 @@
  *
  * DEPTHS-1  An answer takes about `LIMIT_MS`, names at most `MAX_FUNCTIONS` functions, and is made once for all who ask meanwhile.
  */
+
 import { type FunctionDepth, type FunctionsReply, type LineDepth, MAX_FUNCTIONS } from "../api/requests.ts";
 import { afterPrefix, FUNCTION_PREFIX, LINES, WAIT_PREFIX, waitSubject } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
@@ -11,8 +12,9 @@ import { readJsonObject } from "../bus/messages/codec.ts";
 import { discoverServices } from "../bus/messages/service.ts";
 import type { JobStore } from "../bus/store/job-store.ts";
 import { readBatch } from "../bus/store/stream-read.ts";
+import { streamInfo } from "../bus/stream-info.ts";
+import { functionOf, jobIdOf } from "../bus/tokens/backlog.ts";
 import { TIMERS } from "../bus/topology.ts";
-import { apiAnswer } from "../bus/wire/jetstream.ts";
 import type { Listening } from "../bus/wire/steady-subscription.ts";
 import { isRecord } from "../job/plain.ts";
 import { dueSince } from "../job/rest.ts";
@@ -100,12 +102,10 @@ export class Depths {
 
   /** How many wait in each backlog; of 100,000 jobs at most, as the server lists no more. */
   async #backlogs(): Promise<Map<string, number>> {
-    const query = JSON.stringify({ subjects_filter: `${WAIT_PREFIX}.>` });
-    const reply = await this.#bus.mux.request(`${this.#bus.apiPrefix}.STREAM.INFO.${TIMERS}`, query, LIMIT_MS);
+    const { state } = await streamInfo(this.#bus, TIMERS, LIMIT_MS, { subjects_filter: `${WAIT_PREFIX}.>` });
     const counts = new Map<string, number>();
-    for (const subject of Object.keys(apiAnswer<StreamInfo>(reply).state?.subjects ?? {})) {
-      const place = afterPrefix(subject, WAIT_PREFIX) ?? "";
-      const name = place.slice(0, place.lastIndexOf("."));
+    for (const subject of Object.keys(state?.subjects ?? {})) {
+      const name = functionOf(subject) ?? "";
       counts.set(name, (counts.get(name) ?? 0) + 1);
     }
     return counts;
@@ -123,17 +123,13 @@ export class Depths {
       if (!oldest) return;
       const { subject, storedAt } = oldest;
       addOldest(depth, Math.max(0, Date.now() - storedAt)); // in case that it is too late for the rest
-      const state = (await this.#store.get(subject.slice(subject.lastIndexOf(".") + 1)))?.state;
+      const state = (await this.#store.get(jobIdOf(subject)))?.state;
       const since = state && !isEnded(state) ? dueSince(state) : undefined;
       if (since !== undefined) addOldest(depth, Date.now() - since);
     });
     await Promise.race([Promise.allSettled(read), late]);
     clearTimeout(timer);
   }
-}
-
-interface StreamInfo {
-  state?: { subjects?: Record<string, number> };
 }
 
 /** The lines of one supervisor. Others may answer too. */

@@ -15,19 +15,19 @@ import { withoutFolders } from "../job/answer.ts";
 import { AsyncError } from "../job/errors.ts";
 import { type JobEvent, type RejectedEvent, shortened } from "../job/events.ts";
 import { requireJobId } from "../job/names.ts";
+import { Limiter } from "../util/limiter.ts";
 
 const MAX_PAGES = 4;
 /** Beyond this an answer ends early, well below the server's limit of a message (1 MiB by default). */
 const MAX_REPLY_BYTES = 512 * 1024;
 const ENVELOPE_BYTES = 1_024;
-const DEFAULT_MAX_PAYLOAD = 1024 ** 2;
 /** Of the message of an error, where the event would not fit otherwise. */
 const SHORT_LENGTH = 200;
 
 export class History {
   readonly #bus: Bus;
   readonly #requireJob: (jobId: string) => Promise<unknown>;
-  #pages = 0;
+  readonly #pages = new Limiter(() => MAX_PAGES);
 
   /** `requireJob` throws if there is no such job. */
   constructor(bus: Bus, requireJob: (jobId: string) => Promise<unknown>) {
@@ -43,22 +43,15 @@ export class History {
    */
   async page(jobId: string, request: EventsRequest): Promise<string> {
     requireJobId(jobId);
-    if (this.#pages >= MAX_PAGES) {
-      throw new AsyncError(
-        "bus_overloaded",
-        `this supervisor reads the events of ${MAX_PAGES} jobs already; try again`,
-      );
-    }
-    this.#pages += 1;
-    try {
-      return await this.#page(jobId, request);
-    } finally {
-      this.#pages -= 1;
-    }
+    const why = `this supervisor reads the events of ${MAX_PAGES} jobs already; try again`;
+    return this.#pages.runNow(
+      () => this.#page(jobId, request),
+      () => new AsyncError("bus_overloaded", why),
+    );
   }
 
   async #page(jobId: string, { limit = DEFAULT_PAGE_LIMIT, cursor }: EventsRequest): Promise<string> {
-    const mostForOne = (this.#bus.nc.info?.max_payload ?? DEFAULT_MAX_PAYLOAD) - ENVELOPE_BYTES;
+    const mostForOne = this.#bus.maxPayload - ENVELOPE_BYTES;
     const most = Math.min(MAX_REPLY_BYTES, mostForOne);
     const query = { filter: eventSubject(jobId, "*"), from: Number(cursor ?? 1), batch: limit, maxBytes: most };
     const { messages, pending } = await readBatch(this.#bus, EVENTS, query);

@@ -53,7 +53,6 @@ const MAX_READ_BYTES = 12 * 1024 ** 2;
 const MAX_READS = 64;
 const MAX_WAIT_MS = 1_000;
 const MAX_WAITING = 20_000;
-const DEFAULT_MAX_PAYLOAD = 1024 ** 2;
 /** A second retry within this time that asks for the same is taken for a repetition of the first. */
 const REPETITION_MS = 5_000;
 
@@ -75,7 +74,7 @@ export class JobControl {
     this.#context = context;
     const { bus } = context;
     this.#reads = new Limiter(() => {
-      const fit = Math.floor(MAX_READ_BYTES / (bus.nc.info?.max_payload ?? DEFAULT_MAX_PAYLOAD));
+      const fit = Math.floor(MAX_READ_BYTES / bus.maxPayload);
       return Math.max(2, Math.min(MAX_READS, fit));
     });
   }

@@ -13,6 +13,7 @@ import type { JobList, Listed } from "../bus/store/job-list.ts";
 import { answerOf } from "../job/answer.ts";
 import { AsyncError } from "../job/errors.ts";
 import { type JobState, withoutPayloads } from "../job/state.ts";
+import { Limiter } from "../util/limiter.ts";
 import { untakenJob } from "./submission.ts";
 
 const MAX_SCANNED = 2_000;
@@ -26,12 +27,11 @@ const PAUSE_MS = 10;
 const MAX_REPLY_BYTES = 512 * 1024;
 /** What an answer has besides its jobs. */
 const ENVELOPE_BYTES = 1_024;
-const DEFAULT_MAX_PAYLOAD = 1024 ** 2;
 
 export class Listing {
   readonly #bus: Bus;
   readonly #list: JobList;
-  #pages = 0;
+  readonly #pages = new Limiter(() => MAX_PAGES);
 
   constructor(bus: Bus, list: JobList) {
     this.#bus = bus;
@@ -44,15 +44,11 @@ export class Listing {
    * @throws AsyncError `bus_overloaded` if too many are made already, `invalid_request`, or what the bus throws
    */
   async page(request: PageRequest): Promise<string> {
-    if (this.#pages >= MAX_PAGES) {
-      throw new AsyncError("bus_overloaded", `this supervisor answers ${MAX_PAGES} lists already; try again`);
-    }
-    this.#pages += 1;
-    try {
-      return await this.#page(request);
-    } finally {
-      this.#pages -= 1;
-    }
+    const why = `this supervisor answers ${MAX_PAGES} lists already; try again`;
+    return this.#pages.runNow(
+      () => this.#page(request),
+      () => new AsyncError("bus_overloaded", why),
+    );
   }
 
   async #page({
@@ -63,7 +59,7 @@ export class Listing {
     timeout_ms = PAGE_MS,
   }: PageRequest): Promise<string> {
     const end = performance.now() + Math.min(PAGE_MS, timeout_ms);
-    const page = new PageText(this.#bus.nc.info?.max_payload ?? DEFAULT_MAX_PAYLOAD);
+    const page = new PageText(this.#bus.maxPayload);
     const first = order === "newest" ? NEWEST_PAGE : FIRST_PAGE;
     let next: Cursor | undefined = cursor === undefined ? first : parseCursor(cursor);
     for (let scanned = 0; scanned < MAX_SCANNED && performance.now() < end; scanned += BATCH) {

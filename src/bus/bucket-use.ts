@@ -1,14 +1,9 @@
 /** How much of the bucket of states is used, as the server says it. */
 import type { Bus } from "./connection.ts";
+import { streamInfo } from "./stream-info.ts";
 import { KV_JOBS } from "./topology.ts";
-import { apiAnswer } from "./wire/jetstream.ts";
 
 const TIMEOUT_MS = 2_000;
-
-interface InfoReply {
-  config?: { max_bytes: number };
-  state?: { bytes: number; messages: number; last_seq: number };
-}
 
 /** How much of the bucket of states is used. */
 export interface BucketUse {
@@ -22,8 +17,7 @@ export interface BucketUse {
 
 /** @throws AsyncError of the bus */
 export async function bucketUse(bus: Bus): Promise<BucketUse> {
-  const reply = await bus.mux.request(`${bus.apiPrefix}.STREAM.INFO.${KV_JOBS}`, "", TIMEOUT_MS);
-  const { config, state } = apiAnswer<InfoReply>(reply);
+  const { config, state } = await streamInfo(bus, KV_JOBS, TIMEOUT_MS);
   const maxBytes = config && config.max_bytes > 0 ? config.max_bytes : Number.POSITIVE_INFINITY;
   const { bytes = 0, messages = 0, last_seq: lastSequence = 0 } = state ?? {};
   return { bytes, maxBytes, messages, lastSequence };

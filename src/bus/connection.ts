@@ -40,6 +40,8 @@ export interface BusOptions extends AccessOptions {
 }
 
 export const DEFAULT_URL = "nats://127.0.0.1:4222";
+/** Of a server that is not configured otherwise. */
+const DEFAULT_MAX_PAYLOAD = 1024 ** 2;
 /** How long the first connection may take. */
 const CONNECT_TIMEOUT_MS = 5_000;
 /** Faults are told at most this often, with their number. */
@@ -177,6 +179,11 @@ export class Bus {
 
   get connected(): boolean {
     return this.#connected;
+  }
+
+  /** What the payload of a message may have, in bytes, its headers included. */
+  get maxPayload(): number {
+    return this.nc.info?.max_payload ?? DEFAULT_MAX_PAYLOAD;
   }
 
   /** Calls `listener` each time the connection is made again after a loss. Returns how to stop that. */

@@ -12,7 +12,7 @@ import { dirname } from "node:path";
 const LOOK_MS = 250;
 const MAX_UNSETTLED_LOOKS = 8;
 /** More than a project has; each costs some 20 µs a look. */
-export const MAX_FILES = 5_000;
+const MAX_FILES = 5_000;
 /** The clock of file systems goes in steps, and may be behind by one. */
 const CLOCK_STEP_MS = 20;
 const GONE = "gone";

@@ -56,8 +56,6 @@ import {
 } from "./submission.ts";
 import { listWorkers, type WorkerView } from "./workers.ts";
 
-export { DEFAULT_LIST_LIMIT, MAX_LIST_LIMIT } from "./options.ts";
-
 const REQUEST_TIMEOUT_MS = 2_000;
 const SUBMIT_TIMEOUT_MS = 5_000;
 /** The supervisor that is asked takes a second itself. */

@@ -62,7 +62,7 @@ const CONTENT_TYPES: Record<string, Encoding> = {
 /** @throws AsyncError `port_taken` */
 export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   const { client, host = "127.0.0.1", port = 8000, log, maxConnections } = options;
-  const bodyLimit = (client.bus.nc.info?.max_payload ?? 1024 ** 2) - ENVELOPE_BYTES;
+  const bodyLimit = client.bus.maxPayload - ENVELOPE_BYTES;
   const refusals = new Refusals(log);
   const app: FastifyInstance = Fastify({
     bodyLimit,

@@ -1,4 +1,5 @@
 import type { Bus } from "../bus/connection.ts";
+import { streamInfo } from "../bus/stream-info.ts";
 import { fullAt, JOBS, KV_JOBS, lacksConsumer } from "../bus/topology.ts";
 import type { WriteProbe } from "../bus/write-probe.ts";
 import { type AsyncError, isAsyncError } from "../job/errors.ts";
@@ -22,11 +23,6 @@ export interface Health {
 
 const TIMEOUT_MS = 1_000;
 
-interface StreamInfoReply {
-  config?: { num_replicas: number; max_bytes: number };
-  state?: { bytes: number };
-}
-
 /**
  * Whether jobs can be accepted now. Never throws, takes three seconds at most.
  *
@@ -36,8 +32,7 @@ export async function readiness(bus: Bus, probe: WriteProbe, refusal?: AsyncErro
   const none: Health = { ready: false, nats: bus.connected, jetstream: false };
   if (!bus.connected) return { ...none, reason: "not connected to NATS" };
   try {
-    const reply = await bus.mux.request(`${bus.apiPrefix}.STREAM.INFO.${KV_JOBS}`, "", TIMEOUT_MS);
-    const { config, state } = reply.json<StreamInfoReply>();
+    const { config, state } = await streamInfo(bus, KV_JOBS, TIMEOUT_MS);
     if (!config) return { ...none, reason: "stream KV_jobs is missing: `async server` makes it" };
     const replicas = config.num_replicas;
     const server = bus.nc.info?.version ?? "unknown";

@@ -10,6 +10,7 @@ import { compile } from "../util/compile.ts";
 import type { Encoding } from "./encoding.ts";
 import type { FunctionState } from "./function-state.ts";
 import { isRecord, toJsonValue } from "./plain.ts";
+import type { FunctionSpec } from "./schema.ts";
 import {
   type AnyPhase,
   type EndPhase,
@@ -133,14 +134,15 @@ export const inPhase = compile<<P extends LivePhase | EndPhase>(job: JobFields, 
 );
 
 /** What is known of a function besides its submission. */
-export const progressOf = compile<(fn: FunctionState) => Partial<FunctionState>>(
-  {},
-  copyCode(
-    ["fn"],
-    entriesOf(FUNCTION_FIELDS).filter(([, field]) => !field.submitted),
-    () => "fn",
-  ),
-);
+export const progressOf = compile<(fn: FunctionState) => Partial<FunctionState>>({}, copyOfFunction(false));
+
+/** What its submission says of a function. */
+export const specOf = compile<(fn: FunctionState) => FunctionSpec>({}, copyOfFunction(true));
+
+function copyOfFunction(submitted: boolean): string {
+  const fields = entriesOf(FUNCTION_FIELDS).filter(([, field]) => (field.submitted === true) === submitted);
+  return copyCode(["fn"], fields, () => "fn");
+}
 
 /** Code of a function that makes an object with the fields that its arguments have. */
 function copyCode(parameters: string[], fields: NamedField[], from: (field: NamedField) => string): string {

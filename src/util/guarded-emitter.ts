@@ -12,14 +12,11 @@ export function guardedEmitter(report: (event: string, error: unknown) => void):
   const { on, prependListener } = emitter;
   /** Node takes a listener out by what it finds as `listener` of it, too. */
   const guarded = (event: string, listener: Listener, once: boolean): Listener => {
+    const call = listener.bind(emitter);
+    const tell = (error: unknown) => report(event, error);
     const guard = (...args: unknown[]): void => {
       if (once) emitter.off(event, guard);
-      try {
-        const returned = listener.apply(emitter, args);
-        if (returned instanceof Promise) returned.catch((error) => report(event, error));
-      } catch (error) {
-        report(event, error);
-      }
+      callGuarded(call, tell, args);
     };
     return Object.assign(guard, { listener });
   };
@@ -35,9 +32,9 @@ export function guardedEmitter(report: (event: string, error: unknown) => void):
 }
 
 /** Calls what is not ours. What it throws, at once or by a promise, is told to `report`. */
-export function callGuarded(call: () => unknown, report: (error: unknown) => void): void {
+export function callGuarded(call: Listener, report: (error: unknown) => void, args: unknown[] = []): void {
   try {
-    const returned = call();
+    const returned = call(...args);
     if (returned instanceof Promise) returned.catch(report);
   } catch (error) {
     report(error);

@@ -1,4 +1,4 @@
-/** Lets only so many do something at a time; the others wait, first come first served. */
+/** Lets only so many do something at a time; the others wait, first come first served, or are refused. */
 export class Limiter {
   readonly #most: () => number;
   readonly #waiting: (() => void)[] = [];
@@ -12,6 +12,12 @@ export class Limiter {
   /** How many wait. */
   get waiting(): number {
     return this.#waiting.length;
+  }
+
+  /** Does it now. Throws what `refusal` makes if that would be too many. */
+  async runNow<T>(work: () => Promise<T>, refusal: () => Error): Promise<T> {
+    if (this.#taken >= this.#most()) throw refusal();
+    return this.run(work);
   }
 
   async run<T>(work: () => Promise<T>): Promise<T> {

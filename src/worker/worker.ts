@@ -423,9 +423,9 @@ export class Worker {
 
   #tellRoom(functions: string[], slots: number): void {
     if (functions.length === 0 || !this.#bus?.connected) return;
-    const { nc } = this.#bus;
+    const { nc, maxPayload } = this.#bus;
     const room = { functions, slots, heartbeatMs: this.#heartbeatMs };
-    for (const body of encodeRooms(room, nc.info?.max_payload)) nc.publish(ROOM, body);
+    for (const body of encodeRooms(room, maxPayload)) nc.publish(ROOM, body);
   }
 
   #beat(): void {

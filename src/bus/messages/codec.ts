@@ -57,17 +57,17 @@ function isSuspicious(json: string, value: unknown): boolean {
     json.includes("{}") ||
     json.includes('{"0":') ||
     json.includes("\\ud") ||
-    (json.includes("null") && hasNoNumber(value))
+    (json.includes("null") && mayHoldNaN(value))
   );
 }
 
 /** Whether there may be a NaN, or an infinite number, in what JSON has taken: a tree, but for what `toJSON` hides. */
-function hasNoNumber(value: unknown): boolean {
+function mayHoldNaN(value: unknown): boolean {
   if (typeof value === "number") return !Number.isFinite(value);
   if (typeof value !== "object" || value === null) return false;
   if ("toJSON" in value) return true;
-  if (Array.isArray(value)) return value.some(hasNoNumber);
-  for (const key in value) if (hasNoNumber((value as Record<string, unknown>)[key])) return true;
+  if (Array.isArray(value)) return value.some(mayHoldNaN);
+  for (const key in value) if (mayHoldNaN((value as Record<string, unknown>)[key])) return true;
   return false;
 }
 

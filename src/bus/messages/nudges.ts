@@ -11,7 +11,6 @@ import { readHeartbeatMs } from "./heartbeat.ts";
 const MAX_FUNCTIONS = 1_000;
 /** Their names fit into any message. */
 const FEW_FUNCTIONS = 10;
-const DEFAULT_MAX_PAYLOAD = 1024 ** 2;
 const MAX_SLOTS = 100_000;
 
 /**
@@ -25,7 +24,7 @@ export interface Room {
 }
 
 /** As many functions in a message as fit into it, and as its readers take. */
-export function encodeRooms(room: Room, maxPayload = DEFAULT_MAX_PAYLOAD): string[] {
+export function encodeRooms(room: Room, maxPayload: number): string[] {
   const { functions } = room;
   if (functions.length <= FEW_FUNCTIONS) return [encodeRoom(room)];
   const most = Math.max(1, Math.min(MAX_FUNCTIONS, Math.floor(maxPayload / (2 * MAX_FUNCTION_NAME_LENGTH))));
@@ -36,7 +35,7 @@ export function encodeRooms(room: Room, maxPayload = DEFAULT_MAX_PAYLOAD): strin
   return bodies;
 }
 
-export function encodeRoom({ functions, slots, heartbeatMs }: Room): string {
+function encodeRoom({ functions, slots, heartbeatMs }: Room): string {
   return JSON.stringify({ functions, slots, heartbeat_ms: heartbeatMs });
 }
 

@@ -135,7 +135,7 @@ export class Service {
 
   /** SERVICE-1 */
   #fitting(reply: Reply, from: number): string {
-    const most = Math.min(MAX_ANSWER_BYTES, this.#bus.nc.info?.max_payload ?? MAX_ANSWER_BYTES);
+    const most = Math.min(MAX_ANSWER_BYTES, this.#bus.maxPayload);
     if (from === 0) {
       const whole = JSON.stringify(reply);
       if (!reply.endpoints || Buffer.byteLength(whole) <= most) return whole;

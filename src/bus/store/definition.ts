@@ -14,7 +14,7 @@
 
 import { isAsyncError } from "../../job/errors.ts";
 import { isRecord } from "../../job/plain.ts";
-import type { FunctionSpec } from "../../job/schema.ts";
+import { specOf } from "../../job/record.ts";
 import type { JobState } from "../../job/state.ts";
 import { decode, encode } from "../messages/codec.ts";
 
@@ -42,14 +42,6 @@ type Run = Pick<JobState, "created_at" | "retries">;
 export function packDefinition({ created_at, retries = 0, name, data, functions }: JobState): Uint8Array {
   const submission = encode({ name, data, functions: functions.map(specOf) }, "msgpack");
   return encode({ created_at, retries, submission }, "msgpack");
-}
-
-function specOf({ name, args, retry_options, timeout_ms }: FunctionSpec): FunctionSpec {
-  const spec: FunctionSpec = { name };
-  if (args !== undefined) spec.args = args;
-  if (retry_options !== undefined) spec.retry_options = retry_options;
-  if (timeout_ms !== undefined) spec.timeout_ms = timeout_ms;
-  return spec;
 }
 
 /** What {@link packDefinition} has packed; undefined if it is something else. */

@@ -5,10 +5,11 @@
  * READ-1  The server appends its headers to those of the message, which anyone may have chosen: so of each name the last one is the
  *     server's, and a message with a sequence is one that is stored, whatever status its own headers tell.
  */
+
 import type { Msg } from "nats";
 import { AsyncError, isAsyncError } from "../../job/errors.ts";
 import type { Bus } from "../connection.ts";
-import { apiAnswer } from "../wire/jetstream.ts";
+import { type StreamFacts, streamInfo } from "../stream-info.ts";
 
 export interface StoredMessage {
   subject: string;
@@ -51,21 +52,21 @@ export async function readNext(bus: Bus, stream: string, from: number): Promise<
 
 /** The sequence of the newest message that was ever stored, and how many there are now. @throws AsyncError of the bus */
 export async function streamState(bus: Bus, stream: string): Promise<{ lastSequence: number; messages: number }> {
-  const reply = await bus.mux.request(`${bus.apiPrefix}.STREAM.INFO.${stream}`, "", TIMEOUT_MS);
-  const { state } = apiAnswer<{ state: { last_seq: number; messages: number } }>(reply);
-  if (!state) throw unreadable(stream, "no leader, or not made yet");
-  return { lastSequence: state.last_seq, messages: state.messages };
+  const { last_seq: lastSequence, messages } = await stateOf(bus, stream);
+  return { lastSequence, messages };
 }
 
 /** Whether a message that was stored at `at` (ms since 1970) may have been removed by now. @throws AsyncError of the bus */
 export async function mayHaveForgotten(bus: Bus, stream: string, at: number): Promise<boolean> {
-  const reply = await bus.mux.request(`${bus.apiPrefix}.STREAM.INFO.${stream}`, "", TIMEOUT_MS);
-  const { state } = apiAnswer<{
-    state: { messages: number; first_seq: number; first_ts: string; last_seq: number };
-  }>(reply);
-  if (!state) throw unreadable(stream, "no leader, or not made yet");
+  const state = await stateOf(bus, stream);
   if (state.last_seq === 0 || state.first_seq === 1) return false; // it still has all that it ever had
   return state.messages === 0 || Date.parse(state.first_ts) > at;
+}
+
+async function stateOf(bus: Bus, stream: string): Promise<StreamFacts["state"]> {
+  const { state } = await streamInfo(bus, stream, TIMEOUT_MS);
+  if (!state) throw unreadable(stream, "no leader, or not made yet");
+  return state;
 }
 
 /**

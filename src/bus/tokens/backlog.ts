@@ -15,9 +15,10 @@ import { isAsyncError } from "../../job/errors.ts";
 import type { Bus } from "../connection.ts";
 import { encodeQueued } from "../messages/nudges.ts";
 import { deleteMessage, readBatch, readLast, type StoredMessage } from "../store/stream-read.ts";
+import { streamInfo } from "../stream-info.ts";
 import { TIMERS } from "../topology.ts";
 import { expectSequence, headersOf } from "../wire/headers.ts";
-import { apiAnswer, isWrongSequence } from "../wire/jetstream.ts";
+import { isWrongSequence } from "../wire/jetstream.ts";
 import { isSameOrNewer, type TokenOwner, tokenBody } from "./timers.ts";
 
 const TIMEOUT_MS = 2_000;
@@ -107,9 +108,9 @@ export class Backlog {
   async functions(): Promise<string[]> {
     const names = new Set<string>();
     for (let offset = 0; ; offset += MAX_SUBJECTS_LISTED) {
-      const query = JSON.stringify({ subjects_filter: `${WAIT_PREFIX}.>`, offset });
-      const reply = await this.#bus.mux.request(`${this.#bus.apiPrefix}.STREAM.INFO.${TIMERS}`, query, TIMEOUT_MS);
-      const subjects = Object.keys(apiAnswer<StreamInfo>(reply).state?.subjects ?? {});
+      const query = { subjects_filter: `${WAIT_PREFIX}.>`, offset };
+      const { state } = await streamInfo(this.#bus, TIMERS, TIMEOUT_MS, query);
+      const subjects = Object.keys(state?.subjects ?? {});
       for (const subject of subjects) {
         const name = functionOf(subject);
         if (name !== undefined) names.add(name);
@@ -141,16 +142,18 @@ export class Backlog {
   }
 }
 
-interface StreamInfo {
-  state?: { subjects?: Record<string, number> };
-}
-
 /** Copied, because a message keeps all in memory that was read with it. */
 function placeOf({ subject, sequence, data }: StoredMessage): Place {
-  return { jobId: subject.slice(subject.lastIndexOf(".") + 1), token: Buffer.from(data), sequence };
+  return { jobId: jobIdOf(subject), token: Buffer.from(data), sequence };
 }
 
-function functionOf(subject: string): string | undefined {
+/** The job whose place has that subject. */
+export function jobIdOf(subject: string): string {
+  return subject.slice(subject.lastIndexOf(".") + 1);
+}
+
+/** The function in whose backlog the place with that subject is; undefined if it is none. */
+export function functionOf(subject: string): string | undefined {
   const rest = afterPrefix(subject, WAIT_PREFIX);
   return rest?.slice(0, rest.lastIndexOf("."));
 }

@@ -88,7 +88,7 @@ export class Puller {
   constructor(bus: Bus, options: PullerOptions) {
     this.#bus = bus;
     this.#options = options;
-    this.#largestBytes = (bus.nc.info?.max_payload ?? 1024 ** 2) + ENVELOPE_BYTES;
+    this.#largestBytes = bus.maxPayload + ENVELOPE_BYTES;
     this.#inbox = bus.mux.newInboxPrefix();
     this.#subscription = bus.subscribe(`${this.#inbox}*`, (message) => this.#onMessage(message));
     this.#watchdog = setInterval(() => this.#watch(), IDLE_HEARTBEAT_MS);
