@@ -62,6 +62,9 @@ export class Lease {
   /**
    * Extends it, as far as the server confirms: while it has no leader, what is sent to it is lost.
    *
+   * The server confirms to whoever asks, also when the message is another's by now, or acknowledged. So a confirmation counts only if
+   * it comes while the lease is valid without it: the server has then dealt with it in time.
+   *
    * @throws AsyncError of the bus: it may be extended or not
    */
   async extend(mux: Mux): Promise<void> {
@@ -69,10 +72,9 @@ export class Lease {
     const atWall = Date.now();
     await this.#receipt.working(mux, this.#ackWaitMs / 2);
     // It may have been delivered again meanwhile, which is later.
-    if (at >= this.#extendedAt) {
-      this.#extendedAt = at;
-      this.#extendedAtWall = atWall;
-    }
+    if (!this.valid || at < this.#extendedAt) return;
+    this.#extendedAt = at;
+    this.#extendedAtWall = atWall;
     this.#missedRounds = 0;
   }
 

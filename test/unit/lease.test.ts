@@ -59,6 +59,13 @@ test("the same if it is suspended while the extension is on its way", async () =
   assert.not.ok(lease.valid);
 });
 
+test("a confirmation that comes when it has run out may be that of another's lease: it stays run out", async () => {
+  const lease = leaseOf(() => pass(2, { wall: true, monotonic: true }));
+  pass(ACK_WAIT_MS - 1);
+  await lease.extend(mux);
+  assert.not.ok(lease.valid);
+});
+
 test("a wall clock that stands still or is set back makes no lease longer", () => {
   const lease = leaseOf();
   pass(ACK_WAIT_MS, { wall: false, monotonic: true });
