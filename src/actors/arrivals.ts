@@ -13,7 +13,8 @@
  * ARRIVALS-7  A job that nobody else can have submitted (`isOnly`), and whose delivery is fresh, is begun before anything is stored
  *     of it but its submission; its first commit claims it. Whoever gets the message next claims it before beginning
  *     anything, so that the first commit of the one before fails; and a submission that repeats another one gives way.
- * ARRIVALS-8  A job that a newer version has stored is left alone, and its message given back for others to take.
+ * ARRIVALS-8  A job that a newer version has stored, or submitted (`FORMAT_HEADER`), is left alone, and its message given back for
+ *     others to take.
  * ARRIVALS-9  An id may be used again. A wake of another job than the one that has its id stands for nothing. Stream JOBS may
  *     be made anew, and its sequences with it: a submission is what made a job only if it was also stored at that time; and
  *     a job whose id is made from its sequence takes the place of an ended one from before, or waits for its end.
@@ -30,6 +31,7 @@ import { isProbe } from "../bus/write-probe.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import type { RejectedEvent } from "../job/events.ts";
 import { reduce, type Transition } from "../job/machine.ts";
+import { jobIdOfSequence } from "../job/names.ts";
 import { FORMAT } from "../job/record.ts";
 import { rest, toBeParked } from "../job/rest.ts";
 import { type EndedJob, functionAt, isEnded, type JobState, type LiveJob } from "../job/state.ts";
@@ -46,6 +48,7 @@ import {
   isPredecessor,
   isRepeated,
   jobIdOfWake,
+  newerFormatOf,
   oversizedJob,
   readSubmission,
 } from "./submission.ts";
@@ -105,6 +108,12 @@ export class Arrivals {
 
   /** A message of stream JOBS. */
   onSubmission(delivery: Delivery): void {
+    const newer = delivery.headers && newerFormatOf(delivery);
+    if (newer !== undefined) {
+      const what = `left alone: a newer version has submitted the job (format ${newer}, ours is ${FORMAT}); upgrade this supervisor`;
+      this.#leaveAlone(jobIdOfSequence(delivery.sequence), delivery, what);
+      return;
+    }
     const read = readSubmission(delivery);
     if (read.type === "rejected") {
       if (isProbe(delivery.subject)) delivery.ack();
@@ -210,7 +219,8 @@ export class Arrivals {
       if (mayExist) {
         const stored = await this.#read(jobId);
         if (stored?.newer !== undefined) {
-          this.#leaveAlone(arrival, stored.newer);
+          const what = `left alone: a newer version has stored the job (format ${stored.newer}, ours is ${FORMAT}); upgrade this supervisor`;
+          this.#leaveAlone(jobId, delivery, what);
           return;
         }
         if (stored?.problem !== undefined) {
@@ -289,14 +299,12 @@ export class Arrivals {
   }
 
   /** ARRIVALS-8. It comes again, to us or to a supervisor that can read its job. */
-  #leaveAlone({ jobId, delivery }: Arrival, format: number): void {
+  #leaveAlone(jobId: string, delivery: Delivery, what: string): void {
     delivery.nak(NEWER_RETRY_MS);
     const now = performance.now();
     const isNews = now - this.#leftAloneAt > 10 * NEWER_RETRY_MS;
     this.#leftAloneAt = now;
-    if (!isNews) return;
-    const what = `left alone: a newer version has stored the job (format ${format}, ours is ${FORMAT}); upgrade this supervisor`;
-    this.#trouble(what, undefined, jobId);
+    if (isNews) this.#trouble(what, undefined, jobId);
   }
 
   /** Decides what a message means for a job that is in the store. Returns false if the store has changed meanwhile. */

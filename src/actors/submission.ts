@@ -1,6 +1,6 @@
 /** From a message of stream JOBS to the first transition of a job. */
 
-import { REPEATED_HEADER } from "../api/headers.ts";
+import { FORMAT_HEADER, REPEATED_HEADER } from "../api/headers.ts";
 import { afterPrefix, SUBMIT } from "../api/subjects.ts";
 import { decode, encodingOf } from "../bus/messages/codec.ts";
 import type { Waiting } from "../bus/store/job-list.ts";
@@ -11,6 +11,7 @@ import type { Failure } from "../job/failure.ts";
 import { createFailedJob, createJob, type Transition, untaken } from "../job/machine.ts";
 import { chosenJobIdProblem, jobIdOfSequence, jobIdProblem, MADE_UP_PREFIX } from "../job/names.ts";
 import { isRecord } from "../job/plain.ts";
+import { FORMAT } from "../job/record.ts";
 import { parseSubmission } from "../job/schema.ts";
 import type { JobState, LiveJob } from "../job/state.ts";
 
@@ -56,6 +57,12 @@ export function readSubmission({ data, sequence, storedAt, subject }: Waiting): 
     const failure: Failure = { code: "invalid_submission", name: error.name, message: error.message };
     return { type: "job", jobId: origin.jobId, first: (now) => createFailedJob(failure, nameOf(body), origin, now) };
   }
+}
+
+/** The format of the record that a submission makes, if that is one of a newer version, whose documents we may not know. */
+export function newerFormatOf({ headers }: Delivery): number | undefined {
+  const format = Number(headers?.get(FORMAT_HEADER) || FORMAT);
+  return format > FORMAT ? format : undefined;
 }
 
 /** The job that a submission which nobody has taken yet will make, as it is to be shown; undefined if it will make none. */

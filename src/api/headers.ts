@@ -15,5 +15,10 @@ export const STATUS_HEADER = "Async-Status";
 export const HEARTBEAT_MS_HEADER = "Async-Heartbeat-Ms";
 /** Where in the body of an invocation the results begin, so that they can be left unread until they are asked for. */
 export const RESULTS_AT_HEADER = "Async-Results-At";
+/**
+ * The format of the record that a submission makes, where it is not the first: what it says is not known to versions before that, so
+ * their supervisors leave it to others.
+ */
+export const FORMAT_HEADER = "Async-Format";
 /** A submission under an id that begins with `auto-` has this header, with any value, unless it is the first one. */
 export const REPEATED_HEADER = "Async-Repeated";

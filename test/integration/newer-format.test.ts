@@ -2,12 +2,14 @@
  * Jobs that a newer version has stored, beside a supervisor that cannot read them: they are left alone (ARRIVALS-8), and go on
  * where somebody can.
  */
+import { setTimeout as delay } from "node:timers/promises";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Trouble } from "../../src/actors/lifecycle.ts";
 import { encode } from "../../src/bus/messages/codec.ts";
 import { packState } from "../../src/bus/store/stored-state.ts";
 import { readLast } from "../../src/bus/store/stream-read.ts";
+import { headersOf } from "../../src/bus/wire/headers.ts";
 import { isAsyncError } from "../../src/job/errors.ts";
 import { createJob } from "../../src/job/machine.ts";
 import { FORMAT } from "../../src/job/record.ts";
@@ -79,6 +81,24 @@ test("a submission of its id is neither lost nor another job", async () => {
   assert.is((await system.client.wait("next", { timeoutMs: 10_000 })).result, "done");
   assert.equal(Buffer.from((await stored("taken")) ?? []), Buffer.from(newer("taken")));
   assert.ok(await readLast(system.bus, "JOBS", "job.submit.taken"), "the submission waits");
+});
+
+test("a submission that a newer version has made is left to others, and not failed", async () => {
+  const headers = headersOf({ "Async-Format": String(FORMAT + 1) });
+  await system.bus.mux.publish(
+    "job.submit.future",
+    JSON.stringify({ name: "future", functions: [{ dreams: 1 }] }),
+    headers,
+  );
+  const known = headersOf({ "Async-Format": String(FORMAT) });
+  const body = JSON.stringify({ name: "known", functions: [{ name: "echo", args: "known" }] });
+  await system.bus.mux.publish("job.submit.known", body, known);
+  assert.is((await system.client.wait("known", { timeoutMs: 10_000 })).result, "known");
+  await delay(300);
+  assert.is(await stored("future"), undefined);
+  assert.ok(await readLast(system.bus, "JOBS", "job.submit.future"), "the submission waits");
+  assert.is((await system.client.get("future")).state, "pending");
+  assert.is((await system.client.cancel("future")).state, "cancelled");
 });
 
 test("who asks for it is told that this supervisor is too old; lists leave it out", async () => {
