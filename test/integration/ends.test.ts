@@ -1,4 +1,5 @@
 /** What is kept of the ends of jobs: the state is the record, stream EVENTS holds what is rare (EVENTS-1, EVENTS-2). */
+import { jetstreamManager } from "@nats-io/jetstream";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Bus } from "../../src/bus/connection.ts";
@@ -87,6 +88,16 @@ test("who consumes ends durably has completions kept as well, from then on and b
   await log.record(completed as JobEvent);
   assert.equal(await kept("kept"), ["completed"]);
   assert.not((await ensureTopology(bus, { storeCompleted: false })).storesCompleted);
+  await bus.close();
+});
+
+test("a stream to which a newer version has added its types of events is as it should be", async () => {
+  const bus = await Bus.open({ url: system.url, name: "older" });
+  const manager = await jetstreamManager(bus.nc);
+  const { subjects } = (await manager.streams.info("EVENTS")).config;
+  await manager.streams.update("EVENTS", { subjects: [...subjects, "job.event.*.dreamt"] });
+  assert.not((await ensureTopology(bus)).storesCompleted);
+  assert.ok((await manager.streams.info("EVENTS")).config.subjects.includes("job.event.*.dreamt"));
   await bus.close();
 });
 
