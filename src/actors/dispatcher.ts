@@ -49,6 +49,8 @@ export interface DispatcherObserver {
 }
 
 const WATCH_MS = 100;
+/** Who has not watched for so long was stopped, or too busy. */
+const STOPPED_MS = 10 * WATCH_MS;
 /** A start that is recorded is a commit more: where attempts take long because too much is going on, it must not add to it. */
 const MAX_STARTS_PER_WATCH = 100;
 /** So often it is asked who serves what, while there are attempts. */
@@ -156,6 +158,7 @@ export class Dispatcher {
     if (known) return known;
     const line = new FunctionLine(name, this.#bus, {
       onPlainWorker: () => this.#onPlainWorker(name),
+      onLateReply: () => this.#onLateReply(name),
       onRoom: () => this.#observer.onRoom(name),
       onAbandoned: (attempt, reply) => this.#stop(attempt, reply),
       onTrouble: (error) => {
@@ -180,6 +183,11 @@ export class Dispatcher {
     if (line?.heartbeatMs === undefined) return;
     line.heartbeatMs = undefined;
     for (const attempt of line.inFlight) if (!attempt.heard) attempt.heartbeatMs = undefined;
+  }
+
+  /** Where this process was stopped, the reply may have been there for long. */
+  #onLateReply(name: string): void {
+    if (performance.now() - this.#lastWatch <= STOPPED_MS) this.#onPlainWorker(name);
   }
 
   /** Asks who serves what: workers announce themselves, but not to those who do not listen yet. One question at a time. */
@@ -290,7 +298,7 @@ export class Dispatcher {
     const pausedMs = now - this.#lastWatch;
     this.#lastWatch = now;
     if (!this.#bus.connected) return;
-    if (pausedMs > 10 * WATCH_MS) {
+    if (pausedMs > STOPPED_MS) {
       this.#forgive();
       return;
     }

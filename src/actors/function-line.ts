@@ -36,6 +36,8 @@ export interface LineObserver {
   onAbandoned(attempt: Attempt, reply: string): void;
   /** A reply has shown that somebody serves the function without heartbeats. */
   onPlainWorker(): void;
+  /** The same, if the reply has come late because it was sent late. */
+  onLateReply(): void;
   /** Sending fails for a reason of the bus; once per spell. */
   onTrouble(error: AsyncError): void;
 }
@@ -253,9 +255,9 @@ export class FunctionLine implements AttemptLine {
   }
 
   /** Who would have sent a heartbeat before, and does not say that it sends any, sends none. */
-  #learn({ heard, heartbeatMs, sentAt }: Attempt, message: Msg): void {
-    if (heard || heartbeatMs === undefined || performance.now() - sentAt < 1.5 * heartbeatMs) return;
-    if (!message.headers?.has(HEARTBEAT_MS_HEADER)) this.#observer.onPlainWorker();
+  #learn({ heard, heartbeatMs, heardAt }: Attempt, message: Msg): void {
+    if (heard || heartbeatMs === undefined || performance.now() - heardAt < 1.5 * heartbeatMs) return;
+    if (!message.headers?.has(HEARTBEAT_MS_HEADER)) this.#observer.onLateReply();
   }
 
   /** It may not be sent to its function, so it was not executed. */

@@ -42,6 +42,8 @@ export class Execution implements Context {
   #abort: AbortController | undefined;
   #log: Logger | undefined;
   readonly #heartbeatMs: number;
+  /** It was most likely sent long ago. */
+  readonly #isLate: boolean;
   #ended = false;
   #progress: { value: unknown } | undefined;
   #progressTimer: NodeJS.Timeout | undefined;
@@ -53,6 +55,7 @@ export class Execution implements Context {
     log: Logger,
     troubles: LogSpells,
     heartbeatMs: number,
+    isLate = false,
   ) {
     this.jobId = body.job_id;
     this.jobName = body.job_name;
@@ -67,6 +70,7 @@ export class Execution implements Context {
     this.#workerLog = log;
     this.#troubles = troubles;
     this.#heartbeatMs = heartbeatMs;
+    this.#isLate = isLate;
     const timeoutMs = body.timeout_ms;
     if (timeoutMs === null || timeoutMs === undefined) return;
     this.deadline = new Date(Date.now() + timeoutMs);
@@ -213,7 +217,7 @@ export class Execution implements Context {
 
   /** Headers of a reply that comes when a heartbeat should have come: that it does come, if late. */
   #promise(): Record<string, string> | undefined {
-    if (performance.now() - this.begunAt < this.#heartbeatMs) return undefined;
+    if (!this.#isLate && performance.now() - this.begunAt < this.#heartbeatMs) return undefined;
     return { [HEARTBEAT_MS_HEADER]: String(this.#heartbeatMs) };
   }
 }
