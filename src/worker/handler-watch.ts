@@ -30,6 +30,7 @@ export class HandlerWatch {
   /** Functions of handlers that took longer than a heartbeat and have ended since the last look. */
   readonly #endedLate = new Set<string>();
   #lookedAt = performance.now();
+  #lateUntil = Number.NEGATIVE_INFINITY;
 
   constructor(options: HandlerWatchOptions) {
     this.#options = options;
@@ -38,6 +39,14 @@ export class HandlerWatch {
   /** How many are abandoned. */
   get count(): number {
     return this.#abandoned.size + this.#released.size;
+  }
+
+  /**
+   * Until when (monotonic ms) what begins is taken to have been sent long ago: heartbeats were late, as the process was stopped or
+   * too busy, so what it had got before comes late, and its supervisor cannot tell why.
+   */
+  get lateUntil(): number {
+    return this.#lateUntil;
   }
 
   /** A handler has ended, after that time. */
@@ -73,7 +82,9 @@ export class HandlerWatch {
       );
     }
     const { heartbeatMs, log } = this.#options;
-    const lateMs = Math.round(now - this.#lookedAt - heartbeatMs);
+    const sinceMs = now - this.#lookedAt;
+    if (sinceMs > 1.5 * heartbeatMs) this.#lateUntil = now + heartbeatMs;
+    const lateMs = Math.round(sinceMs - heartbeatMs);
     this.#lookedAt = now;
     if (lateMs <= 3 * heartbeatMs) return;
     const why =

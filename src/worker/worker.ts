@@ -81,10 +81,6 @@ export class Worker {
   #troubles: LogSpells;
   #concurrency: number;
   #heartbeatMs = DEFAULT_HEARTBEAT_MS;
-  /** When the last heartbeats were due. */
-  #beatenAt = performance.now();
-  /** Until then its replies say that it sends heartbeats, however quick they are. */
-  #lateUntil = Number.NEGATIVE_INFINITY;
   #groups: QueueGroups<Served> | undefined;
   /** Of several functions; a single one needs none. */
   #turns: Turns<Served> | undefined;
@@ -201,7 +197,6 @@ export class Worker {
     const { abandonedAfterMs = DEFAULT_ABANDONED_AFTER_MS, exitWhenStuck = false } = options;
     this.#exitWhenStuck = exitWhenStuck;
     this.#watch = new HandlerWatch({ heartbeatMs: this.#heartbeatMs, abandonedAfterMs, log: this.#log });
-    this.#beatenAt = performance.now();
     const heartbeats = setInterval(() => this.#beat(), this.#heartbeatMs);
     const stops = bus.subscribe(STOP, (message) => this.#onStop(message.data));
     this.#closes.push(
@@ -330,8 +325,8 @@ export class Worker {
       respondError(message, error, "400");
       return;
     }
-    const isLate = performance.now() < this.#lateUntil;
-    this.#execute(served, new Execution(invocation, message, this.#log, this.#troubles, this.#heartbeatMs, isLate));
+    const lateUntil = this.#watch?.lateUntil;
+    this.#execute(served, new Execution(invocation, message, this.#log, this.#troubles, this.#heartbeatMs, lateUntil));
   }
 
   #execute(served: Served, execution: Execution): void {
@@ -435,10 +430,6 @@ export class Worker {
   }
 
   #beat(): void {
-    const now = performance.now();
-    // After it was stopped, what it has got before comes late, and its supervisor cannot tell why.
-    if (now - this.#beatenAt > 1.5 * this.#heartbeatMs) this.#lateUntil = now + this.#heartbeatMs;
-    this.#beatenAt = now;
     this.#lookAfterHandlers();
     if (!this.#bus?.connected) return;
     for (const execution of this.#running.values()) execution.sendHeartbeat();
