@@ -31,7 +31,6 @@ import { isProbe } from "../bus/write-probe.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import type { RejectedEvent } from "../job/events.ts";
 import { reduce, type Transition } from "../job/machine.ts";
-import { jobIdOfSequence } from "../job/names.ts";
 import { FORMAT } from "../job/record.ts";
 import { rest, toBeParked } from "../job/rest.ts";
 import { type EndedJob, functionAt, isEnded, type JobState, type LiveJob } from "../job/state.ts";
@@ -48,6 +47,7 @@ import {
   isPredecessor,
   isRepeated,
   jobIdOfWake,
+  labelOf,
   newerFormatOf,
   oversizedJob,
   readSubmission,
@@ -66,7 +66,10 @@ export interface ArrivalsContext extends ActorContext {
 
 /** The number of the token that a submission is. */
 const SUBMISSION = 0;
-/** A job of a newer version is looked at again after this time. */
+/**
+ * A job of a newer version is looked at again after about this time: half of it to one and a half. After the same time each time, as
+ * long as a pull of all supervisors lives, the server would give a lone message to the same older one again and again.
+ */
 const NEWER_RETRY_MS = 5_000;
 /** Whether a job from before has ended is looked at again after this time (ARRIVALS-9). */
 const PREDECESSOR_RETRY_MS = 5_000;
@@ -108,10 +111,9 @@ export class Arrivals {
 
   /** A message of stream JOBS. */
   onSubmission(delivery: Delivery): void {
-    const newer = delivery.headers && newerFormatOf(delivery);
+    const newer = newerFormatOf(delivery);
     if (newer !== undefined) {
-      const what = `left alone: a newer version has submitted the job (format ${newer}, ours is ${FORMAT}); upgrade this supervisor`;
-      this.#leaveAlone(jobIdOfSequence(delivery.sequence), delivery, what);
+      this.#leaveAlone(labelOf(delivery), delivery, "submitted", newer);
       return;
     }
     const read = readSubmission(delivery);
@@ -219,8 +221,7 @@ export class Arrivals {
       if (mayExist) {
         const stored = await this.#read(jobId);
         if (stored?.newer !== undefined) {
-          const what = `left alone: a newer version has stored the job (format ${stored.newer}, ours is ${FORMAT}); upgrade this supervisor`;
-          this.#leaveAlone(jobId, delivery, what);
+          this.#leaveAlone(jobId, delivery, "stored", stored.newer);
           return;
         }
         if (stored?.problem !== undefined) {
@@ -299,12 +300,14 @@ export class Arrivals {
   }
 
   /** ARRIVALS-8. It comes again, to us or to a supervisor that can read its job. */
-  #leaveAlone(jobId: string, delivery: Delivery, what: string): void {
-    delivery.nak(NEWER_RETRY_MS);
+  #leaveAlone(jobId: string, delivery: Delivery, how: "stored" | "submitted", format: number): void {
+    delivery.nak(NEWER_RETRY_MS * (0.5 + Math.random()));
     const now = performance.now();
     const isNews = now - this.#leftAloneAt > 10 * NEWER_RETRY_MS;
     this.#leftAloneAt = now;
-    if (isNews) this.#trouble(what, undefined, jobId);
+    if (!isNews) return;
+    const what = `left alone: a newer version has ${how} the job (format ${format}, ours is ${FORMAT}); upgrade this supervisor`;
+    this.#trouble(what, undefined, jobId);
   }
 
   /** Decides what a message means for a job that is in the store. Returns false if the store has changed meanwhile. */

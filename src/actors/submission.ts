@@ -20,6 +20,11 @@ export type ReadSubmission =
   /** No id can be had: there is nothing to record it under. */
   | { type: "rejected"; jobId: string; reason: string };
 
+/** What a submission is called whose body is not read: the id in its subject, or else its place in the stream. */
+export function labelOf({ subject, sequence }: Pick<Waiting, "subject" | "sequence">): string {
+  return afterPrefix(subject, SUBMIT) ?? jobIdOfSequence(sequence);
+}
+
 /**
  * Reads a submission. One that is no valid job becomes a failed job, unless its subject names an impossible id.
  *

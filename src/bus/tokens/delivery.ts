@@ -79,7 +79,7 @@ export class Receipt {
 
   /** Gives the message back, to be delivered again: at once, or after a time. */
   nak(delayMs?: number): void {
-    const delay = delayMs === undefined ? "" : ` ${JSON.stringify({ delay: delayMs * NANOS_PER_MS })}`;
+    const delay = delayMs === undefined ? "" : ` ${JSON.stringify({ delay: Math.round(delayMs * NANOS_PER_MS) })}`;
     this.#connection.publish(this.#reply, `-NAK${delay}`);
   }
 }

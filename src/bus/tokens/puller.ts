@@ -16,6 +16,10 @@ import { leave } from "../wire/leave.ts";
 import type { Listening } from "../wire/steady-subscription.ts";
 import { Delivery } from "./delivery.ts";
 
+/**
+ * A pull lives for about this time (four fifths of it at least): the server gives a message to the oldest one, so supervisors whose
+ * pulls all had one length would take turns in one order for ever, and what one of them gives back might only ever meet it again.
+ */
 const EXPIRES_MS = 5_000;
 const IDLE_HEARTBEAT_MS = 500;
 const SILENCE_LIMIT_MS = 3 * IDLE_HEARTBEAT_MS;
@@ -112,7 +116,7 @@ export class Puller {
     const query = {
       batch: want,
       ...(this.#caution > 0 && { max_bytes: bytes }),
-      expires: (this.#options.isTight?.() ? EXPIRES_TIGHT_MS : EXPIRES_MS) * NANOS_PER_MS,
+      expires: Math.round(this.#expiresMs() * NANOS_PER_MS),
       idle_heartbeat: IDLE_HEARTBEAT_MS * NANOS_PER_MS,
     };
     this.#bus.nc.publish(`${this.#bus.apiPrefix}.CONSUMER.MSG.NEXT.${stream}.${consumer}`, JSON.stringify(query), {
@@ -127,6 +131,10 @@ export class Puller {
   /** How many messages were asked for and have not come. */
   get outstanding(): number {
     return this.#outstanding;
+  }
+
+  #expiresMs(): number {
+    return this.#options.isTight?.() ? EXPIRES_TIGHT_MS : EXPIRES_MS * (0.8 + 0.2 * Math.random());
   }
 
   /** PULLER-3: how many bytes to ask for with `want` messages; 0 if there is no room even for one. */
