@@ -11,6 +11,7 @@ import { JOBS } from "../../src/bus/topology.ts";
 import { REPEATED } from "../../src/client/submission.ts";
 import { AsyncError, isAsyncError } from "../../src/job/errors.ts";
 import type { JobView } from "../../src/job/view.ts";
+import { eventsOf } from "../support/events.ts";
 import { testBus } from "../support/nats.ts";
 import { System } from "../support/system.ts";
 import { eventually, within } from "../support/waiting.ts";
@@ -67,10 +68,7 @@ async function submissions(jobId: string): Promise<number> {
   return (await readBatch(system.bus, JOBS, { filter: `job.submit.${jobId}`, from: 1, batch: 10 })).messages.length;
 }
 
-async function ends(jobId: string): Promise<string[]> {
-  const { messages } = await readBatch(system.bus, "EVENTS", { filter: `job.event.${jobId}.*`, from: 1, batch: 100 });
-  return messages.map(({ subject }) => subject.split(".")[3] ?? "");
-}
+const ends = (jobId: string) => eventsOf(system.bus, jobId);
 
 /** Each job of the listing, and how often it is in there. */
 async function listed(state?: JobView["state"]): Promise<Map<string, number>> {

@@ -7,6 +7,7 @@ import { Supervisor } from "../../src/actors/supervisor.ts";
 import { readBatch } from "../../src/bus/store/stream-read.ts";
 import { type Bridge, startBridge } from "../../src/http/bridge.ts";
 import type { JobView } from "../../src/job/view.ts";
+import { endsOf } from "../support/events.ts";
 import { startCli } from "../support/process.ts";
 import { System } from "../support/system.ts";
 import { eventually, within } from "../support/waiting.ts";
@@ -51,11 +52,7 @@ test.after(async () => {
 
 const chain = (...names: string[]) => ({ name: names.join("-"), functions: names.map((name) => ({ name })) });
 
-async function endEvents(jobId: string): Promise<string[]> {
-  const { messages } = await readBatch(system.bus, "EVENTS", { filter: `job.event.${jobId}.*`, from: 1, batch: 100 });
-  const types = messages.map((message) => message.subject.split(".")[3] ?? "");
-  return types.filter((type) => ["completed", "failed", "cancelled"].includes(type));
-}
+const endEvents = (jobId: string) => endsOf(system.bus, jobId);
 
 /** Nothing is left that would bring the job back. */
 async function tokenIsGone(jobId: string): Promise<void> {

@@ -8,6 +8,7 @@ import { readBatch } from "../../src/bus/store/stream-read.ts";
 import { ensureTopology } from "../../src/bus/topology.ts";
 import { endEvent, type JobEvent } from "../../src/job/events.ts";
 import { createFailedJob } from "../../src/job/machine.ts";
+import { eventsOf } from "../support/events.ts";
 import { System } from "../support/system.ts";
 import { eventually } from "../support/waiting.ts";
 
@@ -50,7 +51,7 @@ test("a completion is told to who listens, and not kept: one stored message less
 test("a failure is kept, once, however often it is repeated", async () => {
   const { job_id } = await system.client.submit({ name: "bad", functions: [{ name: "fails" }] });
   assert.is((await system.client.wait(job_id)).state, "failed");
-  assert.equal(await kept(job_id), ["failed"]);
+  assert.equal(await eventsOf(system.bus, job_id), ["failed"]);
   const log = new EventLog(system.bus, { storesCompleted: false });
   const soon = event("soon", 1_000);
   for (let i = 0; i < 3; i++) await log.record(soon);

@@ -5,7 +5,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Supervisor } from "../../src/actors/supervisor.ts";
-import { readBatch } from "../../src/bus/store/stream-read.ts";
+import { endsOf } from "../support/events.ts";
 import { NetworkLink } from "../support/network-link.ts";
 import { type Running, startCli, startProcess } from "../support/process.ts";
 import { System } from "../support/system.ts";
@@ -68,13 +68,6 @@ const lines = (process: Running, word: string) =>
     .split("\n")
     .filter((line) => line.startsWith(`${word} `));
 
-async function endsOf(jobId: string): Promise<string[]> {
-  const query = { filter: `job.event.${jobId}.*`, from: 1, batch: 100 };
-  const { messages } = await readBatch(system.bus, "EVENTS", query);
-  const types = messages.map((message) => message.subject.split(".")[3] ?? "");
-  return types.filter((type) => ["completed", "failed", "cancelled"].includes(type));
-}
-
 test("a hung worker: its attempt is run again elsewhere, and is stopped when it comes to itself", async () => {
   await startServer();
   const hung = await startWorker();
@@ -90,7 +83,7 @@ test("a hung worker: its attempt is run again elsewhere, and is stopped when it 
   assert.equal(lines(other, "begin"), [`begin hung 0 ${lost + 1}`]);
   hung.child.kill("SIGCONT");
   await hung.line("abort hung 0 1");
-  assert.equal(await endsOf("hung"), ["completed"]);
+  assert.equal(await endsOf(system.bus, "hung"), ["completed"]);
 });
 
 test("a worker that is cut off in an attempt: the attempt is run elsewhere; it serves again when it is back", async () => {
@@ -132,7 +125,7 @@ test("a supervisor that was paused beyond its lease changes nothing when it wake
     [2, 1],
   );
   assert.equal(lines(worker, "begin"), ["begin paused 0 1", "begin paused 0 2", "begin paused 1 1"]);
-  assert.equal(await endsOf("paused"), ["completed"]);
+  assert.equal(await endsOf(system.bus, "paused"), ["completed"]);
 });
 
 test("a supervisor that is cut off loses its jobs to another one, and works on new ones when it is back", async () => {
@@ -149,7 +142,7 @@ test("a supervisor that is cut off loses its jobs to another one, and works on n
   await other.kill();
   await system.client.submit(counted(0), { jobId: "after-isolation" });
   assert.is((await system.client.wait("after-isolation", { timeoutMs: 20_000 })).state, "completed");
-  assert.equal(await endsOf("isolated"), ["completed"]);
+  assert.equal(await endsOf(system.bus, "isolated"), ["completed"]);
 });
 
 test("a NATS server that does not answer for a while: everything goes on where it was", async () => {
@@ -164,7 +157,7 @@ test("a NATS server that does not answer for a while: everything goes on where i
   }
   for (let i = 0; i < 20; i++) {
     assert.is((await system.client.wait(`frozen-${i}`, { timeoutMs: 40_000 })).state, "completed");
-    assert.equal(await endsOf(`frozen-${i}`), ["completed"]);
+    assert.equal(await endsOf(system.bus, `frozen-${i}`), ["completed"]);
   }
   assert.ok(lines(worker, "end").length >= 60);
 });
