@@ -104,9 +104,12 @@ export function isPredecessor(
   return jobId === jobIdOfSequence(message.sequence) && !isMadeBy(state, message);
 }
 
-/** Whether the same may have been submitted before, by who has not learned what became of it. */
-export function isRepeated({ headers }: Delivery): boolean {
-  return headers?.has(REPEATED_HEADER) ?? false;
+/**
+ * Whether the same may have been submitted before, by who has not learned what became of it. The first copy is one on the same
+ * subject, so there is none where the subject names no id: all others are there as well.
+ */
+export function isRepeated({ subject, headers }: Pick<Delivery, "subject" | "headers">): boolean {
+  return subject !== SUBMIT && (headers?.has(REPEATED_HEADER) ?? false);
 }
 
 /** The failed job that stands for a submission whose state would not fit into a message. */

@@ -286,6 +286,21 @@ test("so it is where another supervisor gets the repetition while nothing is sto
   }
 });
 
+test("where the subject names no id, nothing repeats what waits there: each submission is a job", async () => {
+  const first = `seq-${await system.bus.mux.publish("job.submit", body("held"))}`;
+  await holds(first);
+  const publish = (text: string) => system.bus.mux.publish("job.submit", text, REPEATED);
+  const next = `seq-${await publish(body("held"))}`;
+  const broken = `seq-${await publish("no job")}`;
+  const named = "in-the-body";
+  await publish(JSON.stringify({ ...jobOf("look"), job_id: named }));
+  await holds(next);
+  finish.get(first)?.();
+  finish.get(next)?.();
+  for (const jobId of [first, next, named]) assert.is((await done(jobId)).state, "completed");
+  assert.is((await done(broken)).state, "failed");
+});
+
 test("so it is where there is no worker: while the job waits in memory, and outside of it", async () => {
   const jobId = madeUp();
   const subject = `job.submit.${jobId}`;
