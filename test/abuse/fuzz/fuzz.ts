@@ -23,9 +23,10 @@ export async function runFuzz({ seed, rounds, onProgress }: FuzzOptions): Promis
   const randoms = [0, 1, 2].map((n) => new Random(seed * 3 + n)) as [Random, Random, Random];
   const target = await Target.start({ hostileProcess: true });
   const outcomes: Outcome[] = [];
+  const forged = new Set<string>();
   try {
     for (let done = 0; done < rounds; done += ROUNDS_EACH) {
-      const outcome = await runAttack(fuzz(randoms, Math.min(ROUNDS_EACH, rounds - done)), target, "short");
+      const outcome = await runAttack(fuzz(randoms, forged, Math.min(ROUNDS_EACH, rounds - done)), target, "short");
       outcomes.push(outcome);
       onProgress?.(describeOutcome(outcome));
       if (outcome.problems.length > 0) {
@@ -39,13 +40,13 @@ export async function runFuzz({ seed, rounds, onProgress }: FuzzOptions): Promis
   }
 }
 
-function fuzz([messages, answers, requests]: [Random, Random, Random], rounds: number): Attack {
+function fuzz([messages, answers, requests]: [Random, Random, Random], forged: Set<string>, rounds: number): Attack {
   return {
     name: `fuzz of ${rounds} rounds`,
     // What is sent there makes no sense on purpose.
     natsMaySay: /Parser|protocol|\[ERR\]/i,
     async run(target) {
-      const ledger = new Ledger();
+      const ledger = new Ledger(forged);
       const bus = new BusFuzz(target, messages, answers, ledger);
       const http = new HttpFuzz(target, requests, ledger);
       try {

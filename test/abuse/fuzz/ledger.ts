@@ -12,9 +12,13 @@ export class Ledger {
   readonly #accepted = new Set<string>();
   /** Submissions whose subject names an impossible id. */
   readonly #rejected = new Set<string>();
-  /** Whose state somebody has written by hand. */
-  readonly forged = new Set<string>();
+  /** Whose state somebody has written by hand: since the system was started, as such states stay. */
+  readonly forged: Set<string>;
   answers = 0;
+
+  constructor(forged: Set<string>) {
+    this.forged = forged;
+  }
 
   get size(): number {
     return this.#accepted.size + this.#rejected.size;
