@@ -40,7 +40,7 @@ import { type ActorContext, JobActor } from "./job-actor.ts";
 import { Lease } from "./lease.ts";
 import type { Trouble } from "./lifecycle.ts";
 import { footprintOf } from "./memory.ts";
-import { FULL_RETRY_MS, pause, untilDone, untilPlaced } from "./retrying.ts";
+import { around, FULL_RETRY_MS, pause, untilDone, untilPlaced } from "./retrying.ts";
 import {
   isMadeBy,
   isOnly,
@@ -67,8 +67,8 @@ export interface ArrivalsContext extends ActorContext {
 /** The number of the token that a submission is. */
 const SUBMISSION = 0;
 /**
- * A job of a newer version is looked at again after about this time: half of it to one and a half. After the same time each time, as
- * long as a pull of all supervisors lives, the server would give a lone message to the same older one again and again.
+ * A job of a newer version is looked at again `around` this time. After the same time each time, as long as a pull of all supervisors
+ * lives, the server would give a lone message to the same older one again and again.
  */
 const NEWER_RETRY_MS = 5_000;
 /** Whether a job from before has ended is looked at again after this time (ARRIVALS-9). */
@@ -301,7 +301,7 @@ export class Arrivals {
 
   /** ARRIVALS-8. It comes again, to us or to a supervisor that can read its job. */
   #leaveAlone(jobId: string, delivery: Delivery, how: "stored" | "submitted", format: number): void {
-    delivery.nak(NEWER_RETRY_MS * (0.5 + Math.random()));
+    delivery.nak(around(NEWER_RETRY_MS));
     const now = performance.now();
     const isNews = now - this.#leftAloneAt > 10 * NEWER_RETRY_MS;
     this.#leftAloneAt = now;

@@ -62,6 +62,11 @@ export async function untilPlaced(
   return refused === undefined ? done : { refused };
 }
 
+/** About that time, from half of it to one and a half: so that supervisors do not all do it at once, again and again. In ms. */
+export function around(ms: number): number {
+  return ms * (0.5 + Math.random());
+}
+
 /** Waits before the next try: for the connection if it is gone, then with backoff and jitter. */
 export async function pause(bus: Bus, failures: number): Promise<void> {
   await bus.whenConnected(MAX_DELAY_MS);

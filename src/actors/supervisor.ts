@@ -47,6 +47,7 @@ import type { Lease } from "./lease.ts";
 import { createLifecycle, type Lifecycle, type Trouble } from "./lifecycle.ts";
 import { DEFAULT_MAX_MEMORY_BYTES, Memory } from "./memory.ts";
 import { RequestApi } from "./request-api.ts";
+import { around } from "./retrying.ts";
 import { StorageWatch } from "./storage-watch.ts";
 import { readSubmission } from "./submission.ts";
 import { sweep } from "./sweep.ts";
@@ -424,7 +425,7 @@ export class Supervisor {
 
   /** At a random time around the given one, so that supervisors started together do not look together. */
   #planSweep(aroundMs: number): void {
-    this.#nextSweep = setTimeout(() => void this.#sweep(), timerMs(aroundMs * (0.5 + Math.random())));
+    this.#nextSweep = setTimeout(() => void this.#sweep(), timerMs(around(aroundMs)));
   }
 
   async #sweep(): Promise<void> {

@@ -42,8 +42,8 @@ export class Execution implements Context {
   #abort: AbortController | undefined;
   #log: Logger | undefined;
   readonly #heartbeatMs: number;
-  /** One that began before this was most likely sent long ago: its reply says that heartbeats are sent, however quick it is. */
-  readonly #lateUntil: number;
+  /** It was most likely sent long ago. */
+  readonly #isLate: boolean;
   #ended = false;
   #progress: { value: unknown } | undefined;
   #progressTimer: NodeJS.Timeout | undefined;
@@ -70,7 +70,7 @@ export class Execution implements Context {
     this.#workerLog = log;
     this.#troubles = troubles;
     this.#heartbeatMs = heartbeatMs;
-    this.#lateUntil = lateUntil;
+    this.#isLate = this.begunAt < lateUntil;
     const timeoutMs = body.timeout_ms;
     if (timeoutMs === null || timeoutMs === undefined) return;
     this.deadline = new Date(Date.now() + timeoutMs);
@@ -217,8 +217,7 @@ export class Execution implements Context {
 
   /** Headers of a reply that comes when a heartbeat should have come: that it does come, if late. */
   #promise(): Record<string, string> | undefined {
-    const isLate = this.begunAt < this.#lateUntil;
-    if (!isLate && performance.now() - this.begunAt < this.#heartbeatMs) return undefined;
+    if (!this.#isLate && performance.now() - this.begunAt < this.#heartbeatMs) return undefined;
     return { [HEARTBEAT_MS_HEADER]: String(this.#heartbeatMs) };
   }
 }

@@ -4,11 +4,10 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Bus } from "../../src/bus/connection.ts";
 import { EventLog } from "../../src/bus/store/event-log.ts";
-import { readBatch } from "../../src/bus/store/stream-read.ts";
 import { ensureTopology } from "../../src/bus/topology.ts";
 import { endEvent, type JobEvent } from "../../src/job/events.ts";
 import { createFailedJob } from "../../src/job/machine.ts";
-import { eventsOf } from "../support/events.ts";
+import { eventsOf, keptOf } from "../support/events.ts";
 import { System } from "../support/system.ts";
 import { eventually } from "../support/waiting.ts";
 
@@ -27,10 +26,7 @@ test.before(async () => {
 });
 test.after(() => system.close());
 
-async function kept(jobId: string): Promise<string[]> {
-  const { messages } = await readBatch(system.bus, "EVENTS", { filter: `job.event.${jobId}.*`, from: 1, batch: 100 });
-  return messages.map(({ subject }) => subject.split(".")[3] ?? "");
-}
+const kept = (jobId: string) => keptOf(system.bus, jobId);
 
 const event = (jobId: string, ageMs: number): JobEvent => {
   const error = { code: "corrupt_state", name: "CorruptState", message: "x" } as const;

@@ -4,14 +4,19 @@ import { eventually } from "./waiting.ts";
 
 const ENDS = ["completed", "failed", "cancelled"];
 
+/** The types of the stored events of a job, in their order. */
+export async function keptOf(bus: Bus, jobId: string): Promise<string[]> {
+  const { messages } = await readBatch(bus, "EVENTS", { filter: `job.event.${jobId}.*`, from: 1, batch: 100 });
+  return messages.map(({ subject }) => subject.split(".")[3] ?? "");
+}
+
 /**
- * The types of the stored events of a job that has ended, in their order. Whoever waits for a job hears of its end a moment before
- * stream EVENTS has stored it, hence they are read until an end is among them.
+ * The same of a job that has ended. Whoever waits for a job hears of its end a moment before stream EVENTS has stored it, hence they
+ * are read until an end is among them.
  */
 export function eventsOf(bus: Bus, jobId: string): Promise<string[]> {
   return eventually(`the end of ${jobId} is stored`, async () => {
-    const { messages } = await readBatch(bus, "EVENTS", { filter: `job.event.${jobId}.*`, from: 1, batch: 100 });
-    const types = messages.map(({ subject }) => subject.split(".")[3] ?? "");
+    const types = await keptOf(bus, jobId);
     return types.some((type) => ENDS.includes(type)) ? types : undefined;
   });
 }
