@@ -1,6 +1,7 @@
 /** A job as its submission makes it, before anything has been done about it. */
 import type { Encoding } from "./encoding.ts";
-import { newFunction } from "./function-state.ts";
+import { isGraphDocument, needsFormat2 } from "./document.ts";
+import { newEntry, newFunction } from "./function-state.ts";
 import { functionList } from "./functions.ts";
 import { inPhase } from "./record.ts";
 import type { Submission } from "./schema.ts";
@@ -21,8 +22,11 @@ export interface Origin {
  * another clock, so nothing is decided by it; and the time of a job without a start begins when it is taken (`withDeadline`).
  */
 export function newJob(submission: Submission, origin: Origin, now: number): LiveJob {
-  const { notify, scheduled_at, timeout_ms } = submission;
+  const { notify, scheduled_at, timeout_ms, tags, keep_ms, warn_after_ms } = submission;
   const fields = newFields(origin, submission);
+  if (tags !== undefined) fields.tags = tags;
+  if (keep_ms !== undefined) fields.keep_ms = keep_ms;
+  if (warn_after_ms !== undefined) fields.warn_after_ms = warn_after_ms;
   if (notify !== undefined) fields.notify = notify;
   if (timeout_ms !== undefined) fields.timeout_ms = timeout_ms;
   if (scheduled_at === undefined) return inPhase(fields, { state: "pending" });
@@ -50,11 +54,12 @@ export function newInvalidJob(name: string, origin: Origin): LiveJob {
 }
 
 function newFields(origin: Origin, submission: Submission): JobFields {
-  return {
+  const isGraph = isGraphDocument(submission);
+  const fields: JobFields = {
     job_id: origin.jobId,
     name: submission.name,
     data: submission.data ?? null,
-    functions: functionList(submission.functions.map(newFunction)),
+    functions: functionList(submission.functions.map(isGraph ? newEntry : newFunction)),
     current_function: 0,
     attempt: 1,
     encoding: origin.encoding,
@@ -65,4 +70,10 @@ function newFields(origin: Origin, submission: Submission): JobFields {
     version: 0,
     writer: "",
   };
+  if (isGraph || needsFormat2(submission)) fields.format = 2;
+  if (isGraph) {
+    fields.live = [];
+    fields.ended_count = 0;
+  }
+  return fields;
 }

@@ -1,8 +1,10 @@
-/** The state of one function of a job: what was submitted, and what has become of it. */
+/** The state of one function of a job, or of another entry of its list: what was submitted, and what has become of it. */
 import type { Failure } from "./failure.ts";
-import type { FunctionSpec } from "./schema.ts";
+import type { ErrorEntry, FunctionSpec } from "./schema.ts";
 
 export interface FunctionState extends FunctionSpec {
+  /** Empty where the entry is no function but a sleep, or waits for a signal. */
+  name: string;
   /** Executions begun, as far as is recorded: 1 after a first success. */
   retry_count: number;
   /** Attempts that ended in a failure; `retry_limit` limits these. Absent is 0. */
@@ -15,16 +17,68 @@ export interface FunctionState extends FunctionSpec {
   result?: unknown;
   /** The failure of the newest attempt that failed; gone after a success. */
   error?: Failure;
+  /** Attempts that a worker which had to stop has ended; these use up no retry. Absent is 0. */
+  interrupted?: number;
+  /** When its first execution began, where its retries are limited by time. */
+  tried_at?: number;
+  /** What the attempt that ended last without a result had told of its progress. */
+  last_progress?: unknown;
+  /** Its condition was not met. It is done, with the result null. */
+  skipped?: true;
+  /** How it has failed, where its `on_error` deals with that. */
+  caught?: Failure;
+  /** The entry in its `on_error` runs in its place, or has. */
+  handling?: true;
+  /** How often it was run again by hand after it had ended. Absent is 0. */
+  runs?: number;
+  /** In a graph: the how many-th entry it was to end, from 1. */
+  rank?: number;
+}
+
+/** What an entry does. */
+export type EntryKind = "function" | "sleep" | "wait";
+
+export function kindOf({ name, wait_for }: Pick<FunctionState, "name" | "wait_for">): EntryKind {
+  if (name !== "") return "function";
+  return wait_for === undefined ? "sleep" : "wait";
+}
+
+/** The function that an attempt of the entry executes, and how. */
+export function callOf(fn: FunctionState): Pick<FunctionState, keyof ErrorEntry> {
+  return fn.handling && typeof fn.on_error === "object" ? fn.on_error : fn;
 }
 
 /** A function as submitted, of which nothing has been executed. */
-export function newFunction({ name, args, retry_options, timeout_ms }: FunctionSpec): FunctionState {
+export function newFunction(spec: FunctionSpec): FunctionState {
+  const { name = "", args, retry_options, timeout_ms } = spec;
   const fn: FunctionState = { name, retry_count: 0 };
   if (args !== undefined && args !== null) fn.args = args; // null is "not given"
   if (retry_options !== undefined) fn.retry_options = retry_options;
   if (timeout_ms !== undefined) fn.timeout_ms = timeout_ms;
   return fn;
 }
+
+/** An entry of a graph as submitted. */
+export function newEntry(spec: FunctionSpec): FunctionState {
+  const fn = newFunction(spec);
+  for (const option of GRAPH_OPTIONS) {
+    // What one key of a spec holds is what the same key of a state does.
+    if (spec[option] !== undefined) Object.assign(fn, { [option]: spec[option] });
+  }
+  return fn;
+}
+
+/** The options of an entry that only graphs have. */
+export const GRAPH_OPTIONS = [
+  "id",
+  "wait_for",
+  "sleep_ms",
+  "sleep_until",
+  "needs",
+  "when",
+  "expect",
+  "on_error",
+] as const satisfies (keyof FunctionSpec)[];
 
 /** A function that has returned in its attempt number `attempt`. */
 export function returned(fn: FunctionState, attempt: number, result: unknown, at: number): FunctionState {

@@ -13,6 +13,8 @@ import { isRecord, toJsonValue } from "./plain.ts";
 import type { FunctionSpec } from "./schema.ts";
 import {
   type AnyPhase,
+  BRANCH_WAITS,
+  type BranchWait,
   type EndPhase,
   isEndState,
   type JobFields,
@@ -24,18 +26,21 @@ import {
 import { iso, isTime } from "./time.ts";
 
 /**
- * The format that this version writes, the first element of each record. A record of a newer one is left alone by whoever
- * does not know it (`StoredJob.newer` of the job store). To be counted up with every new field, as an older version would lose
- * it at its next commit; then `readRecord` has to go on reading records of the formats before.
+ * The newest format that this version knows. The first element of each record is its format: the lowest one that has all of its
+ * fields, so that older versions go on with the jobs that they can know. A record of a newer format is left alone by whoever
+ * does not know it (`StoredJob.newer` of the job store). To be counted up when a version is out and gets another field (`since`),
+ * as an older one would lose that at its next commit.
  */
-export const FORMAT = 1;
+export const FORMAT = 2;
 
 export interface Field<Value = unknown> {
   /**
    * `always`: it has a place of its own in each record. `rarely`: it is stored with its name, where it is present.
-   * `definition`: the submission says it as well, and a brief record leaves it out.
+   * `definition`: the submission says it as well, and a brief record leaves it out. `first`: it is the first element.
    */
-  kept: "always" | "rarely" | "definition";
+  kept: "always" | "rarely" | "definition" | "first";
+  /** The format that has it first. Absent: 1. A state with such a field says so (`JobFields.format`). */
+  since?: 2;
   /** What is wrong with a stored value, in words that follow the name of the field; undefined if nothing is. */
   problem: (value: unknown) => string | undefined;
   /** Fields of a job that belong to its phase, and end with it. */
@@ -66,11 +71,35 @@ const oneOf = (values: readonly unknown[]) => (value: unknown) => (values.includ
 const functionList = (value: unknown) =>
   Array.isArray(value) && value.every(isFunctionState) ? undefined : "are no list of them";
 
+const flag = (value: unknown) => (value === true ? undefined : "is no flag");
+const texts = (value: unknown) => (Array.isArray(value) && value.every(isText) ? undefined : "is no list of texts");
+const isText = (value: unknown) => typeof value === "string";
+
+/** The same for all of them. */
+const option = (problem: Field["problem"]) => ({ kept: "rarely", since: 2, submitted: true, problem, view: asIs }) as const;
+
 const asIs = (value: unknown) => value;
+/** Null where an entry has no function. */
+function asName(name: unknown): unknown {
+  return name === "" ? null : name;
+}
+
+function branches(value: unknown): string | undefined {
+  return Array.isArray(value) && value.every(isBranch) ? undefined : "is no list of branches";
+}
+
+function isBranch(value: unknown): boolean {
+  if (!isRecord(value)) return false;
+  const { index, attempt, wait, since, due_at } = value;
+  if ((count(index) ?? count(attempt) ?? time(since)) !== undefined || (due_at !== undefined && !isTime(due_at))) return false;
+  return BRANCH_WAITS.includes(wait as BranchWait);
+}
+
 const asJson = (value: unknown, encoding: Encoding) => toJsonValue(value, encoding);
 
 export const FUNCTION_FIELDS: Fields<FunctionState> = {
-  name: { kept: "always", submitted: true, problem: text, view: asIs },
+  id: option(text),
+  name: { kept: "always", submitted: true, problem: text, view: asName },
   retry_count: { kept: "always", problem: count, view: asIs },
   args: { kept: "always", submitted: true, optional: true, problem: anything, view: asJson },
   retry_options: { kept: "rarely", submitted: true, problem: record, view: asIs },
@@ -81,13 +110,29 @@ export const FUNCTION_FIELDS: Fields<FunctionState> = {
   finished_at: { kept: "always", optional: true, problem: time, view: iso },
   result: { kept: "always", optional: true, presentWith: "finished_at", problem: anything, view: asJson },
   error: { kept: "rarely", problem: record, view: asIs },
+  wait_for: option(text),
+  sleep_ms: option(count),
+  sleep_until: option(anything),
+  needs: option(texts),
+  when: option(text),
+  expect: option(text),
+  on_error: option(anything),
+  interrupted: { kept: "rarely", since: 2, problem: count, view: asIs, viewedAs: "interrupted_count" },
+  tried_at: { kept: "rarely", since: 2, problem: time },
+  last_progress: { kept: "rarely", since: 2, problem: anything, view: asIs },
+  skipped: { kept: "rarely", since: 2, problem: flag, view: asIs },
+  caught: { kept: "rarely", since: 2, problem: record, view: asIs, viewedAs: "error" },
+  handling: { kept: "rarely", since: 2, problem: flag },
+  runs: { kept: "rarely", since: 2, problem: count },
+  rank: { kept: "rarely", since: 2, problem: count },
 };
 
-const WAIT_REASONS: readonly WaitReason[] = ["backoff", "worker"];
+const WAIT_REASONS: readonly WaitReason[] = ["backoff", "worker", "sleep", "signal"];
 const showFunctions = (functions: JobFields["functions"], encoding: Encoding) =>
   functions.map((fn) => showFunction(fn, encoding));
 
 export const JOB_FIELDS: Fields<JobFields & AnyPhase> = {
+  format: { kept: "first", optional: true, problem: oneOf([FORMAT]) },
   job_id: { kept: "always", problem: text, view: asIs },
   name: { kept: "definition", problem: text, view: asIs },
   state: { kept: "always", ofPhase: true, problem: oneOf(STATE_NAMES), view: asIs },
@@ -108,6 +153,14 @@ export const JOB_FIELDS: Fields<JobFields & AnyPhase> = {
   timeout_ms: { kept: "rarely", problem: count, view: asIs },
   deadline_at: { kept: "rarely", problem: time, view: iso },
   notify: { kept: "rarely", problem: text, view: asIs },
+  live: { kept: "rarely", since: 2, problem: branches },
+  ended_count: { kept: "rarely", since: 2, problem: count },
+  signals: { kept: "rarely", since: 2, problem: record },
+  parked_at: { kept: "rarely", since: 2, problem: time },
+  tags: { kept: "rarely", since: 2, problem: record, view: asIs },
+  keep_ms: { kept: "rarely", since: 2, problem: count, view: asIs },
+  warn_after_ms: { kept: "rarely", since: 2, problem: count, view: asIs },
+  late_at: { kept: "rarely", since: 2, problem: time, view: iso },
   waiting_for: { kept: "rarely", ofPhase: true, problem: oneOf(WAIT_REASONS), view: asIs },
   due_at: { kept: "rarely", ofPhase: true, problem: time, view: iso },
   finished_at: { kept: "always", optional: true, ofPhase: true, problem: time, view: iso },

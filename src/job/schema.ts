@@ -34,23 +34,60 @@ export const RetryOptions = Type.Object(
   {
     /** The most executions of the function, the first one included. */
     retry_limit: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_RETRY_LIMIT })),
+    /** It is tried again for so long after its first execution began: instead of a count, or with one. */
+    retry_for_ms: Type.Optional(Duration(1)),
     backoff: Type.Optional(Backoff),
   },
   strict,
 );
 export type RetryOptions = Static<typeof RetryOptions>;
 
-export const FunctionSpec = Type.Object(
+/** What runs in place of an entry that has failed. */
+export const ErrorEntry = Type.Object(
   {
     name: Type.String(),
     args: Type.Optional(Type.Unknown()),
     retry_options: Type.Optional(RetryOptions),
-    /** The most time one attempt may take. */
+    timeout_ms: Type.Optional(Duration(1)),
+  },
+  strict,
+);
+export type ErrorEntry = Static<typeof ErrorEntry>;
+
+/** A value that is found when it is needed: a text in CEL, see `expressions.ts`. */
+export const Expression = Type.Object({ $: Type.String() }, strict);
+
+/** An entry of a job's list: exactly one of `name`, `wait_for`, `sleep_ms` and `sleep_until`. All else are options. */
+export const FunctionSpec = Type.Object(
+  {
+    /** By this name other entries need it, and expressions find its result. */
+    id: Type.Optional(Type.String()),
+    /** A function on a worker. */
+    name: Type.Optional(Type.String()),
+    /** The name of a signal. */
+    wait_for: Type.Optional(Type.String()),
+    sleep_ms: Type.Optional(Duration(0)),
+    /** ISO 8601 with a time zone, or an expression that gives such a text. */
+    sleep_until: Type.Optional(Type.Union([Type.String({ maxLength: 40 }), Expression])),
+    /** Ids of the entries that it follows. Absent: all before it in the list. */
+    needs: Type.Optional(Type.Array(Type.String(), { maxItems: MAX_FUNCTIONS })),
+    /** An expression: it is skipped where this is false when its turn has come. */
+    when: Type.Optional(Type.String()),
+    /** An expression over its `result`: it fails where this is false. */
+    expect: Type.Optional(Type.String()),
+    /** What happens when it has failed for good. */
+    on_error: Type.Optional(Type.Union([Type.Literal("fail"), Type.Literal("continue"), ErrorEntry])),
+    args: Type.Optional(Type.Unknown()),
+    retry_options: Type.Optional(RetryOptions),
+    /** The most time one attempt may take, or a signal may take to come. */
     timeout_ms: Type.Optional(Duration(1)),
   },
   strict,
 );
 export type FunctionSpec = Static<typeof FunctionSpec>;
+
+export const MAX_TAGS = 8;
+export const MAX_TAG_LENGTH = 128;
 
 export const Submission = Type.Object(
   {
@@ -64,6 +101,14 @@ export const Submission = Type.Object(
     timeout_ms: Type.Optional(Duration(1)),
     /** Not before this time, at most MAX_DURATION_MS ahead: ISO 8601 with a time zone, e.g. 2026-11-23T21:00:00Z. */
     scheduled_at: Type.Optional(Type.String({ maxLength: 40 })),
+    /** Short texts by name, by which jobs are found in lists. */
+    tags: Type.Optional(
+      Type.Record(Type.String(), Type.String({ maxLength: MAX_TAG_LENGTH }), { maxProperties: MAX_TAGS }),
+    ),
+    /** How long it is kept once it has ended, at most. */
+    keep_ms: Type.Optional(Duration(1)),
+    /** It is told of as `late` if it has not ended so long after its start. */
+    warn_after_ms: Type.Optional(Duration(1)),
   },
   strict,
 );

@@ -8,6 +8,8 @@ import type { FunctionState } from "./function-state.ts";
 import type { Functions } from "./functions.ts";
 
 export interface JobFields {
+  /** The format of its record, where that is not the first: older versions leave it alone. */
+  format?: 2;
   job_id: string;
   name: string;
   data: unknown;
@@ -25,6 +27,23 @@ export interface JobFields {
   retries?: number;
   timeout_ms?: number;
   deadline_at?: number;
+  /**
+   * Present in graphs only: the entries that have begun and have not ended, by index. `current_function` is the lowest index of
+   * an entry that has not ended then, and `attempt` says nothing. Kept when the job ends without being completed, for a retry.
+   */
+  live?: readonly Branch[];
+  /** Of a graph: how many of its entries have ended. */
+  ended_count?: number;
+  /** Of a graph, by the name of a signal: the number of the last one that was used. */
+  signals?: Readonly<Record<string, number>>;
+  /** Of a graph: when it left memory last. */
+  parked_at?: number;
+  tags?: Readonly<Record<string, string>>;
+  /** How long it is kept once it has ended, at most. */
+  keep_ms?: number;
+  warn_after_ms?: number;
+  /** When it was told that it is late. */
+  late_at?: number;
   /** Who is told of the end besides those who listen to events. */
   notify?: string;
   /** Sequence of the submission in stream JOBS: tells its redelivery from another submission with the same id. */
@@ -34,6 +53,26 @@ export interface JobFields {
   /** Number of commits so far, and who made the last: together they tell one's own lost ack from a stranger's write. */
   version: number;
   writer: string;
+}
+
+/** An entry of a graph that has begun and has not ended. */
+export interface Branch extends AttemptAddress {
+  wait: BranchWait;
+  /** Since when it waits for that, ms since 1970. */
+  since: number;
+  /** When a backoff or a sleep ends; of a signal, when it is not waited for any longer. */
+  due_at?: number;
+}
+
+/** What it waits for. `none`: an attempt of it is due, in line or in flight. */
+export type BranchWait = "none" | "worker" | "backoff" | "sleep" | "signal";
+export const BRANCH_WAITS: readonly BranchWait[] = ["none", "worker", "backoff", "sleep", "signal"];
+
+/** A job whose entries do not simply follow each other, or do more than run a function. */
+export type Graph = JobState & { live: readonly Branch[] };
+
+export function isGraph(job: JobState): job is Graph {
+  return job.live !== undefined;
 }
 
 export type LivePhase =
@@ -48,7 +87,7 @@ export type EndPhase =
   | { state: "failed"; finished_at: number; error: Failure }
   | { state: "cancelled"; finished_at: number };
 
-export type WaitReason = "backoff" | "worker";
+export type WaitReason = "backoff" | "worker" | "sleep" | "signal";
 
 /** The fields of all phases. */
 export interface AnyPhase {
@@ -99,7 +138,7 @@ export function functionAt(job: JobState, index: number): FunctionState {
 
 /** The job without anything that users put into it but names: what is left when it does not fit into a message. */
 export function withoutPayloads<S extends JobState>(job: S): S {
-  const functions = job.functions.map(({ args: _args, result: _result, ...fn }) => fn);
+  const functions = job.functions.map(({ args: _args, result: _result, last_progress: _progress, ...fn }) => fn);
   return { ...job, data: null, functions };
 }
 

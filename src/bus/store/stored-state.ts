@@ -56,7 +56,7 @@ const jobArray = compile<
   {},
   `(job, name, data, functions) => {
     ${rareCode("job", JOB_LAYOUT)}
-    return [${FORMAT}, ${JOB_LAYOUT.always.map((field) => valueCode("job", field))}, rare, name, data, functions];
+    return [job.format ?? 1, ${JOB_LAYOUT.always.map((field) => valueCode("job", field))}, rare, name, data, functions];
   }`,
 );
 
@@ -109,9 +109,10 @@ export function readRecord(jobId: string, bytes: Uint8Array): ReadRecord {
   if (format === undefined) return { type: "none" };
   if (format > FORMAT) return { type: "newer", format };
   const value = decodeOurs(bytes, "msgpack") as unknown[];
-  if (format !== FORMAT || value.length !== ELEMENTS) return { type: "none" };
+  if (format < 1 || value.length !== ELEMENTS) return { type: "none" };
   const [name, data, functions] = value.slice(-3);
   const head = unpackJob(value.slice(1, -3));
+  if (format > 1) head.format = format;
   return { type: "fields", fields: { head, name, data, functions } };
 }
 
@@ -123,7 +124,7 @@ export function peekStateName(jobId: string, bytes: Uint8Array): string | undefi
   const id = encode(jobId, "msgpack");
   const at = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, MAX_HEAD)).indexOf(id);
   const length = (bytes[at + id.length] ?? 0) - EMPTY_TEXT;
-  if (at < 0 || length < 0 || length > MAX_SHORT_TEXT || formatOf(jobId, bytes) !== FORMAT) return undefined;
+  if (at < 0 || length < 0 || length > MAX_SHORT_TEXT || (formatOf(jobId, bytes) ?? FORMAT + 1) > FORMAT) return undefined;
   const from = at + id.length + 1;
   return Buffer.from(bytes.subarray(from, from + length)).toString("latin1");
 }

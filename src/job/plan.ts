@@ -1,0 +1,115 @@
+/**
+ * In which order the entries of a graph follow each other. It follows from the document, so nothing of it is stored.
+ *
+ * An entry without `needs` follows all before it in the list: it is ready when it is the lowest that has not ended. One with
+ * `needs` is ready when these have ended, wherever they stand.
+ *
+ * Example: of `[a, {b, needs: []}, {c, needs: [a]}, d]`, `a` and `b` begin at once, `c` after `a`, and `d` after all.
+ */
+import type { FunctionSpec } from "./schema.ts";
+
+export interface Plan {
+  /** How many entries there are. */
+  readonly length: number;
+  readonly indexOf: ReadonlyMap<string, number>;
+  /** The indexes of what an entry needs, in the order in which it names them; undefined: all before it in the list. */
+  needsOf(index: number): readonly number[] | undefined;
+  /** The entries that name it in their `needs`. */
+  dependentsOf(index: number): readonly number[];
+}
+
+/** What of an entry its place in the order depends on. */
+type Ordered = Pick<FunctionSpec, "id" | "needs">;
+
+const NONE: readonly number[] = [];
+
+/** Ids that no entry has are passed over: they are refused where documents are checked. */
+export function planOf(entries: Iterable<Ordered>): Plan {
+  const all = [...entries];
+  const indexOf = new Map<string, number>();
+  for (let index = 0; index < all.length; index++) {
+    const id = all[index]?.id;
+    if (id !== undefined) indexOf.set(id, index);
+  }
+  const needs: (number[] | undefined)[] = [];
+  const dependents: (number[] | undefined)[] = [];
+  for (let index = 0; index < all.length; index++) {
+    const ids = all[index]?.needs;
+    const found = ids && [...new Set(ids)].map((id) => indexOf.get(id)).filter((one) => one !== undefined);
+    needs.push(found);
+    for (const need of found ?? NONE) {
+      const list = dependents[need];
+      if (list) list.push(index);
+      else dependents[need] = [index];
+    }
+  }
+  return {
+    length: all.length,
+    indexOf,
+    needsOf: (index) => needs[index],
+    dependentsOf: (index) => dependents[index] ?? NONE,
+  };
+}
+
+/** The entries that begin at once. */
+export function firstOf(plan: Plan): number[] {
+  const first: number[] = [];
+  for (let index = 0; index < plan.length; index++) {
+    const needs = plan.needsOf(index);
+    if (needs ? needs.length === 0 : index === 0) first.push(index);
+  }
+  return first;
+}
+
+/**
+ * The entries that have become ready because that one has ended.
+ *
+ * @param lowest the lowest index that has not ended; `lowestBefore` as it was before that one had
+ */
+export function readyAfter(
+  plan: Plan,
+  ended: number,
+  hasEnded: (index: number) => boolean,
+  lowestBefore: number,
+  lowest: number,
+): number[] {
+  const ready = plan.dependentsOf(ended).filter((index) => plan.needsOf(index)?.every(hasEnded));
+  if (lowest > lowestBefore && lowest < plan.length && plan.needsOf(lowest) === undefined) ready.push(lowest);
+  return ready;
+}
+
+/** All entries that follow that one, by any way, in the order of the list; without itself. */
+export function followersOf(plan: Plan, from: number): number[] {
+  const found = new Set<number>();
+  const open = [from];
+  /** Entries without needs from here on are among them already. */
+  let listedFrom = plan.length;
+  for (let index = open.pop(); index !== undefined; index = open.pop()) {
+    const next = [...plan.dependentsOf(index)];
+    for (let later = index + 1; later < listedFrom; later++) {
+      if (plan.needsOf(later) === undefined) next.push(later);
+    }
+    listedFrom = Math.min(listedFrom, index + 1);
+    for (const one of next) {
+      if (found.has(one) || one === from) continue;
+      found.add(one);
+      open.push(one);
+    }
+  }
+  return [...found].sort((a, b) => a - b);
+}
+
+/** The entries that can never begin, as they wait for each other; none in a document that makes sense. */
+export function endless(plan: Plan): number[] {
+  const ended = new Set<number>();
+  const open = firstOf(plan);
+  let lowest = 0;
+  for (let index = open.pop(); index !== undefined; index = open.pop()) {
+    if (ended.has(index)) continue;
+    ended.add(index);
+    const before = lowest;
+    while (ended.has(lowest)) lowest += 1;
+    open.push(...readyAfter(plan, index, (one) => ended.has(one), before, lowest));
+  }
+  return Array.from({ length: plan.length }, (_, index) => index).filter((index) => !ended.has(index));
+}
