@@ -13,12 +13,14 @@
  * MACHINE-8  What passes quickly is not told: `accepted` only if the start is ahead, `started` and `succeeded` only of
  *     attempts whose start was worth recording. What comes next, at last the end of the job, tells it too.
  */
-import { backoffDelayMs } from "./backoff.ts";
 import { newInvalidJob, newJob, type Origin, withDeadline, withoutDeadline } from "./create.ts";
 import { type AttemptRef, eventOf, type JobEvent } from "./events.ts";
 import type { Failure } from "./failure.ts";
 import { type FunctionState, returned } from "./function-state.ts";
 import type { Functions } from "./functions.ts";
+import { isLiveAttempt, openGraph, reduceGraph } from "./graph.ts";
+import { afterFailure, afterLoss, type FailedAttempt, forgiven, needsNewerFormat, type Outcome } from "./outcome.ts";
+import { type Plan, planOf } from "./plan.ts";
 import { inPhase } from "./record.ts";
 import { onNextToken } from "./rest.ts";
 import type { Submission } from "./schema.ts";
@@ -27,17 +29,15 @@ import {
   type EndedJob,
   type EndPhase,
   functionAt,
+  type Graph,
   isEnded,
+  isGraph,
   type JobState,
   type LiveJob,
   type LivePhase,
   unreachable,
 } from "./state.ts";
 import { iso } from "./time.ts";
-
-/** How often workers may disappear in the middle of one function before the job fails. */
-export const LOST_LIMIT = 5;
-const LOST_DELAY_MS = 5_000;
 
 export type Event =
   /**
@@ -48,10 +48,11 @@ export type Event =
   /** The attempt has been executing for a while. */
   | ({ type: "started" } & AttemptAddress)
   | ({ type: "succeeded"; result: unknown } & AttemptAddress)
-  /** `random` from [0, 1) is for the jitter of the backoff. */
-  | ({ type: "failed"; error: Failure; retryable: boolean; retryAfterMs?: number; random: number } & AttemptAddress)
-  /** The worker of the attempt went silent. */
-  | ({ type: "lost" } & AttemptAddress)
+  | ({ type: "failed" } & FailedAttempt & AttemptAddress)
+  /** The worker of the attempt went silent; `progress` is what it told last of it. */
+  | ({ type: "lost"; progress?: unknown } & AttemptAddress)
+  /** A signal that is kept for the entry: the first of its name that was not used yet. */
+  | { type: "signalled"; index: number; number: number; payload: unknown }
   /** No worker had room for the attempt for so long that the job had better wait outside of memory. */
   | ({ type: "no_room" } & AttemptAddress)
   /** The time that a job in memory waited for has come. */
@@ -82,7 +83,9 @@ export interface Transition<S extends JobState = JobState> {
 /** The first transition of a submitted job. */
 export function createJob(submission: Submission, origin: Origin, now: number): Transition {
   const job = withDeadline(newJob(submission, origin, now), now);
-  if (job.state === "pending") return unlessExpired(job, now);
+  if (job.state === "pending") {
+    return isGraph(job) && !pastDeadline(job, now) ? openGraph(job, now) : unlessExpired(job, now);
+  }
   return { state: job, events: [eventOf(job, now, { type: "accepted", scheduled_at: iso(job.scheduled_at) })] };
 }
 
@@ -103,9 +106,37 @@ export function untaken({ state }: Transition): LiveJob {
  * The next state and what it causes. The same `state` object comes back if nothing is to be committed.
  * `now` is in ms since 1970.
  */
-export function reduce(state: JobState, event: Event, now: number): Transition {
+export function reduce(state: JobState, event: Event, now: number, plan?: Plan): Transition {
   if (isEnded(state)) return reduceEnded(state, event, now);
   if ("attempt" in event && !isLive(state, event)) return unchanged(state);
+  switch (event.type) {
+    case "expired":
+      return pastDeadline(state, now) ? expired(state, now) : unchanged(state);
+    case "refused":
+      return refused(state, event.why, now);
+    case "cancelled":
+      return end(state, { state: "cancelled", finished_at: now });
+    default:
+      return isGraph(state) ? reduceOpen(state, event, now, plan) : reduceChain(state, event, now);
+  }
+}
+
+/** A graph past its deadline goes on with nothing but its end: what led here is a part of that. */
+function reduceOpen(state: Graph & LiveJob, event: Event, now: number, plan = planOf(state.functions)): Transition {
+  if (event.type === "resumed" || event.type === "due") {
+    const at = event.type === "resumed" ? (event.firedAt ?? now) : now;
+    // As in a chain: what has time left by our clock, and can use it, is not ended by that of the server.
+    if (pastDeadline(state, now)) return expired(state, now);
+    const next = reduceGraph(state, event, now, plan);
+    const canGoOn = isEnded(next.state) || next.state !== state;
+    return !canGoOn && pastDeadline(state, at) ? expired(state, now) : next;
+  }
+  const next = reduceGraph(state, event, now, plan);
+  if (isEnded(next.state) || next.state === state || !pastDeadline(next.state, now)) return next;
+  return { ...expired(next.state, now), events: next.events };
+}
+
+function reduceChain(state: LiveJob, event: Event, now: number): Transition {
   switch (event.type) {
     case "resumed":
       return resume(state, event.firedAt ?? now, now);
@@ -116,21 +147,13 @@ export function reduce(state: JobState, event: Event, now: number): Transition {
     case "succeeded":
       return succeeded(state, event.result, now);
     case "failed":
-      return failed(state, event, now);
+      return failed(state, afterFailure(currentFunction(state), event, now), now);
     case "lost":
-      return lost(state, now);
+      return failed(state, afterLoss(currentFunction(state), event.attempt, event.progress, now), now);
     case "no_room":
       return noRoom(state, now);
-    case "expired":
-      return pastDeadline(state, now) ? expired(state, now) : unchanged(state);
-    case "refused":
-      return refused(state, event.why, now);
-    case "cancelled":
-      return end(state, { state: "cancelled", finished_at: now });
-    case "retried":
-      return unchanged(state);
     default:
-      return unreachable(event);
+      return unchanged(state); // it is not for a live chain
   }
 }
 
@@ -145,7 +168,7 @@ export function canRetry(state: EndedJob): boolean {
 }
 
 function retried(state: EndedJob, patch: RetryPatch, now: number): Transition {
-  const { failures: _failures, lost: _lost, error: _error, ...fn } = currentFunction(state);
+  const fn = forgiven(currentFunction(state));
   const live: LiveJob = {
     ...onNextToken(inPhase(state, { state: "pending" })),
     attempt: nextAttempt(state),
@@ -164,6 +187,7 @@ function unchanged<S extends JobState>(state: S): Transition<S> {
 }
 
 function isLive(state: LiveJob, { index, attempt }: AttemptAddress): boolean {
+  if (isGraph(state)) return isLiveAttempt(state, { index, attempt });
   return index === state.current_function && attempt === state.attempt;
 }
 
@@ -233,35 +257,13 @@ function afterSuccess(state: LiveJob, functions: Functions, now: number): Transi
   return unchanged(next);
 }
 
-function failed(state: LiveJob, event: Extract<Event, { type: "failed" }>, now: number): Transition {
-  const fn = currentFunction(state);
-  const failures = (fn.failures ?? 0) + 1;
-  const counted = withFunction(state, { ...fn, retry_count: state.attempt, failures, error: event.error });
-  if (pastDeadline(counted, now)) return expired(counted, now);
-  if (!event.retryable || failures >= (fn.retry_options?.retry_limit ?? 1)) return fail(counted, event.error, now);
-  const delayMs = event.retryAfterMs ?? backoffDelayMs(fn.retry_options?.backoff, failures, event.random);
-  return retry(counted, event.error, now + delayMs, now);
-}
-
-function lost(state: LiveJob, now: number): Transition {
-  const fn = currentFunction(state);
-  const count = (fn.lost ?? 0) + 1;
-  const error: Failure = {
-    code: "attempt_lost",
-    name: "AttemptLost",
-    message: `the worker went silent in attempt ${state.attempt} (${count} of at most ${LOST_LIMIT} times)${count < LOST_LIMIT ? "" : WHY_LOST}`,
-  };
-  const counted = withFunction(state, { ...fn, retry_count: state.attempt, lost: count, error });
-  return count >= LOST_LIMIT ? fail(counted, error, now) : retry(counted, error, now + lostDelayMs(count), now);
-}
-
-/** Said when it has been lost for the last time. */
-const WHY_LOST =
-  ": each time it died, was cut off, or the handler kept its event loop busy; in a thread it would not (examples/threads.ts)";
-
-/** At once, but the third time not: a hung worker swallows attempts until the server drops it, and must not end the job. */
-function lostDelayMs(count: number): number {
-  return count <= 2 ? 0 : (count - 2) * LOST_DELAY_MS;
+function failed(state: LiveJob, outcome: Outcome, now: number): Transition {
+  const counted = withFunction(state, outcome.fn);
+  if (needsNewerFormat(outcome.fn)) counted.format = 2;
+  if (outcome.retryAt === undefined) {
+    return pastDeadline(counted, now) ? expired(counted, now) : fail(counted, outcome.error, now);
+  }
+  return retry(counted, outcome.error, outcome.retryAt, now);
 }
 
 /** The next attempt, at `due`. At once if that is now. */

@@ -205,7 +205,8 @@ function meaningProblems(submission: Submission, now: number | undefined): Reaso
 
 const isoDate = /^(\d{4}-\d\d-\d\d)T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)$/;
 
-function dateProblem(text: string, now: number | undefined): string | undefined {
+/** What is wrong with a time, in words that follow its name. @param now ms since 1970, if it must not be too far ahead */
+export function dateProblem(text: string, now: number | undefined): string | undefined {
   const day = isoDate.exec(text)?.[1];
   // Date.parse takes 30 February for 2 March.
   const exists = day !== undefined && !Number.isNaN(Date.parse(day)) && new Date(day).toISOString().startsWith(day);

@@ -2,7 +2,8 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { endEvent } from "../../src/job/events.ts";
 import type { Failure } from "../../src/job/failure.ts";
-import { createFailedJob, createJob, LOST_LIMIT, reduce, type Transition, untaken } from "../../src/job/machine.ts";
+import { createFailedJob, createJob, reduce, type Transition, untaken } from "../../src/job/machine.ts";
+import { LOST_LIMIT } from "../../src/job/outcome.ts";
 import { parseSubmission } from "../../src/job/schema.ts";
 import { isEnded, type JobState, type LiveJob } from "../../src/job/state.ts";
 import {
