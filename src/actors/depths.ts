@@ -16,9 +16,10 @@ import { streamInfo } from "../bus/stream-info.ts";
 import { functionOf, jobIdOf } from "../bus/tokens/backlog.ts";
 import { TIMERS } from "../bus/topology.ts";
 import type { Listening } from "../bus/wire/steady-subscription.ts";
+import { callOf } from "../job/function-state.ts";
 import { isRecord } from "../job/plain.ts";
 import { dueSince } from "../job/rest.ts";
-import { isEnded } from "../job/state.ts";
+import { functionAt, isEnded, type LiveJob } from "../job/state.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 
 const LIMIT_MS = 1_000;
@@ -124,12 +125,18 @@ export class Depths {
       const { subject, storedAt } = oldest;
       addOldest(depth, Math.max(0, Date.now() - storedAt)); // in case that it is too late for the rest
       const state = (await this.#store.get(jobIdOf(subject)))?.state;
-      const since = state && !isEnded(state) ? dueSince(state) : undefined;
+      const since = state && !isEnded(state) ? dueSince(state, indexOf(state, depth.name)) : undefined;
       if (since !== undefined) addOldest(depth, Date.now() - since);
     });
     await Promise.race([Promise.allSettled(read), late]);
     clearTimeout(timer);
   }
+}
+
+/** Of the entry that waits for a worker of the function. */
+function indexOf(job: LiveJob, functionName: string): number {
+  const isAwaited = (index: number) => callOf(functionAt(job, index)).name === functionName;
+  return job.live?.find(({ index }) => isAwaited(index))?.index ?? job.current_function;
 }
 
 /** The lines of one supervisor. Others may answer too. */

@@ -12,13 +12,13 @@
 import type { Failure } from "./failure.ts";
 import { callOf, kindOf } from "./function-state.ts";
 import { GraphStep, stepped } from "./graph-step.ts";
-import type { Event, Transition } from "./machine.ts";
 import { afterFailure, afterLoss, type Outcome } from "./outcome.ts";
 import { type Plan, planOf } from "./plan.ts";
 import { inPhase } from "./record.ts";
 import { lateAt, ROOM_RETRY_MS } from "./rest.ts";
 import { type AttemptAddress, type Branch, type EndedJob, type Graph, isEnded, type LiveJob } from "./state.ts";
 import { iso } from "./time.ts";
+import type { Event, Transition } from "./transition.ts";
 
 type LiveGraph = Graph & LiveJob;
 
@@ -129,7 +129,7 @@ function signalled(
   now: number,
   plan: Plan,
 ): Transition {
-  const { index, number, payload } = event;
+  const { index, number, payload, unfit } = event;
   const name = state.functions.at(index)?.wait_for;
   if (name === undefined || number <= (state.signals?.[name] ?? 0)) return { state, events: [] }; // GRAPH-3
   if (branchAt(state, index)?.wait !== "signal") return { state, events: [] };
@@ -137,7 +137,8 @@ function signalled(
     const { id } = step.fn(index);
     step.useSignal(name, number);
     step.tell({ type: "signalled", name, number, index, ...(id !== undefined && { id }) });
-    step.succeed(index, 0, payload);
+    if (unfit) step.fail(index, unfit);
+    else step.succeed(index, 0, payload);
   });
 }
 

@@ -14,16 +14,18 @@
  *     attempts whose start was worth recording. What comes next, at last the end of the job, tells it too.
  */
 import { newInvalidJob, newJob, type Origin, withDeadline, withoutDeadline } from "./create.ts";
-import { type AttemptRef, eventOf, type JobEvent } from "./events.ts";
+import { type AttemptRef, eventOf } from "./events.ts";
 import type { Failure } from "./failure.ts";
 import { type FunctionState, returned } from "./function-state.ts";
 import type { Functions } from "./functions.ts";
 import { isLiveAttempt, openGraph, reduceGraph } from "./graph.ts";
-import { afterFailure, afterLoss, type FailedAttempt, forgiven, needsNewerFormat, type Outcome } from "./outcome.ts";
+import { afterFailure, afterLoss, forgiven, needsNewerFormat, type Outcome } from "./outcome.ts";
 import { type Plan, planOf } from "./plan.ts";
 import { inPhase } from "./record.ts";
 import { onNextToken } from "./rest.ts";
 import type { Submission } from "./schema.ts";
+import type { Event, Transition } from "./transition.ts";
+import type { RetryPatch } from "./retry-patch.ts";
 import {
   type AttemptAddress,
   type EndedJob,
@@ -35,50 +37,11 @@ import {
   type JobState,
   type LiveJob,
   type LivePhase,
-  unreachable,
 } from "./state.ts";
 import { iso } from "./time.ts";
 
-export type Event =
-  /**
-   * An actor has taken the job over from the store; whatever was in flight before is not ours. `firedAt`: when its wake was
-   * stored, by the clock of the server, if that is what it was taken over with.
-   */
-  | { type: "resumed"; firedAt?: number }
-  /** The attempt has been executing for a while. */
-  | ({ type: "started" } & AttemptAddress)
-  | ({ type: "succeeded"; result: unknown } & AttemptAddress)
-  | ({ type: "failed" } & FailedAttempt & AttemptAddress)
-  /** The worker of the attempt went silent; `progress` is what it told last of it. */
-  | ({ type: "lost"; progress?: unknown } & AttemptAddress)
-  /** A signal that is kept for the entry: the first of its name that was not used yet. */
-  | { type: "signalled"; index: number; number: number; payload: unknown }
-  /** No worker had room for the attempt for so long that the job had better wait outside of memory. */
-  | ({ type: "no_room" } & AttemptAddress)
-  /** The time that a job in memory waited for has come. */
-  | { type: "due" }
-  /** The job's own deadline has passed. */
-  | { type: "expired" }
-  /** The token on which it was to wait cannot be made, now or ever. */
-  | { type: "refused"; why: string }
-  /** Someone wants it to end now. */
-  | { type: "cancelled" }
-  /** Someone wants a failed or cancelled job to go on at the function it had reached; with other `data` or `args`. */
-  | ({ type: "retried" } & RetryPatch);
-
-/** What may be changed when a job is retried by hand; what is absent stays. */
-export interface RetryPatch {
-  data?: unknown;
-  /** Of the function that is run next. */
-  args?: unknown;
-}
-
-export interface Transition<S extends JobState = JobState> {
-  /** To be committed before anything that follows from it is done. */
-  state: S;
-  /** What to tell of it then, in order. The end of the job is not among them: `endEvent` makes it of the state. */
-  events: JobEvent[];
-}
+export type { RetryPatch } from "./retry-patch.ts";
+export type { Event, Transition } from "./transition.ts";
 
 /** The first transition of a submitted job. */
 export function createJob(submission: Submission, origin: Origin, now: number): Transition {
@@ -114,6 +77,8 @@ export function reduce(state: JobState, event: Event, now: number, plan?: Plan):
       return pastDeadline(state, now) ? expired(state, now) : unchanged(state);
     case "refused":
       return refused(state, event.why, now);
+    case "unstorable":
+      return unstorable(state, event.why, now);
     case "cancelled":
       return end(state, { state: "cancelled", finished_at: now });
     default:
@@ -124,12 +89,12 @@ export function reduce(state: JobState, event: Event, now: number, plan?: Plan):
 /** A graph past its deadline goes on with nothing but its end: what led here is a part of that. */
 function reduceOpen(state: Graph & LiveJob, event: Event, now: number, plan = planOf(state.functions)): Transition {
   if (event.type === "resumed" || event.type === "due") {
-    const at = event.type === "resumed" ? (event.firedAt ?? now) : now;
-    // As in a chain: what has time left by our clock, and can use it, is not ended by that of the server.
-    if (pastDeadline(state, now)) return expired(state, now);
+    if (pastDeadline(state, now)) return expired({ ...state, live: state.live }, now);
     const next = reduceGraph(state, event, now, plan);
-    const canGoOn = isEnded(next.state) || next.state !== state;
-    return !canGoOn && pastDeadline(state, at) ? expired(state, now) : next;
+    if (isEnded(next.state) || event.type === "due") return next;
+    // As in a chain: what has time left by our clock, and can use it, is not ended by that of the server.
+    const canUseIt = next.state.live?.some(({ wait }) => wait === "none") ?? false;
+    return !canUseIt && pastDeadline(next.state, event.firedAt ?? now) ? expired(next.state, now) : next;
   }
   const next = reduceGraph(state, event, now, plan);
   if (isEnded(next.state) || next.state === state || !pastDeadline(next.state, now)) return next;
@@ -294,6 +259,11 @@ function expired(state: LiveJob, now: number): Transition {
 function refused(state: LiveJob, why: string, now: number): Transition {
   const message = `the server takes no timer for the job: ${why}`;
   return fail(state, { code: "schedule_refused", name: "ScheduleRefused", message }, now);
+}
+
+function unstorable(state: LiveJob, why: string, now: number): Transition {
+  const message = `the state of the job does not fit into a message: ${why}`;
+  return fail(state, { code: "payload_too_large", name: "PayloadTooLarge", message }, now);
 }
 
 function fail(state: LiveJob, error: Failure, now: number): Transition<EndedJob> {

@@ -7,3 +7,6 @@ export function hasExpressions(args: unknown): boolean {
   if (entries.length === 1 && first?.[0] === "$" && typeof first[1] === "string") return true;
   return entries.some(([, value]) => hasExpressions(value));
 }
+export function fill(args: unknown, _evaluate: (text: string) => unknown): unknown {
+  return args;
+}

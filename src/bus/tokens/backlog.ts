@@ -60,7 +60,7 @@ export class Backlog {
    * @throws AsyncError of the bus: the outcome is unknown, repeat it
    */
   async put(functionName: string, job: TokenOwner, number: number): Promise<void> {
-    const headers = headersOf({ "Nats-Msg-Id": `${job.job_id}:${job.created_at}:${number}:wait` });
+    const headers = headersOf({ "Nats-Msg-Id": `${job.job_id}:${job.created_at}:${number}:wait:${functionName}` });
     await this.#bus.mux.publish(waitSubject(functionName, job.job_id), tokenBody(job, number), headers);
   }
 
