@@ -24,11 +24,12 @@ import type { Tokens } from "../bus/tokens/tokens.ts";
 import { EVENTS, JOBS } from "../bus/topology.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import { endEvent } from "../job/events.ts";
-import { canRetry, type Event, type RetryPatch, reduce } from "../job/machine.ts";
+import { retryProblem } from "../job/graph-retry.ts";
+import { type Event, type RetryPatch, reduce } from "../job/machine.ts";
 import { requireJobId, sequenceOf } from "../job/names.ts";
 import { toJsonValue } from "../job/plain.ts";
 import { isSameJson } from "../job/same.ts";
-import { type EndedJob, isEnded, type JobState, type LiveJob, withoutPayloads } from "../job/state.ts";
+import { isEnded, type JobState, type LiveJob, withoutPayloads } from "../job/state.ts";
 import { Limiter } from "../util/limiter.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { pause } from "./retrying.ts";
@@ -163,7 +164,8 @@ export class JobControl {
         if (Date.now() - (found.retried_at ?? 0) < REPETITION_MS && hasWhatIsAsked(found, patch)) return "leave";
         throw new AsyncError("job_not_ended", `job ${jobId} is ${found.state}; cancel it first`);
       }
-      if (!canRetry(found)) throw cannotRetry(found);
+      const problem = retryProblem(found, patch);
+      if (problem) throw new AsyncError(problem.code, problem.message);
       await eventLog.record(endEvent(found)); // CONTROL-3
       await tokens.timers.schedule(found, Date.now() + COMMIT_TIME_MS, found.token + 1); // CONTROL-2
       return "change";
@@ -274,9 +276,4 @@ function hasWhatIsAsked(job: LiveJob, { data, args }: RetryPatch): boolean {
   const since = job.retried_at ?? 0;
   const retried = [...job.functions].find(({ finished_at }) => (finished_at ?? since) >= since);
   return isSame(args, retried?.args);
-}
-
-function cannotRetry(state: EndedJob): AsyncError {
-  const why = state.state === "completed" ? "it is completed" : "it never was a valid job; submit it anew";
-  return new AsyncError("job_ended", `job ${state.job_id} cannot be retried: ${why}`);
 }

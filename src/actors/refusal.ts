@@ -11,7 +11,8 @@ export function withoutLargest(events: readonly Event[], why: string): Event[] |
   let largest = -1;
   let bytes = -1;
   for (const [index, event] of events.entries()) {
-    const size = sizeOf(broughtBy(event));
+    const brought = broughtBy(event);
+    const size = brought === undefined ? -1 : sizeOf(brought);
     if (size <= bytes) continue;
     [largest, bytes] = [index, size];
   }
@@ -22,8 +23,8 @@ export function withoutLargest(events: readonly Event[], why: string): Event[] |
 
 /** What the event adds to the state; undefined if that is next to nothing. */
 function broughtBy(event: Event): unknown {
-  if (event.type === "succeeded") return event.result;
-  return event.type === "signalled" && !event.unfit ? event.payload : undefined;
+  if (event.type === "succeeded") return event.result ?? null;
+  return event.type === "signalled" && !event.unfit ? (event.payload ?? null) : undefined;
 }
 
 function failedInstead(event: Event, why: string): Event | undefined {

@@ -9,6 +9,7 @@ export const STATUS: Partial<Record<ErrorCode, number>> = {
   job_ended: 409,
   job_not_ended: 409,
   job_exists: 409,
+  no_entry: 404,
   /** Somebody else has written into the bucket; the next sweep, or `async doctor --fix`, makes it a failed job. */
   corrupt_state: 409,
   payload_too_large: 413,

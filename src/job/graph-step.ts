@@ -102,6 +102,16 @@ export class GraphStep {
     this.#begin();
   }
 
+  /** What has begun begins once more; its condition was met. */
+  restart(index: number): void {
+    try {
+      this.#start(index);
+    } catch (error) {
+      this.fail(index, expressionFailure(error));
+    }
+    this.#begin();
+  }
+
   /** The entry has its result, if that is as it expects. */
   succeed(index: number, attempt: number, result: unknown): void {
     const fn = this.fn(index);
@@ -173,6 +183,12 @@ export class GraphStep {
       this.#end(index, { ...fn, skipped: true, finished_at: this.#now, result: null });
       return;
     }
+    this.#start(index);
+  }
+
+  /** @throws ExpressionError */
+  #start(index: number): void {
+    const fn = this.fn(index);
     const branch = { index, attempt: fn.retry_count + 1, since: this.#now };
     switch (kindOf(fn)) {
       case "function":
@@ -220,7 +236,7 @@ export class GraphStep {
     while (this.#lowest < this.#plan.length && this.#hasEnded(this.#lowest)) this.#lowest += 1;
     const ready = readyAfter(this.#plan, index, (one) => this.#hasEnded(one), before, this.#lowest);
     this.#ready.push(...ready);
-    this.#begin();
+    this.#begin(); // does nothing where it is at it already
   }
 
   #hasEnded(index: number): boolean {

@@ -14,11 +14,12 @@
  *     attempts whose start was worth recording. What comes next, at last the end of the job, tells it too.
  */
 import { newInvalidJob, newJob, type Origin, withDeadline, withoutDeadline } from "./create.ts";
-import { type AttemptRef, eventOf } from "./events.ts";
+import { type AttemptRef, eventOf, type JobEventBody } from "./events.ts";
 import type { Failure } from "./failure.ts";
 import { type FunctionState, returned } from "./function-state.ts";
 import type { Functions } from "./functions.ts";
 import { isLiveAttempt, openGraph, reduceGraph } from "./graph.ts";
+import { editsOf, retryGraph, retryProblem } from "./graph-retry.ts";
 import { afterFailure, afterLoss, forgiven, needsNewerFormat, type Outcome } from "./outcome.ts";
 import { type Plan, planOf } from "./plan.ts";
 import { inPhase } from "./record.ts";
@@ -63,6 +64,11 @@ export function createFailedJob(error: Failure, name: string, origin: Origin, no
  */
 export function untaken({ state }: Transition): LiveJob {
   return withoutDeadline(isEnded(state) ? inPhase(state, { state: "pending" }) : state);
+}
+
+/** Whether the first state of a job says nothing that its submission does not: then it need not be stored before it is begun. */
+export function isAsSubmitted(job: LiveJob): boolean {
+  return !isGraph(job) || (job.state === "pending" && job.live.every(({ wait }) => wait === "none"));
 }
 
 /**
@@ -123,13 +129,8 @@ function reduceChain(state: LiveJob, event: Event, now: number): Transition {
 }
 
 function reduceEnded(state: EndedJob, event: Event, now: number): Transition {
-  if (event.type === "retried" && canRetry(state)) return retried(state, event, now);
-  return unchanged(state);
-}
-
-/** Whether a job that has ended can be retried by hand. */
-export function canRetry(state: EndedJob): boolean {
-  return state.state !== "completed" && state.functions.length > 0;
+  if (event.type !== "retried" || retryProblem(state, event)) return unchanged(state);
+  return isGraph(state) ? retryGraph(state, event, now) : retried(state, event, now);
 }
 
 function retried(state: EndedJob, patch: RetryPatch, now: number): Transition {
@@ -144,7 +145,9 @@ function retried(state: EndedJob, patch: RetryPatch, now: number): Transition {
   };
   const next = withFunction(live, { ...fn, ...(patch.args !== undefined && { args: patch.args }) });
   const { function: name, index } = attemptRef(next);
-  return { state: next, events: [eventOf(next, now, { type: "retried", function: name, index })] };
+  const edited = editsOf(patch, patch.args === undefined ? [] : [index]);
+  const bodies: JobEventBody[] = [{ type: "retried", function: name, index }, ...(edited ? [edited] : [])];
+  return { state: next, events: bodies.map((body) => eventOf(next, now, body)) };
 }
 
 function unchanged<S extends JobState>(state: S): Transition<S> {
