@@ -8,7 +8,7 @@
  */
 import { compile } from "../util/compile.ts";
 import type { Encoding } from "./encoding.ts";
-import type { FunctionState } from "./function-state.ts";
+import { type FunctionState, kindOf } from "./function-state.ts";
 import { isRecord, toJsonValue } from "./plain.ts";
 import type { FunctionSpec } from "./schema.ts";
 import {
@@ -109,6 +109,7 @@ export const FUNCTION_FIELDS: Fields<FunctionState> = {
   started_at: { kept: "rarely", problem: time, view: iso },
   finished_at: { kept: "always", optional: true, problem: time, view: iso },
   result: { kept: "always", optional: true, presentWith: "finished_at", problem: anything, view: asJson },
+  caught: { kept: "rarely", since: 2, problem: record, view: asIs, viewedAs: "error" },
   error: { kept: "rarely", problem: record, view: asIs },
   wait_for: option(text),
   sleep_ms: option(count),
@@ -121,7 +122,6 @@ export const FUNCTION_FIELDS: Fields<FunctionState> = {
   tried_at: { kept: "rarely", since: 2, problem: time },
   last_progress: { kept: "rarely", since: 2, problem: anything, view: asIs },
   skipped: { kept: "rarely", since: 2, problem: flag, view: asIs },
-  caught: { kept: "rarely", since: 2, problem: record, view: asIs, viewedAs: "error" },
   handling: { kept: "rarely", since: 2, problem: flag },
   runs: { kept: "rarely", since: 2, problem: count },
   rank: { kept: "rarely", since: 2, problem: count },
@@ -129,7 +129,7 @@ export const FUNCTION_FIELDS: Fields<FunctionState> = {
 
 const WAIT_REASONS: readonly WaitReason[] = ["backoff", "worker", "sleep", "signal"];
 const showFunctions = (functions: JobFields["functions"], encoding: Encoding) =>
-  functions.map((fn) => showFunction(fn, encoding));
+  functions.map((fn) => ({ ...(fn.id !== undefined && { id: fn.id }), kind: kindOf(fn), ...showFunction(fn, encoding) }));
 
 export const JOB_FIELDS: Fields<JobFields & AnyPhase> = {
   format: { kept: "first", optional: true, problem: oneOf([FORMAT]) },
