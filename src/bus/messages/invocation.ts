@@ -38,6 +38,14 @@ export interface Invocation {
   deadline: string | null;
   /** The same as a duration from now, for workers whose clock differs. */
   timeout_ms: number | null;
+  /** Parallel to `results`: the id of the entry that each comes from, null if it has none. Only where one of them has an id. */
+  result_ids?: (string | null)[];
+  /** Of an entry that runs in place of one that failed: why that one did. */
+  error?: Failure;
+  /** In place of `<job_id>/<index>`: where the entry is run again by hand, it is to be done anew. */
+  idempotency_key?: string;
+  /** What earlier attempts told last of how far they were, if any did. */
+  last_progress?: unknown;
   /** Results of the functions before this one, in order. The last field, see {@link EncodedResults}. */
   results: unknown[];
 }
@@ -147,7 +155,8 @@ export function readInvocation({ data, headers }: Pick<Request, "data" | "header
 
 export type WorkerReply =
   | { type: "result"; result: unknown }
-  | { type: "error"; error: Failure; retryable: boolean; retryAfterMs?: number }
+  /** `interrupted`: its worker drains and has ended the attempt, which says nothing about the function. */
+  | { type: "error"; error: Failure; retryable: boolean; retryAfterMs?: number; interrupted?: true }
   /** `heartbeatMs` is the interval, if its worker promises one. */
   | { type: "heartbeat"; progress?: unknown; heartbeatMs: number | undefined }
   /** A worker without room answered, or there is no worker at all. */
@@ -198,6 +207,7 @@ function readError(message: Msg, headline: string): WorkerReply {
   const stack = text(fields.stack);
   if (stack) error.stack = stack;
   const reply: WorkerReply = { type: "error", error, retryable: fields.retryable !== false };
+  if (fields.interrupted === true && reply.retryable) reply.interrupted = true;
   const retryAfterMs = fields.retry_after_ms;
   if (typeof retryAfterMs === "number" && retryAfterMs >= 0) {
     reply.retryAfterMs = Math.min(Math.round(retryAfterMs), MAX_DURATION_MS);
