@@ -312,6 +312,27 @@ test("--grace, else ASYNC_GRACE, says how long attempts may take to end; what do
   assert.equal(await interruptedBy([], { ASYNC_GRACE: "0s" }), { body: interrupted(0), code: 0 });
 });
 
+test("--grace is that of the functions which a server executes itself, too", async () => {
+  const own = await System.start("without supervisor");
+  const source = `import { Worker } from "${new URL("../../dist/index.js", import.meta.url)}";
+export default new Worker().func("within", () => new Promise(() => setInterval(() => {}, 1_000)));`;
+  const args = ["server", await file("within.mjs", source), "--no-http", "--grace", "1s"];
+  const server = await startCli(args, { NATS_URL: own.url, ASYNC_LOG_LEVEL: "debug" });
+  try {
+    await server.line("supervisor is running");
+    await own.client.submit({ name: "within", functions: [{ name: "within" }] });
+    await server.line('"executing"');
+    const told = performance.now();
+    server.child.kill("SIGTERM");
+    assert.is(await server.exit(), 0, server.output());
+    assert.ok(performance.now() - told < 6_000, "it took the default grace");
+    assert.match(server.output(), /"graceMs":1000,.*"draining"/);
+  } finally {
+    await server.kill();
+    await own.close();
+  }
+});
+
 test("a --grace that is no time, or longer than a timer can be set for, is wrong use, of every command that has it", async () => {
   for (const command of [["worker", "any.ts"], ["server"], ["dev"]]) {
     for (const grace of ["much", "5", "-1s", "25d"]) {
