@@ -8,6 +8,7 @@ import { doctor } from "./doctor.ts";
 import { cancel, events, functions, get, list, retry, submit, workers } from "./jobs.ts";
 import {
   concurrencyOption,
+  graceOption,
   httpOption,
   integer,
   jsonOption,
@@ -50,6 +51,7 @@ export function createProgram(): Command {
     .option("--nats-port <n>", "port of the NATS server; 0 takes a free one", integer(0, 65_535), 4222)
     .option("--store-dir <dir>", "where jobs are kept", ".async")
     .addOption(concurrencyOption())
+    .addOption(graceOption())
     .addOption(logFormatOption())
     .action(dev);
 
@@ -64,11 +66,13 @@ export function createProgram(): Command {
     .option("--max-live-jobs <n>", "jobs in memory at a time", integer(1, 1_000_000), DEFAULT_MAX_LIVE_JOBS)
     .addOption(maxMemoryOption())
     .addOption(concurrencyOption())
+    .addOption(graceOption())
     .addOption(logFormatOption())
     .action(runServer);
 
   command("worker <modules...>", "serves the functions of modules (.js or .ts) whose default export is a Worker")
     .addOption(concurrencyOption())
+    .addOption(graceOption())
     .option("--name <s>", "name shown in lists of workers")
     .addOption(logFormatOption())
     .action(runWorker);
@@ -139,7 +143,10 @@ const EXAMPLES: Record<string, string[]> = {
     "async server --nats nats://nats:4222 --http 0.0.0.0:8000",
     "async server mine.ts --nats tls://nats:4222 --creds server.creds",
   ],
-  worker: ["async worker hello.ts", "async worker hello.ts other.js --concurrency 10 --nats nats://nats:4222"],
+  worker: [
+    "async worker hello.ts",
+    "async worker hello.ts other.js --concurrency 10 --grace 2m --nats nats://nats:4222",
+  ],
   submit: ["async submit job.json --wait", "async submit - --id order-4711 --json < job.json"],
   get: ["async get order-4711", "async get order-4711 --json"],
   cancel: ["async cancel order-4711"],

@@ -16,6 +16,7 @@ export type ErrorCode =
   | "forbidden_host"
   | "payload_too_large"
   | "job_not_found"
+  | "no_entry"
   | "job_not_ended"
   | "job_ended"
   | "job_exists"
