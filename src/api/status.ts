@@ -6,6 +6,7 @@ export const STATUS: Partial<Record<ErrorCode, number>> = {
   invalid_request: 400,
   permission_denied: 403,
   job_not_found: 404,
+  no_entry: 404,
   job_ended: 409,
   job_not_ended: 409,
   job_exists: 409,

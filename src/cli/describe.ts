@@ -18,6 +18,7 @@ export function describeJob(job: JobView, width = outputWidth()): string {
   const facts: [string, string | undefined][] = [
     ["job", job.job_id],
     ["name", short(job.name)],
+    ["tags", job.tags && short(tagsOf(job.tags))],
     [
       "state",
       job.waiting_for ? `${job.state} for ${job.waiting_for === "worker" ? "a worker" : "the backoff"}` : job.state,
@@ -46,6 +47,13 @@ export function describeJob(job: JobView, width = outputWidth()): string {
   if (isCut) notes.push(`cut at …; whole: async get ${job.job_id} --json`);
   const tail = notes.length === 0 ? [] : ["", ...notes];
   return [...head, "", functions, ...tail].join("\n");
+}
+
+/** As they are asked for in lists. */
+function tagsOf(tags: Readonly<Record<string, string>>): string {
+  return Object.entries(tags)
+    .map(([name, value]) => `${name}:${value}`)
+    .join(" ");
 }
 
 /** A column of text that may be shortened. */
@@ -142,23 +150,42 @@ function detailsOf(event: JobEvent | RejectedEvent, width = 60): string {
       return brief(event.job_name);
     case "started":
     case "succeeded":
-      return `${event.function} (attempt ${event.attempt})`;
+      return `${entryOf(event)} (attempt ${event.attempt})`;
     case "progress":
-      return `${event.function} (attempt ${event.attempt}): ${brief(event.progress, width)}`;
+      return `${entryOf(event)} (attempt ${event.attempt}): ${brief(event.progress, width)}`;
     case "retrying":
-      return `${event.function} (attempt ${event.attempt}): ${brief(event.error.message, width)}; again at ${event.due_at.slice(11, 23)}`;
+      return `${entryOf(event)} (attempt ${event.attempt}): ${brief(event.error.message, width)}; again at ${event.due_at.slice(11, 23)}`;
     case "waiting":
-      return `${event.function}: no worker has room`;
+      return `${entryOf(event)}: no worker has room`;
     case "retried":
-      return `${event.function}: retried by hand`;
+      return `${entryOf(event)}: retried by hand`;
+    case "skipped":
+      return `${entryOf(event)}: its condition is not met`;
+    case "signalled":
+      return `${entryOf(event)}: signal ${brief(event.name)}, number ${event.number}`;
+    case "edited":
+      return editsIn(event);
+    case "late":
+      return `it has not ended within ${event.warn_after_ms} ms`;
     case "completed":
       return `result ${brief(event.result, width)}`;
     case "failed":
       // A submission that is no job has no function that failed.
-      return `${event.function && `${event.function}: `}${event.error.code}: ${brief(event.error.message, width)}`;
+      return `${event.function === "" ? "" : `${entryOf(event)}: `}${event.error.code}: ${brief(event.error.message, width)}`;
     case "rejected":
       return `${event.subject}: ${event.reason}`;
     case "cancelled":
       return "";
   }
+}
+
+/** An entry by the name of its function and by its id, or else by its place. */
+function entryOf({ function: name, index, id }: { function?: string | null; index: number; id?: string }): string {
+  const words = [...(name ? [name] : []), ...(id === undefined ? [] : [`[${id}]`])];
+  return words.length === 0 ? `entry ${index}` : brief(words.join(" "));
+}
+
+function editsIn({ by, data, args }: Extract<JobEvent, { type: "edited" }>): string {
+  const edits = [...(data ? ["data"] : []), ...(args ? [`args of ${brief(args, OWN_WIDTH)}`] : [])];
+  return `${edits.join(" and ") || "nothing"} changed by hand${by === undefined ? "" : `, by ${brief(by)}`}`;
 }

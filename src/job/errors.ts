@@ -19,6 +19,7 @@ export type ErrorCode =
   | "job_not_ended"
   | "job_ended"
   | "job_exists"
+  | "no_entry"
   | "corrupt_state"
   | "newer_format"
   | "job_failed"

@@ -21,6 +21,7 @@ import { type FunctionState, returned } from "./function-state.ts";
 import type { Functions } from "./functions.ts";
 import { inPhase } from "./record.ts";
 import { onNextToken } from "./rest.ts";
+import type { RetryPatch } from "./retry-patch.ts";
 import type { Submission } from "./schema.ts";
 import {
   type AttemptAddress,
@@ -65,12 +66,7 @@ export type Event =
   /** Someone wants a failed or cancelled job to go on at the function it had reached; with other `data` or `args`. */
   | ({ type: "retried" } & RetryPatch);
 
-/** What may be changed when a job is retried by hand; what is absent stays. */
-export interface RetryPatch {
-  data?: unknown;
-  /** Of the function that is run next. */
-  args?: unknown;
-}
+export type { RetryPatch } from "./retry-patch.ts";
 
 export interface Transition<S extends JobState = JobState> {
   /** To be committed before anything that follows from it is done. */

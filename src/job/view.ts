@@ -39,6 +39,9 @@ export interface JobView {
   timeout_ms?: number;
   deadline_at?: string;
   notify?: string;
+  tags?: Readonly<Record<string, string>>;
+  /** How long it is kept once it has ended, at most. */
+  keep_ms?: number;
   /** What a `waiting` job waits for, and when a backoff is over. */
   waiting_for?: WaitReason;
   due_at?: string;
