@@ -182,7 +182,7 @@ function detailsOf(event: JobEvent | RejectedEvent, width = 60): string {
 /** An entry by the name of its function and by its id, or else by its place. */
 function entryOf({ function: name, index, id }: { function?: string | null; index: number; id?: string }): string {
   const words = [...(name ? [name] : []), ...(id === undefined ? [] : [`[${id}]`])];
-  return words.length === 0 ? `entry ${index}` : brief(words.join(" "));
+  return words.length === 0 ? `entry ${index}` : whole(words.join(" "));
 }
 
 function editsIn({ by, data, args }: Extract<JobEvent, { type: "edited" }>): string {

@@ -107,6 +107,11 @@ function parseAddress(text: string): Address {
   return { host: (match[1] || "127.0.0.1").replaceAll(/^\[|\]$/g, ""), port };
 }
 
+/** Reads an option that may be given several times. */
+export function several(text: string, before: string[] = []): string[] {
+  return [...before, text];
+}
+
 /** Reads an integer within limits. */
 export function integer(minimum: number, maximum: number): (text: string) => number {
   return (text) => {
