@@ -39,9 +39,9 @@ export {
   JobFailedError,
   type Reason,
 } from "./job/errors.ts";
-export type { AttemptRef, End, JobEvent, JobEventBody, RejectedEvent } from "./job/events.ts";
+export type { AttemptRef, End, EntryRef, JobEvent, JobEventBody, RejectedEvent } from "./job/events.ts";
 export type { Failure, FailureCode } from "./job/failure.ts";
-export type { RetryPatch } from "./job/machine.ts";
+export type { RetryPatch } from "./job/retry-patch.ts";
 export type { Backoff, FunctionSpec, JobDocument, RetryOptions, Submission } from "./job/schema.ts";
 export type { AttemptAddress, StateName, WaitReason } from "./job/state.ts";
 export type { FunctionView, JobView } from "./job/view.ts";

@@ -26,9 +26,9 @@ import { isTokenOf } from "../bus/tokens/timers.ts";
 import type { Tokens } from "../bus/tokens/tokens.ts";
 import { endEvent, type JobEvent } from "../job/events.ts";
 import type { Failure } from "../job/failure.ts";
-import { type Event, reduce, type Transition } from "../job/machine.ts";
 import { expressionFailure } from "../job/graph-step.ts";
 import { type EntryInput, inputOf } from "../job/input.ts";
+import { reduce } from "../job/machine.ts";
 import { type Plan, planOf } from "../job/plan.ts";
 import { type Parked, rest, toBeParked } from "../job/rest.ts";
 import {
@@ -42,6 +42,7 @@ import {
   unreachable,
 } from "../job/state.ts";
 import { timerMs } from "../job/time.ts";
+import type { Event, Transition } from "../job/transition.ts";
 import type { Attempt, AttemptListener, FailureDetails } from "./attempt.ts";
 import { Attempts } from "./attempts.ts";
 import type { BacklogFeeder } from "./backlog-feeder.ts";

@@ -25,11 +25,13 @@ import { EVENTS, JOBS } from "../bus/topology.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import { endEvent } from "../job/events.ts";
 import { retryProblem } from "../job/graph-retry.ts";
-import { type Event, type RetryPatch, reduce } from "../job/machine.ts";
+import { reduce } from "../job/machine.ts";
 import { requireJobId, sequenceOf } from "../job/names.ts";
 import { toJsonValue } from "../job/plain.ts";
+import type { RetryPatch } from "../job/retry-patch.ts";
 import { isSameJson } from "../job/same.ts";
 import { isEnded, type JobState, type LiveJob, withoutPayloads } from "../job/state.ts";
+import type { Event } from "../job/transition.ts";
 import { Limiter } from "../util/limiter.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { pause } from "./retrying.ts";
@@ -151,7 +153,8 @@ export class JobControl {
   }
 
   /**
-   * Lets a failed or cancelled job go on at the function it had reached, with all its executions to be had again.
+   * Lets a failed or cancelled job go on at the function it had reached, or where the patch says, with all its executions to be had
+   * again.
    *
    * @throws AsyncError `job_not_ended`, `job_ended` (it is completed, or was no valid job), `payload_too_large`, what
    * {@link find} throws, or `bus_timeout` if it is not known whether it is retried
@@ -267,11 +270,17 @@ function stateFollows(event: Event, state: JobState): boolean {
   return event.type === "cancelled" ? state.state === "cancelled" : !isEnded(state);
 }
 
-/** Whether a job that has been retried is as a retry with this patch would have made it. */
-function hasWhatIsAsked(job: LiveJob, { data, args }: RetryPatch): boolean {
+/**
+ * Whether a job that has been retried is as a retry with this patch would have made it. Where it was to go on is not seen in it
+ * any more.
+ */
+function hasWhatIsAsked(job: LiveJob, { data, args, args_by_id = {} }: RetryPatch): boolean {
   const isSame = (asked: unknown, found: unknown) =>
     asked === undefined || isSameJson(asked, toJsonValue(found, job.encoding));
   if (!isSame(data, job.data)) return false;
+  for (const { id, args: found } of job.functions) {
+    if (id !== undefined && Object.hasOwn(args_by_id, id) && !isSame(args_by_id[id], found)) return false;
+  }
   // It may have got further since: the functions before the one that was retried had returned by then.
   const since = job.retried_at ?? 0;
   const retried = [...job.functions].find(({ finished_at }) => (finished_at ?? since) >= since);

@@ -3,7 +3,7 @@
  * kept is a failure of its attempt, a signal that cannot be kept one of its entry.
  */
 import type { Failure } from "../job/failure.ts";
-import type { Event } from "../job/machine.ts";
+import type { Event } from "../job/transition.ts";
 import { sizeOf } from "./memory.ts";
 
 /** The same events with the largest one failed; undefined if none of them has brought anything. */

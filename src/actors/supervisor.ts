@@ -163,7 +163,7 @@ export class Supervisor {
     this.#maxLiveJobs = options.maxLiveJobs ?? DEFAULT_MAX_LIVE_JOBS;
     this.#memory = new Memory(options.maxMemoryBytes ?? DEFAULT_MAX_MEMORY_BYTES);
     const { retentionMs = DEFAULT_RETENTION_MS } = options;
-    this.store = new JobStore(bus, { replicas: topology.replicas, retentionMs });
+    this.store = new JobStore(bus, { replicas: topology.replicas, retentionMs, ackWaitMs: topology.ackWaitMs });
     this.#storageWatch = new StorageWatch(this.lifecycle, new WriteProbe(bus), retentionMs);
     this.#storage = new Storage(bus, {
       retentionMs,

@@ -23,9 +23,10 @@ import { isRefusedForGood } from "../bus/tokens/timers.ts";
 import type { Tokens } from "../bus/tokens/tokens.ts";
 import { KV_JOBS, KV_PREFIX } from "../bus/topology.ts";
 import { endEvent } from "../job/events.ts";
-import { createFailedJob, reduce, type Transition } from "../job/machine.ts";
+import { createFailedJob, reduce } from "../job/machine.ts";
 import { onNextToken } from "../job/rest.ts";
 import { type EndedJob, isEnded, type LiveJob, type StateName } from "../job/state.ts";
+import type { Transition } from "../job/transition.ts";
 
 export interface SweepContext {
   bus: Bus;

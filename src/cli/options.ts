@@ -133,6 +133,11 @@ export function parseTime(text: string): number {
   throw new InvalidArgumentError("It must be a time with s, m, h or d, e.g. 30s or 12h.");
 }
 
+/** Reads an option that may be given several times. */
+export function several(text: string, before: string[] = []): string[] {
+  return [...before, text];
+}
+
 /** Reads an integer within limits. */
 export function integer(minimum: number, maximum: number): (text: string) => number {
   return (text) => {

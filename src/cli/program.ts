@@ -15,6 +15,7 @@ import {
   logFormatOption,
   maxMemoryOption,
   onNats,
+  several,
 } from "./options.ts";
 import type { ServerOptions } from "./server.ts";
 import { withStorage } from "./storage-options.ts";
@@ -88,14 +89,19 @@ export function createProgram(): Command {
   command("cancel <id>", "ends a job now; what runs of it is told to stop").addOption(jsonOption()).action(cancel);
 
   command("retry <id>", "lets a failed or cancelled job go on at the function that failed")
+    .option("--from <id>", "run that entry and all that follow from it again; its id, or its index in the list")
+    .option("--failed", "run what failed again, also in a job that has completed with warnings")
     .option("--data <json>", "other data for the job")
-    .option("--args <json>", "other args for that function")
+    .option("--args <json>", "other args for the function that it goes on at")
+    .option("--args-of <id=json>", "other args for the entry with that id; may be given several times", several)
+    .option("--force", "with --from: also where what was done is not undone")
     .option("--wait", "wait for the end of the job, exit with 1 if it failed")
     .addOption(jsonOption())
     .action(retry);
 
   command("list", "lists jobs, the longest unchanged first")
     .addOption(new Option("--state <s>", "only jobs in this state").choices(STATE_NAMES as StateName[]))
+    .option("--tag <name:value>", "only jobs with this tag; given several times, with all of them", several)
     .option("--limit <n>", "most jobs to show", integer(1, MAX_LIST_LIMIT), DEFAULT_LIST_LIMIT)
     .option("--newest", "those that have changed last first")
     .option("--cursor <c>", "go on where a list ended")
@@ -150,8 +156,12 @@ const EXAMPLES: Record<string, string[]> = {
   submit: ["async submit job.json --wait", "async submit - --id order-4711 --json < job.json"],
   get: ["async get order-4711", "async get order-4711 --json"],
   cancel: ["async cancel order-4711"],
-  retry: ["async retry order-4711 --wait", "async retry order-4711 --args '[20]'"],
-  list: ["async list --state failed --newest", "async list --limit 1000 --json"],
+  retry: [
+    "async retry order-4711 --wait",
+    "async retry order-4711 --args '[20]'",
+    `async retry order-4711 --from charge --args-of charge='{"amount":10}'`,
+  ],
+  list: ["async list --state failed --newest", "async list --tag customer:c1", "async list --limit 1000 --json"],
   events: ["async events order-4711", "async events order-4711 --follow"],
   doctor: ["async doctor", "async doctor --fix"],
   functions: ["async functions"],

@@ -30,9 +30,9 @@ import { withEnvironment } from "../bus/address.ts";
 import { Bus, type BusOptions } from "../bus/connection.ts";
 import { readJsonObject } from "../bus/messages/codec.ts";
 import { AsyncError, type ErrorCode, isAsyncError, JobFailedError } from "../job/errors.ts";
-import type { RetryPatch } from "../job/machine.ts";
 import { requireJobId } from "../job/names.ts";
 import { isRecord, toJsonValue } from "../job/plain.ts";
+import type { RetryPatch } from "../job/retry-patch.ts";
 import type { JobDocument } from "../job/schema.ts";
 import { requireLimit } from "../job/time.ts";
 import type { JobView } from "../job/view.ts";
@@ -43,12 +43,12 @@ import { closed, mayPass, patiently, tryMs } from "./patience.ts";
 import { StorageNotice } from "./storage-notice.ts";
 import {
   existingJob,
+  headersOfSubmission,
   ID_CHARACTERS,
   type Prepared,
   pendingView,
   prepare,
   prepareAt,
-  REPEATED,
   type SubmitManyOptions,
   type SubmitOptions,
   type SubmitOutcome,
@@ -207,10 +207,12 @@ export class Client {
 
   /**
    * Lets a failed or cancelled job go on at the function that failed, with all its executions to be had again; with
-   * other `data`, or other `args` of that function, if they are given.
+   * other `data`, other `args` of that function, or other args of entries (`args_by_id`), if they are given. `from` names the entry
+   * from which on all is run again, `failed` asks for what failed only.
    *
-   * @throws AsyncError `job_not_found`, `job_not_ended`, `job_ended` (it is completed, or was never valid),
-   * `payload_too_large`, `invalid_job_id`, or what the bus throws
+   * @example await client.retry("order-4711", { from: "charge", args_by_id: { charge: { amount: 10 } }, by: "ann" });
+   * @throws AsyncError `job_not_found`, `job_not_ended`, `job_ended` (it is completed, or was never valid), `no_entry` (it has no
+   * such entry), `invalid_request`, `payload_too_large`, `invalid_job_id`, or what the bus throws
    */
   async retry(jobId: string, patch: RetryPatch = {}): Promise<JobView> {
     requireJobId(jobId);
@@ -222,14 +224,16 @@ export class Client {
    * Jobs, each once, the longest unchanged first unless `order` is `newest`. Where there are more, `next` is the cursor to go on
    * with: they may be more than `limit`, or than can be answered within seconds and a few MB.
    *
+   * @example const { jobs } = await client.list({ state: "failed", tags: { customer: "c1" } });
    * @throws AsyncError `invalid_request`, or what the bus throws
    */
-  async list({ state, limit = DEFAULT_LIST_LIMIT, cursor, order }: ListRequest = {}): Promise<ListReply> {
+  async list({ state, limit = DEFAULT_LIST_LIMIT, cursor, order, tags }: ListRequest = {}): Promise<ListReply> {
     // A job that changes meanwhile may come again: then it is shown as it is now, where it was.
     const found = new Map<string, ListedJob>();
     const request: PageRequest = {};
     if (state !== undefined) request.state = state;
     if (order !== undefined) request.order = order;
+    if (tags !== undefined) request.tags = tags;
     if (cursor !== undefined) request.cursor = cursor;
     const next = await this.#pages<Partial<ListReply>>(LIST, request, limit, (page) => {
       for (const job of recordsIn(page.jobs)) found.set(job.job_id, job);
@@ -343,7 +347,7 @@ export class Client {
     this.bus.mux.store(
       submitSubject(jobId),
       body,
-      repeated ? REPEATED : undefined,
+      headersOfSubmission(submission, repeated),
       tryMs(timeoutMs),
       (error, sequence) => {
         if (!error || !mayPass(error)) done(error, sequence);
@@ -359,9 +363,11 @@ export class Client {
     );
   }
 
-  #storeAgain({ jobId, body }: Prepared, timeoutMs: number): Promise<number> {
+  #storeAgain(submission: Prepared, timeoutMs: number): Promise<number> {
+    const { jobId, body } = submission;
+    const headers = headersOfSubmission(submission, true);
     return patiently(this.bus, timeoutMs, (leftMs) =>
-      this.bus.mux.publish(submitSubject(jobId), body, REPEATED, leftMs),
+      this.bus.mux.publish(submitSubject(jobId), body, headers, leftMs),
     );
   }
 

@@ -55,12 +55,15 @@ function graphProblem(state: Graph & EndedJob, patch: RetryPatch): RetryProblem 
   }
   const runs = runAgain(state, patch, plan);
   if (from === undefined && state.state === "completed" && runs.size === 0) {
-    const why = failed ? "none of its entries has failed" : "it is completed; say from which entry on it is to run again";
+    const why = failed
+      ? "none of its entries has failed"
+      : "it is completed; say from which entry on it is to run again";
     return { code: "job_ended", message: `job ${id} cannot be retried: ${why}` };
   }
   for (const name of Object.keys(args_by_id)) {
     const index = plan.indexOf.get(name);
-    if (index === undefined) return { code: "no_entry", message: `job ${id} has no entry ${name} to be given other args` };
+    if (index === undefined)
+      return { code: "no_entry", message: `job ${id} has no entry ${name} to be given other args` };
     const fn = functionAt(state, index);
     if (fn.finished_at !== undefined && !runs.has(index)) {
       const message = `entry ${name} of job ${id} has ended and is not run again: say from which entry on, to give it other args`;

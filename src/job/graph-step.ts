@@ -148,7 +148,8 @@ export class GraphStep {
     const { on_error: onError } = fn;
     if (fn.handling || onError === undefined || onError === "fail") {
       this.setFunction(index, { ...fn, error });
-      if (!this.#live.has(index)) this.setBranch({ index, attempt: fn.retry_count + 1, wait: "none", since: this.#now });
+      if (!this.#live.has(index))
+        this.setBranch({ index, attempt: fn.retry_count + 1, wait: "none", since: this.#now });
       this.failure ??= error;
       return;
     }

@@ -149,8 +149,11 @@ function signalled(
 function resumed(state: LiveGraph, firedAt: number, now: number, plan: Plan): Transition {
   const live = state.live.map((branch): Branch => {
     const isRecorded = state.functions.at(branch.index)?.retry_count === branch.attempt;
-    const attempt = isRecorded && branch.wait !== "signal" && branch.wait !== "sleep" ? branch.attempt + 1 : branch.attempt;
-    return branch.wait === "worker" ? { index: branch.index, attempt, wait: "none", since: now } : { ...branch, attempt };
+    const attempt =
+      isRecorded && branch.wait !== "signal" && branch.wait !== "sleep" ? branch.attempt + 1 : branch.attempt;
+    return branch.wait === "worker"
+      ? { index: branch.index, attempt, wait: "none", since: now }
+      : { ...branch, attempt };
   });
   return due({ ...state, live }, Math.max(firedAt, now), now, plan);
 }

@@ -24,9 +24,8 @@ import { afterFailure, afterLoss, forgiven, needsNewerFormat, type Outcome } fro
 import { type Plan, planOf } from "./plan.ts";
 import { inPhase } from "./record.ts";
 import { onNextToken } from "./rest.ts";
-import type { Submission } from "./schema.ts";
-import type { Event, Transition } from "./transition.ts";
 import type { RetryPatch } from "./retry-patch.ts";
+import type { Submission } from "./schema.ts";
 import {
   type AttemptAddress,
   type EndedJob,
@@ -40,9 +39,7 @@ import {
   type LivePhase,
 } from "./state.ts";
 import { iso } from "./time.ts";
-
-export type { RetryPatch } from "./retry-patch.ts";
-export type { Event, Transition } from "./transition.ts";
+import type { Event, Transition } from "./transition.ts";
 
 /** The first transition of a submitted job. */
 export function createJob(submission: Submission, origin: Origin, now: number): Transition {

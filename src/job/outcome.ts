@@ -76,7 +76,9 @@ function lostDelayMs(count: number): number {
 function afterInterruption(fn: FunctionState, { attempt, error: told, progress }: FailedAttempt, now: number): Outcome {
   const interrupted = (fn.interrupted ?? 0) + 1;
   const isLast = interrupted >= INTERRUPTED_LIMIT;
-  const message = isLast ? `interrupted ${interrupted} times, by workers that had to stop: ${told.message}` : told.message;
+  const message = isLast
+    ? `interrupted ${interrupted} times, by workers that had to stop: ${told.message}`
+    : told.message;
   const error: Failure = { code: "attempt_interrupted", name: "AttemptInterrupted", message };
   const next: FunctionState = { ...fn, retry_count: attempt, interrupted, error };
   keepProgress(next, progress);

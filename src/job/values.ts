@@ -30,12 +30,20 @@ export function valuesFor(
     const fn = index === undefined ? undefined : job.functions.at(index);
     if (fn?.finished_at === undefined) continue;
     results[word] = fn.result ?? null;
-    errors[word] = fn.caught ? withoutStack(fn.caught) : null;
-    skipped[word] = fn.skipped === true;
+    if (fn.caught) errors[word] = withoutStack(fn.caught);
+    if (fn.skipped) skipped[word] = true;
   }
   const about = { id: job.job_id, name: job.name, created_at: iso(job.created_at) };
   const { error } = more;
-  return { data: job.data, results, errors, skipped, job: about, ...more, ...(error && { error: withoutStack(error) }) };
+  return {
+    data: job.data,
+    results,
+    errors,
+    skipped,
+    job: about,
+    ...more,
+    ...(error && { error: withoutStack(error) }),
+  };
 }
 
 /** Where something stands in a program is nothing to decide by. */

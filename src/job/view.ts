@@ -4,7 +4,16 @@ import type { EntryKind } from "./function-state.ts";
 import { toJsonValue } from "./plain.ts";
 import { showJob } from "./record.ts";
 import type { FunctionSpec, RetryOptions } from "./schema.ts";
-import { type Branch, functionAt, type Graph, isEnded, isGraph, type JobState, type StateName, type WaitReason } from "./state.ts";
+import {
+  type Branch,
+  functionAt,
+  type Graph,
+  isEnded,
+  isGraph,
+  type JobState,
+  type StateName,
+  type WaitReason,
+} from "./state.ts";
 import { iso } from "./time.ts";
 
 export interface FunctionView {
@@ -58,11 +67,12 @@ export interface JobView {
   timeout_ms?: number;
   deadline_at?: string;
   notify?: string;
+  tags?: Readonly<Record<string, string>>;
+  /** How long it is kept once it has ended, at most. */
+  keep_ms?: number;
   /** What a `waiting` job waits for, and when a backoff is over. */
   waiting_for?: WaitReason;
   due_at?: string;
-  tags?: Readonly<Record<string, string>>;
-  keep_ms?: number;
   warn_after_ms?: number;
   /** When it was told that it has not ended in time. */
   late_at?: string;

@@ -62,7 +62,7 @@ test("its wake is given back until somebody can read it; that is said once, and 
     15_000,
   );
   assert.is(troubles.length, 1, JSON.stringify(troubles));
-  assert.match(troubles[0]?.what ?? "", "a newer version has stored the job (format 2, ours is 1)");
+  assert.match(troubles[0]?.what ?? "", `a newer version has stored the job (format ${FORMAT + 1}, ours is ${FORMAT})`);
   assert.is(troubles[0]?.jobId, "parked");
   assert.equal(Buffer.from((await stored("parked")) ?? []), Buffer.from(newer("parked")));
   assert.is((await consumer()).num_ack_pending, 1, "the wake is still there");

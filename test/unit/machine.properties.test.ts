@@ -7,11 +7,12 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { decode, encode } from "../../src/bus/messages/codec.ts";
 import { isEndEvent, type JobEvent } from "../../src/job/events.ts";
-import { canRetry, createJob, type Event, reduce } from "../../src/job/machine.ts";
+import { canRetry, createJob, reduce } from "../../src/job/machine.ts";
 import { LOST_LIMIT } from "../../src/job/outcome.ts";
 import { toBeParked } from "../../src/job/rest.ts";
 import { parseSubmission, type Submission } from "../../src/job/schema.ts";
 import { isEnded, type JobState, type LiveJob } from "../../src/job/state.ts";
+import type { Event } from "../../src/job/transition.ts";
 import { BOOM, deepFreeze, ENDED, executes, type How, how, jsonValue, NOW, ORIGIN, same, told } from "./support.ts";
 
 const optional = { requiredKeys: [] as never[], noNullPrototype: true };

@@ -13,10 +13,11 @@ import { packState } from "../../src/bus/store/stored-state.ts";
 import type { Encoding } from "../../src/job/encoding.ts";
 import { endEvent } from "../../src/job/events.ts";
 import type { Failure } from "../../src/job/failure.ts";
-import { createFailedJob, createJob, type Event, reduce, type Transition } from "../../src/job/machine.ts";
+import { createFailedJob, createJob, reduce } from "../../src/job/machine.ts";
 import { rest, toBeParked } from "../../src/job/rest.ts";
 import { parseSubmission } from "../../src/job/schema.ts";
 import { isEnded, type JobState } from "../../src/job/state.ts";
+import type { Event, Transition } from "../../src/job/transition.ts";
 import { viewOf } from "../../src/job/view.ts";
 
 type Text = string | { sha256: string } | { same: true };

@@ -11,10 +11,11 @@ import { type StoredJob, storedJob } from "../../src/bus/store/job-store.ts";
 import { packFields, packState } from "../../src/bus/store/stored-state.ts";
 import type { FunctionState } from "../../src/job/function-state.ts";
 import { functionList } from "../../src/job/functions.ts";
-import { type Event, reduce } from "../../src/job/machine.ts";
+import { reduce } from "../../src/job/machine.ts";
 import { entriesOf, FORMAT, FUNCTION_FIELDS, JOB_FIELDS, type NamedField } from "../../src/job/record.ts";
 import type { Submission } from "../../src/job/schema.ts";
 import { type AnyPhase, isEnded, type JobFields, type JobState } from "../../src/job/state.ts";
+import type { Event } from "../../src/job/transition.ts";
 import { viewOf } from "../../src/job/view.ts";
 import { attemptOf, BOOM, jsonValue, NOW, newJob, ORIGIN } from "./support.ts";
 

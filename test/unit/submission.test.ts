@@ -5,8 +5,8 @@ import * as assert from "uvu/assert";
 import { isOnly, isRepeated, oversizedJob, type ReadSubmission, readSubmission } from "../../src/actors/submission.ts";
 import { encode } from "../../src/bus/messages/codec.ts";
 import type { Delivery } from "../../src/bus/tokens/delivery.ts";
-import type { Transition } from "../../src/job/machine.ts";
 import { chosenJobIdProblem } from "../../src/job/names.ts";
+import type { Transition } from "../../src/job/transition.ts";
 import { viewOf } from "../../src/job/view.ts";
 import { ENDED, executes, how, NOW, SEED, submissionOf, told } from "./support.ts";
 

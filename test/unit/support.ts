@@ -7,10 +7,11 @@ import type { Origin } from "../../src/job/create.ts";
 import { InvalidInputError, type Reason } from "../../src/job/errors.ts";
 import { endEvent } from "../../src/job/events.ts";
 import type { Failure } from "../../src/job/failure.ts";
-import { createJob, type Event, reduce, type Transition } from "../../src/job/machine.ts";
+import { createJob, reduce } from "../../src/job/machine.ts";
 import { type Rest, rest } from "../../src/job/rest.ts";
 import { parseSubmission, type Submission } from "../../src/job/schema.ts";
 import { type AttemptAddress, type EndedJob, isEnded, type JobState, type LiveJob } from "../../src/job/state.ts";
+import type { Event, Transition } from "../../src/job/transition.ts";
 
 export const NOW = Date.UTC(2026, 10, 23, 21, 0, 0);
 export const ORIGIN: Origin = { jobId: "job-1", encoding: "json", createdAt: NOW, sequence: 7 };
