@@ -55,7 +55,6 @@ import {
   type Long,
 } from "./commits.ts";
 import type { Dispatcher } from "./dispatcher.ts";
-import { Inbox, type SignalSource } from "./inbox.ts";
 import type { Lease } from "./lease.ts";
 import type { Lifecycle, ReleaseReason } from "./lifecycle.ts";
 import { Mailbox } from "./mailbox.ts";
@@ -63,6 +62,7 @@ import { footprintOf, type Memory } from "./memory.ts";
 import { Progress } from "./progress.ts";
 import { withoutLargest } from "./refusal.ts";
 import { FULL_RETRY_MS, untilDone, untilPlaced } from "./retrying.ts";
+import { type SignalSource, SignalWatch } from "./signal-watch.ts";
 
 export interface ActorContext extends CommitsContext {
   tokens: Tokens;
@@ -102,7 +102,7 @@ export class JobActor implements AttemptListener, CommitsOwner {
   readonly #attempts = new Attempts();
   /** Of a graph, as soon as it is needed. */
   #plan: Plan | undefined;
-  #inbox: Inbox | undefined;
+  #signals: SignalWatch | undefined;
   /** The results of a long job, as they are sent. */
   readonly #results: EncodedResults | undefined;
   /** Runs while the job rests in memory. */
@@ -171,7 +171,7 @@ export class JobActor implements AttemptListener, CommitsOwner {
 
   /** Reads the job again, as someone else may have written it: after a nudge, or when we may have been deaf for a while. */
   verify(): void {
-    this.#inbox?.doubt();
+    this.#signals?.doubt();
     this.#mailbox.postDoubt();
     this.#turn();
   }
@@ -343,9 +343,9 @@ export class JobActor implements AttemptListener, CommitsOwner {
       this.#end(job);
       return;
     }
-    if (isGraph(job) && this.#inboxOf().isDue(job)) {
+    if (isGraph(job) && this.#watch().isDue(job)) {
       this.#mode = "busy";
-      this.#lookIntoInbox(job);
+      this.#lookForSignals(job);
       return;
     }
     // The wall clock may have gone backwards since: what has begun is not waited for again.
@@ -397,15 +397,15 @@ export class JobActor implements AttemptListener, CommitsOwner {
     }
   }
 
-  #inboxOf(): Inbox {
-    this.#inbox ??= new Inbox(this.#context.signals);
-    return this.#inbox;
+  #watch(): SignalWatch {
+    this.#signals ??= new SignalWatch(this.#context.signals);
+    return this.#signals;
   }
 
-  #lookIntoInbox(job: Graph): void {
+  #lookForSignals(job: Graph): void {
     let found: Event[] = [];
     const looking = this.#insist("cannot look for signals", async () => {
-      found = await this.#inboxOf().look(job);
+      found = await this.#watch().look(job);
     });
     this.#await(looking, () => {
       if (this.#mode === "gone") return;
@@ -501,7 +501,7 @@ export class JobActor implements AttemptListener, CommitsOwner {
       if (this.#mode === "gone") return;
       try {
         this.#commits.removeDefinition();
-        if (isGraph(job)) this.#inboxOf().close(job);
+        if (isGraph(job)) this.#watch().close(job);
         this.lease.release();
         this.#leave("ended");
       } catch (error) {

@@ -197,6 +197,7 @@ export class Supervisor {
       bus,
       store: this.store,
       tokens: this.#tokens,
+      signals: { unused: async () => [], remove: () => {} },
       eventLog,
       dispatcher: this.#dispatcher,
       feeder: this.#feeder,

@@ -5,6 +5,7 @@
  * ends in the same step, and so may those that follow it.
  */
 import { type AttemptRef, eventOf, type JobEvent, type JobEventBody } from "./events.ts";
+import { typeName } from "./expression-values.ts";
 import { ExpressionError } from "./expressions.ts";
 import type { Failure } from "./failure.ts";
 import { callOf, type FunctionState, kindOf } from "./function-state.ts";
@@ -222,10 +223,10 @@ export class GraphStep {
     const values = valuesFor(text, { ...this.#job, functions: this.functions }, this.#plan);
     const value = this.#plan.expressions.evaluate(text, values);
     if (typeof value !== "string") {
-      throw new ExpressionError(`${text} must give a text with a date and time, and gives ${typeOf(value)}`);
+      throw new ExpressionError(text, `must give a text with a date and time, and gives ${typeName(value)}`);
     }
     const problem = dateProblem(value, this.#now);
-    if (problem !== undefined) throw new ExpressionError(`what ${text} gives ${problem}`);
+    if (problem !== undefined) throw new ExpressionError(text, `gives a date and time that ${problem}`);
     return Date.parse(value);
   }
 
@@ -254,11 +255,6 @@ export function attemptRefOf(fn: FunctionState, index: number, attempt: number):
 export function expressionFailure(error: unknown): Failure {
   if (!(error instanceof ExpressionError)) throw error;
   return { code: "expression_error", name: "ExpressionError", message: error.message };
-}
-
-function typeOf(value: unknown): string {
-  if (value === null) return "null";
-  return Array.isArray(value) ? "a list" : `a ${typeof value}`;
 }
 
 /** The job as the step leaves it, as long as it has not ended. */

@@ -197,7 +197,7 @@ function meaningProblems(submission: Submission, now: number | undefined): Reaso
   if (badDate !== undefined) reasons.push({ path: "/scheduled_at", message: badDate });
   // A plain loop: with the iterator of `entries()` this takes four times as long, for every job.
   for (let index = 0; index < functions.length && reasons.length < MAX_REASONS; index++) {
-    const badName = functionNameProblem((functions[index] as FunctionSpec).name);
+    const badName = functionNameProblem((functions[index] as FunctionSpec).name ?? "x");
     if (badName !== undefined) reasons.push({ path: `/functions/${index}/name`, message: badName });
   }
   return reasons;

@@ -1,7 +1,7 @@
 /**
  * The signals of one graph that is live here: which have come for the entries that wait for them.
  *
- * INBOX-1  It is looked into after each commit that makes the job wait for another signal, or leave memory; when it is taken over; and
+ * WATCH-1  It is looked into after each commit that makes the job wait for another signal, or leave memory; when it is taken over; and
  *     when somebody says that something has changed. Who sends a signal stores it first, and looks at the state of the job after that.
  *     So one of the two sees the other.
  */
@@ -15,7 +15,7 @@ export interface SignalSource {
   remove(job: Graph, names: readonly string[]): void;
 }
 
-export class Inbox {
+export class SignalWatch {
   readonly #source: SignalSource;
   /** For what it has been looked into. */
   #lookedFor: string | undefined;
