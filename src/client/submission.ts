@@ -4,13 +4,14 @@ import { REPEATED_HEADER } from "../api/headers.ts";
 import type { SubmittedJob } from "../api/requests.ts";
 import { encodeGiven } from "../bus/messages/codec.ts";
 import { headersOf } from "../bus/wire/headers.ts";
+import { parseSubmission } from "../job/check.ts";
 import { newJob } from "../job/create.ts";
 import type { Encoding } from "../job/encoding.ts";
 import { type AsyncError, InvalidInputError, isAsyncError, messageOf } from "../job/errors.ts";
 import { chosenJobIdProblem, MADE_UP_PREFIX } from "../job/names.ts";
 import { UnsendableError } from "../job/plain.ts";
 import { isSameJson } from "../job/same.ts";
-import { parseSubmission, type Submission } from "../job/schema.ts";
+import type { Submission } from "../job/schema.ts";
 import { type FunctionView, type JobView, viewOf } from "../job/view.ts";
 import type { RandomText } from "../util/random-text.ts";
 

@@ -1,6 +1,7 @@
 /** A job as its submission makes it, before anything has been done about it. */
-import type { Encoding } from "./encoding.ts";
+
 import { isGraphDocument, needsFormat2 } from "./document.ts";
+import type { Encoding } from "./encoding.ts";
 import { newEntry, newFunction } from "./function-state.ts";
 import { functionList } from "./functions.ts";
 import { inPhase } from "./record.ts";

@@ -76,7 +76,8 @@ const texts = (value: unknown) => (Array.isArray(value) && value.every(isText) ?
 const isText = (value: unknown) => typeof value === "string";
 
 /** The same for all of them. */
-const option = (problem: Field["problem"]) => ({ kept: "rarely", since: 2, submitted: true, problem, view: asIs }) as const;
+const option = (problem: Field["problem"]) =>
+  ({ kept: "rarely", since: 2, submitted: true, problem, view: asIs }) as const;
 
 const asIs = (value: unknown) => value;
 /** Null where an entry has no function. */
@@ -91,7 +92,8 @@ function branches(value: unknown): string | undefined {
 function isBranch(value: unknown): boolean {
   if (!isRecord(value)) return false;
   const { index, attempt, wait, since, due_at } = value;
-  if ((count(index) ?? count(attempt) ?? time(since)) !== undefined || (due_at !== undefined && !isTime(due_at))) return false;
+  if ((count(index) ?? count(attempt) ?? time(since)) !== undefined || (due_at !== undefined && !isTime(due_at)))
+    return false;
   return BRANCH_WAITS.includes(wait as BranchWait);
 }
 

@@ -6,10 +6,11 @@ import * as fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { decode, encode } from "../../src/bus/messages/codec.ts";
+import { parseSubmission } from "../../src/job/check.ts";
 import { isEndEvent, type JobEvent } from "../../src/job/events.ts";
 import { canRetry, createJob, type Event, LOST_LIMIT, reduce } from "../../src/job/machine.ts";
 import { toBeParked } from "../../src/job/rest.ts";
-import { parseSubmission, type Submission } from "../../src/job/schema.ts";
+import type { Submission } from "../../src/job/schema.ts";
 import { isEnded, type JobState, type LiveJob } from "../../src/job/state.ts";
 import { BOOM, deepFreeze, ENDED, executes, type How, how, jsonValue, NOW, ORIGIN, same, told } from "./support.ts";
 

@@ -1,9 +1,10 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { parseSubmission } from "../../src/job/check.ts";
 import { endEvent } from "../../src/job/events.ts";
 import type { Failure } from "../../src/job/failure.ts";
 import { createFailedJob, createJob, LOST_LIMIT, reduce, type Transition, untaken } from "../../src/job/machine.ts";
-import { parseSubmission } from "../../src/job/schema.ts";
+
 import { isEnded, type JobState, type LiveJob } from "../../src/job/state.ts";
 import {
   attemptOf,

@@ -3,13 +3,14 @@ import { readFileSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 import * as fc from "fast-check";
 import * as assert from "uvu/assert";
+import { parseSubmission } from "../../src/job/check.ts";
 import type { Origin } from "../../src/job/create.ts";
 import { InvalidInputError, type Reason } from "../../src/job/errors.ts";
 import { endEvent } from "../../src/job/events.ts";
 import type { Failure } from "../../src/job/failure.ts";
 import { createJob, type Event, reduce, type Transition } from "../../src/job/machine.ts";
 import { type Rest, rest } from "../../src/job/rest.ts";
-import { parseSubmission, type Submission } from "../../src/job/schema.ts";
+import type { Submission } from "../../src/job/schema.ts";
 import { type AttemptAddress, type EndedJob, isEnded, type JobState, type LiveJob } from "../../src/job/state.ts";
 
 export const NOW = Date.UTC(2026, 10, 23, 21, 0, 0);

@@ -13,12 +13,12 @@
  * before (the first: since the job was created). The second is an array, `[finished_at, retry_count, started_at, failures,
  * lost]` with times of the same kind, where the step has not simply succeeded the first time.
  */
+import { parseSubmission } from "../../job/check.ts";
 import { AsyncError, isAsyncError, messageOf } from "../../job/errors.ts";
 import { type FunctionState, newFunction } from "../../job/function-state.ts";
 import { functionList } from "../../job/functions.ts";
 import { isRecord } from "../../job/plain.ts";
 import { progressOf, stateProblem } from "../../job/record.ts";
-import { parseSubmission } from "../../job/schema.ts";
 import { functionAt, isEnded, type JobState, type LiveJob } from "../../job/state.ts";
 import { decode } from "../messages/codec.ts";
 import { EncodedArray } from "../messages/encoded-array.ts";

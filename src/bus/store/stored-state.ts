@@ -124,7 +124,8 @@ export function peekStateName(jobId: string, bytes: Uint8Array): string | undefi
   const id = encode(jobId, "msgpack");
   const at = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, MAX_HEAD)).indexOf(id);
   const length = (bytes[at + id.length] ?? 0) - EMPTY_TEXT;
-  if (at < 0 || length < 0 || length > MAX_SHORT_TEXT || (formatOf(jobId, bytes) ?? FORMAT + 1) > FORMAT) return undefined;
+  if (at < 0 || length < 0 || length > MAX_SHORT_TEXT || (formatOf(jobId, bytes) ?? FORMAT + 1) > FORMAT)
+    return undefined;
   const from = at + id.length + 1;
   return Buffer.from(bytes.subarray(from, from + length)).toString("latin1");
 }
