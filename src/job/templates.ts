@@ -1,24 +1,83 @@
-/** Placeholder of the helper's file: replaced at the merge. */
-export function hasExpressions(args: unknown): boolean {
-  if (typeof args !== "object" || args === null) return false;
-  if (Array.isArray(args)) return args.some(hasExpressions);
-  const entries = Object.entries(args);
-  const [first] = entries;
-  if (entries.length === 1 && first?.[0] === "$" && typeof first[1] === "string") return true;
-  return entries.some(([, value]) => hasExpressions(value));
+/**
+ * Expressions among the values of a document: an object whose only key is `$`, with a text, stands for what that text gives. All else is
+ * literal, a text in data too, so nothing has to be escaped; and what an expression gives is never looked at for expressions.
+ *
+ * Example: `fill({ amount: { $: "data.total" } }, evaluate)` is `{ amount: evaluate("data.total") }`.
+ */
+import { isPlain } from "./expression-values.ts";
+
+/** Most expressions in the args of one entry. */
+export const MAX_EXPRESSIONS = 100;
+
+export interface Placed {
+  /** JSON pointer, from the value in which it was found: "" is the value itself, else e.g. "/items/0/sku". */
+  path: string;
+  text: string;
 }
 
-export function expressionsIn(value: unknown, path = ""): { path: string; text: string }[] {
-  if (typeof value !== "object" || value === null) return [];
-  const entries = Object.entries(value);
-  const [first] = entries;
-  if (!Array.isArray(value) && entries.length === 1 && first?.[0] === "$" && typeof first[1] === "string") {
-    return [{ path, text: first[1] }];
+/** The text of an expression; undefined if the value is none. */
+export function expressionOf(value: unknown): string | undefined {
+  if (!isPlain(value) || !Object.hasOwn(value, "$") || typeof value.$ !== "string") return undefined;
+  return Object.keys(value).length === 1 ? value.$ : undefined;
+}
+
+/** Stops at the first one. */
+export function hasExpressions(value: unknown): boolean {
+  if (expressionOf(value) !== undefined) return true;
+  if (Array.isArray(value)) return value.some(hasExpressions);
+  return isPlain(value) && Object.keys(value).some((key) => hasExpressions(value[key]));
+}
+
+/** In the order in which they stand there. */
+export function expressionsIn(value: unknown): Placed[] {
+  const found: Placed[] = [];
+  collect(value, "", found);
+  return found;
+}
+
+function collect(value: unknown, path: string, found: Placed[]): void {
+  const text = expressionOf(value);
+  if (text !== undefined) {
+    found.push({ path, text });
+  } else if (Array.isArray(value)) {
+    for (const [index, one] of value.entries()) collect(one, `${path}/${index}`, found);
+  } else if (isPlain(value)) {
+    for (const [key, one] of Object.entries(value)) {
+      collect(one, `${path}/${key.replaceAll("~", "~0").replaceAll("/", "~1")}`, found);
+    }
   }
-  return entries.flatMap(([key, one]) => expressionsIn(one, `${path}/${key}`));
 }
 
+/** Why a value has too many expressions, or undefined if it has not. */
 export function templateProblem(value: unknown): string | undefined {
   const count = expressionsIn(value).length;
-  return count > 100 ? `has ${count} expressions` : undefined;
+  if (count <= MAX_EXPRESSIONS) return undefined;
+  return `has ${count} expressions; at most ${MAX_EXPRESSIONS} are taken: give the entry what they read, and let it pick`;
+}
+
+/**
+ * The value with what its expressions give in their places. What has no expression in it is not copied, but shared with the value.
+ *
+ * @throws what `evaluate` throws; RangeError if there are more than MAX_EXPRESSIONS (`templateProblem` is asked before)
+ */
+export function fill(value: unknown, evaluate: (text: string) => unknown): unknown {
+  let left = MAX_EXPRESSIONS;
+  const filled = (one: unknown): unknown => {
+    const text = expressionOf(one);
+    if (text !== undefined) {
+      if (left-- === 0) throw new RangeError(`there are more than ${MAX_EXPRESSIONS} expressions`);
+      return evaluate(text);
+    }
+    if (Array.isArray(one)) return sharedIfSame(one, one.map(filled));
+    if (!isPlain(one)) return one;
+    const before = Object.values(one);
+    const after = before.map(filled);
+    if (sharedIfSame(before, after) === before) return one;
+    return Object.fromEntries(Object.keys(one).map((key, index) => [key, after[index]]));
+  };
+  return filled(value);
+}
+
+function sharedIfSame(before: unknown[], after: unknown[]): unknown[] {
+  return before.every((one, index) => Object.is(one, after[index])) ? before : after;
 }
