@@ -8,7 +8,7 @@ import type { Encoding } from "./encoding.ts";
 import { InvalidInputError, messageOf, type Reason } from "./errors.ts";
 import { graphProblems } from "./graph-check.ts";
 import { isRecord, unsendable } from "./plain.ts";
-import { Chain, type FunctionSpec, Submission } from "./schema.ts";
+import { Chain, type FunctionSpec, type RetryOptions, Submission } from "./schema.ts";
 import { shapeProblems } from "./shape-problems.ts";
 import { hasExpressions } from "./templates.ts";
 
@@ -63,7 +63,7 @@ const MAX_PATH_LENGTH = 256;
  */
 export function parseSubmission(input: unknown, now?: number): Submission {
   // Most are right as they are. Leaving out is slow, and telling what is wrong much slower than telling that nothing is.
-  if (chainCheck.Check(input) && isPlain(input) && isRightChain(input, now)) return input;
+  if (chainCheck.Check(input) && isRightChain(input, now)) return input;
   if (submissionCheck.Check(input) && isPlain(input) && meaningProblems(input, now).next().done) return input;
   const value = withoutReported(input);
   const reasons = reasonsAgainst(value, now);
@@ -94,20 +94,36 @@ export function checkJob(document: unknown, { encoding = "json", now = Date.now(
   }
 }
 
-/** Whether it is meant as it stands: what a prototype has is not sent, and an option that is undefined hides its default. */
-function isPlain(submission: Submission): boolean {
-  if (!isPlainObject(submission)) return false;
-  if (submission.tags && !isPlainObject(submission.tags)) return false;
-  for (const fn of submission.functions) {
-    if (!isPlainObject(fn) || !isPlainCall(fn)) return false;
-    if (typeof fn.on_error === "object" && !(isPlainObject(fn.on_error) && isPlainCall(fn.on_error))) return false;
-    if (typeof fn.sleep_until === "object" && !isPlainObject(fn.sleep_until)) return false;
+/** Whether a chain is meant as it stands, is one in its args too, and there is nothing wrong with it. */
+function isRightChain(chain: Chain, now: number | undefined): boolean {
+  const { tags, functions, scheduled_at } = chain;
+  if (!isPlainObject(chain) || (tags && !isPlainObject(tags))) return false;
+  for (let index = 0; index < functions.length; index++) {
+    const fn = functions[index] as Chain["functions"][number];
+    if (!isPlainObject(fn) || (fn.retry_options && !arePlainOptions(fn.retry_options))) return false;
+    if (typeof fn.args === "object" && fn.args !== null && hasExpressions(fn.args)) return false;
   }
-  return true;
+  return scheduled_at === undefined || dateProblem(scheduled_at, now) === undefined;
 }
 
-function isPlainCall({ retry_options: options }: Pick<FunctionSpec, "retry_options">): boolean {
-  return !options || (hasNoUndefined(options) && (!options.backoff || hasNoUndefined(options.backoff)));
+/** Whether it is meant as it stands: what a prototype has is not sent, and an option that is undefined hides its default. */
+function isPlain(submission: Submission): boolean {
+  const { tags, functions } = submission;
+  return isPlainObject(submission) && (!tags || isPlainObject(tags)) && functions.every(isPlainEntry);
+}
+
+function isPlainEntry(entry: FunctionSpec): boolean {
+  const { on_error, sleep_until } = entry;
+  if (typeof on_error === "object" && !isPlainCall(on_error)) return false;
+  return isPlainCall(entry) && (typeof sleep_until !== "object" || isPlainObject(sleep_until));
+}
+
+function isPlainCall(call: Pick<FunctionSpec, "retry_options">): boolean {
+  return isPlainObject(call) && (!call.retry_options || arePlainOptions(call.retry_options));
+}
+
+function arePlainOptions(options: RetryOptions): boolean {
+  return hasNoUndefined(options) && (!options.backoff || hasNoUndefined(options.backoff));
 }
 
 function isPlainObject(value: object): boolean {
@@ -117,14 +133,6 @@ function isPlainObject(value: object): boolean {
 
 function hasNoUndefined(options: object): boolean {
   return isPlainObject(options) && !Object.values(options).includes(undefined);
-}
-
-/** Whether a chain is one in its args too, and there is nothing wrong with it. */
-function isRightChain({ scheduled_at, functions }: Submission, now: number | undefined): boolean {
-  for (const { args } of functions) {
-    if (typeof args === "object" && args !== null && hasExpressions(args)) return false;
-  }
-  return scheduled_at === undefined || dateProblem(scheduled_at, now) === undefined;
 }
 
 /** What is wrong, the shape first. */

@@ -16,8 +16,8 @@ import { expressionsIn, templateProblem } from "./templates.ts";
 
 /** Of a whole job: each takes some ten microseconds to check, and a message has room for many times more. */
 export const MAX_JOB_EXPRESSIONS = 5_000;
-/** How many times it is looked for what was meant by a word: that takes long where there are a thousand ids. */
-const MAX_SUGGESTIONS = 5;
+/** How many times it is looked for what was meant by an id: each takes up to 60 ms where there are a thousand long ones. */
+const MAX_SUGGESTIONS = 3;
 /** Most entries of a circle that are named. */
 const MAX_NAMED = 8;
 
@@ -119,7 +119,7 @@ function* repeatedIds(entries: readonly Entry[]): Generator<Reason> {
 }
 
 function* needProblems(entries: readonly Entry[], plan: Plan): Generator<Reason & { index: number }> {
-  let suggestions = 0;
+  const candidates = someTimes([...plan.indexOf.keys()]);
   for (const [index, entry] of entries.entries()) {
     if (!entry?.needs) continue;
     const seen = new Set<string>();
@@ -129,8 +129,7 @@ function* needProblems(entries: readonly Entry[], plan: Plan): Generator<Reason 
       const isRepeated = seen.has(id);
       seen.add(id);
       if (!plan.indexOf.has(id)) {
-        suggestions += 1;
-        const meant = suggestions > MAX_SUGGESTIONS ? undefined : nearest(id, plan.indexOf.keys());
+        const meant = nearest(id, candidates());
         const hint = meant === undefined ? "" : `; did you mean ${meant}?`;
         yield { index, path, message: `names ${id}, and no entry has that id${hint}` };
       } else if (id === entry.id) {
@@ -140,6 +139,15 @@ function* needProblems(entries: readonly Entry[], plan: Plan): Generator<Reason 
       }
     }
   }
+}
+
+/** The ids, as often as suggestions are made; then none. */
+function someTimes(ids: string[]): () => string[] {
+  let times = 0;
+  return () => {
+    times += 1;
+    return times > MAX_SUGGESTIONS ? [] : ids;
+  };
 }
 
 /** Each circle once. One entry after the other is followed to one that it waits for, so each step leads into a circle. */
@@ -192,6 +200,7 @@ function* expressionProblems(
   plan: Plan,
   hasEnded: (index: number, other: number) => boolean,
 ): Generator<Reason> {
+  const ids = someTimes([...plan.indexOf.keys()]);
   let count = 0;
   for (const [index, entry] of entries.entries()) {
     if (!entry) continue;
@@ -202,7 +211,7 @@ function* expressionProblems(
         if (other === undefined) return "unknown";
         return hasEnded(index, other) ? "ended" : "not ended";
       },
-      ids: () => plan.indexOf.keys(),
+      ids,
     });
     for (const { path, text, names, isCondition } of expressionsOf(entry, `/functions/${index}`)) {
       count += 1;

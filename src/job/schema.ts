@@ -178,5 +178,7 @@ export const Chain = Type.Object(
   strict,
 );
 
+export type Chain = Static<typeof Chain>;
+
 /** A job as users write it. */
 export type JobDocument = Submission;

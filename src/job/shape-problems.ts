@@ -35,8 +35,8 @@ function* problemsOf(error: ValueError): Generator<ShapeProblem> {
 /** Which of the shapes of a union is meant by a value that has none of them; -1 if that cannot be said. */
 function variantOf(schema: TSchema, value: unknown): number {
   const variants: TSchema[] = schema.anyOf;
-  const type = isRecord(value) ? "object" : typeof value;
-  return variants.findIndex((one) => one.type === type && one.const === undefined);
+  const type = isRecord(value) ? "object" : typeof value === "string" ? "string" : undefined;
+  return variants.findIndex((one) => type !== undefined && one.type === type && one.const === undefined);
 }
 
 function problemOf({ type, schema, path, value, message }: ValueError): string {

@@ -23,9 +23,16 @@ export function expressionOf(value: unknown): string | undefined {
 
 /** Stops at the first one. */
 export function hasExpressions(value: unknown): boolean {
-  if (expressionOf(value) !== undefined) return true;
-  if (Array.isArray(value)) return value.some(hasExpressions);
-  return isPlain(value) && Object.keys(value).some((key) => hasExpressions(value[key]));
+  // Plain loops: this is asked of the args of every job.
+  if (typeof value !== "object" || value === null) return false;
+  if (Array.isArray(value)) {
+    for (let index = 0; index < value.length; index++) if (hasExpressions(value[index])) return true;
+    return false;
+  }
+  if (!isPlain(value)) return false;
+  if ("$" in value && expressionOf(value) !== undefined) return true;
+  for (const key in value) if (hasExpressions(value[key])) return true;
+  return false;
 }
 
 /** In the order in which they stand there. */
