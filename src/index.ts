@@ -40,7 +40,17 @@ export {
   type Reason,
 } from "./job/errors.ts";
 export type { AttemptRef, End, JobEvent, JobEventBody, RejectedEvent } from "./job/events.ts";
+export type {
+  ExplainDetail,
+  ExplainedEnd,
+  ExplainedEntry,
+  ExplainedError,
+  ExplainReason,
+  Explanation,
+  Facts,
+} from "./job/explanation.ts";
 export type { Failure, FailureCode } from "./job/failure.ts";
+export type { EntryKind } from "./job/function-state.ts";
 export type { RetryPatch } from "./job/machine.ts";
 export type { Backoff, FunctionSpec, JobDocument, RetryOptions, Submission } from "./job/schema.ts";
 export type { AttemptAddress, StateName, WaitReason } from "./job/state.ts";
