@@ -5,7 +5,7 @@ import { STATE_NAMES, type StateName } from "../job/state.ts";
 import { VERSION } from "../version.ts";
 import type { DevOptions } from "./dev.ts";
 import { doctor } from "./doctor.ts";
-import { cancel, events, functions, get, list, retry, submit, workers } from "./jobs.ts";
+import { cancel, events, explain, functions, get, list, retry, submit, workers } from "./jobs.ts";
 import {
   concurrencyOption,
   httpOption,
@@ -81,6 +81,10 @@ export function createProgram(): Command {
 
   command("get <id>", "shows a job").addOption(jsonOption()).action(get);
 
+  command("explain <id>", "says why a job waits: what each function that has not ended waits for, and since when")
+    .addOption(jsonOption())
+    .action(explain);
+
   command("cancel <id>", "ends a job now; what runs of it is told to stop").addOption(jsonOption()).action(cancel);
 
   command("retry <id>", "lets a failed or cancelled job go on at the function that failed")
@@ -142,6 +146,7 @@ const EXAMPLES: Record<string, string[]> = {
   worker: ["async worker hello.ts", "async worker hello.ts other.js --concurrency 10 --nats nats://nats:4222"],
   submit: ["async submit job.json --wait", "async submit - --id order-4711 --json < job.json"],
   get: ["async get order-4711", "async get order-4711 --json"],
+  explain: ["async explain order-4711", "async explain order-4711 --json"],
   cancel: ["async cancel order-4711"],
   retry: ["async retry order-4711 --wait", "async retry order-4711 --args '[20]'"],
   list: ["async list --state failed --newest", "async list --limit 1000 --json"],
