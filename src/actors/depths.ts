@@ -1,10 +1,10 @@
 /**
- * What waits for each function, all supervisors together: `function.list`; and the same of a few functions. Whoever is asked asks all
- * supervisors for their lines, the workers for what they serve, and stream TIMERS for the backlogs.
+ * What waits for each function, all supervisors together: `function.list`; and the same of a few functions. Whoever is asked
+ * asks all supervisors for their lines, the workers for what they serve, and stream TIMERS for the backlogs.
  *
- * DEPTHS-1  An answer takes about `LIMIT_MS`, names at most `MAX_FUNCTIONS` functions, and is made once for all who ask meanwhile.
- * DEPTHS-2  Of a few functions an answer takes half as long. The server is not asked to list the jobs in all backlogs, but to count
- *     those of each function; and of those who ask at a time, one asks the workers for all.
+ * DEPTHS-1  A list takes about `LIMIT_MS`, names at most `MAX_FUNCTIONS` functions, and is made once for all who ask meanwhile.
+ * DEPTHS-2  Of a few functions an answer takes half as long. The server is not asked to list the jobs in all backlogs, but to
+ *     count those of each function; and of those who ask at a time, one asks the workers for all.
  */
 
 import type { Msg } from "nats";

@@ -1,9 +1,9 @@
 /**
- * Answers to `job.explain.<id>`: why a job waits. Any supervisor can answer for any job: it reads the state, and asks all supervisors
- * and workers about the functions that are due, if there are any.
+ * Answers to `job.explain.<id>`: why a job waits. Any supervisor can answer for any job: it reads the state, and asks all
+ * supervisors and workers about the functions that are due, if there are any.
  *
- * EXPLAINING-1  Each answer may be a question to everybody, so there are `MAX_ANSWERS` at a time. Who comes beyond that is refused, and our
- *     client asks again.
+ * EXPLAINING-1  Each answer may be a question to everybody, so there are `MAX_ANSWERS` at a time. Who comes beyond that is
+ *     refused, and our client asks again.
  */
 import { AsyncError } from "../job/errors.ts";
 import { explain, functionsToAsk } from "../job/explain.ts";

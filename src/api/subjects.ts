@@ -50,8 +50,8 @@ export const LIST = "job.list";
 /** What waits for each function. */
 export const FUNCTION_LIST = "function.list";
 /**
- * Each supervisor answers with the lines that it has: `{functions: [{name, waiting, in_flight, oldest_ms?, unserved?}]}`. Asked with
- * `{functions: string[]}`, with those of these functions.
+ * Each supervisor answers with the lines that it has: `{functions: [{name, waiting, in_flight, oldest_ms?, unserved?}]}`. Asked
+ * with `{functions: string[]}`, with those of these functions.
  */
 export const LINES = "job.ctl.lines";
 

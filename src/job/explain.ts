@@ -1,9 +1,9 @@
 /**
- * Why a job waits: a line for each entry that has not ended. It follows from the state, and from what supervisors and workers say of
- * the functions that are due (`Facts`). It shows names, times and errors, never data, args or results.
+ * Why a job waits: a line for each entry that has not ended. It follows from the state, and from what supervisors and workers
+ * say of the functions that are due (`Facts`). It shows names, times and errors, never data, args or results.
  *
- * Example: function `charge` has failed twice, and `send` follows it. There are two lines: `backoff until 2026-11-29T12:00:00.000Z,
- * attempt 3 of 5, last error function_failed: card declined`, and `needs entry 0`.
+ * Example: function `charge` has failed twice, and `send` follows it. There are two lines: `backoff until
+ * 2026-11-29T12:00:00.000Z, attempt 3 of 5, last error function_failed: card declined`, and `needs entry 0`.
  */
 import type { ExplainDetail, ExplainedEnd, ExplainedEntry, ExplainedError, Explanation, Facts } from "./explanation.ts";
 import { callOf, type FunctionState, kindOf } from "./function-state.ts";

@@ -1,6 +1,6 @@
 /**
- * What each entry of a live job waits for, as far as its state says that. Whether somebody serves a function, and how many jobs wait
- * for it, is not in the state: such an entry waits for a `worker` here, and `explain.ts` says more.
+ * What each entry of a live job waits for, as far as its state says that. Whether somebody serves a function, and how many
+ * jobs wait for it, is not in the state: such an entry waits for a `worker` here, and `explain.ts` says more.
  */
 import { callOf, type FunctionState } from "./function-state.ts";
 import { type Plan, planOf } from "./plan.ts";

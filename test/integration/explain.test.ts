@@ -3,12 +3,15 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Supervisor } from "../../src/actors/supervisor.ts";
 import { Bus } from "../../src/bus/connection.ts";
+import { packState } from "../../src/bus/store/stored-state.ts";
 import { readBatch } from "../../src/bus/store/stream-read.ts";
 import { Client } from "../../src/client/client.ts";
 import { type Bridge, startBridge } from "../../src/http/bridge.ts";
 import { isAsyncError } from "../../src/job/errors.ts";
 import type { ExplainedEntry, Explanation } from "../../src/job/explanation.ts";
+import { createJob } from "../../src/job/machine.ts";
 import type { JobDocument } from "../../src/job/schema.ts";
+import type { Branch } from "../../src/job/state.ts";
 import { startCli, toEnd } from "../support/process.ts";
 import { System } from "../support/system.ts";
 import { eventually } from "../support/waiting.ts";
@@ -159,6 +162,27 @@ test("a submission that no supervisor has taken, as they are full", async () => 
     assert.match(entries[0]?.text ?? "", "no supervisor has taken the job");
   } finally {
     await full.close();
+  }
+});
+
+test("a job that waits for a signal without an end for an hour is told of by doctor, and is no problem", async () => {
+  const own = await System.start();
+  try {
+    await own.supervisor.close({ graceMs: 0 }); // so that nobody goes on with what is put there
+    const now = Date.now();
+    const store = async (jobId: string, branch: Partial<Branch>) => {
+      const origin = { jobId, encoding: "json", createdAt: now, sequence: 1_000_000 } as const;
+      const { state } = createJob({ name: "test", functions: [{ wait_for: "approval" }] }, origin, now);
+      const live: Branch[] = [{ index: 0, attempt: 1, wait: "signal", since: now - 2 * 3_600_000, ...branch }];
+      await own.bus.mux.publish(`$KV.jobs.${jobId}`, packState({ ...state, live, version: 1, writer: "nobody" }));
+    };
+    await store("long", {});
+    await store("recent", { since: now - 60_000 });
+    await store("with-an-end", { due_at: now + 3_600_000 });
+    const { output } = await toEnd(startCli(["doctor"], { NATS_URL: own.url }));
+    assert.match(output, /^ok +1 job\(s\) have waited for a signal for an hour.*\(see async explain <id>\): long$/m);
+  } finally {
+    await own.close();
   }
 });
 

@@ -2,6 +2,8 @@
 import * as fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { describeExplanation } from "../../src/cli/explain.ts";
+import { textWidth } from "../../src/cli/table.ts";
 import { explain, functionsToAsk, MAX_ASKED, MAX_EXPLAINED } from "../../src/job/explain.ts";
 import type { ExplainedEntry, ExplainReason, Facts } from "../../src/job/explanation.ts";
 import { newEntry } from "../../src/job/function-state.ts";
@@ -331,6 +333,14 @@ test("branches that run, are due, or wait for a worker or a backoff, each with i
   assert.equal(functionsToAsk(job, NOW), ["b", "c"]);
 });
 
+test("a branch whose backoff is over waits for a worker, since then", () => {
+  const job = graph([RETRIED], [{ index: 0, attempt: 2, wait: "backoff", since: NOW - MINUTE, due_at: NOW }]);
+  const entry = firstEntry(job, FULL);
+  assert.equal([entry.reason, entry.since, entry.until], ["workers_full", iso(NOW), undefined]);
+  assert.equal(functionsToAsk(job, NOW), ["x"]);
+  assert.is(firstEntry(job, FULL, NOW - 1).reason, "backoff");
+});
+
 test("what runs in the place of an entry that has failed is named, and asked for", () => {
   const spec: FunctionSpec = { name: "x", on_error: { name: "alert", retry_options: { retry_limit: 3 } } };
   const job = graph([spec], [{ index: 0, wait: "worker" }]);
@@ -520,6 +530,20 @@ test("each live job has an entry that waits for more than others, and each entry
     }),
     { numRuns: 300 },
   );
+});
+
+test("as a table it fits the terminal, says what is cut and what is left out, and elsewhere it is whole", () => {
+  const long = chain(...Array.from({ length: 150 }, () => ({ name: "charge-the-customer-of-the-order" })));
+  const explanation = explain(long, () => FULL, NOW);
+  for (const width of [50, 80, 120]) {
+    const text = describeExplanation(explanation, width);
+    for (const line of text.split("\n").slice(0, -1)) assert.ok(textWidth(line) <= width, `${width}: ${line}`);
+    assert.match(text, "and 50 more, which have not ended");
+  }
+  assert.match(describeExplanation(explanation, 50), "cut at …; whole: async explain job-1 --json");
+  const whole = describeExplanation(explanation, Number.POSITIVE_INFINITY);
+  assert.match(whole, `all full, at least 120 wait for it  ${iso(NOW)}`);
+  assert.not.match(whole, "…");
 });
 
 test("the cost grows with the entries and what they need, not with their square", () => {
