@@ -41,7 +41,17 @@ export {
   type Reason,
 } from "./job/errors.ts";
 export type { AttemptRef, End, EntryRef, JobEvent, JobEventBody, RejectedEvent } from "./job/events.ts";
+export type {
+  ExplainDetail,
+  ExplainedEnd,
+  ExplainedEntry,
+  ExplainedError,
+  ExplainReason,
+  Explanation,
+  Facts,
+} from "./job/explanation.ts";
 export type { Failure, FailureCode } from "./job/failure.ts";
+export type { EntryKind } from "./job/function-state.ts";
 export { type JsonSchema, jobSchema } from "./job/json-schema.ts";
 export type { RetryPatch } from "./job/retry-patch.ts";
 export type { Backoff, FunctionSpec, JobDocument, RetryOptions, Submission } from "./job/schema.ts";

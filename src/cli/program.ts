@@ -6,7 +6,7 @@ import { VERSION } from "../version.ts";
 import { check } from "./check.ts";
 import type { DevOptions } from "./dev.ts";
 import { doctor } from "./doctor.ts";
-import { cancel, events, functions, get, list, retry, submit, workers } from "./jobs.ts";
+import { cancel, events, explain, functions, get, list, retry, submit, workers } from "./jobs.ts";
 import {
   concurrencyOption,
   graceOption,
@@ -94,6 +94,10 @@ export function createProgram(): Command {
 
   command("get <id>", "shows a job").addOption(jsonOption()).action(get);
 
+  command("explain <id>", "says why a job waits: what each function that has not ended waits for, and since when")
+    .addOption(jsonOption())
+    .action(explain);
+
   command("cancel <id>", "ends a job now; what runs of it is told to stop").addOption(jsonOption()).action(cancel);
 
   command("retry <id>", "lets a failed or cancelled job go on at the function that failed")
@@ -164,6 +168,7 @@ const EXAMPLES: Record<string, string[]> = {
   submit: ["async submit job.json --wait", "async submit - --id order-4711 --json < job.json"],
   check: ["async check job.json", "async check - --json < job.json"],
   get: ["async get order-4711", "async get order-4711 --json"],
+  explain: ["async explain order-4711", "async explain order-4711 --json"],
   cancel: ["async cancel order-4711"],
   retry: [
     "async retry order-4711 --wait",

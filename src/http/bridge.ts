@@ -157,6 +157,9 @@ function addRoutes(app: FastifyInstance, client: Client): void {
   app.get<{ Params: { id: string }; Querystring: Record<string, string> }>("/v1/job/:id/events", (request) =>
     questions.ask(request.raw, () => listEvents(client, request.params.id, request.query)),
   );
+  app.get<{ Params: { id: string } }>("/v1/job/:id/explain", async ({ params, raw }) => ({
+    Explanation: await questions.ask(raw, () => client.explain(params.id)),
+  }));
   app.get<{ Querystring: ListQuery }>("/v1/job", async ({ query, raw }) =>
     questions.ask(raw, () => listJobs(client, query)),
   );
