@@ -151,6 +151,16 @@ export function checkLookRequest({ submission }: Record<string, unknown>): LookR
   throw new AsyncError("invalid_request", "submission must be the sequence of one in stream JOBS");
 }
 
+/** The answer to a request on `job.signal.<id>.<name>`: the signal is stored. */
+export interface SignalReply {
+  job_id: string;
+  name: string;
+  /** The how many-th signal of that name it is to the job, from 1. */
+  number: number;
+  /** A signal with the same key was stored before, under that number. This one has changed nothing. */
+  repeated?: true;
+}
+
 /** Body of a request to `job.retry.<id>`; empty to change nothing. @throws AsyncError `invalid_request` */
 export function checkRetryPatch({ data, args, ...unknown }: Record<string, unknown>): RetryPatch {
   const [first] = Object.keys(unknown);

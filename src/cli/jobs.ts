@@ -74,6 +74,25 @@ function parseJson(option: string, text: string): unknown {
   }
 }
 
+export interface SignalCommandOptions extends CommonOptions {
+  key?: string;
+}
+
+/** `async signal` */
+export async function signal(
+  id: string,
+  name: string,
+  payload: string | undefined,
+  { json, key, ...connection }: SignalCommandOptions,
+): Promise<void> {
+  const value = payload === undefined ? undefined : parseJson("the payload", payload);
+  await withClient(connection, async (client) => {
+    const reply = await client.signal(id, name, value, key === undefined ? {} : { key });
+    const how = reply.repeated ? "was stored before" : "is stored";
+    print(json ? toJson(reply) : `signal ${name} of job ${id} ${how}, as number ${reply.number}`);
+  });
+}
+
 export interface ListCommandOptions extends CommonOptions {
   state?: StateName;
   limit: number;

@@ -5,7 +5,7 @@ import { STATE_NAMES, type StateName } from "../job/state.ts";
 import { VERSION } from "../version.ts";
 import type { DevOptions } from "./dev.ts";
 import { doctor } from "./doctor.ts";
-import { cancel, events, functions, get, list, retry, submit, workers } from "./jobs.ts";
+import { cancel, events, functions, get, list, retry, signal, submit, workers } from "./jobs.ts";
 import {
   concurrencyOption,
   httpOption,
@@ -90,6 +90,11 @@ export function createProgram(): Command {
     .addOption(jsonOption())
     .action(retry);
 
+  command("signal <id> <name> [payload]", "sends a job a signal that it waits for; the payload is JSON")
+    .option("--key <key>", "the same signal again with the same key changes nothing")
+    .addOption(jsonOption())
+    .action(signal);
+
   command("list", "lists jobs, the longest unchanged first")
     .addOption(new Option("--state <s>", "only jobs in this state").choices(STATE_NAMES as StateName[]))
     .option("--limit <n>", "most jobs to show", integer(1, MAX_LIST_LIMIT), DEFAULT_LIST_LIMIT)
@@ -144,6 +149,7 @@ const EXAMPLES: Record<string, string[]> = {
   get: ["async get order-4711", "async get order-4711 --json"],
   cancel: ["async cancel order-4711"],
   retry: ["async retry order-4711 --wait", "async retry order-4711 --args '[20]'"],
+  signal: ["async signal order-4711 approval '{\"approved\":true}'", "async signal order-4711 paid --key payment-12"],
   list: ["async list --state failed --newest", "async list --limit 1000 --json"],
   events: ["async events order-4711", "async events order-4711 --follow"],
   doctor: ["async doctor", "async doctor --fix"],

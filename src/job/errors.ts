@@ -19,6 +19,8 @@ export type ErrorCode =
   | "job_not_ended"
   | "job_ended"
   | "job_exists"
+  | "signals_full"
+  | "unknown_signal"
   | "corrupt_state"
   | "newer_format"
   | "job_failed"

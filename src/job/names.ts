@@ -12,6 +12,9 @@ export const MAX_FUNCTION_NAME_LENGTH = 200;
 
 /** Longest name of someone to notify, in characters. */
 const MAX_NOTIFY_LENGTH = 64;
+/** Longest name of a signal, and longest key of one, in characters. */
+const MAX_SIGNAL_NAME_LENGTH = 64;
+const MAX_SIGNAL_KEY_LENGTH = 200;
 
 /** One part of a subject; and, as a job id, one key of a KV bucket and one path segment of a URL. */
 const word = /^[A-Za-z0-9_-]+$/;
@@ -20,6 +23,7 @@ const word = /^[A-Za-z0-9_-]+$/;
 const sequenceId = /^seq-(0|[1-9][0-9]{0,15})$/;
 
 const printable = /^[!-~]+$/;
+const headerText = /^[!-~](?:[ -~]*[!-~])?$/;
 /** Parts of printable ASCII but `*` and `>`, with dots between them, and no `$` in front. */
 const functionName = /^(?!\$)[!-)+\-/-=?-~]+(?:\.[!-)+\-/-=?-~]+)*$/;
 
@@ -37,6 +41,19 @@ export function jobIdProblem(id: string): string | undefined {
 /** Why nobody can be notified under that name, or undefined if someone can. */
 export function notifyProblem(name: string): string | undefined {
   return wordProblem(name, MAX_NOTIFY_LENGTH);
+}
+
+/** Why no signal can have that name, or undefined if one can. It is part of a subject, and of a key of the bucket. */
+export function signalNameProblem(name: string): string | undefined {
+  return wordProblem(name, MAX_SIGNAL_NAME_LENGTH);
+}
+
+/** Why a signal cannot be sent with that key, or undefined if it can: it is the value of a header. */
+export function signalKeyProblem(key: string): string | undefined {
+  if (typeof key !== "string") return "must be text";
+  if (key.length === 0) return "must not be empty";
+  if (key.length > MAX_SIGNAL_KEY_LENGTH) return `must have at most ${MAX_SIGNAL_KEY_LENGTH} characters`;
+  return headerText.test(key) ? undefined : "must consist of printable ASCII characters, without spaces at its ends";
 }
 
 function wordProblem(text: string, maxLength: number): string | undefined {
