@@ -146,7 +146,13 @@ export class JobActor implements AttemptListener, CommitsOwner {
 
   /** Takes over a job as it is; `firedAt` as in the event. */
   resume(firedAt?: number): void {
-    this.#post(firedAt === undefined ? { type: "resumed" } : { type: "resumed", firedAt });
+    const resumed: Event = firedAt === undefined ? { type: "resumed" } : { type: "resumed", firedAt };
+    const job = this.#commits.state;
+    if (isEnded(job) || !isGraph(job) || !this.#watch().isDue(job)) this.#post(resumed);
+    else {
+      this.#mode = "busy";
+      this.#lookForSignals(job, (found) => this.#deal([...found, resumed]));
+    }
   }
 
   /** Goes on with a job as it was made; `events` tell of that. */
@@ -346,7 +352,10 @@ export class JobActor implements AttemptListener, CommitsOwner {
     }
     if (isGraph(job) && this.#watch().isDue(job)) {
       this.#mode = "busy";
-      this.#lookForSignals(job);
+      this.#lookForSignals(job, (found) => {
+        if (found.length > 0) this.#deal(found);
+        else this.#proceed([]);
+      });
       return;
     }
     // The wall clock may have gone backwards since: what has begun is not waited for again.
@@ -403,15 +412,13 @@ export class JobActor implements AttemptListener, CommitsOwner {
     return this.#signals;
   }
 
-  #lookForSignals(job: Graph): void {
+  #lookForSignals(job: Graph, then: (found: Event[]) => void): void {
     let found: Event[] = [];
     const looking = this.#insist("cannot look for signals", async () => {
       found = await this.#watch().look(job);
     });
     this.#await(looking, () => {
-      if (this.#mode === "gone") return;
-      if (found.length > 0) this.#deal(found);
-      else this.#proceed([]);
+      if (this.#mode !== "gone") then(found);
     });
   }
 
