@@ -6,12 +6,13 @@ import * as fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { decode, encode } from "../../src/bus/messages/codec.ts";
+import { parseSubmission } from "../../src/job/check.ts";
 import { isEndEvent, type JobEvent } from "../../src/job/events.ts";
 import { retryProblem } from "../../src/job/graph-retry.ts";
 import { createJob, reduce } from "../../src/job/machine.ts";
 import { LOST_LIMIT } from "../../src/job/outcome.ts";
 import { toBeParked } from "../../src/job/rest.ts";
-import { parseSubmission, type Submission } from "../../src/job/schema.ts";
+import type { Submission } from "../../src/job/schema.ts";
 import { isEnded, type JobState, type LiveJob } from "../../src/job/state.ts";
 import type { Event } from "../../src/job/transition.ts";
 import {
