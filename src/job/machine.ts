@@ -146,7 +146,8 @@ function retried(state: EndedJob, patch: RetryPatch, now: number): Transition {
   };
   const next = withFunction(live, { ...fn, ...(patch.args !== undefined && { args: patch.args }) });
   const { function: name, index } = attemptRef(next);
-  const edited = editsOf(patch, patch.args === undefined ? [] : [index]);
+  // Without a name it is a request that older versions know as well, and what is told of that stays as it was.
+  const edited = patch.by === undefined ? undefined : editsOf(patch, patch.args === undefined ? [] : [index]);
   const bodies: JobEventBody[] = [{ type: "retried", function: name, index }, ...(edited ? [edited] : [])];
   return { state: next, events: bodies.map((body) => eventOf(next, now, body)) };
 }
