@@ -16,7 +16,15 @@ import { afterFailure, afterLoss, type Outcome } from "./outcome.ts";
 import { type Plan, planOf } from "./plan.ts";
 import { inPhase } from "./record.ts";
 import { lateAt, ROOM_RETRY_MS } from "./rest.ts";
-import { type AttemptAddress, type Branch, type EndedJob, type Graph, isEnded, type LiveJob, unreachable } from "./state.ts";
+import {
+  type AttemptAddress,
+  type Branch,
+  type EndedJob,
+  type Graph,
+  isEnded,
+  type LiveJob,
+  unreachable,
+} from "./state.ts";
 import { iso } from "./time.ts";
 import type { Event, EventOfEntries, Transition } from "./transition.ts";
 

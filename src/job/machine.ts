@@ -91,7 +91,12 @@ export function reduce(state: JobState, event: Event, now: number, plan?: Plan):
 }
 
 /** A graph past its deadline goes on with nothing but its end: what led here is a part of that. */
-function reduceOpen(state: Graph & LiveJob, event: EventOfEntries, now: number, plan = planOf(state.functions)): Transition {
+function reduceOpen(
+  state: Graph & LiveJob,
+  event: EventOfEntries,
+  now: number,
+  plan = planOf(state.functions),
+): Transition {
   if (event.type === "resumed" || event.type === "due") {
     if (pastDeadline(state, now)) return expired({ ...state, live: state.live }, now);
     const next = reduceGraph(state, event, now, plan);

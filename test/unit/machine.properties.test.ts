@@ -186,7 +186,8 @@ function forEachTransition(check: (seen: Seen) => void, { numRuns } = RUNS): voi
 const isStale = ({ before, event }: Seen) =>
   "attempt" in event && (event.attempt !== before.attempt || event.index !== before.current_function);
 
-const isRetry = ({ before, event }: Seen) => event.type === "retried" && isEnded(before) && retryProblem(before, event) === undefined;
+const isRetry = ({ before, event }: Seen) =>
+  event.type === "retried" && isEnded(before) && retryProblem(before, event) === undefined;
 
 test("an ended job is never changed by any event but a retry by hand, which brings the next token (MACHINE-1)", () => {
   let met = 0;
