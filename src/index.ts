@@ -30,6 +30,7 @@ export type { ListRequest, RunOptions, WaitOptions } from "./client/options.ts";
 export type { SubmitManyOptions, SubmitOptions, SubmitOutcome } from "./client/submission.ts";
 export type { WorkerView } from "./client/workers.ts";
 export { type Bridge, type BridgeOptions, startBridge } from "./http/bridge.ts";
+export { type CheckOptions, checkJob } from "./job/check.ts";
 export type { Encoding } from "./job/encoding.ts";
 export {
   AsyncError,
@@ -40,7 +41,18 @@ export {
   type Reason,
 } from "./job/errors.ts";
 export type { AttemptRef, End, EntryRef, JobEvent, JobEventBody, RejectedEvent } from "./job/events.ts";
+export type {
+  ExplainDetail,
+  ExplainedEnd,
+  ExplainedEntry,
+  ExplainedError,
+  ExplainReason,
+  Explanation,
+  Facts,
+} from "./job/explanation.ts";
 export type { Failure, FailureCode } from "./job/failure.ts";
+export type { EntryKind } from "./job/function-state.ts";
+export { type JsonSchema, jobSchema } from "./job/json-schema.ts";
 export type { RetryPatch } from "./job/retry-patch.ts";
 export type { Backoff, FunctionSpec, JobDocument, RetryOptions, Submission } from "./job/schema.ts";
 export type { AttemptAddress, StateName, WaitReason } from "./job/state.ts";

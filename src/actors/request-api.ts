@@ -19,6 +19,7 @@ import {
   afterPrefix,
   CANCEL_PREFIX,
   EVENTS_PREFIX,
+  EXPLAIN_PREFIX,
   FUNCTION_LIST,
   GET_PREFIX,
   LIST,
@@ -37,6 +38,7 @@ import { isRecord } from "../job/plain.ts";
 import type { JobView } from "../job/view.ts";
 import { VERSION } from "../version.ts";
 import type { Depths } from "./depths.ts";
+import { Explaining } from "./explaining.ts";
 import { History } from "./history.ts";
 import type { JobControl } from "./job-control.ts";
 import { Listing } from "./listing.ts";
@@ -54,6 +56,7 @@ export class RequestApi {
     this.#bus = bus;
     const listing = new Listing(bus, list);
     const history = new History(bus, (jobId) => control.find(jobId));
+    const explaining = new Explaining(control, depths);
     const endpoint = (name: string, subject: string): ServiceEndpoint => ({
       name,
       subject,
@@ -90,6 +93,7 @@ export class RequestApi {
         answerOf(await control.retry(jobId, checkRetryPatch(parseBody(body))), Date.now()),
       ),
       ofId("events", EVENTS_PREFIX, async (jobId, body) => history.page(jobId, checkEventsRequest(parseBody(body)))),
+      ofId("explain", EXPLAIN_PREFIX, (jobId) => explaining.answer(jobId)),
       { name: "list", subject: LIST, answer: (message) => listing.page(checkPageRequest(parseBody(message.data))) },
       { name: "functions", subject: FUNCTION_LIST, answer: async () => JSON.stringify(await depths.list()) },
     ];

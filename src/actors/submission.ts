@@ -5,6 +5,7 @@ import { afterPrefix, SUBMIT } from "../api/subjects.ts";
 import { decode, encodingOf } from "../bus/messages/codec.ts";
 import type { Waiting } from "../bus/store/job-list.ts";
 import type { Delivery } from "../bus/tokens/delivery.ts";
+import { parseSubmission } from "../job/check.ts";
 import type { Origin } from "../job/create.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import type { Failure } from "../job/failure.ts";
@@ -12,7 +13,6 @@ import { createFailedJob, createJob, untaken } from "../job/machine.ts";
 import { chosenJobIdProblem, jobIdOfSequence, jobIdProblem, MADE_UP_PREFIX } from "../job/names.ts";
 import { isRecord } from "../job/plain.ts";
 import { FORMAT } from "../job/record.ts";
-import { parseSubmission } from "../job/schema.ts";
 import type { JobState, LiveJob } from "../job/state.ts";
 import type { Transition } from "../job/transition.ts";
 

@@ -56,6 +56,8 @@ export interface SweepReport {
   stranded: Stranded[];
   /** Jobs that a newer version has stored: nothing is known of them here. */
   newer: number;
+  /** Live jobs that have waited for a signal without an end for `LONG_WAIT_MS`; the first `MAX_WAITS_NAMED` of them. */
+  waiting: { count: number; jobIds: string[] };
   /** Before this sequence there are only jobs that ended a minute ago or longer. */
   next: number;
 }
@@ -74,6 +76,8 @@ const WINDOW = 5;
 const SETTLED_MS = 5_000;
 const LONG_AGO_MS = 60_000;
 const SECOND_LOOK_MS = 500;
+const LONG_WAIT_MS = 3_600_000;
+const MAX_WAITS_NAMED = 10;
 
 /** A stored state that may be stranded, as it was read. */
 type Suspect = { jobId: string; revision: number } & ({ job: LiveJob } | { problem: string });
@@ -81,7 +85,7 @@ type Suspect = { jobId: string; revision: number } & ({ job: LiveJob } | { probl
 /** @throws AsyncError of the bus */
 export async function sweep(context: SweepContext, options: SweepOptions): Promise<SweepReport> {
   const { pauseMs, skip = () => false, stopped = () => false } = options;
-  const report: SweepReport = { live: {}, stranded: [], newer: 0, next: 1 };
+  const report: SweepReport = { live: {}, stranded: [], newer: 0, waiting: { count: 0, jobIds: [] }, next: 1 };
   const { lastSequence: end } = await streamState(context.bus, KV_JOBS);
   let again: number | undefined;
   for (let from = options.from ?? 1; from <= end && !stopped(); ) {
@@ -104,7 +108,7 @@ export async function sweep(context: SweepContext, options: SweepOptions): Promi
         continue;
       }
       if (!suspect || skip(suspect.jobId)) continue;
-      if ("job" in suspect) report.live[suspect.job.state] = (report.live[suspect.job.state] ?? 0) + 1;
+      if ("job" in suspect) count(report, suspect.job);
       if (Date.now() - message.storedAt >= SETTLED_MS) suspects.push(suspect);
     }
     for (const found of await check(context, suspects)) {
@@ -114,6 +118,15 @@ export async function sweep(context: SweepContext, options: SweepOptions): Promi
     if (pauseMs !== undefined) await delay(pauseMs);
   }
   return report;
+}
+
+function count({ live, waiting }: SweepReport, job: LiveJob): void {
+  live[job.state] = (live[job.state] ?? 0) + 1;
+  const before = Date.now() - LONG_WAIT_MS;
+  if (!job.live?.some(({ wait, due_at, since }) => wait === "signal" && due_at === undefined && since <= before))
+    return;
+  waiting.count += 1;
+  if (waiting.jobIds.length < MAX_WAITS_NAMED) waiting.jobIds.push(job.job_id);
 }
 
 interface Read {

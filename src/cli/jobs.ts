@@ -7,6 +7,7 @@ import type { JobView } from "../job/view.ts";
 import { describeFunctions, describeJob, describeJobs, describeWorkers } from "./describe.ts";
 import { type EventsCommandOptions, printEvents } from "./events.ts";
 import { EXIT } from "./exit.ts";
+import { describeExplanation } from "./explain.ts";
 import { readJobFile } from "./job-file.ts";
 import { type ConnectionFlags, connectionOf } from "./options.ts";
 import { patchOf, type RetryFlags } from "./retry.ts";
@@ -43,6 +44,14 @@ function noteOf({ job_id, differs }: SubmittedJob): string {
 /** `async get` */
 export async function get(id: string, { json, ...connection }: CommonOptions): Promise<void> {
   await withClient(connection, async (client) => printJob(await client.get(id), json));
+}
+
+/** `async explain` */
+export async function explain(id: string, { json, ...connection }: CommonOptions): Promise<void> {
+  await withClient(connection, async (client) => {
+    const explanation = await client.explain(id);
+    print(json ? toJson(explanation) : describeExplanation(explanation));
+  });
 }
 
 /** `async cancel` */

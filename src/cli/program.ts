@@ -3,9 +3,10 @@ import { DEFAULT_MAX_LIVE_JOBS } from "../actors/supervisor.ts";
 import { DEFAULT_LIST_LIMIT, MAX_LIST_LIMIT } from "../client/options.ts";
 import { STATE_NAMES, type StateName } from "../job/state.ts";
 import { VERSION } from "../version.ts";
+import { check } from "./check.ts";
 import type { DevOptions } from "./dev.ts";
 import { doctor } from "./doctor.ts";
-import { cancel, events, functions, get, list, retry, submit, workers } from "./jobs.ts";
+import { cancel, events, explain, functions, get, list, retry, submit, workers } from "./jobs.ts";
 import {
   concurrencyOption,
   graceOption,
@@ -84,7 +85,18 @@ export function createProgram(): Command {
     .addOption(jsonOption())
     .action(submit);
 
+  local(
+    "check <file>",
+    "shows all that is wrong with the job in a file or on standard input (-), else draws it; submits nothing",
+  )
+    .addOption(jsonOption())
+    .action(check);
+
   command("get <id>", "shows a job").addOption(jsonOption()).action(get);
+
+  command("explain <id>", "says why a job waits: what each function that has not ended waits for, and since when")
+    .addOption(jsonOption())
+    .action(explain);
 
   command("cancel <id>", "ends a job now; what runs of it is told to stop").addOption(jsonOption()).action(cancel);
 
@@ -154,7 +166,9 @@ const EXAMPLES: Record<string, string[]> = {
     "async worker hello.ts other.js --concurrency 10 --grace 2m --nats nats://nats:4222",
   ],
   submit: ["async submit job.json --wait", "async submit - --id order-4711 --json < job.json"],
+  check: ["async check job.json", "async check - --json < job.json"],
   get: ["async get order-4711", "async get order-4711 --json"],
+  explain: ["async explain order-4711", "async explain order-4711 --json"],
   cancel: ["async cancel order-4711"],
   retry: [
     "async retry order-4711 --wait",

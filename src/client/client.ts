@@ -20,6 +20,7 @@ import {
 import {
   cancelSubject,
   eventsSubject,
+  explainSubject,
   FUNCTION_LIST,
   getSubject,
   LIST,
@@ -30,6 +31,7 @@ import { withEnvironment } from "../bus/address.ts";
 import { Bus, type BusOptions } from "../bus/connection.ts";
 import { readJsonObject } from "../bus/messages/codec.ts";
 import { AsyncError, type ErrorCode, isAsyncError, JobFailedError } from "../job/errors.ts";
+import type { Explanation } from "../job/explanation.ts";
 import { requireJobId } from "../job/names.ts";
 import { isRecord, toJsonValue } from "../job/plain.ts";
 import type { RetryPatch } from "../job/retry-patch.ts";
@@ -259,6 +261,14 @@ export class Client {
       return events.push(...recordsIn(page.events));
     });
     return next === undefined ? { events } : { events, next };
+  }
+
+  /** Why a job waits, entry by entry. @throws AsyncError `job_not_found`, `invalid_job_id`, or what the bus throws */
+  async explain(jobId: string): Promise<Explanation> {
+    requireJobId(jobId);
+    const answer = (await this.#ask(explainSubject(jobId), undefined, FUNCTIONS_TIMEOUT_MS)) as Partial<Explanation>;
+    if (typeof answer.state !== "string" || !areRecords(answer.entries)) throw unreadable("is no explanation");
+    return answer as Explanation;
   }
 
   /** What waits for each function, and how many workers serve it. @throws AsyncError of the bus */

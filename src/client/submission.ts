@@ -4,6 +4,7 @@ import { FORMAT_HEADER, REPEATED_HEADER } from "../api/headers.ts";
 import type { SubmittedJob } from "../api/requests.ts";
 import { encodeGiven } from "../bus/messages/codec.ts";
 import { headersOf } from "../bus/wire/headers.ts";
+import { parseSubmission } from "../job/check.ts";
 import { newJob } from "../job/create.ts";
 import { formatOfDocument } from "../job/document.ts";
 import type { Encoding } from "../job/encoding.ts";
@@ -11,7 +12,7 @@ import { type AsyncError, InvalidInputError, isAsyncError, messageOf } from "../
 import { chosenJobIdProblem, MADE_UP_PREFIX } from "../job/names.ts";
 import { UnsendableError } from "../job/plain.ts";
 import { isSameJson } from "../job/same.ts";
-import { parseSubmission, type Submission } from "../job/schema.ts";
+import type { Submission } from "../job/schema.ts";
 import { type FunctionView, type JobView, viewOf } from "../job/view.ts";
 import type { RandomText } from "../util/random-text.ts";
 

@@ -16,8 +16,11 @@ import { decode } from "../bus/messages/codec.ts";
 import { WriteProbe } from "../bus/write-probe.ts";
 import type { Client } from "../client/client.ts";
 import { DEFAULT_LIST_LIMIT, type ListRequest, MAX_LIST_LIMIT } from "../client/options.ts";
+import { checkJob, parseSubmission } from "../job/check.ts";
 import type { Encoding } from "../job/encoding.ts";
 import { AsyncError, InvalidInputError, isAsyncError, type Reason } from "../job/errors.ts";
+import { JOB_SCHEMA_PATH, jobSchema } from "../job/json-schema.ts";
+import { orderOf } from "../job/order.ts";
 import { isRecord } from "../job/plain.ts";
 import type { RetryPatch } from "../job/retry-patch.ts";
 import { STATE_NAMES, type StateName } from "../job/state.ts";
@@ -126,9 +129,18 @@ function parseBodies(app: FastifyInstance): void {
 
 function addRoutes(app: FastifyInstance, client: Client): void {
   const questions = new Questions();
-  app.post<{ Body: ParsedBody | undefined }>("/v1/job", async ({ body }) => {
-    if (!body) throw new AsyncError("invalid_request", "the request has no body; send a job as JSON or MessagePack");
-    return client.submit(body.value, { encoding: body.encoding, timeoutMs: SUBMIT_TIMEOUT_MS });
+  app.post<{ Body: ParsedBody | undefined; Querystring: Record<string, string> }>(
+    "/v1/job",
+    async ({ body, query }) => {
+      const isDryRun = parseDryRun(query);
+      if (!body) throw new AsyncError("invalid_request", "the request has no body; send a job as JSON or MessagePack");
+      if (isDryRun) return checked(body);
+      return client.submit(body.value, { encoding: body.encoding, timeoutMs: SUBMIT_TIMEOUT_MS });
+    },
+  );
+  app.get(JOB_SCHEMA_PATH, async (_request, reply) => {
+    void reply.header("Content-Type", "application/schema+json; charset=utf-8");
+    return JSON.stringify(jobSchema());
   });
   app.get<{ Params: { id: string } }>("/v1/job/:id", async ({ params, raw }) => ({
     Job: await questions.ask(raw, () => client.get(params.id)),
@@ -145,6 +157,9 @@ function addRoutes(app: FastifyInstance, client: Client): void {
   app.get<{ Params: { id: string }; Querystring: Record<string, string> }>("/v1/job/:id/events", (request) =>
     questions.ask(request.raw, () => listEvents(client, request.params.id, request.query)),
   );
+  app.get<{ Params: { id: string } }>("/v1/job/:id/explain", async ({ params, raw }) => ({
+    Explanation: await questions.ask(raw, () => client.explain(params.id)),
+  }));
   app.get<{ Querystring: ListQuery }>("/v1/job", async ({ query, raw }) =>
     questions.ask(raw, () => listJobs(client, query)),
   );
@@ -160,6 +175,22 @@ function addRoutes(app: FastifyInstance, client: Client): void {
     if (!health.ready) unavailable(reply);
     return health;
   });
+}
+
+/** Whether a job is only to be checked. What is misspelt is refused: it would be submitted. */
+function parseDryRun(query: Record<string, string>): boolean {
+  const reasons = unknownParameters(query, ["dry_run"]);
+  const { dry_run = "false" } = query;
+  if (dry_run !== "true" && dry_run !== "false") reasons.push({ path: "?dry_run", message: "must be true or false" });
+  refuseIfAny(reasons);
+  return dry_run === "true";
+}
+
+/** @throws InvalidInputError `invalid_submission` with all that is wrong, as a submission would */
+function checked({ value, encoding }: ParsedBody): { valid: true; order: (string | number)[][] } {
+  const reasons = checkJob(value, { encoding });
+  if (reasons.length > 0) throw new InvalidInputError("invalid_submission", "not a valid job", reasons);
+  return { valid: true, order: orderOf(parseSubmission(value)) };
 }
 
 /** The optional body of a retry. */

@@ -4,6 +4,8 @@
  * An entry that has its turn and needs nothing from outside (its condition is not met, it sleeps until a time that has passed)
  * ends in the same step, and so may those that follow it.
  */
+
+import { dateProblem } from "./dates.ts";
 import { type AttemptRef, eventOf, type JobEvent, type JobEventBody } from "./events.ts";
 import { typeName } from "./expression-values.ts";
 import { ExpressionError } from "./expressions.ts";
@@ -13,7 +15,6 @@ import type { Functions } from "./functions.ts";
 import { forgiven } from "./outcome.ts";
 import { firstOf, type Plan, readyAfter } from "./plan.ts";
 import { inPhase } from "./record.ts";
-import { dateProblem } from "./schema.ts";
 import { type Branch, functionAt, type Graph, type JobFields, type LiveJob } from "./state.ts";
 import { valuesFor } from "./values.ts";
 

@@ -10,8 +10,8 @@ export const MAX_JOB_ID_LENGTH = 128;
 /** Longest function name, in characters. */
 export const MAX_FUNCTION_NAME_LENGTH = 200;
 
-/** Longest name of someone to notify, in characters. */
-const MAX_NOTIFY_LENGTH = 64;
+/** Longest name of someone to notify, or of a signal, in characters. */
+const MAX_WORD_LENGTH = 64;
 
 /** One part of a subject; and, as a job id, one key of a KV bucket and one path segment of a URL. */
 const word = /^[A-Za-z0-9_-]+$/;
@@ -22,6 +22,24 @@ const sequenceId = /^seq-(0|[1-9][0-9]{0,15})$/;
 const printable = /^[!-~]+$/;
 /** Parts of printable ASCII but `*` and `>`, with dots between them, and no `$` in front. */
 const functionName = /^(?!\$)[!-)+\-/-=?-~]+(?:\.[!-)+\-/-=?-~]+)*$/;
+
+/** They mean something in CEL, so `results.<id>` could not be written. */
+const RESERVED_WORDS = [
+  ...["true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import"],
+  ...["let", "loop", "package", "namespace", "return", "var", "void", "while"],
+];
+const entryId = /^[A-Za-z_][A-Za-z0-9_]{0,63}$/;
+
+/** The same rules as text, for the schema of documents. */
+export const PATTERNS = {
+  /** One that can be chosen. */
+  jobId: `^(?!${sequenceId.source.slice(1)})[A-Za-z0-9_-]{1,${MAX_JOB_ID_LENGTH}}$`,
+  functionName: functionName.source,
+  /** Who is notified, and names of signals. */
+  word: `^[A-Za-z0-9_-]{1,${MAX_WORD_LENGTH}}$`,
+  entryId: `^(?!(?:${RESERVED_WORDS.join("|")})$)${entryId.source.slice(1)}`,
+  tagName: "^[A-Za-z0-9_.-]{1,64}$",
+} as const;
 
 /**
  * Begins the ids that clients make up for who chooses none. Such an id promises that it is submitted once, or that each
@@ -36,7 +54,19 @@ export function jobIdProblem(id: string): string | undefined {
 
 /** Why nobody can be notified under that name, or undefined if someone can. */
 export function notifyProblem(name: string): string | undefined {
-  return wordProblem(name, MAX_NOTIFY_LENGTH);
+  return wordProblem(name, MAX_WORD_LENGTH);
+}
+
+/** Why a signal cannot have that name, or undefined if it can: it becomes part of a subject and of a key. */
+export function signalNameProblem(name: string): string | undefined {
+  return wordProblem(name, MAX_WORD_LENGTH);
+}
+
+/** Why an entry of a job cannot have that id, or undefined if it can: expressions name it, as in `results.<id>`. */
+export function entryIdProblem(id: string): string | undefined {
+  if (RESERVED_WORDS.includes(id)) return "is a word of the language of expressions; choose another one";
+  if (entryId.test(id)) return undefined;
+  return "must begin with a letter or '_', and have at most 64 letters, digits and '_'";
 }
 
 function wordProblem(text: string, maxLength: number): string | undefined {

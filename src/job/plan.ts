@@ -105,15 +105,20 @@ export function followersOf(plan: Plan, from: number): number[] {
 
 /** The entries that can never begin, as they wait for each other; none in a document that makes sense. */
 export function endless(plan: Plan): number[] {
-  const ended = new Set<number>();
+  const ended: boolean[] = new Array(plan.length).fill(false);
+  /** How many of its needs have not ended. */
+  const missing = ended.map((_, index) => plan.needsOf(index)?.length ?? 0);
   const open = firstOf(plan);
   let lowest = 0;
   for (let index = open.pop(); index !== undefined; index = open.pop()) {
-    if (ended.has(index)) continue;
-    ended.add(index);
+    ended[index] = true;
+    for (const dependent of plan.dependentsOf(index)) {
+      missing[dependent] = (missing[dependent] ?? 0) - 1;
+      if (missing[dependent] === 0) open.push(dependent);
+    }
     const before = lowest;
-    while (ended.has(lowest)) lowest += 1;
-    open.push(...readyAfter(plan, index, (one) => ended.has(one), before, lowest));
+    while (ended[lowest]) lowest += 1;
+    if (lowest > before && lowest < plan.length && plan.needsOf(lowest) === undefined) open.push(lowest);
   }
-  return Array.from({ length: plan.length }, (_, index) => index).filter((index) => !ended.has(index));
+  return [...ended.keys()].filter((index) => !ended[index]);
 }

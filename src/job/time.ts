@@ -5,6 +5,9 @@ export function iso(ms: number): string {
   return new Date(ms).toISOString();
 }
 
+/** ISO 8601 with a time zone, as text. That the day exists is checked in `dates.ts`. */
+export const DATE_PATTERN = "^(\\d{4}-\\d\\d-\\d\\d)T\\d\\d:\\d\\d(:\\d\\d(\\.\\d{1,9})?)?(Z|[+-]\\d\\d:\\d\\d)$";
+
 /** The latest time that a date can have (ECMA-262, "Time Values and Time Range"). */
 const MAX_TIME_MS = 8.64e15;
 

@@ -142,6 +142,7 @@ test(`the request API answers every request (seed ${SEED})`, async () => {
     "job.retry.nothing",
     "job.cancel.nothing",
     "job.get.nothing",
+    "job.explain.nothing",
     "job.get.*",
     "job.cancel.>",
   ];

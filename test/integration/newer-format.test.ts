@@ -105,6 +105,7 @@ test("who asks for it is told that this supervisor is too old; lists leave it ou
   assert.is(await codeOf(system.client.get("taken")), "newer_format");
   assert.is(await codeOf(system.client.cancel("taken")), "newer_format");
   assert.is(await codeOf(system.client.retry("taken")), "newer_format");
+  assert.is(await codeOf(system.client.explain("taken")), "newer_format");
   const { jobs } = await system.client.list();
   assert.ok(jobs.some(({ job_id }) => job_id === "next"));
   assert.not(jobs.some(({ job_id, state }) => job_id === "taken" && state !== "pending"));

@@ -1,10 +1,10 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { parseSubmission } from "../../src/job/check.ts";
 import { endEvent } from "../../src/job/events.ts";
 import type { Failure } from "../../src/job/failure.ts";
 import { createFailedJob, createJob, reduce, untaken } from "../../src/job/machine.ts";
 import { LOST_LIMIT } from "../../src/job/outcome.ts";
-import { parseSubmission } from "../../src/job/schema.ts";
 import { isEnded, type JobState, type LiveJob } from "../../src/job/state.ts";
 import type { Transition } from "../../src/job/transition.ts";
 import {

@@ -3,13 +3,14 @@ import { readFileSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 import * as fc from "fast-check";
 import * as assert from "uvu/assert";
+import { parseSubmission } from "../../src/job/check.ts";
 import type { Origin } from "../../src/job/create.ts";
 import { InvalidInputError, type Reason } from "../../src/job/errors.ts";
 import { endEvent } from "../../src/job/events.ts";
 import type { Failure } from "../../src/job/failure.ts";
 import { createJob, reduce } from "../../src/job/machine.ts";
 import { type Rest, rest } from "../../src/job/rest.ts";
-import { parseSubmission, type Submission } from "../../src/job/schema.ts";
+import type { Submission } from "../../src/job/schema.ts";
 import { type AttemptAddress, type EndedJob, isEnded, type JobState, type LiveJob } from "../../src/job/state.ts";
 import type { Event, Transition } from "../../src/job/transition.ts";
 

@@ -1,10 +1,11 @@
 import * as fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { parseSubmission } from "../../src/job/check.ts";
 import { endEvent } from "../../src/job/events.ts";
 import { createFailedJob, createJob, reduce } from "../../src/job/machine.ts";
 import { toJsonValue, toPlain } from "../../src/job/plain.ts";
-import { parseSubmission } from "../../src/job/schema.ts";
+
 import { type JobState, withoutPayloads } from "../../src/job/state.ts";
 import { viewOf } from "../../src/job/view.ts";
 import {

@@ -17,12 +17,12 @@
  * of it]` of all that have begun, and the steps stand in the order in which they ended, three elements for each: its index, what
  * it returned, and when, or all that is known of it where it has not simply succeeded the first time.
  */
+import { parseSubmission } from "../../job/check.ts";
 import { AsyncError, isAsyncError, messageOf } from "../../job/errors.ts";
 import { type FunctionState, newEntry, newFunction } from "../../job/function-state.ts";
 import { functionList } from "../../job/functions.ts";
 import { isRecord } from "../../job/plain.ts";
 import { progressOf, stateProblem } from "../../job/record.ts";
-import { parseSubmission } from "../../job/schema.ts";
 import { functionAt, type Graph, isEnded, isGraph, type JobState, type LiveJob } from "../../job/state.ts";
 import { decode } from "../messages/codec.ts";
 import { EncodedArray } from "../messages/encoded-array.ts";

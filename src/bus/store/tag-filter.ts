@@ -1,6 +1,6 @@
 /**
- * Which jobs have all of some tags. Lists look at thousands of jobs to show a few, and to decode a job costs a thousand times as much
- * as to look for some bytes in it. So what cannot have the tags is passed over by its bytes; what may have them is decoded, and
+ * Which jobs have all of some tags. Lists look at thousands of jobs to show a few, and to decode a small one costs seventy times as much
+ * as to look for some bytes in it (16 and 0.2 µs). So what cannot have the tags is passed over by its bytes; what may have them is decoded, and
  * {@link TagFilter.matches} decides.
  *
  * Example: for `{customer: "c1"}` a record is decoded only if it has the MessagePack of `customer` followed by that of `c1`. So has

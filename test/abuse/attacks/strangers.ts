@@ -30,6 +30,7 @@ const unreadableHeaders: Attack = {
       "job.get.x",
       "job.cancel.x",
       "job.retry.x",
+      "job.explain.x",
       "job.list",
       "job.ctl.room",
       "job.ctl.stop",

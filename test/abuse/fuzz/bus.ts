@@ -94,6 +94,7 @@ export class BusFuzz {
       () => `job.get.${id()}`,
       () => `job.cancel.${id()}`,
       () => `job.retry.${id()}`,
+      () => `job.explain.${id()}`,
       () => "job.list",
       () => "function.list",
       () => `job.list.${id()}`,
