@@ -11,6 +11,7 @@ export type {
   ListedJob,
   ListOrder,
   ListReply,
+  SignalReply,
   SubmittedJob,
 } from "./api/requests.ts";
 export type { AccessOptions } from "./bus/address.ts";
@@ -27,6 +28,7 @@ export type { Topology, TopologyOptions } from "./bus/topology.ts";
 export { Client } from "./client/client.ts";
 export type { Limits } from "./client/ends.ts";
 export type { ListRequest, RunOptions, WaitOptions } from "./client/options.ts";
+export type { SignalOptions } from "./client/signal.ts";
 export type { SubmitManyOptions, SubmitOptions, SubmitOutcome } from "./client/submission.ts";
 export type { WorkerView } from "./client/workers.ts";
 export { type Bridge, type BridgeOptions, startBridge } from "./http/bridge.ts";

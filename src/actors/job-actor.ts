@@ -22,6 +22,7 @@
  */
 import { EncodedResults } from "../bus/messages/invocation.ts";
 import type { EventLog } from "../bus/store/event-log.ts";
+import type { Signals } from "../bus/store/signals.ts";
 import { isTokenOf } from "../bus/tokens/timers.ts";
 import type { Tokens } from "../bus/tokens/tokens.ts";
 import { endEvent, type JobEvent } from "../job/events.ts";
@@ -62,11 +63,11 @@ import { footprintOf, type Memory } from "./memory.ts";
 import { Progress } from "./progress.ts";
 import { withoutLargest } from "./refusal.ts";
 import { FULL_RETRY_MS, untilDone, untilPlaced } from "./retrying.ts";
-import { type SignalSource, SignalWatch } from "./signal-watch.ts";
+import { SignalWatch } from "./signal-watch.ts";
 
 export interface ActorContext extends CommitsContext {
   tokens: Tokens;
-  signals: SignalSource;
+  signals: Signals;
   eventLog: EventLog;
   dispatcher: Dispatcher;
   feeder: BacklogFeeder;
@@ -502,7 +503,7 @@ export class JobActor implements AttemptListener, CommitsOwner {
       if (this.#mode === "gone") return;
       try {
         this.#commits.removeDefinition();
-        if (isGraph(job)) this.#watch().close(job);
+        if (isGraph(job)) this.#await(this.#watch().close(job), () => {});
         this.lease.release();
         this.#leave("ended");
       } catch (error) {

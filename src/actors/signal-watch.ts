@@ -1,27 +1,25 @@
 /**
  * The signals of one graph that is live here: which have come for the entries that wait for them.
  *
- * WATCH-1  It is looked into after each commit that makes the job wait for another signal, or leave memory; when it is taken over; and
- *     when somebody says that something has changed. Who sends a signal stores it first, and looks at the state of the job after that.
- *     So one of the two sees the other.
+ * WATCH-1  The inboxes are looked into after each commit that makes the job wait for another signal, or leave memory; when it is taken
+ *     over; and when somebody says that something has changed. Who sends a signal stores it first, and looks at the state of the job
+ *     after that. So one of the two sees the other.
  */
+import { openSignal } from "../bus/messages/signal-payload.ts";
+import type { Signal } from "../bus/store/inbox.ts";
+import type { Signals } from "../bus/store/signals.ts";
+import type { Failure } from "../job/failure.ts";
+import { signalNames, usedNumber } from "../job/signals.ts";
 import { type Branch, functionAt, type Graph } from "../job/state.ts";
 import type { Event } from "../job/transition.ts";
 
-export interface SignalSource {
-  /** Those of that name that came after the one with number `after`, in order. @throws AsyncError of the bus */
-  unused(job: Graph, name: string, after: number): Promise<{ number: number; payload: unknown }[]>;
-  /** Those that are kept of these names are needed no more. */
-  remove(job: Graph, names: readonly string[]): void;
-}
-
 export class SignalWatch {
-  readonly #source: SignalSource;
-  /** For what it has been looked into. */
+  readonly #signals: Signals;
+  /** For what the inboxes have been looked into. */
   #lookedFor: string | undefined;
 
-  constructor(source: SignalSource) {
-    this.#source = source;
+  constructor(signals: Signals) {
+    this.#signals = signals;
   }
 
   /** Something may have come. */
@@ -29,38 +27,47 @@ export class SignalWatch {
     this.#lookedFor = undefined;
   }
 
-  /** Whether it has to be looked into before the job goes on from this state. */
+  /** Whether the inboxes have to be looked into before the job goes on from this state. */
   isDue(job: Graph): boolean {
     const waiting = job.live.filter(waitsForSignal);
-    if (waiting.length === 0) return false;
-    return this.#lookedFor !== keyOf(job, waiting);
+    return waiting.length > 0 && this.#lookedFor !== keyOf(job, waiting);
   }
 
-  /** What has come for entries of the job. @throws AsyncError of the bus */
+  /** What has come: of several entries that wait for the same signal, the first in the list gets the first. @throws AsyncError of the bus */
   async look(job: Graph): Promise<Event[]> {
     const waiting = job.live.filter(waitsForSignal);
-    const key = keyOf(job, waiting);
     const events: Event[] = [];
-    const byName = new Map<string, Branch[]>();
-    for (const branch of waiting) {
-      const name = functionAt(job, branch.index).wait_for ?? "";
-      byName.set(name, [...(byName.get(name) ?? []), branch]);
-    }
-    for (const [name, branches] of byName) {
-      const unused = await this.#source.unused(job, name, job.signals?.[name] ?? 0);
-      for (const [at, { number, payload }] of unused.slice(0, branches.length).entries()) {
-        events.push({ type: "signalled", index: branches[at]?.index ?? 0, number, payload });
+    const used = new Map<string, number>();
+    const exhausted = new Set<string>();
+    for (const { index } of waiting) {
+      const { wait_for: name = "" } = functionAt(job, index);
+      if (exhausted.has(name)) continue;
+      const after = used.get(name) ?? usedNumber(job, name);
+      const signal = await this.#signals.read(job.job_id, job.created_at, name, after);
+      if (!signal) {
+        exhausted.add(name);
+        continue;
       }
+      used.set(name, signal.n);
+      events.push({ type: "signalled", index, number: signal.n, ...contentOf(signal, name, job) });
     }
-    this.#lookedFor = key;
+    this.#lookedFor = keyOf(job, waiting);
     return events;
   }
 
   /** The job has ended. */
-  close(job: Graph): void {
-    const names = new Set(job.functions.map(({ wait_for }) => wait_for).filter((name) => name !== undefined));
-    if (names.size > 0) this.#source.remove(job, [...names]);
+  async close(job: Graph): Promise<void> {
+    const names = signalNames(job);
+    if (names.length > 0) await this.#signals.remove(job.job_id, names);
   }
+}
+
+/** What somebody else has written there is no payload: the entry that would have got it fails. */
+function contentOf(signal: Signal, name: string, { encoding }: Graph): { payload: unknown; unfit?: Failure } {
+  const opened = openSignal(signal, encoding);
+  if (opened.problem === undefined) return { payload: opened.value };
+  const message = `signal ${name}, number ${signal.n}, cannot be read: ${opened.problem}`;
+  return { payload: null, unfit: { code: "corrupt_state", name: "CorruptSignal", message } };
 }
 
 function waitsForSignal({ wait }: Branch): boolean {

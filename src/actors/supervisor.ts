@@ -16,6 +16,7 @@ import type { Bus } from "../bus/connection.ts";
 import { EventLog } from "../bus/store/event-log.ts";
 import { JobList } from "../bus/store/job-list.ts";
 import { DEFAULT_RETENTION_MS, JobStore } from "../bus/store/job-store.ts";
+import { Signals } from "../bus/store/signals.ts";
 import { Storage } from "../bus/store/storage.ts";
 import { Awake } from "../bus/tokens/awake.ts";
 import type { Delivery } from "../bus/tokens/delivery.ts";
@@ -48,6 +49,7 @@ import { createLifecycle, type Lifecycle, type Trouble } from "./lifecycle.ts";
 import { DEFAULT_MAX_MEMORY_BYTES, Memory } from "./memory.ts";
 import { RequestApi } from "./request-api.ts";
 import { around } from "./retrying.ts";
+import { SignalRequests } from "./signals.ts";
 import { StorageWatch } from "./storage-watch.ts";
 import { readSubmission } from "./submission.ts";
 import { sweep } from "./sweep.ts";
@@ -193,11 +195,12 @@ export class Supervisor {
     this.lifecycle.on("job", (event) => {
       if (event.type !== "rejected" && !isEndEvent(event)) eventLog.publish(event);
     });
+    const signals = new Signals(bus, this.store, (jobId, problem) => this.#trouble(problem, undefined, { jobId }));
     this.#context = {
       bus,
       store: this.store,
       tokens: this.#tokens,
-      signals: { unused: async () => [], remove: () => {} },
+      signals,
       eventLog,
       dispatcher: this.#dispatcher,
       feeder: this.#feeder,
@@ -218,7 +221,9 @@ export class Supervisor {
     const list = new JobList(bus, this.store, (submission) => readSubmission(submission).jobId);
     const control = new JobControl({ ...this.#context, list });
     this.#depths = new Depths(bus, this.#dispatcher, this.store);
-    this.#api = new RequestApi(bus, list, control, this.#depths);
+    const find = (jobId: string) => control.find(jobId);
+    const signalRequests = new SignalRequests({ bus, signals, tokens: this.#tokens, find });
+    this.#api = new RequestApi(bus, list, control, this.#depths, signalRequests);
     this.#submissions = this.#pull(JOBS, {
       room: () => this.#roomForSubmissions(),
       roomBytes: () => this.#roomForBytes(),

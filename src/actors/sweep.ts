@@ -15,7 +15,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { afterPrefix } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
-import { isPart, ownerOfDefinition } from "../bus/store/definition.ts";
+import { isPart } from "../bus/store/definition.ts";
 import type { EventLog } from "../bus/store/event-log.ts";
 import { type JobStore, storedJob } from "../bus/store/job-store.ts";
 import { readAt, readBatch, readNext, type StoredMessage, streamState } from "../bus/store/stream-read.ts";
@@ -27,6 +27,7 @@ import { createFailedJob, reduce } from "../job/machine.ts";
 import { onNextToken } from "../job/rest.ts";
 import { type EndedJob, isEnded, type LiveJob, type StateName } from "../job/state.ts";
 import type { Transition } from "../job/transition.ts";
+import { tidy } from "./tidy.ts";
 
 export interface SweepContext {
   bus: Bus;
@@ -97,7 +98,7 @@ export async function sweep(context: SweepContext, options: SweepOptions): Promi
       if (isPart(afterPrefix(message.subject, KV_PREFIX) ?? "")) {
         if (message.expires || message.data.length === 0) continue;
         again ??= message.sequence;
-        if (options.fix && Date.now() - message.storedAt >= SETTLED_MS) await tidy(context.store, message);
+        if (options.fix && Date.now() - message.storedAt >= SETTLED_MS) await tidy(context, message);
         continue;
       }
       const suspect = await suspectIn(context.store, message);
@@ -149,15 +150,6 @@ async function readWindow(bus: Bus, from: number): Promise<Read> {
   if (messages.length > 0) return { messages, next: from + WINDOW };
   const next = await readNext(bus, KV_JOBS, from + WINDOW);
   return { messages: next ? [next] : [], next: (next?.sequence ?? from) + 1 };
-}
-
-/** Removes a definition that nothing leans on, as its job has ended or is gone (DEFINITION-2). */
-async function tidy(store: JobStore, { subject, sequence }: StoredMessage): Promise<void> {
-  const jobId = ownerOfDefinition(afterPrefix(subject, KV_PREFIX) ?? "");
-  if (jobId === undefined) return; // none of ours
-  const stored = await store.get(jobId);
-  if (stored?.newer !== undefined || stored?.problem !== undefined) return;
-  if (!stored?.state || isEnded(stored.state)) store.removeDefinition(jobId, sequence);
 }
 
 /** SWEEP-3: undefined for what has ended or was deleted. */

@@ -202,3 +202,13 @@ function isEntryName(value: unknown): boolean {
     ? Number.isSafeInteger(value) && value >= 0
     : typeof value === "string" && value !== "";
 }
+
+/** The answer to a request on `job.signal.<id>.<name>`: the signal is stored. */
+export interface SignalReply {
+  job_id: string;
+  name: string;
+  /** The how many-th signal of that name it is to the job, from 1. */
+  number: number;
+  /** A signal with the same key was stored before, under that number. This one has changed nothing. */
+  repeated?: true;
+}

@@ -10,6 +10,8 @@ export const WAIT_PREFIX = "job.wait";
 export const GET_PREFIX = "job.get";
 export const CANCEL_PREFIX = "job.cancel";
 export const RETRY_PREFIX = "job.retry";
+/** Something that a job waits for has come: `job.signal.<id>.<name>`; the body is its payload. */
+export const SIGNAL_PREFIX = "job.signal";
 /** What has happened to a job, as far as it is kept: `job.events.<id>`. */
 export const EVENTS_PREFIX = "job.events";
 /** Why a job waits: `job.explain.<id>`. */
@@ -43,6 +45,7 @@ export const waitSubject = (functionName: string, id: string) => `${WAIT_PREFIX}
 export const getSubject = (id: string) => `${GET_PREFIX}.${id}`;
 export const cancelSubject = (id: string) => `${CANCEL_PREFIX}.${id}`;
 export const retrySubject = (id: string) => `${RETRY_PREFIX}.${id}`;
+export const signalSubject = (id: string, name: string) => `${SIGNAL_PREFIX}.${id}.${name}`;
 export const eventsSubject = (id: string) => `${EVENTS_PREFIX}.${id}`;
 export const explainSubject = (id: string) => `${EXPLAIN_PREFIX}.${id}`;
 export const changedSubject = (id: string) => `${CHANGED_PREFIX}.${id}`;

@@ -10,7 +10,7 @@ import { EXIT } from "./exit.ts";
 import { describeExplanation } from "./explain.ts";
 import { readJobFile } from "./job-file.ts";
 import { type ConnectionFlags, connectionOf } from "./options.ts";
-import { patchOf, type RetryFlags } from "./retry.ts";
+import { parseJson, patchOf, type RetryFlags } from "./retry.ts";
 import { WaitNotice } from "./wait-notice.ts";
 
 interface CommonOptions extends ConnectionFlags {
@@ -69,6 +69,25 @@ export async function retry(id: string, options: RetryCommandOptions): Promise<v
   const patch = patchOf(options);
   await withClient(options, async (client) => {
     await show(client, await client.retry(id, patch), { json, wait });
+  });
+}
+
+export interface SignalCommandOptions extends CommonOptions {
+  key?: string;
+}
+
+/** `async signal` */
+export async function signal(
+  id: string,
+  name: string,
+  payload: string | undefined,
+  { json, key, ...connection }: SignalCommandOptions,
+): Promise<void> {
+  const value = payload === undefined ? undefined : parseJson("the payload", payload);
+  await withClient(connection, async (client) => {
+    const reply = await client.signal(id, name, value, key === undefined ? {} : { key });
+    const how = reply.repeated ? "was stored before" : "is stored";
+    print(json ? toJson(reply) : `signal ${name} of job ${id} ${how}, as number ${reply.number}`);
   });
 }
 

@@ -6,7 +6,7 @@ import { VERSION } from "../version.ts";
 import { check } from "./check.ts";
 import type { DevOptions } from "./dev.ts";
 import { doctor } from "./doctor.ts";
-import { cancel, events, explain, functions, get, list, retry, submit, workers } from "./jobs.ts";
+import { cancel, events, explain, functions, get, list, retry, signal, submit, workers } from "./jobs.ts";
 import {
   concurrencyOption,
   graceOption,
@@ -111,6 +111,11 @@ export function createProgram(): Command {
     .addOption(jsonOption())
     .action(retry);
 
+  command("signal <id> <name> [payload]", "sends a job a signal that it waits for; the payload is JSON")
+    .option("--key <key>", "the same signal again with the same key changes nothing")
+    .addOption(jsonOption())
+    .action(signal);
+
   command("list", "lists jobs, the longest unchanged first")
     .addOption(new Option("--state <s>", "only jobs in this state").choices(STATE_NAMES as StateName[]))
     .option("--tag <name:value>", "only jobs with this tag; given several times, with all of them", several)
@@ -175,6 +180,7 @@ const EXAMPLES: Record<string, string[]> = {
     "async retry order-4711 --args '[20]'",
     `async retry order-4711 --from charge --args-of charge='{"amount":10}'`,
   ],
+  signal: ["async signal order-4711 approval '{\"approved\":true}'", "async signal order-4711 paid --key payment-12"],
   list: ["async list --state failed --newest", "async list --tag customer:c1", "async list --limit 1000 --json"],
   events: ["async events order-4711", "async events order-4711 --follow"],
   doctor: ["async doctor", "async doctor --fix"],

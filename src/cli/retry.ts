@@ -44,7 +44,7 @@ function argsById(pairs: string[]): Record<string, unknown> {
   return Object.fromEntries(args);
 }
 
-function parseJson(option: string, text: string): unknown {
+export function parseJson(option: string, text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {

@@ -2,10 +2,8 @@
  * What programs use to submit and watch jobs; the bridge and the CLI are built on it. It speaks only subjects that any
  * NATS client can use: `job.submit`, the request API, `job.event`, `$SRV.INFO`.
  */
-import type { Msg } from "nats";
-import { ERROR_CODE_HEADER } from "../api/headers.ts";
+import type { Msg, MsgHdrs, Payload } from "nats";
 import {
-  type ErrorReply,
   type EventsReply,
   type EventsRequest,
   type FunctionsReply,
@@ -15,6 +13,7 @@ import {
   type LookRequest,
   MAX_PAGE_LIMIT,
   type PageRequest,
+  type SignalReply,
   type SubmittedJob,
 } from "../api/requests.ts";
 import {
@@ -29,19 +28,20 @@ import {
 } from "../api/subjects.ts";
 import { withEnvironment } from "../bus/address.ts";
 import { Bus, type BusOptions } from "../bus/connection.ts";
-import { readJsonObject } from "../bus/messages/codec.ts";
 import { AsyncError, type ErrorCode, isAsyncError, JobFailedError } from "../job/errors.ts";
 import type { Explanation } from "../job/explanation.ts";
 import { requireJobId } from "../job/names.ts";
-import { isRecord, toJsonValue } from "../job/plain.ts";
+import { toJsonValue } from "../job/plain.ts";
 import type { RetryPatch } from "../job/retry-patch.ts";
 import type { JobDocument } from "../job/schema.ts";
 import { requireLimit } from "../job/time.ts";
 import type { JobView } from "../job/view.ts";
 import { RandomText } from "../util/random-text.ts";
+import { answerIn, areRecords, errorIn, recordsIn, unreadable } from "./answers.ts";
 import { type Completed, Ends } from "./ends.ts";
 import { DEFAULT_LIST_LIMIT, type ListRequest, type RunOptions, type WaitOptions } from "./options.ts";
 import { closed, mayPass, patiently, tryMs } from "./patience.ts";
+import { prepareSignal, readSignalReply, type SignalOptions } from "./signal.ts";
 import { StorageNotice } from "./storage-notice.ts";
 import {
   existingJob,
@@ -220,6 +220,19 @@ export class Client {
     requireJobId(jobId);
     // Requests are JSON, also where the patch came in another encoding.
     return this.#askJob(retrySubject(jobId), toJsonValue(patch, "msgpack"));
+  }
+
+  /**
+   * Sends a signal that an entry of the job waits for, or will wait for (`wait_for`). Its payload becomes the result of that entry.
+   *
+   * @example await client.signal("order-4711", "approval", { approved: true }, { key: "decision-12" });
+   * @returns when it is stored: it is not lost any more
+   * @throws AsyncError `job_not_found`, `unknown_signal` (no entry waits for that name), `job_ended`, `signals_full` (16 of that name
+   * have not been used yet), `payload_too_large`, `invalid_request`, `invalid_job_id`, or what the bus throws: then it may be stored or not
+   */
+  async signal(jobId: string, name: string, payload?: unknown, options: SignalOptions = {}): Promise<SignalReply> {
+    const { subject, body, headers } = prepareSignal(jobId, name, payload, options, this.#ids);
+    return readSignalReply(answerIn(await this.#send(subject, body, REQUEST_TIMEOUT_MS, headers)), options);
   }
 
   /**
@@ -430,18 +443,21 @@ export class Client {
     return answerIn(await this.#reply(subject, request, timeoutMs));
   }
 
-  async #reply(subject: string, request: unknown, timeoutMs: number): Promise<Msg> {
-    const body = request === undefined ? "" : JSON.stringify(request);
-    const reply = await patiently(this.bus, timeoutMs, (leftMs) => this.#request(subject, body, leftMs));
+  #reply(subject: string, request: unknown, timeoutMs: number): Promise<Msg> {
+    return this.#send(subject, request === undefined ? "" : JSON.stringify(request), timeoutMs);
+  }
+
+  async #send(subject: string, body: Payload, timeoutMs: number, headers?: MsgHdrs): Promise<Msg> {
+    const reply = await patiently(this.bus, timeoutMs, (leftMs) => this.#request(subject, body, leftMs, headers));
     const error = errorIn(reply);
     if (error) throw error;
     return reply;
   }
 
-  async #request(subject: string, body: string, timeoutMs: number): Promise<Msg> {
+  async #request(subject: string, body: Payload, timeoutMs: number, headers?: MsgHdrs): Promise<Msg> {
     let reply: Msg;
     try {
-      reply = await this.bus.mux.request(subject, body, timeoutMs);
+      reply = await this.bus.mux.request(subject, body, timeoutMs, headers);
     } catch (error) {
       if (!isAsyncError(error, "no_responders")) throw error;
       throw new AsyncError("no_responders", "no supervisor is running; start one with `async server`", {
@@ -466,32 +482,4 @@ function requireSame(existing: SubmittedJob | undefined): void {
 function unacknowledged(cause: AsyncError): AsyncError {
   const next = "repeat it with the same id; if this goes on, `async doctor` says which stream takes no writes";
   return new AsyncError("bus_timeout", `${cause.message}: ${next}`, { cause });
-}
-
-/** What a supervisor answers instead of what it was asked for. */
-function errorIn(reply: Msg): AsyncError | undefined {
-  if (!reply.headers?.has(ERROR_CODE_HEADER)) return undefined;
-  const { code, message } = answerIn(reply) as ErrorReply;
-  return new AsyncError(code as ErrorCode, message);
-}
-
-/** @throws AsyncError `bus_timeout`: who may listen to requests may have answered, and anything, so the outcome is not known */
-function answerIn(reply: Msg): object {
-  const answer = readJsonObject(reply.data);
-  if (answer) return answer;
-  throw unreadable("is no JSON object");
-}
-
-function unreadable(why: string): AsyncError {
-  return new AsyncError("bus_timeout", `the answer cannot be read, as it ${why}; try again`);
-}
-
-function areRecords(values: unknown): values is Record<string, unknown>[] {
-  return Array.isArray(values) && values.every(isRecord);
-}
-
-/** What a page has of them. @throws AsyncError `bus_timeout` */
-function recordsIn<T>(values: T[] = []): T[] {
-  if (!areRecords(values)) throw unreadable("is no page of a list");
-  return values;
 }

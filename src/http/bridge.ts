@@ -154,6 +154,14 @@ function addRoutes(app: FastifyInstance, client: Client): void {
       Job: await questions.ask(raw, () => client.retry(params.id, parsePatch(body?.value))),
     }),
   );
+  app.post<{ Params: { id: string; name: string }; Body: ParsedBody | undefined }>(
+    "/v1/job/:id/signal/:name",
+    async ({ params, body, headers, raw }) => {
+      const key = headers["idempotency-key"];
+      const options = { ...(body && { encoding: body.encoding }), ...(key !== undefined && { key: String(key) }) };
+      return questions.ask(raw, () => client.signal(params.id, params.name, body?.value, options));
+    },
+  );
   app.get<{ Params: { id: string }; Querystring: Record<string, string> }>("/v1/job/:id/events", (request) =>
     questions.ask(request.raw, () => listEvents(client, request.params.id, request.query)),
   );

@@ -21,6 +21,8 @@ export type ErrorCode =
   | "job_ended"
   | "job_exists"
   | "no_entry"
+  | "signals_full"
+  | "unknown_signal"
   | "corrupt_state"
   | "newer_format"
   | "job_failed"

@@ -150,7 +150,13 @@ test("a bad id is recorded under the sequence, and asking for one is a bad reque
   await eventually("that is recorded", async () => {
     return (await code(system.client.get(`seq-${inSubject}`))) === "invalid_job_id";
   });
-  for (const request of ["job.get.not.an-id", "job.cancel.not.an-id", "job.retry.not.an-id", "job.explain.not.an-id"]) {
+  for (const request of [
+    "job.get.not.an-id",
+    "job.cancel.not.an-id",
+    "job.retry.not.an-id",
+    "job.explain.not.an-id",
+    "job.signal.not-an-$id.x",
+  ]) {
     const reply = await system.bus.mux.request(request, "", 2_000);
     assert.is(reply.headers?.get("Nats-Service-Error-Code"), "400", request);
   }
@@ -458,12 +464,14 @@ test("whoever listens to questions may answer them, with anything: that is an er
         "function.list",
         "job.cancel.*",
         "job.retry.*",
+        "job.signal.*.*",
       ].map((subject) => bus.nc.subscribe(subject, { callback: (_, message) => void message.respond(body) }));
       const job = { name: "x", functions: [{ name: "x" }] };
       const asked: Promise<unknown>[] = [
         client.get("x"),
         client.cancel("x"),
         client.retry("x"),
+        client.signal("x", "y"),
         client.functions(),
         client.list(),
       ];

@@ -145,6 +145,9 @@ test(`the request API answers every request (seed ${SEED})`, async () => {
     "job.explain.nothing",
     "job.get.*",
     "job.cancel.>",
+    "job.signal.nothing",
+    "job.signal.nothing.approval",
+    "job.signal.>",
   ];
   for (const subject of subjects) {
     for (const body of [...BODIES, ...randomBytes().slice(0, 20), ...randomJson().slice(0, 20)]) {

@@ -13,8 +13,8 @@ import {
 import { encode } from "../../src/bus/messages/codec.ts";
 import type { Delivery } from "../../src/bus/tokens/delivery.ts";
 import { chosenJobIdProblem } from "../../src/job/names.ts";
-import type { Transition } from "../../src/job/transition.ts";
 import { FORMAT } from "../../src/job/record.ts";
+import type { Transition } from "../../src/job/transition.ts";
 import { viewOf } from "../../src/job/view.ts";
 import { ENDED, executes, how, NOW, SEED, submissionOf, told } from "./support.ts";
 

@@ -34,7 +34,9 @@ export function isPart(key: string): boolean {
 
 /** The job that the definition under that key is of. */
 export function ownerOfDefinition(key: string): string | undefined {
-  return key.endsWith(SUFFIX) ? key.slice(0, -SUFFIX.length) : undefined;
+  const owner = key.endsWith(SUFFIX) ? key.slice(0, -SUFFIX.length) : undefined;
+  // A signal may be named `definition`: its inbox ends like this, too.
+  return owner !== undefined && !isPart(owner) ? owner : undefined;
 }
 
 /** The run of a job: which job of that id, and how often it has been retried by hand. */

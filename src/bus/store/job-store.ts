@@ -176,7 +176,7 @@ export class JobStore {
     if (body.length < aboveBytes || this.storage?.full) return undefined;
     const made = await this.#putDefinition(state.job_id, body, 0);
     if (made !== "conflict") return made;
-    const found = await this.#message(KV_JOBS, { last_by_subj: `${KV_PREFIX}.${definitionKey(state.job_id)}` });
+    const found = await this.part(definitionKey(state.job_id));
     if (!found) return undefined; // it went just now
     const definition = readDefinition(found.data);
     const age = definition ? compareRuns(definition, state) : -1;
@@ -187,9 +187,8 @@ export class JobStore {
   }
 
   async #putDefinition(id: string, body: Uint8Array, after: number): Promise<number | "conflict" | undefined> {
-    this.storage?.wrote(body.length + MESSAGE_OVERHEAD_BYTES);
     try {
-      return await this.#bus.mux.publish(`${this.#prefix}.${definitionKey(id)}`, body, expectSequence(after));
+      return await this.putPart(definitionKey(id), body, after);
     } catch (error) {
       if (!isAsyncError(error)) throw error;
       return isWrongSequence(error) ? "conflict" : undefined;
@@ -198,8 +197,28 @@ export class JobStore {
 
   /** Removes the definition of a job whose run has ended (DEFINITION-2). If that fails it is left to the sweep. */
   removeDefinition(id: string, sequence: number): void {
+    this.removePart(definitionKey(id), sequence);
+  }
+
+  /** What is stored of a job besides its state, under a key of its own (`isPart`). @throws AsyncError of the bus */
+  part(key: string): Promise<Found | undefined> {
+    return this.#message(KV_JOBS, { last_by_subj: `${KV_PREFIX}.${key}` });
+  }
+
+  /**
+   * Stores such a part as the successor of the one with that sequence (0: there is none).
+   *
+   * @returns its sequence; @throws AsyncError of the bus: it may be stored, unless that `isWrongSequence`
+   */
+  putPart(key: string, body: Uint8Array, after: number): Promise<number> {
+    this.storage?.wrote(body.length + MESSAGE_OVERHEAD_BYTES);
+    return this.#bus.mux.publish(`${this.#prefix}.${key}`, body, expectSequence(after), TIMEOUT_MS);
+  }
+
+  /** Removes the part with that sequence. If that fails it is left to the sweep. */
+  removePart(key: string, sequence: number): void {
     const headers = expectSequenceWithTtl(sequence, REMOVED_TTL);
-    this.#bus.mux.store(`${this.#prefix}.${definitionKey(id)}`, "", headers, TIMEOUT_MS, () => {});
+    this.#bus.mux.store(`${this.#prefix}.${key}`, "", headers, TIMEOUT_MS, () => {});
   }
 
   async #read(id: string): Promise<StoredJob | undefined> {
@@ -239,7 +258,8 @@ function ttlOf(ms: number): string {
 
 type MessageQuery = { seq: number } | { last_by_subj: string };
 
-interface Found {
+/** A message as it was read. */
+export interface Found {
   sequence: number;
   data: Uint8Array;
 }

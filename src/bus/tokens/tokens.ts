@@ -10,7 +10,8 @@ import type { Bus } from "../connection.ts";
 import { readAt, readLast } from "../store/stream-read.ts";
 import { JOBS, TIMERS } from "../topology.ts";
 import { Backlog } from "./backlog.ts";
-import { isTokenOf, Timers, type TokenOwner, timerNumberOf } from "./timers.ts";
+import { isTokenOf, Timers, type TokenOwner, timerNumberOf, tokenBody } from "./timers.ts";
+import { publishWake, type Wake } from "./wakes.ts";
 
 export class Tokens {
   readonly backlog: Backlog;
@@ -46,6 +47,15 @@ export class Tokens {
     // A timer that is there already is set for the end of its patience.
     if (restParked(job).functionNames.length > 0) await this.timers.hurry(job, job.token);
     else await this.timers.restore(job, wakeAt(job), job.token);
+  }
+
+  /**
+   * Wakes a job that rests outside of memory, before its timer or its place does. Repeating it changes nothing.
+   *
+   * @throws AsyncError of the bus: the outcome is unknown, repeat it
+   */
+  wake(job: LiveJob): Promise<Wake> {
+    return publishWake(this.#bus, job.job_id, Buffer.from(tokenBody(job, job.token)));
   }
 
   /** Whether the token that the state names is there, waiting or in the hands of a supervisor. @throws AsyncError of the bus */

@@ -31,6 +31,7 @@ const unreadableHeaders: Attack = {
       "job.cancel.x",
       "job.retry.x",
       "job.explain.x",
+      "job.signal.x.y",
       "job.list",
       "job.ctl.room",
       "job.ctl.stop",

@@ -95,6 +95,7 @@ export class BusFuzz {
       () => `job.cancel.${id()}`,
       () => `job.retry.${id()}`,
       () => `job.explain.${id()}`,
+      () => `job.signal.${id()}.${random.pick(["approval", "odd", ">"])}`,
       () => "job.list",
       () => "function.list",
       () => `job.list.${id()}`,
