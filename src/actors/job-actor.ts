@@ -245,7 +245,6 @@ export class JobActor implements AttemptListener, CommitsOwner {
   // --- one event after the other (ACTOR-1)
 
   #post(event: Event): void {
-    if ("attempt" in event && event.type !== "started") this.#attempts.delete(event);
     this.#mailbox.post(event);
     this.#turn();
   }
@@ -276,6 +275,8 @@ export class JobActor implements AttemptListener, CommitsOwner {
     let { state } = this.#commits;
     let events: JobEvent[] = [];
     for (const event of mail) {
+      // Not before: until its outcome is dealt with it is under way, else it would be begun again.
+      if ("attempt" in event && event.type !== "started") this.#attempts.delete(event);
       const next = reduce(state, event, now, this.#plan);
       state = next.state;
       events = events.length === 0 ? next.events : [...events, ...next.events];
