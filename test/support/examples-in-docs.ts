@@ -32,8 +32,8 @@ const KINDS: Record<string, Step["kind"]> = {
 
 const END = /^Ends `(\w+)`(?: with `(.+)`)?\.$/;
 
-/** In the order in which they stand there. @throws Error if a block has words that mean nothing */
-export function stepsIn(page: string): Step[] {
+/** In the order in which they stand there. */
+function stepsIn(page: string): Step[] {
   const steps: Step[] = [];
   let block: { info: string; line: number; text: string } | undefined;
   for (const [at, text] of page.split("\n").entries()) {
@@ -65,7 +65,11 @@ function stepOf({ info, line, text }: { info: string; line: number; text: string
   return undefined;
 }
 
-/** The steps by the job, or document, with which they begin; what stands before the first is with it. */
+/**
+ * The steps by the job, document or values with which they begin.
+ *
+ * @throws Error if a block has words that mean nothing, or an example has nothing that can be checked
+ */
 export function examplesIn(page: string): Step[][] {
   const examples: Step[][] = [];
   for (const step of stepsIn(page)) {
@@ -74,8 +78,12 @@ export function examplesIn(page: string): Step[][] {
     if (begins || !current) examples.push([step]);
     else current.push(step);
   }
+  const unchecked = examples.find((steps) => !steps.some(({ kind }) => CHECKS.includes(kind)));
+  if (unchecked) throw new Error(`line ${unchecked[0]?.line}: an example of which is not said what comes of it`);
   return examples;
 }
+
+const CHECKS: readonly Step["kind"][] = ["ends", "output", "expressions"];
 
 /** As printed output is compared: times, and how columns are filled, are left out. */
 export function comparable(output: string): string[] {
