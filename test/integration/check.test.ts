@@ -43,7 +43,13 @@ const BAD = {
   name: "order",
   functions: [{ id: "a", name: "a b" }, { name: "b", needs: ["c"], when: "results.x == 1" }, { nmae: "c" }],
 };
-const BAD_PATHS = ["/functions/0/name", "/functions/1/needs/0", "/functions/1/when", "/functions/2/nmae"];
+const BAD_PATHS = [
+  "/functions/0/name",
+  "/functions/1/needs/0",
+  "/functions/1/when",
+  "/functions/2",
+  "/functions/2/nmae",
+];
 
 async function ask(path: string, body?: string | Uint8Array<ArrayBuffer>, type = "application/json") {
   const init = body === undefined ? {} : { method: "POST", body, headers: { "content-type": type } };

@@ -127,7 +127,7 @@ test("an invalid job is answered 400 with every reason", async () => {
   assert.is(status, 400);
   assert.is(body.error.code, "invalid_submission");
   const paths = body.error.reasons.map((reason: { path: string }) => reason.path).sort();
-  assert.equal(paths, ["/functions/1/nam", "/functions/1/name", "/name", "/tiemout_ms"]);
+  assert.equal(paths, ["/functions/0/name", "/functions/1", "/functions/1/nam", "/name", "/tiemout_ms"]);
 });
 
 const refused: [
