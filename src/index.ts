@@ -11,6 +11,7 @@ export type {
   ListedJob,
   ListOrder,
   ListReply,
+  SignalReply,
   SubmittedJob,
 } from "./api/requests.ts";
 export type { AccessOptions } from "./bus/address.ts";
@@ -27,6 +28,7 @@ export type { Topology, TopologyOptions } from "./bus/topology.ts";
 export { Client } from "./client/client.ts";
 export type { Limits } from "./client/ends.ts";
 export type { ListRequest, RunOptions, WaitOptions } from "./client/options.ts";
+export type { SignalOptions } from "./client/signal.ts";
 export type { SubmitManyOptions, SubmitOptions, SubmitOutcome } from "./client/submission.ts";
 export type { WorkerView } from "./client/workers.ts";
 export { type Bridge, type BridgeOptions, startBridge } from "./http/bridge.ts";
@@ -40,10 +42,20 @@ export {
   JobFailedError,
   type Reason,
 } from "./job/errors.ts";
-export type { AttemptRef, End, JobEvent, JobEventBody, RejectedEvent } from "./job/events.ts";
+export type { AttemptRef, End, EntryRef, JobEvent, JobEventBody, RejectedEvent } from "./job/events.ts";
+export type {
+  ExplainDetail,
+  ExplainedEnd,
+  ExplainedEntry,
+  ExplainedError,
+  ExplainReason,
+  Explanation,
+  Facts,
+} from "./job/explanation.ts";
 export type { Failure, FailureCode } from "./job/failure.ts";
+export type { EntryKind } from "./job/function-state.ts";
 export { type JsonSchema, jobSchema } from "./job/json-schema.ts";
-export type { RetryPatch } from "./job/machine.ts";
+export type { RetryPatch } from "./job/retry-patch.ts";
 export type { Backoff, FunctionSpec, JobDocument, RetryOptions, Submission } from "./job/schema.ts";
 export type { AttemptAddress, StateName, WaitReason } from "./job/state.ts";
 export type { FunctionView, JobView } from "./job/view.ts";

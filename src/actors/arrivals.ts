@@ -30,10 +30,12 @@ import { JOBS } from "../bus/topology.ts";
 import { isProbe } from "../bus/write-probe.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import type { RejectedEvent } from "../job/events.ts";
-import { reduce, type Transition } from "../job/machine.ts";
+import { callOf } from "../job/function-state.ts";
+import { isAsSubmitted, reduce } from "../job/machine.ts";
 import { FORMAT } from "../job/record.ts";
 import { rest, toBeParked } from "../job/rest.ts";
-import { type EndedJob, functionAt, isEnded, type JobState, type LiveJob } from "../job/state.ts";
+import { type EndedJob, functionAt, isEnded, isGraph, type JobState, type LiveJob } from "../job/state.ts";
+import type { Transition } from "../job/transition.ts";
 import { Limiter } from "../util/limiter.ts";
 import { Registry } from "../util/registry.ts";
 import { type ActorContext, JobActor } from "./job-actor.ts";
@@ -143,7 +145,7 @@ export class Arrivals {
     if (this.actors.has(jobId) || this.claiming.has(jobId)) return false;
     const now = Date.now();
     const { state, events } = this.#placed(first(now), now, arrival);
-    if (isEnded(state) || state.token !== lease.number) return false;
+    if (isEnded(state) || state.token !== lease.number || !isAsSubmitted(state)) return false;
     state.writer = this.#context.writer;
     this.#context.lifecycle.emit("claimed", jobId, "new");
     this.#host(arrival, state, 0).begin(events);
@@ -289,14 +291,18 @@ export class Arrivals {
    */
   #unlessFull(first: Transition, now: number, footprint: number): Transition {
     const { state, events } = first;
-    const how = isEnded(state) ? undefined : rest(state, SUBMISSION, now);
-    if (how?.type !== "attempt") return first;
+    if (isEnded(state)) return first;
+    const how = rest(state, SUBMISSION, now);
+    const due = how.type === "attempt" ? [how] : how.type === "attempts" ? how.attempts : [];
     const { dispatcher, memory } = this.#context;
-    const hasRoom = !dispatcher.isFull(functionAt(state, how.index).name) && !memory.mustWait(footprint, memory.used);
-    if (hasRoom) return first;
-    const { index, attempt } = how;
-    const queued = reduce(state, { type: "no_room", index, attempt }, now);
-    return { state: queued.state, events: [...events, ...queued.events] };
+    const mustWait = memory.mustWait(footprint, memory.used);
+    let queued: Transition = { state, events };
+    for (const { index, attempt } of due) {
+      if (!mustWait && !dispatcher.isFull(callOf(functionAt(state, index)).name)) continue;
+      const next = reduce(queued.state, { type: "no_room", index, attempt }, now);
+      queued = { state: next.state, events: [...queued.events, ...next.events] };
+    }
+    return queued;
   }
 
   /** ARRIVALS-8. It comes again, to us or to a supervisor that can read its job. */
@@ -464,5 +470,6 @@ export class Arrivals {
 function commitsAhead(job: LiveJob): number {
   const { retry_options, failures = 0 } = functionAt(job, job.current_function);
   const executions = Math.max(1, (retry_options?.retry_limit ?? 1) - failures);
+  if (isGraph(job)) return job.functions.length - (job.ended_count ?? 0) - 1 + executions;
   return job.functions.length - job.current_function - 1 + executions;
 }

@@ -3,22 +3,30 @@ import type { EncodedResults } from "../bus/messages/invocation.ts";
 import type { Ticket, Waiter } from "../bus/wire/mux.ts";
 import type { AsyncError } from "../job/errors.ts";
 import type { Failure } from "../job/failure.ts";
+import type { EntryInput } from "../job/input.ts";
 import type { AttemptAddress, LiveJob } from "../job/state.ts";
 import type { Bagged } from "../util/bag.ts";
 
 /** What becomes of an attempt. At most one of `onSucceeded`, `onFailed`, `onLost` and `onNoRoom` is called, once. */
 export interface AttemptListener {
   /** Asked right before it is sent: whether its job is still ours for sure. If not, it is dropped, without an outcome. */
-  mayBegin(): boolean;
+  mayBegin(attempt: Attempt): boolean;
   /** It has been executing for a while. */
   onStarted(attempt: Attempt): void;
   onProgress(attempt: Attempt, progress: unknown): void;
   onSucceeded(attempt: Attempt, result: unknown): void;
-  onFailed(attempt: Attempt, error: Failure, retryable: boolean, retryAfterMs: number | undefined): void;
+  onFailed(attempt: Attempt, error: Failure, retryable: boolean, more?: FailureDetails): void;
   /** Its worker went silent. */
   onLost(attempt: Attempt): void;
   /** It was never begun: there has been no worker for the function for too long. */
   onNoRoom(attempt: Attempt): void;
+}
+
+/** What else a worker said of a failure. */
+export interface FailureDetails {
+  retryAfterMs?: number | undefined;
+  /** The worker had to stop. */
+  interrupted?: true | undefined;
 }
 
 /** The line that an attempt was sent from. */
@@ -38,6 +46,10 @@ export class Attempt implements AttemptAddress, Waiter, Bagged {
   readonly functionName: string;
   /** Of a job of many functions: its results as they are sent. */
   results: EncodedResults | undefined;
+  /** Of an entry of a graph: what its invocation says besides. */
+  input: EntryInput | undefined;
+  /** What it told last of its progress. */
+  progress: unknown;
   listener: AttemptListener | undefined;
   started = false;
   sentAt = 0;
@@ -66,12 +78,14 @@ export class Attempt implements AttemptAddress, Waiter, Bagged {
     functionName: string,
     listener: AttemptListener,
     results?: EncodedResults,
+    input?: EntryInput,
   ) {
     this.#job = job;
     this.index = index;
     this.attempt = attempt;
     this.functionName = functionName;
     this.results = results;
+    this.input = input;
     this.listener = listener;
   }
 
@@ -128,6 +142,7 @@ export class Attempt implements AttemptAddress, Waiter, Bagged {
     this.abandon();
     this.#job = undefined;
     this.results = undefined;
+    this.input = undefined;
   }
 
   /** Closes it before its end: whoever executes it may stop. */

@@ -66,7 +66,7 @@ export class Commits {
   readonly #context: CommitsContext;
   readonly #owner: CommitsOwner;
   readonly #long: Long | undefined;
-  readonly #brief: BriefWriter | undefined;
+  #brief: BriefWriter | undefined;
   #state: JobState;
   /** 0 while only the submission is stored. */
   #revision: number;
@@ -170,6 +170,7 @@ export class Commits {
           this.#set(next, outcome.revision);
           return "stored";
         case "refused":
+          this.#brief = this.#long && new BriefWriter(this.#long.definition); // it has taken what is refused for done
           if (!isEnded(next) || next.state === "completed") return { type: "refused", why: outcome.cause.message };
           if (stripped) throw new TypeError(`job ${next.job_id} does not fit into a message without its payloads`);
           next = withoutPayloads(next); // COMMIT-3

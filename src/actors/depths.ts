@@ -1,24 +1,28 @@
 /**
- * What waits for each function, all supervisors together: `function.list`. Whoever is asked asks all supervisors for their lines,
- * the workers for what they serve, and stream TIMERS for the backlogs.
+ * What waits for each function, all supervisors together: `function.list`; and the same of a few functions. Whoever is asked
+ * asks all supervisors for their lines, the workers for what they serve, and stream TIMERS for the backlogs.
  *
- * DEPTHS-1  An answer takes about `LIMIT_MS`, names at most `MAX_FUNCTIONS` functions, and is made once for all who ask meanwhile.
+ * DEPTHS-1  A list takes about `LIMIT_MS`, names at most `MAX_FUNCTIONS` functions, and is made once for all who ask meanwhile.
+ * DEPTHS-2  Of a few functions an answer takes half as long. The server is not asked to list the jobs in all backlogs, but to
+ *     count those of each function; and of those who ask at a time, one asks the workers for all.
  */
 
+import type { Msg } from "nats";
 import { type FunctionDepth, type FunctionsReply, type LineDepth, MAX_FUNCTIONS } from "../api/requests.ts";
 import { afterPrefix, FUNCTION_PREFIX, LINES, WAIT_PREFIX, waitSubject } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
 import { readJsonObject } from "../bus/messages/codec.ts";
-import { discoverServices } from "../bus/messages/service.ts";
+import { discoverServices, type ServiceInfo } from "../bus/messages/service.ts";
 import type { JobStore } from "../bus/store/job-store.ts";
 import { readBatch } from "../bus/store/stream-read.ts";
 import { streamInfo } from "../bus/stream-info.ts";
 import { functionOf, jobIdOf } from "../bus/tokens/backlog.ts";
 import { TIMERS } from "../bus/topology.ts";
 import type { Listening } from "../bus/wire/steady-subscription.ts";
+import { callOf } from "../job/function-state.ts";
 import { isRecord } from "../job/plain.ts";
 import { dueSince } from "../job/rest.ts";
-import { isEnded } from "../job/state.ts";
+import { functionAt, isEnded, type LiveJob } from "../job/state.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 
 const LIMIT_MS = 1_000;
@@ -33,6 +37,7 @@ export class Depths {
   readonly #store: Pick<JobStore, "get">;
   readonly #subscription: Listening;
   #answer: Promise<FunctionsReply> | undefined;
+  #services: Promise<ServiceInfo[]> | undefined;
 
   constructor(bus: Bus, dispatcher: Pick<Dispatcher, "depths">, store: Pick<JobStore, "get">) {
     this.#bus = bus;
@@ -40,7 +45,7 @@ export class Depths {
     this.#dispatcher = dispatcher;
     this.#subscription = bus.subscribe(
       LINES,
-      (message) => void message.respond(JSON.stringify({ functions: this.#lines() })),
+      (message) => void message.respond(JSON.stringify({ functions: this.#lines(wantedIn(message.data)) })),
     );
   }
 
@@ -52,47 +57,55 @@ export class Depths {
     return this.#answer;
   }
 
+  /**
+   * Of these functions, without the age of what waits; each of them, also where nothing is known of it.
+   *
+   * @throws AsyncError of the bus
+   */
+  async of(names: readonly string[]): Promise<Map<string, FunctionDepth>> {
+    const wanted = new Set(names);
+    const question = JSON.stringify({ functions: names } satisfies LinesRequest);
+    this.#services ??= this.#discover().finally(() => {
+      this.#services = undefined;
+    });
+    const [replies, services, backlogs] = await Promise.all([
+      this.#bus.mux.requestMany(LINES, question, LIMIT_MS / 2, QUIET_MS),
+      this.#services,
+      Promise.all(names.map(async (name) => [name, await this.#waitingIn(name)] as const)),
+    ]);
+    const depths = gather(replies, services, backlogs, wanted);
+    for (const name of names) depths.set(name, depths.get(name) ?? emptyDepth(name));
+    return depths;
+  }
+
   close(): void {
     this.#subscription.unsubscribe();
   }
 
-  #lines() {
-    const lines = [...this.#dispatcher.depths()];
+  #discover(): Promise<ServiceInfo[]> {
+    return discoverServices(this.#bus, { quietMs: QUIET_MS, maxWaitMs: LIMIT_MS / 2 });
+  }
+
+  /** How many jobs wait in the backlog of a function. */
+  async #waitingIn(name: string): Promise<number> {
+    const query = { filter: waitSubject(name, "*"), from: 1, batch: 1 };
+    const { messages, pending } = await readBatch(this.#bus, TIMERS, query);
+    return messages.length + pending;
+  }
+
+  #lines(wanted: ReadonlySet<string> | undefined) {
+    const lines = [...this.#dispatcher.depths()].filter(({ name }) => wanted?.has(name) ?? true);
     return lines.sort((a, b) => b.waiting - a.waiting).slice(0, MAX_FUNCTIONS);
   }
 
   async #list(): Promise<FunctionsReply> {
     const end = performance.now() + LIMIT_MS;
-    const depths = new Map<string, FunctionDepth>();
-    const of = (name: string) => {
-      const known = depths.get(name);
-      if (known) return known;
-      const made: FunctionDepth = { name, waiting: 0, in_flight: 0, workers: 0, slots: 0 };
-      depths.set(name, made);
-      return made;
-    };
     const [replies, services, backlogs] = await Promise.all([
       this.#bus.mux.requestMany(LINES, "", LIMIT_MS / 2, QUIET_MS),
-      discoverServices(this.#bus, { quietMs: QUIET_MS, maxWaitMs: LIMIT_MS / 2 }),
+      this.#discover(),
       this.#backlogs(),
     ]);
-    const lines = replies.flatMap(({ data }) => linesIn(data));
-    for (const line of lines) addLine(of(line.name), line);
-    for (const { metadata, endpoints } of services) {
-      for (const { subject } of endpoints) {
-        const name = afterPrefix(String(subject), FUNCTION_PREFIX);
-        if (name === undefined) continue;
-        const depth = of(name);
-        depth.workers += 1;
-        depth.slots += Number(metadata?.concurrency) || 0;
-      }
-    }
-    for (const [name, count] of backlogs) of(name).waiting += count;
-    // Services that do not answer may serve it: then it is in flight, or a line that has some of it was never told of nobody.
-    const served = new Set(lines.flatMap(({ name, unserved }) => (unserved ? [] : name)));
-    for (const depth of depths.values()) {
-      if (depth.waiting > 0 && depth.workers === 0 && !served.has(depth.name)) depth.unserved = true;
-    }
+    const depths = gather(replies, services, backlogs);
     const sorted = [...depths.values()].sort((a, b) => b.waiting - a.waiting || (a.name < b.name ? -1 : 1));
     const functions = sorted.slice(0, MAX_FUNCTIONS);
     await this.#addOldest(functions.filter(({ name }) => backlogs.has(name)).slice(0, MAX_OLDEST), end);
@@ -124,12 +137,69 @@ export class Depths {
       const { subject, storedAt } = oldest;
       addOldest(depth, Math.max(0, Date.now() - storedAt)); // in case that it is too late for the rest
       const state = (await this.#store.get(jobIdOf(subject)))?.state;
-      const since = state && !isEnded(state) ? dueSince(state) : undefined;
+      const since = state && !isEnded(state) ? dueSince(state, indexOf(state, depth.name)) : undefined;
       if (since !== undefined) addOldest(depth, Date.now() - since);
     });
     await Promise.race([Promise.allSettled(read), late]);
     clearTimeout(timer);
   }
+}
+
+/** Of the entry that waits for a worker of the function. */
+function indexOf(job: LiveJob, functionName: string): number {
+  const isAwaited = (index: number) => callOf(functionAt(job, index)).name === functionName;
+  return job.live?.find(({ index }) => isAwaited(index))?.index ?? job.current_function;
+}
+
+/** Body of a question for lines. */
+interface LinesRequest {
+  functions: readonly string[];
+}
+
+/** Of which functions lines are wanted; undefined: of all. */
+function wantedIn(data: Uint8Array): ReadonlySet<string> | undefined {
+  const functions = data.length === 0 ? undefined : readJsonObject(data)?.functions;
+  return Array.isArray(functions) ? new Set(functions) : undefined;
+}
+
+/** What has been heard of functions; of those that are `wanted`, where that is given. */
+function gather(
+  replies: Msg[],
+  services: ServiceInfo[],
+  backlogs: Iterable<readonly [name: string, waiting: number]>,
+  wanted?: ReadonlySet<string>,
+): Map<string, FunctionDepth> {
+  const isWanted = (name: string) => wanted?.has(name) ?? true;
+  const depths = new Map<string, FunctionDepth>();
+  const of = (name: string) => {
+    const known = depths.get(name);
+    if (known) return known;
+    const made = emptyDepth(name);
+    depths.set(name, made);
+    return made;
+  };
+  const lines = replies.flatMap(({ data }) => linesIn(data)).filter(({ name }) => isWanted(name));
+  for (const line of lines) addLine(of(line.name), line);
+  for (const { metadata, endpoints } of services) {
+    for (const { subject } of endpoints) {
+      const name = afterPrefix(String(subject), FUNCTION_PREFIX);
+      if (name === undefined || !isWanted(name)) continue;
+      const depth = of(name);
+      depth.workers += 1;
+      depth.slots += Number(metadata?.concurrency) || 0;
+    }
+  }
+  for (const [name, count] of backlogs) of(name).waiting += count;
+  // Services that do not answer may serve it: then it is in flight, or a line that has some of it was never told of nobody.
+  const served = new Set(lines.flatMap(({ name, unserved }) => (unserved ? [] : name)));
+  for (const depth of depths.values()) {
+    if (depth.waiting > 0 && depth.workers === 0 && !served.has(depth.name)) depth.unserved = true;
+  }
+  return depths;
+}
+
+function emptyDepth(name: string): FunctionDepth {
+  return { name, waiting: 0, in_flight: 0, workers: 0, slots: 0 };
 }
 
 /** The lines of one supervisor. Others may answer too. */

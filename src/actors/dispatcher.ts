@@ -21,6 +21,8 @@ import { encodeStop, readRoom } from "../bus/messages/nudges.ts";
 import { queueGroupProblem, type ServedFunction, servedFunctions } from "../bus/messages/served-functions.ts";
 import { discoverServices } from "../bus/messages/service.ts";
 import type { Failure } from "../job/failure.ts";
+import { callOf } from "../job/function-state.ts";
+import type { EntryInput } from "../job/input.ts";
 import { type AttemptAddress, functionAt, type LiveJob } from "../job/state.ts";
 import { Attempt, type AttemptListener } from "./attempt.ts";
 import { FunctionLine } from "./function-line.ts";
@@ -110,9 +112,15 @@ export class Dispatcher {
   }
 
   /** Has the attempt of the job executed, as soon as a worker has room. */
-  dispatch(job: LiveJob, address: AttemptAddress, listener: AttemptListener, results?: EncodedResults): Attempt {
-    const { name } = functionAt(job, address.index);
-    const attempt = new Attempt(job, address, name, listener, results);
+  dispatch(
+    job: LiveJob,
+    address: AttemptAddress,
+    listener: AttemptListener,
+    results?: EncodedResults,
+    input?: EntryInput,
+  ): Attempt {
+    const { name } = callOf(functionAt(job, address.index));
+    const attempt = new Attempt(job, address, name, listener, results, input);
     this.#lineOf(name).add(attempt);
     return attempt;
   }
@@ -332,12 +340,12 @@ export class Dispatcher {
       }
       const { timeoutMs, heartbeatMs } = attempt;
       if (timeoutMs !== undefined && age >= timeoutMs) {
-        line.end(attempt, (listener) => listener.onFailed(attempt, timeoutFailure(timeoutMs), true, undefined));
+        line.end(attempt, (listener) => listener.onFailed(attempt, timeoutFailure(timeoutMs), true));
       } else if (heartbeatMs !== undefined && silentMs >= 3 * heartbeatMs) {
         this.#rememberLost(attempt);
         line.end(attempt, (listener) => listener.onLost(attempt));
       } else if (heartbeatMs === undefined && timeoutMs === undefined && silentMs >= silentTimeoutMs) {
-        line.end(attempt, (listener) => listener.onFailed(attempt, timeoutFailure(silentTimeoutMs), true, undefined));
+        line.end(attempt, (listener) => listener.onFailed(attempt, timeoutFailure(silentTimeoutMs), true));
       }
     }
     line.releaseWaiting(now, roomWaitMs);

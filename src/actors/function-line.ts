@@ -190,7 +190,7 @@ export class FunctionLine implements AttemptLine {
     for (let left = most; left > 0 && !this.#blocked && this.inFlight.size < this.#limit; left--) {
       const attempt = this.#waiting.shift();
       if (!attempt) return;
-      if (attempt.listener?.mayBegin()) this.#send(attempt);
+      if (attempt.listener?.mayBegin(attempt)) this.#send(attempt);
       else left += 1;
     }
   }
@@ -199,7 +199,7 @@ export class FunctionLine implements AttemptLine {
     const now = Date.now();
     const timeoutMs = attemptTimeoutMs(attempt.job, attempt.index, now);
     try {
-      const body = encodeInvocation(attempt.job, attempt, now, timeoutMs, attempt.results);
+      const body = encodeInvocation(attempt.job, attempt, now, timeoutMs, attempt.results, attempt.input);
       const ticket = this.#bus.mux.open(this.#subject, body, undefined, attempt, attempt.results?.headers);
       attempt.sent(this, ticket, timeoutMs, this.heartbeatMs);
       this.inFlight.add(attempt);
@@ -215,7 +215,7 @@ export class FunctionLine implements AttemptLine {
       const message = `the invocation does not fit into a message: ${error.message}`;
       const { listener } = attempt;
       attempt.listener = undefined;
-      listener?.onFailed(attempt, { code: "payload_too_large", name: "PayloadTooLarge", message }, false, undefined);
+      listener?.onFailed(attempt, { code: "payload_too_large", name: "PayloadTooLarge", message }, false);
       return;
     }
     this.#waiting.giveBack(attempt);
@@ -248,7 +248,8 @@ export class FunctionLine implements AttemptLine {
         attempt.close();
         this.#accepted();
         this.end(attempt, (listener) => {
-          listener.onFailed(attempt, reply.error, reply.retryable, reply.retryAfterMs);
+          const { retryAfterMs, interrupted } = reply;
+          listener.onFailed(attempt, reply.error, reply.retryable, { retryAfterMs, interrupted });
         });
         return true;
     }
@@ -264,7 +265,7 @@ export class FunctionLine implements AttemptLine {
   onDenied(attempt: Attempt, { message }: AsyncError): void {
     attempt.close();
     const error: Failure = { code: "function_failed", name: "PermissionDenied", message };
-    this.end(attempt, (listener) => listener.onFailed(attempt, error, true, undefined));
+    this.end(attempt, (listener) => listener.onFailed(attempt, error, true));
   }
 
   #accepted(): void {
@@ -306,8 +307,8 @@ function isTaken({ started, heard }: Attempt): boolean {
 }
 
 /** It may have been in other lines before, and in the backlog. */
-function waitedMs({ enqueuedAt, job }: Attempt, now: number): number {
-  const since = dueSince(job);
+function waitedMs({ enqueuedAt, job, index }: Attempt, now: number): number {
+  const since = dueSince(job, index);
   return Math.max(now - enqueuedAt, since === undefined ? 0 : Date.now() - since);
 }
 

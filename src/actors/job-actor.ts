@@ -22,15 +22,30 @@
  */
 import { EncodedResults } from "../bus/messages/invocation.ts";
 import type { EventLog } from "../bus/store/event-log.ts";
+import type { Signals } from "../bus/store/signals.ts";
 import { isTokenOf } from "../bus/tokens/timers.ts";
 import type { Tokens } from "../bus/tokens/tokens.ts";
 import { endEvent, type JobEvent } from "../job/events.ts";
 import type { Failure } from "../job/failure.ts";
-import { type Event, reduce, type Transition } from "../job/machine.ts";
+import { expressionFailure } from "../job/graph-step.ts";
+import { type EntryInput, inputOf } from "../job/input.ts";
+import { reduce } from "../job/machine.ts";
+import { type Plan, planOf } from "../job/plan.ts";
 import { type Parked, rest, toBeParked } from "../job/rest.ts";
-import { type AttemptAddress, type EndedJob, isEnded, type JobState, type LiveJob, unreachable } from "../job/state.ts";
+import {
+  type AttemptAddress,
+  type EndedJob,
+  type Graph,
+  isEnded,
+  isGraph,
+  type JobState,
+  type LiveJob,
+  unreachable,
+} from "../job/state.ts";
 import { timerMs } from "../job/time.ts";
-import type { Attempt, AttemptListener } from "./attempt.ts";
+import type { Event, Transition } from "../job/transition.ts";
+import type { Attempt, AttemptListener, FailureDetails } from "./attempt.ts";
+import { Attempts } from "./attempts.ts";
 import type { BacklogFeeder } from "./backlog-feeder.ts";
 import {
   type CommitResult,
@@ -46,10 +61,13 @@ import type { Lifecycle, ReleaseReason } from "./lifecycle.ts";
 import { Mailbox } from "./mailbox.ts";
 import { footprintOf, type Memory } from "./memory.ts";
 import { Progress } from "./progress.ts";
+import { withoutLargest } from "./refusal.ts";
 import { FULL_RETRY_MS, untilDone, untilPlaced } from "./retrying.ts";
+import { SignalWatch } from "./signal-watch.ts";
 
 export interface ActorContext extends CommitsContext {
   tokens: Tokens;
+  signals: Signals;
   eventLog: EventLog;
   dispatcher: Dispatcher;
   feeder: BacklogFeeder;
@@ -82,8 +100,10 @@ export class JobActor implements AttemptListener, CommitsOwner {
   #footprint: number;
   /** It is being stored, to wait outside of memory. */
   #passing = false;
-  /** In line or in flight; undefined if there has been none yet, or if it was held back. */
-  #attempt: Attempt | undefined;
+  readonly #attempts = new Attempts();
+  /** Of a graph, as soon as it is needed. */
+  #plan: Plan | undefined;
+  #signals: SignalWatch | undefined;
   /** The results of a long job, as they are sent. */
   readonly #results: EncodedResults | undefined;
   /** Runs while the job rests in memory. */
@@ -126,7 +146,13 @@ export class JobActor implements AttemptListener, CommitsOwner {
 
   /** Takes over a job as it is; `firedAt` as in the event. */
   resume(firedAt?: number): void {
-    this.#post(firedAt === undefined ? { type: "resumed" } : { type: "resumed", firedAt });
+    const resumed: Event = firedAt === undefined ? { type: "resumed" } : { type: "resumed", firedAt };
+    const job = this.#commits.state;
+    if (isEnded(job) || !isGraph(job) || !this.#watch().isDue(job)) this.#post(resumed);
+    else {
+      this.#mode = "busy";
+      this.#lookForSignals(job, (found) => this.#deal([...found, resumed]));
+    }
   }
 
   /** Goes on with a job as it was made; `events` tell of that. */
@@ -139,7 +165,7 @@ export class JobActor implements AttemptListener, CommitsOwner {
    * To be called again now and then while the supervisor drains: a worker may have refused the attempt in the meantime.
    */
   drain(): void {
-    if (!this.#attempt?.inFlight && this.#mode !== "busy") this.handOver();
+    if (!this.#attempts.inFlight && this.#mode !== "busy") this.handOver();
   }
 
   /** Gives the job to another supervisor now. An attempt in flight will be run again there. */
@@ -152,6 +178,7 @@ export class JobActor implements AttemptListener, CommitsOwner {
 
   /** Reads the job again, as someone else may have written it: after a nudge, or when we may have been deaf for a while. */
   verify(): void {
+    this.#signals?.doubt();
     this.#mailbox.postDoubt();
     this.#turn();
   }
@@ -177,9 +204,9 @@ export class JobActor implements AttemptListener, CommitsOwner {
 
   // --- what becomes of the attempt
 
-  mayBegin(): boolean {
+  mayBegin(attempt: AttemptAddress): boolean {
     if (this.lease.valid) return true;
-    this.#attempt = undefined;
+    this.#attempts.delete(attempt);
     if (this.#mode === "ready") this.#mode = "held back"; // if it is busy, what comes after that holds it back
     return false;
   }
@@ -190,25 +217,25 @@ export class JobActor implements AttemptListener, CommitsOwner {
 
   onProgress(attempt: Attempt, progress: unknown): void {
     this.#progress ??= new Progress(this.#context.lifecycle);
-    this.#progress.tell(attempt, progress);
+    if (this.#progress.tell(attempt, progress)) attempt.progress = progress;
   }
 
   onSucceeded({ index, attempt }: AttemptAddress, result: unknown): void {
     this.#post({ type: "succeeded", index, attempt, result });
   }
 
-  onFailed(
-    { index, attempt }: AttemptAddress,
-    error: Failure,
-    retryable: boolean,
-    retryAfterMs: number | undefined,
-  ): void {
-    const after = retryAfterMs === undefined ? {} : { retryAfterMs };
-    this.#post({ type: "failed", index, attempt, error, retryable, ...after, random: Math.random() });
+  onFailed({ index, attempt, progress }: Attempt, error: Failure, retryable: boolean, more: FailureDetails = {}): void {
+    const { retryAfterMs, interrupted } = more;
+    this.#post({
+      ...{ type: "failed", index, attempt, error, retryable, random: Math.random() },
+      ...(retryAfterMs !== undefined && { retryAfterMs }),
+      ...(interrupted && { interrupted }),
+      ...(progress !== undefined && { progress }),
+    });
   }
 
-  onLost({ index, attempt }: AttemptAddress): void {
-    this.#post({ type: "lost", index, attempt });
+  onLost({ index, attempt, progress }: Attempt): void {
+    this.#post({ type: "lost", index, attempt, ...(progress !== undefined && { progress }) });
   }
 
   onNoRoom({ index, attempt }: AttemptAddress): void {
@@ -240,7 +267,7 @@ export class JobActor implements AttemptListener, CommitsOwner {
   #deal(mail: Event[]): void {
     const { state, events } = this.#reduceAll(mail);
     if (state === this.#commits.state) this.#act(events);
-    else this.#commits.commit(state, (result) => this.#committed(result, events));
+    else this.#commits.commit(state, (result) => this.#committed(result, events, mail));
   }
 
   #reduceAll(mail: Event[]): Transition {
@@ -248,7 +275,9 @@ export class JobActor implements AttemptListener, CommitsOwner {
     let { state } = this.#commits;
     let events: JobEvent[] = [];
     for (const event of mail) {
-      const next = reduce(state, event, now);
+      // Not before: until its outcome is dealt with it is under way, else it would be begun again.
+      if ("attempt" in event && event.type !== "started") this.#attempts.delete(event);
+      const next = reduce(state, event, now, this.#plan);
       state = next.state;
       events = events.length === 0 ? next.events : [...events, ...next.events];
     }
@@ -256,12 +285,12 @@ export class JobActor implements AttemptListener, CommitsOwner {
     return { state: toBeParked(state, this.lease.number, now, this.#context.parkAfterMs), events };
   }
 
-  #committed(result: CommitResult, events: JobEvent[]): void {
+  #committed(result: CommitResult, events: JobEvent[], mail: Event[]): void {
     if (this.#mode === "gone") return;
     if (result === "stored") this.#proceed(events);
     else if (result === "full") this.#giveBack();
     else if (typeof result === "string") this.#writtenByOthers(result);
-    else this.#refused(result.why);
+    else this.#refused(result.why, mail);
   }
 
   /** There is no room for its state: its submission comes again later. */
@@ -270,13 +299,13 @@ export class JobActor implements AttemptListener, CommitsOwner {
     this.#leave("handed_over");
   }
 
-  /** The state does not fit into a message: the result that made it grow cannot be kept, so the attempt has failed. */
-  #refused(why: string): void {
-    const { current_function: index, attempt } = this.#commits.state;
-    const message = `the state of the job with this result does not fit into a message: ${why}`;
-    const error: Failure = { code: "payload_too_large", name: "PayloadTooLarge", message };
-    this.#mode = "ready";
-    this.#post({ type: "failed", index, attempt, error, retryable: false, random: 0 });
+  /** The state does not fit into a message: the largest of what has come cannot be kept. */
+  #refused(why: string, mail: Event[]): void {
+    try {
+      this.#deal(withoutLargest(mail, why) ?? [{ type: "unstorable", why }]);
+    } catch (error) {
+      this.onFault(error);
+    }
   }
 
   #reread(): void {
@@ -296,7 +325,7 @@ export class JobActor implements AttemptListener, CommitsOwner {
       this.#leave("superseded");
       return;
     }
-    this.#attempt?.cancel();
+    this.#attempts.cancel();
     this.#proceed([]);
   }
 
@@ -322,6 +351,14 @@ export class JobActor implements AttemptListener, CommitsOwner {
       this.#end(job);
       return;
     }
+    if (isGraph(job) && this.#watch().isDue(job)) {
+      this.#mode = "busy";
+      this.#lookForSignals(job, (found) => {
+        if (found.length > 0) this.#deal(found);
+        else this.#proceed([]);
+      });
+      return;
+    }
     // The wall clock may have gone backwards since: what has begun is not waited for again.
     if (this.#isUnderWay(job)) {
       this.#mode = "ready";
@@ -337,8 +374,11 @@ export class JobActor implements AttemptListener, CommitsOwner {
         this.#mode = "ready";
         this.#sleepUntil(how.until);
         break;
-      case "timer":
-      case "place":
+      case "attempts":
+        this.#mode = "ready";
+        this.#goOn(job, how.attempts, how.until);
+        break;
+      case "parked":
         this.#mode = "busy";
         this.#await(this.#park(job, how), (refused) => {
           if (refused !== undefined) this.#proceedWith({ type: "refused", why: refused });
@@ -349,9 +389,38 @@ export class JobActor implements AttemptListener, CommitsOwner {
     }
   }
 
-  /** The attempt that the job is at is in line or in flight. */
-  #isUnderWay({ current_function: index, attempt, token }: LiveJob): boolean {
-    return token <= this.lease.number && this.#attempt?.has({ index, attempt }) === true;
+  /** The attempt that a chain is at is in line or in flight. */
+  #isUnderWay(job: LiveJob): boolean {
+    const { current_function: index, attempt, token } = job;
+    return !isGraph(job) && token <= this.lease.number && this.#attempts.has({ index, attempt });
+  }
+
+  /** A graph: begins what is due and not under way yet, and waits for what is due next. */
+  #goOn(job: LiveJob, attempts: readonly AttemptAddress[], until: number | undefined): void {
+    if (this.#context.isDraining()) {
+      if (!this.#attempts.inFlight) this.handOver();
+      return;
+    }
+    if (until !== undefined) this.#sleepUntil(until);
+    for (const { index, attempt } of attempts) {
+      if (this.#mode !== "ready") return; // one of them has been held back, or has failed already
+      if (!this.#attempts.has({ index, attempt })) this.#execute(job, { index, attempt });
+    }
+  }
+
+  #watch(): SignalWatch {
+    this.#signals ??= new SignalWatch(this.#context.signals);
+    return this.#signals;
+  }
+
+  #lookForSignals(job: Graph, then: (found: Event[]) => void): void {
+    let found: Event[] = [];
+    const looking = this.#insist("cannot look for signals", async () => {
+      found = await this.#watch().look(job);
+    });
+    this.#await(looking, () => {
+      if (this.#mode !== "gone") then(found);
+    });
   }
 
   #execute(job: LiveJob, address: AttemptAddress): void {
@@ -361,14 +430,32 @@ export class JobActor implements AttemptListener, CommitsOwner {
     }
     const { memory } = this.#context;
     if (memory.mustWait(this.#footprint, memory.used - this.#footprint)) {
-      this.#pass();
+      if (!isGraph(job)) this.#pass();
       this.onNoRoom(address);
       return;
     }
     this.#watchDeadline(job);
-    // It may be held back before this returns.
-    const attempt = this.#context.dispatcher.dispatch(job, address, this, this.#results);
-    this.#attempt = this.heldBack ? undefined : attempt;
+    if (isGraph(job)) this.#dispatchEntry(job, address);
+    else this.#attempts.dispatch(this.#context.dispatcher, job, address, this, this.#results);
+  }
+
+  #dispatchEntry(job: Graph & LiveJob, address: AttemptAddress): void {
+    const plan = this.#planOf(job);
+    let input: EntryInput;
+    try {
+      input = inputOf(job, address.index, plan);
+    } catch (error) {
+      const failure = expressionFailure(error);
+      this.#post({ type: "failed", ...address, error: failure, retryable: false, random: 0 });
+      return;
+    }
+    const results = input.needs === undefined ? this.#results : undefined;
+    this.#attempts.dispatch(this.#context.dispatcher, job, address, this, results, input);
+  }
+
+  #planOf(job: Graph): Plan {
+    this.#plan ??= planOf(job.functions);
+    return this.#plan;
   }
 
   #sleepUntil(until: number): void {
@@ -404,7 +491,7 @@ export class JobActor implements AttemptListener, CommitsOwner {
     if (!placed) return undefined;
     this.lease.release();
     this.#leave("parked");
-    if (how.type === "place") feeder.filled(how.functionName);
+    for (const name of how.functionNames) feeder.filled(name);
     return undefined;
   }
 
@@ -423,6 +510,7 @@ export class JobActor implements AttemptListener, CommitsOwner {
       if (this.#mode === "gone") return;
       try {
         this.#commits.removeDefinition();
+        if (isGraph(job)) this.#await(this.#watch().close(job), () => {});
         this.lease.release();
         this.#leave("ended");
       } catch (error) {
@@ -476,7 +564,7 @@ export class JobActor implements AttemptListener, CommitsOwner {
     clearTimeout(this.#alarm);
     clearTimeout(this.#deadline);
     this.#progress?.close();
-    this.#attempt?.cancel();
+    this.#attempts.cancel();
     this.#context.lifecycle.emit("released", this.jobId, why);
     for (const listener of this.#goneListeners ?? []) listener();
   }

@@ -24,11 +24,14 @@ import type { Tokens } from "../bus/tokens/tokens.ts";
 import { EVENTS, JOBS } from "../bus/topology.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import { endEvent } from "../job/events.ts";
-import { canRetry, type Event, type RetryPatch, reduce } from "../job/machine.ts";
+import { retryProblem } from "../job/graph-retry.ts";
+import { reduce } from "../job/machine.ts";
 import { requireJobId, sequenceOf } from "../job/names.ts";
 import { toJsonValue } from "../job/plain.ts";
+import type { RetryPatch } from "../job/retry-patch.ts";
 import { isSameJson } from "../job/same.ts";
-import { type EndedJob, isEnded, type JobState, type LiveJob, withoutPayloads } from "../job/state.ts";
+import { isEnded, type JobState, type LiveJob, withoutPayloads } from "../job/state.ts";
+import type { Event } from "../job/transition.ts";
 import { Limiter } from "../util/limiter.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { pause } from "./retrying.ts";
@@ -150,7 +153,8 @@ export class JobControl {
   }
 
   /**
-   * Lets a failed or cancelled job go on at the function it had reached, with all its executions to be had again.
+   * Lets a failed or cancelled job go on at the function it had reached, or where the patch says, with all its executions to be had
+   * again.
    *
    * @throws AsyncError `job_not_ended`, `job_ended` (it is completed, or was no valid job), `payload_too_large`, what
    * {@link find} throws, or `bus_timeout` if it is not known whether it is retried
@@ -163,7 +167,8 @@ export class JobControl {
         if (Date.now() - (found.retried_at ?? 0) < REPETITION_MS && hasWhatIsAsked(found, patch)) return "leave";
         throw new AsyncError("job_not_ended", `job ${jobId} is ${found.state}; cancel it first`);
       }
-      if (!canRetry(found)) throw cannotRetry(found);
+      const problem = retryProblem(found, patch);
+      if (problem) throw new AsyncError(problem.code, problem.message);
       await eventLog.record(endEvent(found)); // CONTROL-3
       await tokens.timers.schedule(found, Date.now() + COMMIT_TIME_MS, found.token + 1); // CONTROL-2
       return "change";
@@ -265,18 +270,19 @@ function stateFollows(event: Event, state: JobState): boolean {
   return event.type === "cancelled" ? state.state === "cancelled" : !isEnded(state);
 }
 
-/** Whether a job that has been retried is as a retry with this patch would have made it. */
-function hasWhatIsAsked(job: LiveJob, { data, args }: RetryPatch): boolean {
+/**
+ * Whether a job that has been retried is as a retry with this patch would have made it. Where it was to go on is not seen in it
+ * any more.
+ */
+function hasWhatIsAsked(job: LiveJob, { data, args, args_by_id = {} }: RetryPatch): boolean {
   const isSame = (asked: unknown, found: unknown) =>
     asked === undefined || isSameJson(asked, toJsonValue(found, job.encoding));
   if (!isSame(data, job.data)) return false;
+  for (const { id, args: found } of job.functions) {
+    if (id !== undefined && Object.hasOwn(args_by_id, id) && !isSame(args_by_id[id], found)) return false;
+  }
   // It may have got further since: the functions before the one that was retried had returned by then.
   const since = job.retried_at ?? 0;
   const retried = [...job.functions].find(({ finished_at }) => (finished_at ?? since) >= since);
   return isSame(args, retried?.args);
-}
-
-function cannotRetry(state: EndedJob): AsyncError {
-  const why = state.state === "completed" ? "it is completed" : "it never was a valid job; submit it anew";
-  return new AsyncError("job_ended", `job ${state.job_id} cannot be retried: ${why}`);
 }

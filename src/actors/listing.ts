@@ -9,7 +9,8 @@
 import { type Cursor, cursorAfter, FIRST_PAGE, formatCursor, NEWEST_PAGE, parseCursor } from "../api/cursor.ts";
 import { DEFAULT_PAGE_LIMIT, type ListedJob, type PageRequest } from "../api/requests.ts";
 import type { Bus } from "../bus/connection.ts";
-import type { JobList, Listed } from "../bus/store/job-list.ts";
+import type { JobList, Listed, Wanted } from "../bus/store/job-list.ts";
+import { TagFilter } from "../bus/store/tag-filter.ts";
 import { answerOf } from "../job/answer.ts";
 import { AsyncError } from "../job/errors.ts";
 import { type JobState, withoutPayloads } from "../job/state.ts";
@@ -56,18 +57,21 @@ export class Listing {
     limit = DEFAULT_PAGE_LIMIT,
     cursor,
     order,
+    tags,
     timeout_ms = PAGE_MS,
   }: PageRequest): Promise<string> {
     const end = performance.now() + Math.min(PAGE_MS, timeout_ms);
     const page = new PageText(this.#bus.maxPayload);
     const first = order === "newest" ? NEWEST_PAGE : FIRST_PAGE;
+    const wanted: Wanted = { state, tags: tags && new TagFilter(tags) };
+    const isFiltered = state !== undefined || tags !== undefined;
     let next: Cursor | undefined = cursor === undefined ? first : parseCursor(cursor);
     for (let scanned = 0; scanned < MAX_SCANNED && performance.now() < end; scanned += BATCH) {
       if (scanned >= SCANNED_AT_ONCE) await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
-      const batch = state === undefined ? Math.min(BATCH, limit - page.count) : BATCH;
-      const found = await this.#list.page(next, batch, state);
+      const batch = isFiltered ? BATCH : Math.min(BATCH, limit - page.count);
+      const found = await this.#list.page(next, batch, wanted);
       for (const entry of found.entries) {
-        const job = answerTo(entry, state);
+        const job = answerTo(entry, wanted);
         if (job && !page.add(job)) return page.end(next);
         next = cursorAfter(next, entry.sequence);
         if (page.count === limit) return page.end(next);
@@ -79,13 +83,13 @@ export class Listing {
   }
 }
 
-/** Undefined if it is no job, or in another state than is asked for. */
-function answerTo(entry: Listed, wanted: PageRequest["state"]): { state: JobState; view: ListedJob } | undefined {
+/** Undefined if it is no job, or not what is asked for. */
+function answerTo(entry: Listed, wanted: Wanted): { state: JobState; view: ListedJob } | undefined {
   const state = entry.type === "job" ? entry.state : untakenJob(entry.submission);
-  if (!state) return undefined;
+  if (!state || wanted.tags?.matches(state) === false) return undefined;
   const isTaken = entry.type === "job" || entry.isTaken;
   const view: ListedJob = answerOf(state, Date.now(), isTaken);
-  return wanted === undefined || view.state === wanted ? { state, view } : undefined;
+  return wanted.state === undefined || view.state === wanted.state ? { state, view } : undefined;
 }
 
 /** The text of an answer, as far as there is room for it. */

@@ -1,4 +1,4 @@
-import type { Event } from "../job/machine.ts";
+import type { Event } from "../job/transition.ts";
 
 /** What an actor has been told and has not dealt with yet. */
 export class Mailbox {

@@ -13,27 +13,36 @@ export class Progress {
   readonly #lifecycle: Lifecycle;
   /** Runs for a while after progress was told. */
   #pause: NodeJS.Timeout | undefined;
-  #newest: { attempt: Attempt; progress: unknown } | undefined;
+  readonly #newest = new Map<Attempt, unknown>();
 
   constructor(lifecycle: Lifecycle) {
     this.#lifecycle = lifecycle;
   }
 
-  tell(attempt: Attempt, progress: unknown): void {
-    if (sizeOf(progress) > MAX_BYTES) return;
-    if (this.#pause) {
-      this.#newest = { attempt, progress };
-      return;
+  /** Returns false if it is too large to be told. */
+  tell(attempt: Attempt, progress: unknown): boolean {
+    if (sizeOf(progress) > MAX_BYTES) return false;
+    if (this.#pause) this.#newest.set(attempt, progress);
+    else {
+      this.#tell(attempt, progress);
+      this.#pause = setTimeout(() => this.#tellNewest(), PAUSE_MS);
     }
+    return true;
+  }
+
+  #tell(attempt: Attempt, progress: unknown): void {
     const { index, attempt: number, functionName, job } = attempt;
     const about = { function: functionName, index, attempt: number };
     this.#lifecycle.emit("job", eventOf(job, Date.now(), { type: "progress", ...about, progress }));
-    this.#pause = setTimeout(() => {
-      this.#pause = undefined;
-      const newest = this.#newest;
-      this.#newest = undefined;
-      if (newest && !newest.attempt.cancelled) this.tell(newest.attempt, newest.progress);
-    }, PAUSE_MS);
+  }
+
+  #tellNewest(): void {
+    this.#pause = undefined;
+    const newest = [...this.#newest].filter(([attempt]) => !attempt.cancelled);
+    this.#newest.clear();
+    if (newest.length === 0) return;
+    for (const [attempt, progress] of newest) this.#tell(attempt, progress);
+    this.#pause = setTimeout(() => this.#tellNewest(), PAUSE_MS);
   }
 
   close(): void {

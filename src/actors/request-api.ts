@@ -3,7 +3,7 @@
  * free. What it answers with is in the store, so any supervisor can answer for any job.
  */
 import type { Msg } from "nats";
-import { ERROR_CODE_HEADER, ERROR_HEADER } from "../api/headers.ts";
+import { ERROR_CODE_HEADER, ERROR_HEADER, SIGNAL_KEY_HEADER } from "../api/headers.ts";
 import {
   checkEventsRequest,
   checkLookRequest,
@@ -19,10 +19,12 @@ import {
   afterPrefix,
   CANCEL_PREFIX,
   EVENTS_PREFIX,
+  EXPLAIN_PREFIX,
   FUNCTION_LIST,
   GET_PREFIX,
   LIST,
   RETRY_PREFIX,
+  SIGNAL_PREFIX,
 } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
 import { decode } from "../bus/messages/codec.ts";
@@ -37,9 +39,11 @@ import { isRecord } from "../job/plain.ts";
 import type { JobView } from "../job/view.ts";
 import { VERSION } from "../version.ts";
 import type { Depths } from "./depths.ts";
+import { Explaining } from "./explaining.ts";
 import { History } from "./history.ts";
 import type { JobControl } from "./job-control.ts";
 import { Listing } from "./listing.ts";
+import type { SignalRequests } from "./signals.ts";
 
 /** What is wrong may quote what was asked, and that may be as long as a message: so it is cut. */
 const MAX_ERROR_LENGTH = 4_096;
@@ -50,10 +54,11 @@ export class RequestApi {
   readonly #service: Service;
   readonly #subscriptions: Listening[];
 
-  constructor(bus: Bus, list: JobList, control: JobControl, depths: Depths) {
+  constructor(bus: Bus, list: JobList, control: JobControl, depths: Depths, signals: SignalRequests) {
     this.#bus = bus;
     const listing = new Listing(bus, list);
     const history = new History(bus, (jobId) => control.find(jobId));
+    const explaining = new Explaining(control, depths);
     const endpoint = (name: string, subject: string): ServiceEndpoint => ({
       name,
       subject,
@@ -67,15 +72,15 @@ export class RequestApi {
       metadata: () => ({}),
       endpoints: () => endpoints.map(({ name, subject }) => endpoint(name, subject)),
     });
-    type Answer<A> = (jobId: string, body: Uint8Array) => Promise<A>;
+    type Answer<A> = (jobId: string, body: Uint8Array, headers: Msg["headers"]) => Promise<A>;
     const ofId = (name: string, prefix: string, answer: Answer<string>) => ({
       name,
       // All that may be meant for an id, so that a bad one is told to be bad.
       subject: `${prefix}.>`,
-      answer: ({ subject, data }: Msg) => answer(afterPrefix(subject, prefix) ?? "", data),
+      answer: ({ subject, data, headers }: Msg) => answer(afterPrefix(subject, prefix) ?? "", data, headers),
     });
     const ofJob = (name: string, prefix: string, answer: Answer<JobView>) =>
-      ofId(name, prefix, async (jobId, body) => JSON.stringify(await answer(jobId, body)));
+      ofId(name, prefix, async (jobId, body, headers) => JSON.stringify(await answer(jobId, body, headers)));
     const get = async (jobId: string, body: Uint8Array): Promise<SubmittedJob> => {
       const { submission } = checkLookRequest(parseBody(body));
       const { state, isTaken } = await control.look(jobId);
@@ -89,7 +94,12 @@ export class RequestApi {
       ofJob("retry", RETRY_PREFIX, async (jobId, body) =>
         answerOf(await control.retry(jobId, checkRetryPatch(parseBody(body))), Date.now()),
       ),
+      ofId("signal", SIGNAL_PREFIX, async (target, body, headers) => {
+        const key = headers?.has(SIGNAL_KEY_HEADER) ? headers.get(SIGNAL_KEY_HEADER) : undefined;
+        return JSON.stringify(await signals.take(target, body, key));
+      }),
       ofId("events", EVENTS_PREFIX, async (jobId, body) => history.page(jobId, checkEventsRequest(parseBody(body)))),
+      ofId("explain", EXPLAIN_PREFIX, (jobId) => explaining.answer(jobId)),
       { name: "list", subject: LIST, answer: (message) => listing.page(checkPageRequest(parseBody(message.data))) },
       { name: "functions", subject: FUNCTION_LIST, answer: async () => JSON.stringify(await depths.list()) },
     ];

@@ -9,11 +9,12 @@ import { parseSubmission } from "../job/check.ts";
 import type { Origin } from "../job/create.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import type { Failure } from "../job/failure.ts";
-import { createFailedJob, createJob, type Transition, untaken } from "../job/machine.ts";
+import { createFailedJob, createJob, untaken } from "../job/machine.ts";
 import { chosenJobIdProblem, jobIdOfSequence, jobIdProblem, MADE_UP_PREFIX } from "../job/names.ts";
 import { isRecord } from "../job/plain.ts";
 import { FORMAT } from "../job/record.ts";
 import type { JobState, LiveJob } from "../job/state.ts";
+import type { Transition } from "../job/transition.ts";
 
 export type ReadSubmission =
   | { type: "job"; jobId: string; first: (now: number) => Transition }
@@ -64,9 +65,12 @@ export function readSubmission({ data, sequence, storedAt, subject }: Waiting): 
   }
 }
 
-/** The format of the record that a submission makes, if that is one of a newer version, whose documents we may not know. */
-export function newerFormatOf({ headers }: Delivery): number | undefined {
-  const format = Number(headers?.get(FORMAT_HEADER) || FORMAT);
+/**
+ * The format of the record that a submission makes, if that is one of a newer version, whose documents we may not know. Without the
+ * header it is the first; one that is no number says nothing.
+ */
+export function newerFormatOf({ headers }: Pick<Delivery, "headers">): number | undefined {
+  const format = Number(headers?.get(FORMAT_HEADER) || 1);
   return format > FORMAT ? format : undefined;
 }
 
@@ -114,13 +118,17 @@ export function isRepeated({ subject, headers }: Pick<Delivery, "subject" | "hea
 
 /** The failed job that stands for a submission whose state would not fit into a message. */
 export function oversizedJob(first: Transition, why: string, now: number): Transition {
-  const { job_id, encoding, created_at, sequence, name } = first.state;
+  const { job_id, encoding, created_at, sequence, name, tags, keep_ms } = first.state;
   const error: Failure = {
     code: "payload_too_large",
     name: "PayloadTooLarge",
     message: `the job is too large to be stored: ${why}`,
   };
-  return createFailedJob(error, name, { jobId: job_id, encoding, createdAt: created_at, sequence }, now);
+  const failed = createFailedJob(error, name, { jobId: job_id, encoding, createdAt: created_at, sequence }, now);
+  if (tags === undefined && keep_ms === undefined) return failed;
+  // It is found as it would have been, and goes when it would have gone.
+  const more = { ...(tags !== undefined && { tags }), ...(keep_ms !== undefined && { keep_ms }) };
+  return { ...failed, state: { ...failed.state, format: 2, ...more } };
 }
 
 function nameOf(body: unknown): string {

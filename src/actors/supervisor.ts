@@ -16,6 +16,7 @@ import type { Bus } from "../bus/connection.ts";
 import { EventLog } from "../bus/store/event-log.ts";
 import { JobList } from "../bus/store/job-list.ts";
 import { DEFAULT_RETENTION_MS, JobStore } from "../bus/store/job-store.ts";
+import { Signals } from "../bus/store/signals.ts";
 import { Storage } from "../bus/store/storage.ts";
 import { Awake } from "../bus/tokens/awake.ts";
 import type { Delivery } from "../bus/tokens/delivery.ts";
@@ -48,6 +49,7 @@ import { createLifecycle, type Lifecycle, type Trouble } from "./lifecycle.ts";
 import { DEFAULT_MAX_MEMORY_BYTES, Memory } from "./memory.ts";
 import { RequestApi } from "./request-api.ts";
 import { around } from "./retrying.ts";
+import { SignalRequests } from "./signals.ts";
 import { StorageWatch } from "./storage-watch.ts";
 import { readSubmission } from "./submission.ts";
 import { sweep } from "./sweep.ts";
@@ -163,7 +165,7 @@ export class Supervisor {
     this.#maxLiveJobs = options.maxLiveJobs ?? DEFAULT_MAX_LIVE_JOBS;
     this.#memory = new Memory(options.maxMemoryBytes ?? DEFAULT_MAX_MEMORY_BYTES);
     const { retentionMs = DEFAULT_RETENTION_MS } = options;
-    this.store = new JobStore(bus, { replicas: topology.replicas, retentionMs });
+    this.store = new JobStore(bus, { replicas: topology.replicas, retentionMs, ackWaitMs: topology.ackWaitMs });
     this.#storageWatch = new StorageWatch(this.lifecycle, new WriteProbe(bus), retentionMs);
     this.#storage = new Storage(bus, {
       retentionMs,
@@ -193,10 +195,12 @@ export class Supervisor {
     this.lifecycle.on("job", (event) => {
       if (event.type !== "rejected" && !isEndEvent(event)) eventLog.publish(event);
     });
+    const signals = new Signals(bus, this.store, (jobId, problem) => this.#trouble(problem, undefined, { jobId }));
     this.#context = {
       bus,
       store: this.store,
       tokens: this.#tokens,
+      signals,
       eventLog,
       dispatcher: this.#dispatcher,
       feeder: this.#feeder,
@@ -217,7 +221,9 @@ export class Supervisor {
     const list = new JobList(bus, this.store, (submission) => readSubmission(submission).jobId);
     const control = new JobControl({ ...this.#context, list });
     this.#depths = new Depths(bus, this.#dispatcher, this.store);
-    this.#api = new RequestApi(bus, list, control, this.#depths);
+    const find = (jobId: string) => control.find(jobId);
+    const signalRequests = new SignalRequests({ bus, signals, tokens: this.#tokens, find });
+    this.#api = new RequestApi(bus, list, control, this.#depths, signalRequests);
     this.#submissions = this.#pull(JOBS, {
       room: () => this.#roomForSubmissions(),
       roomBytes: () => this.#roomForBytes(),

@@ -15,7 +15,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { afterPrefix } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
-import { isPart, ownerOfDefinition } from "../bus/store/definition.ts";
+import { isPart } from "../bus/store/definition.ts";
 import type { EventLog } from "../bus/store/event-log.ts";
 import { type JobStore, storedJob } from "../bus/store/job-store.ts";
 import { readAt, readBatch, readNext, type StoredMessage, streamState } from "../bus/store/stream-read.ts";
@@ -23,9 +23,11 @@ import { isRefusedForGood } from "../bus/tokens/timers.ts";
 import type { Tokens } from "../bus/tokens/tokens.ts";
 import { KV_JOBS, KV_PREFIX } from "../bus/topology.ts";
 import { endEvent } from "../job/events.ts";
-import { createFailedJob, reduce, type Transition } from "../job/machine.ts";
+import { createFailedJob, reduce } from "../job/machine.ts";
 import { onNextToken } from "../job/rest.ts";
 import { type EndedJob, isEnded, type LiveJob, type StateName } from "../job/state.ts";
+import type { Transition } from "../job/transition.ts";
+import { tidy } from "./tidy.ts";
 
 export interface SweepContext {
   bus: Bus;
@@ -55,6 +57,8 @@ export interface SweepReport {
   stranded: Stranded[];
   /** Jobs that a newer version has stored: nothing is known of them here. */
   newer: number;
+  /** Live jobs that have waited for a signal without an end for `LONG_WAIT_MS`; the first `MAX_WAITS_NAMED` of them. */
+  waiting: { count: number; jobIds: string[] };
   /** Before this sequence there are only jobs that ended a minute ago or longer. */
   next: number;
 }
@@ -73,6 +77,8 @@ const WINDOW = 5;
 const SETTLED_MS = 5_000;
 const LONG_AGO_MS = 60_000;
 const SECOND_LOOK_MS = 500;
+const LONG_WAIT_MS = 3_600_000;
+const MAX_WAITS_NAMED = 10;
 
 /** A stored state that may be stranded, as it was read. */
 type Suspect = { jobId: string; revision: number } & ({ job: LiveJob } | { problem: string });
@@ -80,7 +86,7 @@ type Suspect = { jobId: string; revision: number } & ({ job: LiveJob } | { probl
 /** @throws AsyncError of the bus */
 export async function sweep(context: SweepContext, options: SweepOptions): Promise<SweepReport> {
   const { pauseMs, skip = () => false, stopped = () => false } = options;
-  const report: SweepReport = { live: {}, stranded: [], newer: 0, next: 1 };
+  const report: SweepReport = { live: {}, stranded: [], newer: 0, waiting: { count: 0, jobIds: [] }, next: 1 };
   const { lastSequence: end } = await streamState(context.bus, KV_JOBS);
   let again: number | undefined;
   for (let from = options.from ?? 1; from <= end && !stopped(); ) {
@@ -92,7 +98,7 @@ export async function sweep(context: SweepContext, options: SweepOptions): Promi
       if (isPart(afterPrefix(message.subject, KV_PREFIX) ?? "")) {
         if (message.expires || message.data.length === 0) continue;
         again ??= message.sequence;
-        if (options.fix && Date.now() - message.storedAt >= SETTLED_MS) await tidy(context.store, message);
+        if (options.fix && Date.now() - message.storedAt >= SETTLED_MS) await tidy(context, message);
         continue;
       }
       const suspect = await suspectIn(context.store, message);
@@ -103,7 +109,7 @@ export async function sweep(context: SweepContext, options: SweepOptions): Promi
         continue;
       }
       if (!suspect || skip(suspect.jobId)) continue;
-      if ("job" in suspect) report.live[suspect.job.state] = (report.live[suspect.job.state] ?? 0) + 1;
+      if ("job" in suspect) count(report, suspect.job);
       if (Date.now() - message.storedAt >= SETTLED_MS) suspects.push(suspect);
     }
     for (const found of await check(context, suspects)) {
@@ -113,6 +119,15 @@ export async function sweep(context: SweepContext, options: SweepOptions): Promi
     if (pauseMs !== undefined) await delay(pauseMs);
   }
   return report;
+}
+
+function count({ live, waiting }: SweepReport, job: LiveJob): void {
+  live[job.state] = (live[job.state] ?? 0) + 1;
+  const before = Date.now() - LONG_WAIT_MS;
+  if (!job.live?.some(({ wait, due_at, since }) => wait === "signal" && due_at === undefined && since <= before))
+    return;
+  waiting.count += 1;
+  if (waiting.jobIds.length < MAX_WAITS_NAMED) waiting.jobIds.push(job.job_id);
 }
 
 interface Read {
@@ -135,15 +150,6 @@ async function readWindow(bus: Bus, from: number): Promise<Read> {
   if (messages.length > 0) return { messages, next: from + WINDOW };
   const next = await readNext(bus, KV_JOBS, from + WINDOW);
   return { messages: next ? [next] : [], next: (next?.sequence ?? from) + 1 };
-}
-
-/** Removes a definition that nothing leans on, as its job has ended or is gone (DEFINITION-2). */
-async function tidy(store: JobStore, { subject, sequence }: StoredMessage): Promise<void> {
-  const jobId = ownerOfDefinition(afterPrefix(subject, KV_PREFIX) ?? "");
-  if (jobId === undefined) return; // none of ours
-  const stored = await store.get(jobId);
-  if (stored?.newer !== undefined || stored?.problem !== undefined) return;
-  if (!stored?.state || isEnded(stored.state)) store.removeDefinition(jobId, sequence);
 }
 
 /** SWEEP-3: undefined for what has ended or was deleted. */

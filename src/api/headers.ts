@@ -20,5 +20,7 @@ export const RESULTS_AT_HEADER = "Async-Results-At";
  * their supervisors leave it to others.
  */
 export const FORMAT_HEADER = "Async-Format";
+/** On a signal: a text of the sender's choice. The same signal with the same key is stored once. */
+export const SIGNAL_KEY_HEADER = "Async-Signal-Key";
 /** A submission under an id that begins with `auto-` has this header, with any value, unless it is the first one. */
 export const REPEATED_HEADER = "Async-Repeated";

@@ -1,13 +1,17 @@
 /** The bodies of requests to supervisors, and of their answers: JSON. What comes in is checked here. */
 import { AsyncError } from "../job/errors.ts";
 import type { JobEvent, RejectedEvent } from "../job/events.ts";
-import type { RetryPatch } from "../job/machine.ts";
+import { isRecord } from "../job/plain.ts";
+import { MAX_BY_LENGTH, type RetryPatch } from "../job/retry-patch.ts";
 import { STATE_NAMES, type StateName } from "../job/state.ts";
 import type { JobView } from "../job/view.ts";
+import { allTags, checkTags, parseTags, type Tags } from "./tags.ts";
 
 /** Body of a request to `job.list`; empty for the first page of all jobs. */
 export interface PageRequest {
   state?: StateName;
+  /** Only jobs that have all of these tags. By hand also `tag: "name:value"`, or a list of such texts. */
+  tags?: Tags;
   /** Most jobs in the answer, 1 to 1,000. Default 100. */
   limit?: number;
   /** `next` of the page before; it knows the order. */
@@ -83,7 +87,8 @@ function requirePageLimit(limit: unknown): void {
 
 /** @throws AsyncError `invalid_request` */
 export function checkPageRequest(body: Record<string, unknown>): PageRequest {
-  const { state, limit, cursor, order, timeout_ms } = body;
+  const { tag, ...request } = body;
+  const { state, limit, cursor, order, timeout_ms, tags } = request;
   if (state !== undefined && !STATE_NAMES.includes(state as StateName)) {
     throw new AsyncError("invalid_request", `state must be one of ${STATE_NAMES.join(", ")}`);
   }
@@ -96,7 +101,17 @@ export function checkPageRequest(body: Record<string, unknown>): PageRequest {
   }
   if (cursor !== undefined && typeof cursor !== "string")
     throw new AsyncError("invalid_request", "cursor must be a string");
-  return body as PageRequest;
+  if (tag === undefined && tags === undefined) return request;
+  return { ...(request as PageRequest), tags: tagsOf(tag, tags) };
+}
+
+/** What is asked for as text, and as an object. */
+function tagsOf(tag: unknown = [], tags: unknown = {}): Tags {
+  const texts = Array.isArray(tag) ? tag : [tag];
+  if (!texts.every((text) => typeof text === "string")) {
+    throw new AsyncError("invalid_request", "tag must be text, name:value, or a list of such texts");
+  }
+  return allTags(checkTags(tags), parseTags(texts));
 }
 
 /** What waits for a function, and who serves it. */
@@ -151,10 +166,49 @@ export function checkLookRequest({ submission }: Record<string, unknown>): LookR
   throw new AsyncError("invalid_request", "submission must be the sequence of one in stream JOBS");
 }
 
-/** Body of a request to `job.retry.<id>`; empty to change nothing. @throws AsyncError `invalid_request` */
-export function checkRetryPatch({ data, args, ...unknown }: Record<string, unknown>): RetryPatch {
-  const [first] = Object.keys(unknown);
-  if (first !== undefined)
-    throw new AsyncError("invalid_request", `${first.slice(0, 64)} is not a known field; there are data and args`);
-  return { ...(data !== undefined && { data }), ...(args !== undefined && { args }) };
+const RETRY_FIELDS = ["data", "args", "args_by_id", "from", "failed", "force", "by"];
+
+/**
+ * Body of a request to `job.retry.<id>`; empty to change nothing. Whether the job has the entries that it names is not known here.
+ *
+ * @throws AsyncError `invalid_request`
+ */
+export function checkRetryPatch(body: Record<string, unknown>): RetryPatch {
+  const problem = retryProblem(body);
+  if (problem !== undefined) throw new AsyncError("invalid_request", problem);
+  return Object.fromEntries(Object.entries(body).filter(([, value]) => value !== undefined));
+}
+
+function retryProblem(body: Record<string, unknown>): string | undefined {
+  const unknown = Object.keys(body).find((key) => !RETRY_FIELDS.includes(key));
+  if (unknown !== undefined)
+    return `${unknown.slice(0, 64)} is not a known field; there are ${RETRY_FIELDS.join(", ")}`;
+  const { args_by_id, from, failed, force, by } = body;
+  if (args_by_id !== undefined && !isRecord(args_by_id)) return "args_by_id must be an object {id: args}";
+  if (from !== undefined && !isEntryName(from)) {
+    return "from must be the id of an entry, or its index in the list: an integer from 0 on";
+  }
+  for (const [name, value] of Object.entries({ failed, force })) {
+    if (value !== undefined && typeof value !== "boolean") return `${name} must be true or false`;
+  }
+  if (from !== undefined && failed === true)
+    return "from and failed cannot be asked for together: name an entry, or all that failed";
+  const isWord = typeof by === "string" && by.length > 0 && by.length <= MAX_BY_LENGTH;
+  return by === undefined || isWord ? undefined : `by must be text of 1 to ${MAX_BY_LENGTH} characters`;
+}
+
+function isEntryName(value: unknown): boolean {
+  return typeof value === "number"
+    ? Number.isSafeInteger(value) && value >= 0
+    : typeof value === "string" && value !== "";
+}
+
+/** The answer to a request on `job.signal.<id>.<name>`: the signal is stored. */
+export interface SignalReply {
+  job_id: string;
+  name: string;
+  /** The how many-th signal of that name it is to the job, from 1. */
+  number: number;
+  /** A signal with the same key was stored before, under that number. This one has changed nothing. */
+  repeated?: true;
 }

@@ -6,9 +6,12 @@ export const STATUS: Partial<Record<ErrorCode, number>> = {
   invalid_request: 400,
   permission_denied: 403,
   job_not_found: 404,
+  unknown_signal: 404,
   job_ended: 409,
   job_not_ended: 409,
   job_exists: 409,
+  no_entry: 404,
+  signals_full: 409,
   /** Somebody else has written into the bucket; the next sweep, or `async doctor --fix`, makes it a failed job. */
   corrupt_state: 409,
   payload_too_large: 413,

@@ -10,8 +10,12 @@ export const WAIT_PREFIX = "job.wait";
 export const GET_PREFIX = "job.get";
 export const CANCEL_PREFIX = "job.cancel";
 export const RETRY_PREFIX = "job.retry";
+/** Something that a job waits for has come: `job.signal.<id>.<name>`; the body is its payload. */
+export const SIGNAL_PREFIX = "job.signal";
 /** What has happened to a job, as far as it is kept: `job.events.<id>`. */
 export const EVENTS_PREFIX = "job.events";
+/** Why a job waits: `job.explain.<id>`. */
+export const EXPLAIN_PREFIX = "job.explain";
 export const FUNCTION_PREFIX = "fn";
 /** The queue group in which workers subscribe to `fn.<name>`. */
 export const WORKER_QUEUE = "fn";
@@ -41,12 +45,17 @@ export const waitSubject = (functionName: string, id: string) => `${WAIT_PREFIX}
 export const getSubject = (id: string) => `${GET_PREFIX}.${id}`;
 export const cancelSubject = (id: string) => `${CANCEL_PREFIX}.${id}`;
 export const retrySubject = (id: string) => `${RETRY_PREFIX}.${id}`;
+export const signalSubject = (id: string, name: string) => `${SIGNAL_PREFIX}.${id}.${name}`;
 export const eventsSubject = (id: string) => `${EVENTS_PREFIX}.${id}`;
+export const explainSubject = (id: string) => `${EXPLAIN_PREFIX}.${id}`;
 export const changedSubject = (id: string) => `${CHANGED_PREFIX}.${id}`;
 export const LIST = "job.list";
 /** What waits for each function. */
 export const FUNCTION_LIST = "function.list";
-/** Each supervisor answers with the lines that it has: `{functions: [{name, waiting, in_flight, oldest_ms?, unserved?}]}`. */
+/**
+ * Each supervisor answers with the lines that it has: `{functions: [{name, waiting, in_flight, oldest_ms?, unserved?}]}`. Asked
+ * with `{functions: string[]}`, with those of these functions.
+ */
 export const LINES = "job.ctl.lines";
 
 /** What follows `prefix.` in `subject`; undefined if nothing does. */

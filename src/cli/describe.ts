@@ -18,6 +18,7 @@ export function describeJob(job: JobView, width = outputWidth()): string {
   const facts: [string, string | undefined][] = [
     ["job", job.job_id],
     ["name", short(job.name)],
+    ["tags", job.tags && short(tagsOf(job.tags))],
     [
       "state",
       job.waiting_for ? `${job.state} for ${job.waiting_for === "worker" ? "a worker" : "the backoff"}` : job.state,
@@ -32,9 +33,8 @@ export function describeJob(job: JobView, width = outputWidth()): string {
   const head = facts.flatMap(([name, value]) => (value === undefined ? [] : [`${name.padEnd(LABEL_WIDTH)}${value}`]));
   const rows = job.functions.map((fn, index) => [
     `${index === job.current_function && job.finished_at === undefined ? "→" : " "} ${index}`,
-    fn.name,
-    // Those whose worker went silent use up no retry.
-    `${fn.retry_count}/${fn.retry_options?.retry_limit ?? 1}${fn.lost_count ? ` (${fn.lost_count} lost)` : ""}`,
+    nameOf(fn),
+    fn.kind === "function" ? runsOf(fn) : "-",
     outcomeOf(fn, job),
   ]);
   const columns = ["  #", ending("FUNCTION"), "RUNS", ending("OUTCOME")];
@@ -48,6 +48,31 @@ export function describeJob(job: JobView, width = outputWidth()): string {
   return [...head, "", functions, ...tail].join("\n");
 }
 
+/** Those whose worker went silent, or had to stop, use up no retry. */
+function runsOf({ retry_count, retry_options, lost_count, interrupted_count }: FunctionView): string {
+  const limit = retry_options?.retry_limit ?? (retry_options?.retry_for_ms === undefined ? 1 : "∞");
+  const lost = lost_count ? ` (${lost_count} lost)` : "";
+  const interrupted = interrupted_count ? ` (${interrupted_count} interrupted)` : "";
+  return `${retry_count}/${limit}${lost}${interrupted}`;
+}
+
+/** What an entry does, and its id. */
+function nameOf({ id, kind, name, wait_for, sleep_ms, sleep_until }: FunctionView): string {
+  const what = {
+    function: () => name ?? "",
+    wait: () => `wait for ${wait_for}`,
+    sleep: () => (sleep_ms === undefined ? `sleep until ${brief(sleep_until)}` : `sleep ${sleep_ms} ms`),
+  }[kind]();
+  return id === undefined ? what : `${id}: ${what}`;
+}
+
+/** As they are asked for in lists. */
+function tagsOf(tags: Readonly<Record<string, string>>): string {
+  return Object.entries(tags)
+    .map(([name, value]) => `${name}:${value}`)
+    .join(" ");
+}
+
 /** A column of text that may be shortened. */
 const ending = (title: string): Column => ({ title, shorten: "end" });
 
@@ -55,6 +80,7 @@ const ending = (title: string): Column => ({ title, shorten: "end" });
 const whole = (value: unknown) => brief(value, Number.POSITIVE_INFINITY);
 
 function outcomeOf(fn: FunctionView, job: JobView): string {
+  if (fn.skipped) return "skipped";
   if (fn.error) return `failed: ${whole(fn.error.message)}`;
   if (fn.finished_at !== undefined) return whole(fn.result ?? null);
   if (fn.started_at === undefined) return "-";
@@ -142,23 +168,42 @@ function detailsOf(event: JobEvent | RejectedEvent, width = 60): string {
       return brief(event.job_name);
     case "started":
     case "succeeded":
-      return `${event.function} (attempt ${event.attempt})`;
+      return `${entryOf(event)} (attempt ${event.attempt})`;
     case "progress":
-      return `${event.function} (attempt ${event.attempt}): ${brief(event.progress, width)}`;
+      return `${entryOf(event)} (attempt ${event.attempt}): ${brief(event.progress, width)}`;
     case "retrying":
-      return `${event.function} (attempt ${event.attempt}): ${brief(event.error.message, width)}; again at ${event.due_at.slice(11, 23)}`;
+      return `${entryOf(event)} (attempt ${event.attempt}): ${brief(event.error.message, width)}; again at ${event.due_at.slice(11, 23)}`;
     case "waiting":
-      return `${event.function}: no worker has room`;
+      return `${entryOf(event)}: no worker has room`;
     case "retried":
-      return `${event.function}: retried by hand`;
+      return `${entryOf(event)}: retried by hand`;
+    case "skipped":
+      return `${entryOf(event)}: its condition is not met`;
+    case "signalled":
+      return `${entryOf(event)}: signal ${brief(event.name)}, number ${event.number}`;
+    case "edited":
+      return editsIn(event);
+    case "late":
+      return `it has not ended within ${event.warn_after_ms} ms`;
     case "completed":
       return `result ${brief(event.result, width)}`;
     case "failed":
       // A submission that is no job has no function that failed.
-      return `${event.function && `${event.function}: `}${event.error.code}: ${brief(event.error.message, width)}`;
+      return `${event.function === "" ? "" : `${entryOf(event)}: `}${event.error.code}: ${brief(event.error.message, width)}`;
     case "rejected":
       return `${event.subject}: ${event.reason}`;
     case "cancelled":
       return "";
   }
+}
+
+/** An entry by the name of its function and by its id, or else by its place. */
+function entryOf({ function: name, index, id }: { function?: string | null; index: number; id?: string }): string {
+  const words = [...(name ? [name] : []), ...(id === undefined ? [] : [`[${id}]`])];
+  return words.length === 0 ? `entry ${index}` : whole(words.join(" "));
+}
+
+function editsIn({ by, data, args }: Extract<JobEvent, { type: "edited" }>): string {
+  const edits = [...(data ? ["data"] : []), ...(args ? [`args of ${brief(args, OWN_WIDTH)}`] : [])];
+  return `${edits.join(" and ") || "nothing"} changed by hand${by === undefined ? "" : `, by ${brief(by)}`}`;
 }

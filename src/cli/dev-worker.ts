@@ -12,6 +12,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { relative, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
+import { timerMs } from "../job/time.ts";
 import { EXIT } from "./exit.ts";
 import { type Changes, FileWatch } from "./file-watch.ts";
 import { brief } from "./table.ts";
@@ -21,8 +22,8 @@ const MAX_RESTARTS = 5;
 const FIRST_DELAY_MS = 250;
 /** Whoever has served for this long has not been started in vain. */
 const SOUND_AFTER_MS = 30_000;
-/** The worker's own grace for its attempts, 10 s, and what it takes besides. */
-const STOP_LIMIT_MS = 13_000;
+/** What one takes to end besides the grace for its attempts. */
+const STOP_MS = 3_000;
 /** Of one that has not begun to serve, so that nothing runs in it. */
 const STOP_STARTING_LIMIT_MS = 2_000;
 
@@ -31,6 +32,8 @@ export interface DevWorkerOptions {
   module: string;
   /** Further arguments of `async worker`, with the address of NATS. */
   args: string[];
+  /** How long its attempts may take to end; among `args` too. */
+  graceMs: number;
   /** For a line about what it does. */
   say: (line: string) => void;
 }
@@ -106,7 +109,9 @@ export class DevWorker {
     const state = this.#state;
     if (!message || !("child" in state) || state.child !== child) return;
     if (message.is === "draining") {
-      if (message.attempts > 0) this.#say(`waits for ${count(message.attempts, "attempt")}, at most 10 s`);
+      const { attempts } = message;
+      if (attempts > 0)
+        this.#say(`waits for ${count(attempts, "attempt")}, at most ${this.#options.graceMs / 1_000} s`);
     } else if (state.is === "stopping") {
       return;
     } else if (message.is === "loading") {
@@ -157,7 +162,7 @@ export class DevWorker {
         this.#say("does not end, and is killed");
         child.kill("SIGKILL");
       },
-      is === "serving" ? STOP_LIMIT_MS : STOP_STARTING_LIMIT_MS,
+      is === "serving" ? timerMs(this.#options.graceMs + STOP_MS) : STOP_STARTING_LIMIT_MS,
     );
     child.once("exit", () => clearTimeout(limit));
   }

@@ -12,11 +12,11 @@ import { describeEvent } from "./describe.ts";
 import { DevWorker } from "./dev-worker.ts";
 import { EXIT } from "./exit.ts";
 import { createLog, type LogFlags } from "./log.ts";
-import type { Address } from "./options.ts";
+import type { Address, GraceFlags } from "./options.ts";
 import { Shutdown } from "./shutdown.ts";
 import { fittedTo, type StorageFlags, storageFrom } from "./storage-options.ts";
 
-export interface DevOptions extends StorageFlags, LogFlags {
+export interface DevOptions extends GraceFlags, StorageFlags, LogFlags {
   http: Address;
   natsPort: number;
   storeDir: string;
@@ -30,11 +30,11 @@ export interface DevOptions extends StorageFlags, LogFlags {
  * @throws AsyncError `invalid_module`, and what starting a server throws
  */
 export async function dev(modules: string[], options: DevOptions): Promise<void> {
-  const { http, natsPort, storeDir } = options;
+  const { http, natsPort, storeDir, grace } = options;
   const missing = modules.filter((module) => !existsSync(module));
   if (missing.length > 0) throw new AsyncError("invalid_module", `there is no file ${missing.join(", ")}`);
   const log = createLog("async-dev", options, "warn");
-  const shutdown = new Shutdown();
+  const shutdown = new Shutdown(grace);
   void shutdown.requested.then(() => say("ending; once more to end at once"));
   const fail = (message: string) => {
     process.stderr.write(`async: ${message}\n`);
@@ -55,7 +55,7 @@ export async function dev(modules: string[], options: DevOptions): Promise<void>
     bus.onLost((error) => fail(`${error.message} [${error.code}]`));
     const supervisor = await Supervisor.start(bus, storageFrom(await fittedTo(server.storeDir, options)));
     shutdown.add(logLifecycle(supervisor.lifecycle, log));
-    shutdown.add(() => supervisor.close());
+    shutdown.add(() => supervisor.close({ graceMs: shutdown.graceMs }));
     supervisor.lifecycle.on("job", (event) => say(describeEvent(event)));
     const bridge = await startBridge({ client: new Client(bus), ...http });
     shutdown.add(() => bridge.close());
@@ -75,13 +75,13 @@ export async function dev(modules: string[], options: DevOptions): Promise<void>
 /** A process for each module. */
 function startWorkers(
   modules: string[],
-  { url, concurrency, logFormat }: DevOptions & { url: string },
+  { url, concurrency, grace, logFormat }: DevOptions & { url: string },
   shutdown: Shutdown,
 ): void {
-  const args = ["--nats", url];
+  const args = ["--nats", url, "--grace", `${grace / 1_000}s`];
   if (concurrency !== undefined) args.push("--concurrency", String(concurrency));
   if (logFormat !== undefined) args.push("--log-format", logFormat);
-  const workers = [...new Set(modules)].map((module) => new DevWorker({ module, args, say }));
+  const workers = [...new Set(modules)].map((module) => new DevWorker({ module, args, graceMs: grace, say }));
   process.on("exit", () => {
     for (const worker of workers) worker.kill();
   });

@@ -112,9 +112,15 @@ function checkOfSupervisors(services: ServiceInfo[], { live }: SweepReport): Che
   return { ok: waiting === 0, what: `no supervisor; ${waiting} live job(s)`, next: "start one with `async server`" };
 }
 
-function checksOfJobs({ live, stranded }: SweepReport): Check[] {
+function checksOfJobs({ live, stranded, waiting }: SweepReport): Check[] {
   const states = Object.entries(live).map(([state, count]) => `${count} ${state}`);
   const checks: Check[] = [{ ok: true, what: `live jobs: ${states.join(", ") || "none"}` }];
+  if (waiting.count > 0) {
+    // It may be meant so: people take their time.
+    const more = waiting.count > waiting.jobIds.length ? ", …" : "";
+    const jobs = `${waiting.count} job(s) have waited for a signal for an hour, and wait for as long as it takes`;
+    checks.push({ ok: true, what: `${jobs} (see async explain <id>): ${waiting.jobIds.join(", ")}${more}` });
+  }
   for (const { jobId, problem, fixed } of stranded) {
     if (fixed) checks.push({ ok: true, what: `job ${jobId}: ${problem}; mended` });
     else checks.push({ ok: false, what: `job ${jobId}: ${problem}`, next: "mend it with `async doctor --fix`" });

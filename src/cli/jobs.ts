@@ -1,14 +1,16 @@
 /** The commands that talk about jobs and workers: thin covers of the client. */
 import type { SubmittedJob } from "../api/requests.ts";
+import { parseTags } from "../api/tags.ts";
 import { Client } from "../client/client.ts";
-import { AsyncError, messageOf } from "../job/errors.ts";
 import type { StateName } from "../job/state.ts";
 import type { JobView } from "../job/view.ts";
 import { describeFunctions, describeJob, describeJobs, describeWorkers } from "./describe.ts";
 import { type EventsCommandOptions, printEvents } from "./events.ts";
 import { EXIT } from "./exit.ts";
+import { describeExplanation } from "./explain.ts";
 import { readJobFile } from "./job-file.ts";
 import { type ConnectionFlags, connectionOf } from "./options.ts";
+import { parseJson, patchOf, type RetryFlags } from "./retry.ts";
 import { WaitNotice } from "./wait-notice.ts";
 
 interface CommonOptions extends ConnectionFlags {
@@ -44,48 +46,68 @@ export async function get(id: string, { json, ...connection }: CommonOptions): P
   await withClient(connection, async (client) => printJob(await client.get(id), json));
 }
 
+/** `async explain` */
+export async function explain(id: string, { json, ...connection }: CommonOptions): Promise<void> {
+  await withClient(connection, async (client) => {
+    const explanation = await client.explain(id);
+    print(json ? toJson(explanation) : describeExplanation(explanation));
+  });
+}
+
 /** `async cancel` */
 export async function cancel(id: string, { json, ...connection }: CommonOptions): Promise<void> {
   await withClient(connection, async (client) => printJob(await client.cancel(id), json));
 }
 
-export interface RetryCommandOptions extends CommonOptions {
-  data?: string;
-  args?: string;
+export interface RetryCommandOptions extends CommonOptions, RetryFlags {
   wait?: true;
 }
 
 /** `async retry` */
-export async function retry(id: string, { json, data, args, wait, ...connection }: RetryCommandOptions): Promise<void> {
-  const patch = {
-    ...(data !== undefined && { data: parseJson("--data", data) }),
-    ...(args !== undefined && { args: parseJson("--args", args) }),
-  };
-  await withClient(connection, async (client) => {
+export async function retry(id: string, options: RetryCommandOptions): Promise<void> {
+  const { json, wait } = options;
+  const patch = patchOf(options);
+  await withClient(options, async (client) => {
     await show(client, await client.retry(id, patch), { json, wait });
   });
 }
 
-function parseJson(option: string, text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new AsyncError("invalid_option", `${option} must be JSON: ${messageOf(cause)}`, { cause });
-  }
+export interface SignalCommandOptions extends CommonOptions {
+  key?: string;
+}
+
+/** `async signal` */
+export async function signal(
+  id: string,
+  name: string,
+  payload: string | undefined,
+  { json, key, ...connection }: SignalCommandOptions,
+): Promise<void> {
+  const value = payload === undefined ? undefined : parseJson("the payload", payload);
+  await withClient(connection, async (client) => {
+    const reply = await client.signal(id, name, value, key === undefined ? {} : { key });
+    const how = reply.repeated ? "was stored before" : "is stored";
+    print(json ? toJson(reply) : `signal ${name} of job ${id} ${how}, as number ${reply.number}`);
+  });
 }
 
 export interface ListCommandOptions extends CommonOptions {
   state?: StateName;
+  /** Each `name:value`. */
+  tag?: string[];
   limit: number;
   cursor?: string;
   newest?: true;
 }
 
 /** `async list` */
-export async function list({ json, state, limit, cursor, newest, ...connection }: ListCommandOptions): Promise<void> {
-  await withClient(connection, async (client) => {
+export async function list(options: ListCommandOptions): Promise<void> {
+  const { json, state, tag, limit, cursor, newest } = options;
+  const tags = tag && parseTags(tag);
+  await withClient(options, async (client) => {
     const reply = await client.list({
       limit,
+      ...(tags && { tags }),
       ...(state !== undefined && { state }),
       ...(cursor !== undefined && { cursor }),
       ...(newest && { order: "newest" }),

@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { DEFAULT_MAX_MEMORY_BYTES } from "../actors/memory.ts";
 import { type AccessOptions, hasCredentials, redacted, withEnvironment } from "../bus/address.ts";
 import { DEFAULT_URL } from "../bus/connection.ts";
+import { MAX_TIMER_MS } from "../job/time.ts";
 import { MAX_CONCURRENCY } from "../worker/options.ts";
 import { LOG_FORMATS } from "./log.ts";
 
@@ -90,6 +91,22 @@ export const concurrencyOption = () =>
     "attempts that a worker executes at a time (default: ASYNC_CONCURRENCY, else 2)",
   ).argParser(integer(1, MAX_CONCURRENCY));
 
+/** What a process does with its attempts when it is told to stop. */
+export interface GraceFlags {
+  /** In ms. */
+  grace: number;
+}
+
+export const graceOption = () =>
+  new Option("--grace <time>", "how long attempts may take to end when it is told to stop, e.g. 2m")
+    .env("ASYNC_GRACE")
+    .default(10_000, "10s")
+    .argParser((text) => {
+      const ms = parseTime(text);
+      if (ms > MAX_TIMER_MS) throw new InvalidArgumentError("It must be at most 24d.");
+      return ms;
+    });
+
 export const maxMemoryOption = () =>
   new Option("--max-memory <MiB>", "about how much memory the process may take; large jobs beyond wait on disk")
     .argParser(integer(128, 1_000_000))
@@ -105,6 +122,20 @@ function parseAddress(text: string): Address {
   const port = Number(match?.[2]);
   if (!match || port > 65_535) throw new InvalidArgumentError("It must be host:port or a port, e.g. 127.0.0.1:8000.");
   return { host: (match[1] || "127.0.0.1").replaceAll(/^\[|\]$/g, ""), port };
+}
+
+const SECONDS: Record<string, number> = { s: 1, m: 60, h: 3_600, d: 86_400 };
+
+/** Reads a time, as ms. */
+export function parseTime(text: string): number {
+  const [, number, unit = ""] = /^(\d{1,9})([smhd])$/.exec(text) ?? [];
+  if (number !== undefined) return Number(number) * (SECONDS[unit] ?? 1) * 1_000;
+  throw new InvalidArgumentError("It must be a time with s, m, h or d, e.g. 30s or 12h.");
+}
+
+/** Reads an option that may be given several times. */
+export function several(text: string, before: string[] = []): string[] {
+  return [...before, text];
 }
 
 /** Reads an integer within limits. */

@@ -6,15 +6,17 @@ import { VERSION } from "../version.ts";
 import { check } from "./check.ts";
 import type { DevOptions } from "./dev.ts";
 import { doctor } from "./doctor.ts";
-import { cancel, events, functions, get, list, retry, submit, workers } from "./jobs.ts";
+import { cancel, events, explain, functions, get, list, retry, signal, submit, workers } from "./jobs.ts";
 import {
   concurrencyOption,
+  graceOption,
   httpOption,
   integer,
   jsonOption,
   logFormatOption,
   maxMemoryOption,
   onNats,
+  several,
 } from "./options.ts";
 import type { ServerOptions } from "./server.ts";
 import { withStorage } from "./storage-options.ts";
@@ -51,6 +53,7 @@ export function createProgram(): Command {
     .option("--nats-port <n>", "port of the NATS server; 0 takes a free one", integer(0, 65_535), 4222)
     .option("--store-dir <dir>", "where jobs are kept", ".async")
     .addOption(concurrencyOption())
+    .addOption(graceOption())
     .addOption(logFormatOption())
     .action(dev);
 
@@ -65,11 +68,13 @@ export function createProgram(): Command {
     .option("--max-live-jobs <n>", "jobs in memory at a time", integer(1, 1_000_000), DEFAULT_MAX_LIVE_JOBS)
     .addOption(maxMemoryOption())
     .addOption(concurrencyOption())
+    .addOption(graceOption())
     .addOption(logFormatOption())
     .action(runServer);
 
   command("worker <modules...>", "serves the functions of modules (.js or .ts) whose default export is a Worker")
     .addOption(concurrencyOption())
+    .addOption(graceOption())
     .option("--name <s>", "name shown in lists of workers")
     .addOption(logFormatOption())
     .action(runWorker);
@@ -89,17 +94,31 @@ export function createProgram(): Command {
 
   command("get <id>", "shows a job").addOption(jsonOption()).action(get);
 
+  command("explain <id>", "says why a job waits: what each function that has not ended waits for, and since when")
+    .addOption(jsonOption())
+    .action(explain);
+
   command("cancel <id>", "ends a job now; what runs of it is told to stop").addOption(jsonOption()).action(cancel);
 
   command("retry <id>", "lets a failed or cancelled job go on at the function that failed")
+    .option("--from <id>", "run that entry and all that follow from it again; its id, or its index in the list")
+    .option("--failed", "run what failed again, also in a job that has completed with warnings")
     .option("--data <json>", "other data for the job")
-    .option("--args <json>", "other args for that function")
+    .option("--args <json>", "other args for the function that it goes on at")
+    .option("--args-of <id=json>", "other args for the entry with that id; may be given several times", several)
+    .option("--force", "with --from: also where what was done is not undone")
     .option("--wait", "wait for the end of the job, exit with 1 if it failed")
     .addOption(jsonOption())
     .action(retry);
 
+  command("signal <id> <name> [payload]", "sends a job a signal that it waits for; the payload is JSON")
+    .option("--key <key>", "the same signal again with the same key changes nothing")
+    .addOption(jsonOption())
+    .action(signal);
+
   command("list", "lists jobs, the longest unchanged first")
     .addOption(new Option("--state <s>", "only jobs in this state").choices(STATE_NAMES as StateName[]))
+    .option("--tag <name:value>", "only jobs with this tag; given several times, with all of them", several)
     .option("--limit <n>", "most jobs to show", integer(1, MAX_LIST_LIMIT), DEFAULT_LIST_LIMIT)
     .option("--newest", "those that have changed last first")
     .option("--cursor <c>", "go on where a list ended")
@@ -147,13 +166,22 @@ const EXAMPLES: Record<string, string[]> = {
     "async server --nats nats://nats:4222 --http 0.0.0.0:8000",
     "async server mine.ts --nats tls://nats:4222 --creds server.creds",
   ],
-  worker: ["async worker hello.ts", "async worker hello.ts other.js --concurrency 10 --nats nats://nats:4222"],
+  worker: [
+    "async worker hello.ts",
+    "async worker hello.ts other.js --concurrency 10 --grace 2m --nats nats://nats:4222",
+  ],
   submit: ["async submit job.json --wait", "async submit - --id order-4711 --json < job.json"],
   check: ["async check job.json", "async check - --json < job.json"],
   get: ["async get order-4711", "async get order-4711 --json"],
+  explain: ["async explain order-4711", "async explain order-4711 --json"],
   cancel: ["async cancel order-4711"],
-  retry: ["async retry order-4711 --wait", "async retry order-4711 --args '[20]'"],
-  list: ["async list --state failed --newest", "async list --limit 1000 --json"],
+  retry: [
+    "async retry order-4711 --wait",
+    "async retry order-4711 --args '[20]'",
+    `async retry order-4711 --from charge --args-of charge='{"amount":10}'`,
+  ],
+  signal: ["async signal order-4711 approval '{\"approved\":true}'", "async signal order-4711 paid --key payment-12"],
+  list: ["async list --state failed --newest", "async list --tag customer:c1", "async list --limit 1000 --json"],
   events: ["async events order-4711", "async events order-4711 --follow"],
   doctor: ["async doctor", "async doctor --fix"],
   functions: ["async functions"],

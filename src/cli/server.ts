@@ -7,11 +7,11 @@ import { startBridge } from "../http/bridge.ts";
 import { durabilityOf } from "../http/readiness.ts";
 import { createLog, type LogFlags } from "./log.ts";
 import { loadWorkers } from "./modules.ts";
-import { type Address, type ConnectionFlags, connectionOf } from "./options.ts";
+import { type Address, type ConnectionFlags, connectionOf, type GraceFlags } from "./options.ts";
 import { Shutdown } from "./shutdown.ts";
 import { type StorageFlags, storageFrom } from "./storage-options.ts";
 
-export interface ServerOptions extends ConnectionFlags, StorageFlags, LogFlags {
+export interface ServerOptions extends ConnectionFlags, GraceFlags, StorageFlags, LogFlags {
   /** False for `--no-http`. */
   http: Address | false;
   maxLiveJobs: number;
@@ -22,9 +22,9 @@ export interface ServerOptions extends ConnectionFlags, StorageFlags, LogFlags {
 
 /** `async server`: until a signal comes. The functions of `modules` are executed here, without the bus. */
 export async function runServer(modules: string[], options: ServerOptions): Promise<void> {
-  const { http, maxLiveJobs, maxMemory, concurrency } = options;
+  const { http, maxLiveJobs, maxMemory, concurrency, grace } = options;
   const log = createLog("async-server", options);
-  const shutdown = new Shutdown();
+  const shutdown = new Shutdown(grace);
   shutdown.onUncaught(log);
   try {
     const workers = await loadWorkers(modules);
@@ -41,10 +41,10 @@ export async function runServer(modules: string[], options: ServerOptions): Prom
       ...storageFrom(options),
     });
     shutdown.add(logLifecycle(supervisor.lifecycle, log));
-    shutdown.add(() => supervisor.close());
+    shutdown.add(() => supervisor.close({ graceMs: shutdown.graceMs }));
     const durability = durabilityOf(supervisor.topology.replicas);
+    shutdown.add(() => Promise.all(workers.map((worker) => worker.close({ graceMs: shutdown.graceMs }))));
     for (const worker of workers) {
-      shutdown.add(() => worker.close());
       await worker.start({ bus, log, ...(concurrency !== undefined && { concurrency }) });
     }
     log.info(

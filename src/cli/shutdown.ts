@@ -2,6 +2,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
 import { describeThrown } from "../job/describe.ts";
+import { timerMs } from "../job/time.ts";
 
 type Close = () => Promise<unknown> | unknown;
 
@@ -9,12 +10,9 @@ type Close = () => Promise<unknown> | unknown;
 const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
 /** Signals of one kind that come closer together are one: a terminal and a program between us and it both send it. */
 const SAME_REQUEST_MS = 250;
-/** After a second signal of a kind, or when closing takes longer than this, the process goes without further ado. */
+/** After a second signal of a kind, or when closing takes longer than this and its grace, the process goes without further ado. */
 const CLOSE_LIMIT_MS = 60_000;
-/**
- * What others may take to end after something that nobody caught. It is less than the grace of a worker, at whose end attempts are
- * given back: the one that threw would not count as lost then, and would end the next worker, for ever.
- */
+/** What others may take to end after something that nobody caught. */
 const UNCAUGHT_LIMIT_MS = 5_000;
 
 export class Shutdown {
@@ -24,8 +22,12 @@ export class Shutdown {
   #request: () => void = () => {};
   /** When each kind came last. */
   readonly #signals = new Map<NodeJS.Signals, number>();
+  readonly #graceMs: number;
+  #uncaught = false;
 
-  constructor() {
+  /** `graceMs`: how long attempts may take to end. */
+  constructor(graceMs: number) {
+    this.#graceMs = graceMs;
     this.requested = new Promise((resolve) => {
       this.#request = resolve;
     });
@@ -34,6 +36,14 @@ export class Shutdown {
     process.on("disconnect", () => this.request());
     if (process.connected === false) this.request(); // it is gone already; without a channel this is undefined
     process.channel?.unref(); // the channel alone must not keep the process alive
+  }
+
+  /**
+   * How long attempts may take to end, for those who close. After something that nobody caught there is no end to it before that of
+   * the process: the attempt that threw would be interrupted, not lost, and would end the next worker, for ever.
+   */
+  get graceMs(): number {
+    return this.#uncaught ? Number.POSITIVE_INFINITY : this.#graceMs;
   }
 
   /** To be closed before everything that was added earlier. */
@@ -60,6 +70,7 @@ export class Shutdown {
     process.once("uncaughtException", (error: unknown, origin) => {
       process.on("uncaughtException", () => {}); // it ends already, because of the first
       log.fatal({ err: describeThrown(error), origin }, "nobody has caught this; the process ends with 1");
+      this.#uncaught = true;
       this.fail();
       setTimeout(() => process.exit(), UNCAUGHT_LIMIT_MS);
     });
@@ -77,7 +88,9 @@ export class Shutdown {
       for (let close = this.#closes.pop(); close; close = this.#closes.pop()) await close();
     })();
     const limit = new AbortController();
-    const late = delay(CLOSE_LIMIT_MS, "late" as const, { signal: limit.signal }).catch(() => {}); // closed in time
+    // A server has two graces: for the attempts of its own workers, then for those of workers elsewhere.
+    const limitMs = timerMs(CLOSE_LIMIT_MS + 2 * this.#graceMs);
+    const late = delay(limitMs, "late" as const, { signal: limit.signal }).catch(() => {}); // closed in time
     if ((await Promise.race([all, late])) === "late") process.exit(1);
     limit.abort();
   }

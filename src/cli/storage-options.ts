@@ -2,7 +2,7 @@
 import { statfs } from "node:fs/promises";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { SupervisorOptions } from "../actors/supervisor.ts";
-import { integer } from "./options.ts";
+import { integer, parseTime } from "./options.ts";
 
 export interface StorageFlags {
   replicas?: number;
@@ -15,7 +15,6 @@ export interface StorageFlags {
 }
 
 const UNITS: Record<string, number> = { "": 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3 };
-const SECONDS: Record<string, number> = { s: 1, m: 60, h: 3_600, d: 86_400 };
 
 /** Adds them to a command; each has an environment variable as well. */
 export function withStorage(command: Command): Command {
@@ -72,10 +71,4 @@ function parseBytes(text: string): number {
   const [, number, unit = ""] = /^(\d{1,15})([KMG]?)$/.exec(text) ?? [];
   if (number !== undefined) return Number(number) * (UNITS[unit] ?? 1);
   throw new InvalidArgumentError("It must be a number of bytes, with K, M or G if you like, e.g. 500M.");
-}
-
-function parseTime(text: string): number {
-  const [, number, unit = ""] = /^(\d{1,9})([smhd])$/.exec(text) ?? [];
-  if (number !== undefined) return Number(number) * (SECONDS[unit] ?? 1) * 1_000;
-  throw new InvalidArgumentError("It must be a time with s, m, h or d, e.g. 12h.");
 }

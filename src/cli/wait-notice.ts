@@ -1,25 +1,28 @@
 /**
  * Tells a person who waits for a job what the job waits for, on standard error: once it has taken a few seconds, and then
- * whenever that changes. Example: `waiting: no worker serves greet (3 jobs wait)`.
+ * whenever that changes. Example: `waiting: no worker serves fn.greet`.
  */
 import type { Client } from "../client/client.ts";
 import { type AsyncError, isAsyncError } from "../job/errors.ts";
+import type { ExplainedEntry } from "../job/explanation.ts";
 import type { JobView } from "../job/view.ts";
 import { brief } from "./table.ts";
 
 const LOOK_MS = 2_500;
-/** Asking for all functions takes supervisors a second, so it is asked more rarely whether their answer has changed. */
+/** To explain a job may take a question to all workers, so that is asked more rarely where the job looks as it did before. */
 const LOOKS_PER_QUESTION = 4;
+/** Most entries of which it is said at a time what they wait for. */
+const MAX_SAID = 3;
 
 export class WaitNotice {
   readonly #client: Client;
   readonly #jobId: string;
   readonly #say: (line: string) => void;
   #timer: NodeJS.Timeout | undefined;
-  /** The key of what was said last. Of a job that just runs nothing is said. */
+  /** The keys of what was said last. Of a job that just runs nothing is said. */
   #said = "running";
-  /** What the function was last known to wait for. */
-  #worker: { functionName: string; why: Reason; looks: number } | undefined;
+  /** How the job looked when it was explained last, and how often it has looked so since. */
+  #explained: { look: string; looks: number } | undefined;
   #closed = false;
 
   constructor(client: Client, jobId: string, say = (line: string) => void process.stderr.write(`${line}\n`)) {
@@ -39,89 +42,62 @@ export class WaitNotice {
   }
 
   async #look(): Promise<void> {
-    const { key, text } = await this.#reason();
+    const reasons = await this.#reasons();
     if (this.#closed) return;
-    if (text !== "" && key !== this.#said) {
+    const key = [...new Set(reasons.map((reason) => reason.key))].join();
+    if (key !== "" && key !== this.#said) {
       this.#said = key;
-      this.#say(text);
+      for (const { text } of reasons) this.#say(text);
     }
     this.#plan();
   }
 
-  async #reason(): Promise<Reason> {
+  /** None if there is nothing new. */
+  async #reasons(): Promise<Reason[]> {
     try {
-      return await this.#reasonOf(await this.#client.get(this.#jobId));
+      const look = lookOf(await this.#client.get(this.#jobId));
+      const known = this.#explained;
+      if (known?.look === look && known.looks < LOOKS_PER_QUESTION) {
+        known.looks += 1;
+        return [];
+      }
+      const { entries } = await this.#client.explain(this.#jobId);
+      this.#explained = { look, looks: 0 };
+      return entries
+        .filter(({ reason }) => reason !== "needs" && reason !== "starting")
+        .slice(0, MAX_SAID)
+        .map(reasonOf);
     } catch (error) {
       if (!isAsyncError(error)) throw error;
       return reasonOfError(error);
     }
-  }
-
-  async #reasonOf(job: JobView): Promise<Reason> {
-    const name = job.functions[job.current_function]?.name ?? "";
-    switch (job.state) {
-      case "scheduled":
-        return reason(`scheduled ${job.scheduled_at}`, `waiting: the job starts at ${job.scheduled_at}`);
-      case "pending":
-        return reason(
-          "pending",
-          "waiting: no supervisor has taken the job yet: they are full, or have no room in storage",
-        );
-      case "waiting":
-        return job.waiting_for === "backoff" ? backoffReason(job, name) : this.#workerReason(name);
-      case "running":
-        return reason("running", `running: ${name}`);
-      default:
-        return NOTHING; // it has ended, which is told by who waits
-    }
-  }
-
-  /** Whether nobody serves the function or everybody is busy. */
-  async #workerReason(name: string): Promise<Reason> {
-    const known = this.#worker;
-    if (known?.functionName === name && known.looks < LOOKS_PER_QUESTION) {
-      known.looks += 1;
-      return known.why;
-    }
-    const { functions, omitted } = await this.#client.functions();
-    const depth = functions.find((one) => one.name === name);
-    if (!depth && omitted !== undefined) return reason(`waiting ${name}`, `waiting: for a worker that serves ${name}`);
-    if (!depth || depth.waiting === 0) return NOTHING; // it has gone on meanwhile
-    const others = depth.waiting === 1 ? "" : ` (${depth.waiting} jobs wait for it)`;
-    const why = depth.unserved
-      ? reason(`unserved ${name}`, `waiting: no worker serves ${name}${others}; start one`)
-      : reason(`busy ${name}`, `waiting: the workers of ${name} are busy${others}`);
-    this.#worker = { functionName: name, why, looks: 0 };
-    return why;
   }
 }
 
 interface Reason {
   /** What makes it another reason. */
   key: string;
-  /** Empty if there is nothing to be said. */
   text: string;
 }
 
-const NOTHING: Reason = { key: "", text: "" };
-
-function reason(key: string, text: string): Reason {
-  return { key, text };
+/** What of a job shows that it waits for something else. */
+function lookOf({ state, waiting_for, current_function, due_at }: JobView): string {
+  return `${state} ${waiting_for} ${current_function} ${due_at}`;
 }
 
-function backoffReason({ due_at, functions, current_function }: JobView, name: string): Reason {
-  const error = functions[current_function]?.error;
-  const why = error ? ` (${brief(error.message)})` : "";
-  return reason(`backoff ${due_at}`, `waiting: ${name} has failed${why}; tried again at ${due_at}`);
+/** Numbers of those who wait change all the time, so they are no part of the key. */
+function reasonOf({ index, reason, until, text }: ExplainedEntry): Reason {
+  const key = reason === "running" ? reason : `${index} ${reason} ${until}`;
+  return { key, text: `${reason === "running" ? "running" : "waiting"}: ${brief(text, 300)}` };
 }
 
-function reasonOfError(error: AsyncError): Reason {
+function reasonOfError(error: AsyncError): Reason[] {
   switch (error.code) {
     case "not_connected":
-      return reason(error.code, "waiting: not connected to NATS; the job goes on without us");
+      return [{ key: error.code, text: "waiting: not connected to NATS; the job goes on without us" }];
     case "job_not_found":
-      return NOTHING; // told by who waits
+      return []; // told by who waits
     default:
-      return reason(error.code, `waiting: ${error.message} [${error.code}]`);
+      return [{ key: error.code, text: `waiting: ${error.message} [${error.code}]` }];
   }
 }

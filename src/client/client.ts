@@ -2,10 +2,8 @@
  * What programs use to submit and watch jobs; the bridge and the CLI are built on it. It speaks only subjects that any
  * NATS client can use: `job.submit`, the request API, `job.event`, `$SRV.INFO`.
  */
-import type { Msg } from "nats";
-import { ERROR_CODE_HEADER } from "../api/headers.ts";
+import type { Msg, MsgHdrs, Payload } from "nats";
 import {
-  type ErrorReply,
   type EventsReply,
   type EventsRequest,
   type FunctionsReply,
@@ -15,11 +13,13 @@ import {
   type LookRequest,
   MAX_PAGE_LIMIT,
   type PageRequest,
+  type SignalReply,
   type SubmittedJob,
 } from "../api/requests.ts";
 import {
   cancelSubject,
   eventsSubject,
+  explainSubject,
   FUNCTION_LIST,
   getSubject,
   LIST,
@@ -28,27 +28,29 @@ import {
 } from "../api/subjects.ts";
 import { withEnvironment } from "../bus/address.ts";
 import { Bus, type BusOptions } from "../bus/connection.ts";
-import { readJsonObject } from "../bus/messages/codec.ts";
 import { AsyncError, type ErrorCode, isAsyncError, JobFailedError } from "../job/errors.ts";
-import type { RetryPatch } from "../job/machine.ts";
+import type { Explanation } from "../job/explanation.ts";
 import { requireJobId } from "../job/names.ts";
-import { isRecord, toJsonValue } from "../job/plain.ts";
+import { toJsonValue } from "../job/plain.ts";
+import type { RetryPatch } from "../job/retry-patch.ts";
 import type { JobDocument } from "../job/schema.ts";
 import { requireLimit } from "../job/time.ts";
 import type { JobView } from "../job/view.ts";
 import { RandomText } from "../util/random-text.ts";
+import { answerIn, areRecords, errorIn, recordsIn, unreadable } from "./answers.ts";
 import { type Completed, Ends } from "./ends.ts";
 import { DEFAULT_LIST_LIMIT, type ListRequest, type RunOptions, type WaitOptions } from "./options.ts";
 import { closed, mayPass, patiently, tryMs } from "./patience.ts";
+import { prepareSignal, readSignalReply, type SignalOptions } from "./signal.ts";
 import { StorageNotice } from "./storage-notice.ts";
 import {
   existingJob,
+  headersOfSubmission,
   ID_CHARACTERS,
   type Prepared,
   pendingView,
   prepare,
   prepareAt,
-  REPEATED,
   type SubmitManyOptions,
   type SubmitOptions,
   type SubmitOutcome,
@@ -207,10 +209,12 @@ export class Client {
 
   /**
    * Lets a failed or cancelled job go on at the function that failed, with all its executions to be had again; with
-   * other `data`, or other `args` of that function, if they are given.
+   * other `data`, other `args` of that function, or other args of entries (`args_by_id`), if they are given. `from` names the entry
+   * from which on all is run again, `failed` asks for what failed only.
    *
-   * @throws AsyncError `job_not_found`, `job_not_ended`, `job_ended` (it is completed, or was never valid),
-   * `payload_too_large`, `invalid_job_id`, or what the bus throws
+   * @example await client.retry("order-4711", { from: "charge", args_by_id: { charge: { amount: 10 } }, by: "ann" });
+   * @throws AsyncError `job_not_found`, `job_not_ended`, `job_ended` (it is completed, or was never valid), `no_entry` (it has no
+   * such entry), `invalid_request`, `payload_too_large`, `invalid_job_id`, or what the bus throws
    */
   async retry(jobId: string, patch: RetryPatch = {}): Promise<JobView> {
     requireJobId(jobId);
@@ -219,17 +223,32 @@ export class Client {
   }
 
   /**
+   * Sends a signal that an entry of the job waits for, or will wait for (`wait_for`). Its payload becomes the result of that entry.
+   *
+   * @example await client.signal("order-4711", "approval", { approved: true }, { key: "decision-12" });
+   * @returns when it is stored: it is not lost any more
+   * @throws AsyncError `job_not_found`, `unknown_signal` (no entry waits for that name), `job_ended`, `signals_full` (16 of that name
+   * have not been used yet), `payload_too_large`, `invalid_request`, `invalid_job_id`, or what the bus throws: then it may be stored or not
+   */
+  async signal(jobId: string, name: string, payload?: unknown, options: SignalOptions = {}): Promise<SignalReply> {
+    const { subject, body, headers } = prepareSignal(jobId, name, payload, options, this.#ids);
+    return readSignalReply(answerIn(await this.#send(subject, body, REQUEST_TIMEOUT_MS, headers)), options);
+  }
+
+  /**
    * Jobs, each once, the longest unchanged first unless `order` is `newest`. Where there are more, `next` is the cursor to go on
    * with: they may be more than `limit`, or than can be answered within seconds and a few MB.
    *
+   * @example const { jobs } = await client.list({ state: "failed", tags: { customer: "c1" } });
    * @throws AsyncError `invalid_request`, or what the bus throws
    */
-  async list({ state, limit = DEFAULT_LIST_LIMIT, cursor, order }: ListRequest = {}): Promise<ListReply> {
+  async list({ state, limit = DEFAULT_LIST_LIMIT, cursor, order, tags }: ListRequest = {}): Promise<ListReply> {
     // A job that changes meanwhile may come again: then it is shown as it is now, where it was.
     const found = new Map<string, ListedJob>();
     const request: PageRequest = {};
     if (state !== undefined) request.state = state;
     if (order !== undefined) request.order = order;
+    if (tags !== undefined) request.tags = tags;
     if (cursor !== undefined) request.cursor = cursor;
     const next = await this.#pages<Partial<ListReply>>(LIST, request, limit, (page) => {
       for (const job of recordsIn(page.jobs)) found.set(job.job_id, job);
@@ -255,6 +274,14 @@ export class Client {
       return events.push(...recordsIn(page.events));
     });
     return next === undefined ? { events } : { events, next };
+  }
+
+  /** Why a job waits, entry by entry. @throws AsyncError `job_not_found`, `invalid_job_id`, or what the bus throws */
+  async explain(jobId: string): Promise<Explanation> {
+    requireJobId(jobId);
+    const answer = (await this.#ask(explainSubject(jobId), undefined, FUNCTIONS_TIMEOUT_MS)) as Partial<Explanation>;
+    if (typeof answer.state !== "string" || !areRecords(answer.entries)) throw unreadable("is no explanation");
+    return answer as Explanation;
   }
 
   /** What waits for each function, and how many workers serve it. @throws AsyncError of the bus */
@@ -343,7 +370,7 @@ export class Client {
     this.bus.mux.store(
       submitSubject(jobId),
       body,
-      repeated ? REPEATED : undefined,
+      headersOfSubmission(submission, repeated),
       tryMs(timeoutMs),
       (error, sequence) => {
         if (!error || !mayPass(error)) done(error, sequence);
@@ -359,9 +386,11 @@ export class Client {
     );
   }
 
-  #storeAgain({ jobId, body }: Prepared, timeoutMs: number): Promise<number> {
+  #storeAgain(submission: Prepared, timeoutMs: number): Promise<number> {
+    const { jobId, body } = submission;
+    const headers = headersOfSubmission(submission, true);
     return patiently(this.bus, timeoutMs, (leftMs) =>
-      this.bus.mux.publish(submitSubject(jobId), body, REPEATED, leftMs),
+      this.bus.mux.publish(submitSubject(jobId), body, headers, leftMs),
     );
   }
 
@@ -414,18 +443,21 @@ export class Client {
     return answerIn(await this.#reply(subject, request, timeoutMs));
   }
 
-  async #reply(subject: string, request: unknown, timeoutMs: number): Promise<Msg> {
-    const body = request === undefined ? "" : JSON.stringify(request);
-    const reply = await patiently(this.bus, timeoutMs, (leftMs) => this.#request(subject, body, leftMs));
+  #reply(subject: string, request: unknown, timeoutMs: number): Promise<Msg> {
+    return this.#send(subject, request === undefined ? "" : JSON.stringify(request), timeoutMs);
+  }
+
+  async #send(subject: string, body: Payload, timeoutMs: number, headers?: MsgHdrs): Promise<Msg> {
+    const reply = await patiently(this.bus, timeoutMs, (leftMs) => this.#request(subject, body, leftMs, headers));
     const error = errorIn(reply);
     if (error) throw error;
     return reply;
   }
 
-  async #request(subject: string, body: string, timeoutMs: number): Promise<Msg> {
+  async #request(subject: string, body: Payload, timeoutMs: number, headers?: MsgHdrs): Promise<Msg> {
     let reply: Msg;
     try {
-      reply = await this.bus.mux.request(subject, body, timeoutMs);
+      reply = await this.bus.mux.request(subject, body, timeoutMs, headers);
     } catch (error) {
       if (!isAsyncError(error, "no_responders")) throw error;
       throw new AsyncError("no_responders", "no supervisor is running; start one with `async server`", {
@@ -450,32 +482,4 @@ function requireSame(existing: SubmittedJob | undefined): void {
 function unacknowledged(cause: AsyncError): AsyncError {
   const next = "repeat it with the same id; if this goes on, `async doctor` says which stream takes no writes";
   return new AsyncError("bus_timeout", `${cause.message}: ${next}`, { cause });
-}
-
-/** What a supervisor answers instead of what it was asked for. */
-function errorIn(reply: Msg): AsyncError | undefined {
-  if (!reply.headers?.has(ERROR_CODE_HEADER)) return undefined;
-  const { code, message } = answerIn(reply) as ErrorReply;
-  return new AsyncError(code as ErrorCode, message);
-}
-
-/** @throws AsyncError `bus_timeout`: who may listen to requests may have answered, and anything, so the outcome is not known */
-function answerIn(reply: Msg): object {
-  const answer = readJsonObject(reply.data);
-  if (answer) return answer;
-  throw unreadable("is no JSON object");
-}
-
-function unreadable(why: string): AsyncError {
-  return new AsyncError("bus_timeout", `the answer cannot be read, as it ${why}; try again`);
-}
-
-function areRecords(values: unknown): values is Record<string, unknown>[] {
-  return Array.isArray(values) && values.every(isRecord);
-}
-
-/** What a page has of them. @throws AsyncError `bus_timeout` */
-function recordsIn<T>(values: T[] = []): T[] {
-  if (!areRecords(values)) throw unreadable("is no page of a list");
-  return values;
 }

@@ -8,6 +8,8 @@ import type { SubmitOptions } from "./submission.ts";
 export interface ListRequest {
   /** Only jobs in this state. */
   state?: StateName;
+  /** Only jobs that have all of these tags. */
+  tags?: Readonly<Record<string, string>>;
   /** Most jobs in the answer, 1 to 10,000. Default 1,000. */
   limit?: number;
   /** `next` of the answer before. */

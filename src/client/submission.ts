@@ -1,11 +1,12 @@
 /** From what a user submits to messages of `job.submit`: checked and encoded here, so that mistakes are told at once. */
-import type { Payload } from "nats";
-import { REPEATED_HEADER } from "../api/headers.ts";
+import type { MsgHdrs, Payload } from "nats";
+import { FORMAT_HEADER, REPEATED_HEADER } from "../api/headers.ts";
 import type { SubmittedJob } from "../api/requests.ts";
 import { encodeGiven } from "../bus/messages/codec.ts";
 import { headersOf } from "../bus/wire/headers.ts";
 import { parseSubmission } from "../job/check.ts";
 import { newJob } from "../job/create.ts";
+import { formatOfDocument } from "../job/document.ts";
 import type { Encoding } from "../job/encoding.ts";
 import { type AsyncError, InvalidInputError, isAsyncError, messageOf } from "../job/errors.ts";
 import { chosenJobIdProblem, MADE_UP_PREFIX } from "../job/names.ts";
@@ -41,13 +42,25 @@ export interface Prepared {
   chosen: boolean;
   /** Someone may have submitted the id before. */
   repeated: boolean;
+  /** The format of the record that it makes. */
+  format: 1 | 2;
 }
 
 /** Length of what is random in an id that is made up: 96 bits. */
 export const ID_CHARACTERS = 16;
 
+const repeatedLine = { [REPEATED_HEADER]: "1" };
+const formatLine = { [FORMAT_HEADER]: "2" };
 /** Marks a submission that may have been made before (see `REPEATED_HEADER`). */
-export const REPEATED = headersOf({ [REPEATED_HEADER]: "1" });
+export const REPEATED = headersOf(repeatedLine);
+/** By the format: made once, as most submissions have none. */
+const FIRST = { 1: undefined, 2: headersOf(formatLine) };
+const AGAIN = { 1: REPEATED, 2: headersOf({ ...formatLine, ...repeatedLine }) };
+
+/** What its message says besides its body: its format, where older versions do not know it, and whether it may have been made before. */
+export function headersOfSubmission({ format }: Prepared, repeated: boolean): MsgHdrs | undefined {
+  return (repeated ? AGAIN : FIRST)[format];
+}
 
 /**
  * @param notify who is told of the end; only if the id is made up here, and nobody else is to be told
@@ -77,6 +90,7 @@ export function prepare(
     body: encodeJob(definition, encoding),
     // One that was made up before has been submitted before, by whoever has it.
     repeated: chosen?.startsWith(MADE_UP_PREFIX) ?? false,
+    format: formatOfDocument(definition),
   };
 }
 

@@ -11,6 +11,7 @@ import Fastify, {
 } from "fastify";
 import type { Logger } from "pino";
 import { LIST_ORDERS, type ListOrder } from "../api/requests.ts";
+import { parseTags, type Tags } from "../api/tags.ts";
 import { decode } from "../bus/messages/codec.ts";
 import { WriteProbe } from "../bus/write-probe.ts";
 import type { Client } from "../client/client.ts";
@@ -19,9 +20,9 @@ import { checkJob, parseSubmission } from "../job/check.ts";
 import type { Encoding } from "../job/encoding.ts";
 import { AsyncError, InvalidInputError, isAsyncError, type Reason } from "../job/errors.ts";
 import { JOB_SCHEMA_PATH, jobSchema } from "../job/json-schema.ts";
-import type { RetryPatch } from "../job/machine.ts";
 import { orderOf } from "../job/order.ts";
 import { isRecord } from "../job/plain.ts";
+import type { RetryPatch } from "../job/retry-patch.ts";
 import { STATE_NAMES, type StateName } from "../job/state.ts";
 import { statusOf } from "./errors.ts";
 import { applyLimits, TIMEOUTS } from "./limits.ts";
@@ -153,10 +154,21 @@ function addRoutes(app: FastifyInstance, client: Client): void {
       Job: await questions.ask(raw, () => client.retry(params.id, parsePatch(body?.value))),
     }),
   );
+  app.post<{ Params: { id: string; name: string }; Body: ParsedBody | undefined }>(
+    "/v1/job/:id/signal/:name",
+    async ({ params, body, headers, raw }) => {
+      const key = headers["idempotency-key"];
+      const options = { ...(body && { encoding: body.encoding }), ...(key !== undefined && { key: String(key) }) };
+      return questions.ask(raw, () => client.signal(params.id, params.name, body?.value, options));
+    },
+  );
   app.get<{ Params: { id: string }; Querystring: Record<string, string> }>("/v1/job/:id/events", (request) =>
     questions.ask(request.raw, () => listEvents(client, request.params.id, request.query)),
   );
-  app.get<{ Querystring: Record<string, string> }>("/v1/job", async ({ query, raw }) =>
+  app.get<{ Params: { id: string } }>("/v1/job/:id/explain", async ({ params, raw }) => ({
+    Explanation: await questions.ask(raw, () => client.explain(params.id)),
+  }));
+  app.get<{ Querystring: ListQuery }>("/v1/job", async ({ query, raw }) =>
     questions.ask(raw, () => listJobs(client, query)),
   );
   app.get("/v1/function", async () => {
@@ -192,12 +204,13 @@ function checked({ value, encoding }: ParsedBody): { valid: true; order: (string
 /** The optional body of a retry. */
 function parsePatch(value: unknown): RetryPatch {
   if (value === undefined || value === null) return {};
-  if (!isRecord(value)) throw new AsyncError("invalid_request", "the body of a retry must be an object {data?, args?}");
+  if (!isRecord(value))
+    throw new AsyncError("invalid_request", 'the body of a retry must be an object, e.g. {"args": [1]}');
   return value; // the supervisor checks what is in it
 }
 
 /** `Next` is the cursor of the jobs that did not fit; pass it as `?cursor=`. */
-async function listJobs(client: Client, query: Record<string, string>) {
+async function listJobs(client: Client, query: ListQuery) {
   const { jobs, next } = await client.list(parseQuery(query));
   return { Count: jobs.length, Jobs: jobs, ...(next !== undefined && { Next: next }) };
 }
@@ -213,7 +226,7 @@ async function listEvents(client: Client, jobId: string, query: Record<string, s
   return { Count: events.length, Events: events, ...(next !== undefined && { Next: next }) };
 }
 
-function unknownParameters(query: Record<string, string>, known: string[]): Reason[] {
+function unknownParameters(query: object, known: string[]): Reason[] {
   const unknown = Object.keys(query).filter((key) => !known.includes(key));
   return unknown.map((key) => ({ path: `?${key}`, message: "is not a known parameter" }));
 }
@@ -229,9 +242,12 @@ function refuseIfAny(reasons: Reason[]): void {
   if (reasons.length > 0) throw new InvalidInputError("invalid_request", "not a valid query", reasons);
 }
 
-function parseQuery(query: Record<string, string>): ListRequest {
-  const reasons = unknownParameters(query, ["state", "limit", "cursor", "order"]);
-  const { state, cursor, order } = query;
+/** `tag` may be given several times. */
+type ListQuery = Record<Exclude<keyof ListRequest, "tags">, string | undefined> & { tag?: string | string[] };
+
+function parseQuery(query: ListQuery): ListRequest {
+  const reasons = unknownParameters(query, ["state", "tag", "limit", "cursor", "order"]);
+  const { state, cursor, order, tag } = query;
   if (state !== undefined && !STATE_NAMES.includes(state as StateName)) {
     reasons.push({ path: "?state", message: `must be one of ${STATE_NAMES.join(", ")}` });
   }
@@ -239,13 +255,25 @@ function parseQuery(query: Record<string, string>): ListRequest {
     reasons.push({ path: "?order", message: `must be one of ${LIST_ORDERS.join(", ")}` });
   }
   const limit = parseLimit(query.limit, reasons);
+  const tags = tag === undefined ? undefined : tagsIn([tag].flat(), reasons);
   refuseIfAny(reasons);
   return {
     limit,
     ...(state !== undefined && { state: state as StateName }),
+    ...(tags !== undefined && { tags }),
     ...(cursor !== undefined && { cursor }),
     ...(order !== undefined && { order: order as ListOrder }),
   };
+}
+
+function tagsIn(texts: string[], reasons: Reason[]): Tags {
+  try {
+    return parseTags(texts);
+  } catch (error) {
+    if (!isAsyncError(error)) throw error;
+    reasons.push({ path: "?tag", message: `is refused: ${error.message}` });
+    return {};
+  }
 }
 
 function unavailable(reply: FastifyReply): void {

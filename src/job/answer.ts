@@ -9,7 +9,7 @@
  */
 import type { Failure } from "./failure.ts";
 import { inPhase } from "./record.ts";
-import { functionAt, isEnded, type JobState, type LiveJob, unreachable } from "./state.ts";
+import { functionAt, isEnded, isGraph, type JobState, type LiveJob, unreachable } from "./state.ts";
 import { type JobView, viewOf } from "./view.ts";
 
 /** For as long an accepted job is shown as pending, although it waits for a worker already. */
@@ -29,6 +29,7 @@ export function answerOf(job: JobState, now: number, isTaken = job.version > 0):
 
 /** Whether an attempt is due whose start is not recorded. */
 function waitsForWorker(job: LiveJob, now: number): boolean {
+  if (isGraph(job) && job.state === "running") return false; // its view says so
   switch (job.state) {
     case "scheduled":
       return job.scheduled_at <= now;

@@ -21,12 +21,20 @@ export type JobEventBody =
   /** An attempt ended without a result and there will be another one, not before `due_at`. */
   | ({ type: "retrying"; error: Failure; due_at: string } & AttemptRef)
   /** No worker of its current function has had room for a while: the job waits outside of memory until one has. */
-  | { type: "waiting"; waiting_for: "worker"; function: string; index: number }
+  | ({ type: "waiting"; waiting_for: "worker" } & EntryRef)
   /** Someone wants the job, which had failed or was cancelled, to go on at this function. */
-  | { type: "retried"; function: string; index: number }
+  | ({ type: "retried" } & EntryRef)
+  /** The condition of an entry was not met. It is done. */
+  | { type: "skipped"; index: number; id?: string }
+  /** A signal has come that an entry waited for: the one with that number among those of that name. */
+  | { type: "signalled"; name: string; number: number; index: number; id?: string }
+  /** Who retried the job by hand has changed its data, or the args of entries: those with these ids, or indexes. */
+  | { type: "edited"; by?: string; data?: true; args?: (string | number)[] }
+  /** The job has not ended so long after its start. Told once. */
+  | { type: "late"; warn_after_ms: number }
   /** `result_omitted` where the result is too large for an event; it is in the job. */
   | ({ type: "completed"; result: unknown; result_omitted?: true } & End)
-  | ({ type: "failed"; error: Failure; function: string; index: number } & End)
+  | ({ type: "failed"; error: Failure } & EntryRef & End)
   | ({ type: "cancelled" } & End);
 
 /** Which run of the job has ended: 1, and one more for each retry by hand. */
@@ -34,10 +42,16 @@ export interface End {
   run: number;
 }
 
-/** An attempt, and the name of its function. */
-export interface AttemptRef extends AttemptAddress {
-  function: string;
+/** An entry of the list of a job. */
+export interface EntryRef {
+  /** Null where it has none: it sleeps, or waits for a signal. Empty where the job has no entries, as it was no valid job. */
+  function: string | null;
+  index: number;
+  id?: string;
 }
+
+/** An attempt, and the name of its function. */
+export interface AttemptRef extends AttemptAddress, EntryRef {}
 
 /** A submission that could not even be recorded as a failed job: `job.event.<id or seq-n>.rejected`. */
 export interface RejectedEvent {
@@ -75,15 +89,31 @@ export function endEvent(state: EndedJob): JobEvent {
       const result = toJsonValue(last ?? null, state.encoding);
       return eventOf(state, at, { type: "completed", run, result });
     }
-    case "failed": {
-      const { current_function: index, error } = state;
-      return eventOf(state, at, { type: "failed", run, error, function: state.functions.at(index)?.name ?? "", index });
-    }
+    case "failed":
+      return eventOf(state, at, { type: "failed", run, error: state.error, ...failedEntry(state, state.error) });
     case "cancelled":
       return eventOf(state, at, { type: "cancelled", run });
     default:
       return unreachable(state);
   }
+}
+
+/**
+ * The entry with which a job has failed. In a chain that is the current one. In a graph it is the one that has the error of the job;
+ * where none has, as its time was over, the first that has not ended.
+ */
+function failedEntry(state: JobState, error: Failure): EntryRef {
+  const entries = state.live ? [...state.functions] : [];
+  const found = entries.findIndex((entry) => entry.finished_at === undefined && isSame(entry.error, error));
+  const index = found < 0 ? state.current_function : found;
+  const entry = state.functions.at(index);
+  const id = entry?.id;
+  // A name is empty where there is no function; an entry is missing where the job is none.
+  return { function: entry?.name === "" ? null : (entry?.name ?? ""), index, ...(id !== undefined && { id }) };
+}
+
+function isSame(a: Failure | undefined, b: Failure): boolean {
+  return a !== undefined && a.code === b.code && a.name === b.name && a.message === b.message;
 }
 
 type EventType = (JobEvent | RejectedEvent)["type"];
@@ -97,6 +127,10 @@ export const EVENT_TYPES = Object.keys({
   retrying: true,
   waiting: true,
   retried: true,
+  skipped: true,
+  signalled: true,
+  edited: true,
+  late: true,
   completed: true,
   failed: true,
   cancelled: true,

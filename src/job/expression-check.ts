@@ -103,7 +103,8 @@ class Check {
   #loopProblem(loop: Loop, bound: ReadonlySet<string>, within: string | undefined): string | undefined {
     const { macro, list, variable, bodies } = loop;
     if (within !== undefined) {
-      return `\`${macro}\` stands within \`${within}\`: macros within macros are refused, as they can take very long; let a worker do it`;
+      const nested = `\`${macro}\` stands within \`${within}\``;
+      return `${nested}: macros within macros are refused, as they can take very long; let a worker do it`;
     }
     if (this.#library.written.hasVariable(variable)) {
       return `\`${variable}\` is the name of something else: choose another one for the elements`;

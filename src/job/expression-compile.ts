@@ -2,8 +2,8 @@
  * Makes of an expression what is evaluated: the same with functions around whatever takes longer for larger values (see
  * `expression-work.ts`), and which parts of the values it reads. So only these are made ready for it, not all of a job's data.
  *
- * Example: `data.items.filter(i, i.tag in data.tags)` becomes `_each(data.items, 5).filter(i, (_deep(i.tag) in _within(data.tags)))`, and
- * reads `data.items` and `data.tags`.
+ * Example: `data.items.filter(i, i.tag in data.tags)` reads `data.items` and `data.tags`, and becomes
+ * `_each(data.items, 6).filter(i, (_deep(i.tag) in _within(data.tags)))`.
  */
 import type { ParseResult } from "@marcbachmann/cel-js";
 import { FUNCTIONS, type Guard } from "./expression-functions.ts";
@@ -88,7 +88,7 @@ function emitMethod(node: Extract<Node, { op: "rcall" }>): string {
   return `_each(${emit(loop.list)}, ${stepsOf(loop, node)}).${name}(${args.map(emit).join(", ")})`;
 }
 
-/** The steps of one turn: a node is one, and an error that is caught as many as it takes the library to make it, with the text in it. */
+/** The steps of one turn: a node is one. Where an error can be caught, those that making one takes are added. */
 function stepsOf({ macro, bodies }: Loop, node: Node): number {
   const caught = 16 + Math.ceil(node.input.length / 32);
   const steps = (one: Node): number => {

@@ -1,8 +1,8 @@
 /** An expression that cannot be evaluated. */
 
 /**
- * Its message holds the expression, and the type of what it failed on, but never a value: it is stored, logged and shown to those who
- * may not see the data.
+ * Its message holds the expression, and the type of what it failed on, but never a value: it is stored, logged and shown to
+ * those who may not see the data.
  */
 export class ExpressionError extends Error {
   /** The expression. */

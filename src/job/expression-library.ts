@@ -1,9 +1,10 @@
 /**
- * The library for expressions (CEL), set up for jobs. It is loaded at the first use, as most jobs have no expressions, and takes 40 ms;
- * synchronously, as the machine that evaluates is.
+ * The library for expressions (CEL), set up for jobs. It is loaded at the first use, as most jobs have no expressions and loading
+ * takes 40 ms; synchronously, as the machine that evaluates is synchronous.
  *
  * Numbers. Those of JSON are doubles, whole literals (`2`) and sizes are ints. Ints among themselves count as CEL says
- * (`5 / 2` is 2). Where a number of JSON, or a literal with a point, takes part, it is JavaScript's arithmetic (`data.five / 2` is 2.5).
+ * (`5 / 2` is 2). Where a number of JSON, or a literal with a point, takes part, it is JavaScript's arithmetic (`data.five / 2`
+ * is 2.5).
  * A division by zero is an error wherever data takes part.
  */
 import { createRequire } from "node:module";
@@ -31,7 +32,10 @@ export interface Library {
   readonly UnsignedInt: typeof UnsignedInt;
 }
 
-/** The only state of a module in here: which modules are loaded is that of the process anyway, and it is the same whoever loads it. */
+/**
+ * State of a module, which we have nowhere else: which modules are loaded is state of the process anyway, setting this one up
+ * takes long, and what it is does not depend on who asks for it first.
+ */
 let library: Library | undefined;
 
 export function loadLibrary(): Library {
@@ -69,7 +73,7 @@ function withNumbers(environment: Environment): Environment {
     environment.registerOperator(`double ${operator} int: double`, handler);
   }
   environment.registerOperator("double % double: double", (a: number, b: number) => a % nonZero(b));
-  // The library has `double / double`, which gives Infinity. What comes from data is `dyn<double>`, and an exact match comes first.
+  // The library has `double / double`, which gives Infinity. What comes from data is `dyn<double>`, and an exact match wins.
   environment.registerOperator("dyn<double> / dyn<double>: double", (a: number, b: number) => a / nonZero(b));
   environment.registerOperator("int == double", (a: bigint, b: number) => Number(a) === b);
   return environment;

@@ -63,7 +63,7 @@ export function isPlain(value: unknown): value is Record<string, unknown> {
  * What an expression has given, as JSON has it. Ints become numbers, timestamps ISO text, durations seconds. Bytes stay: an
  * expression cannot make any, so they come from a MessagePack job's data.
  *
- * @throws EvaluationProblem for an int beyond 2^53, Infinity, NaN, half of a character, a type, an optional; and if it is too large
+ * @throws EvaluationProblem for an int beyond 2^53, Infinity, NaN, half of a character, a type, an optional; or if too large
  */
 export function outOfExpression(value: unknown, library: Library, nesting = 0): unknown {
   library.work.step();

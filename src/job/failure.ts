@@ -13,6 +13,14 @@ export type FailureCode =
   | "attempt_timeout"
   /** workers kept disappearing in the middle of attempts of this function */
   | "attempt_lost"
+  /** workers that had to stop kept interrupting the function */
+  | "attempt_interrupted"
+  /** an expression of the entry could not be evaluated */
+  | "expression_error"
+  /** the result of the entry is not as its `expect` asks */
+  | "expectation_failed"
+  /** the signal that the entry waited for did not come in time */
+  | "signal_timeout"
   /** the job took longer than its timeout */
   | "job_timeout"
   /** an invocation, a result or the state of the job would be larger than the server's limit */

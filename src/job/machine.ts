@@ -13,76 +13,41 @@
  * MACHINE-8  What passes quickly is not told: `accepted` only if the start is ahead, `started` and `succeeded` only of
  *     attempts whose start was worth recording. What comes next, at last the end of the job, tells it too.
  */
-import { backoffDelayMs } from "./backoff.ts";
 import { newInvalidJob, newJob, type Origin, withDeadline, withoutDeadline } from "./create.ts";
-import { type AttemptRef, eventOf, type JobEvent } from "./events.ts";
+import { type AttemptRef, eventOf, type JobEventBody } from "./events.ts";
 import type { Failure } from "./failure.ts";
 import { type FunctionState, returned } from "./function-state.ts";
 import type { Functions } from "./functions.ts";
+import { isLiveAttempt, openGraph, reduceGraph } from "./graph.ts";
+import { editsOf, retryGraph, retryProblem } from "./graph-retry.ts";
+import { afterFailure, afterLoss, forgiven, needsNewerFormat, type Outcome } from "./outcome.ts";
+import { type Plan, planOf } from "./plan.ts";
 import { inPhase } from "./record.ts";
 import { onNextToken } from "./rest.ts";
+import type { RetryPatch } from "./retry-patch.ts";
 import type { Submission } from "./schema.ts";
 import {
   type AttemptAddress,
   type EndedJob,
   type EndPhase,
   functionAt,
+  type Graph,
   isEnded,
+  isGraph,
   type JobState,
   type LiveJob,
   type LivePhase,
   unreachable,
 } from "./state.ts";
 import { iso } from "./time.ts";
-
-/** How often workers may disappear in the middle of one function before the job fails. */
-export const LOST_LIMIT = 5;
-const LOST_DELAY_MS = 5_000;
-
-export type Event =
-  /**
-   * An actor has taken the job over from the store; whatever was in flight before is not ours. `firedAt`: when its wake was
-   * stored, by the clock of the server, if that is what it was taken over with.
-   */
-  | { type: "resumed"; firedAt?: number }
-  /** The attempt has been executing for a while. */
-  | ({ type: "started" } & AttemptAddress)
-  | ({ type: "succeeded"; result: unknown } & AttemptAddress)
-  /** `random` from [0, 1) is for the jitter of the backoff. */
-  | ({ type: "failed"; error: Failure; retryable: boolean; retryAfterMs?: number; random: number } & AttemptAddress)
-  /** The worker of the attempt went silent. */
-  | ({ type: "lost" } & AttemptAddress)
-  /** No worker had room for the attempt for so long that the job had better wait outside of memory. */
-  | ({ type: "no_room" } & AttemptAddress)
-  /** The time that a job in memory waited for has come. */
-  | { type: "due" }
-  /** The job's own deadline has passed. */
-  | { type: "expired" }
-  /** The token on which it was to wait cannot be made, now or ever. */
-  | { type: "refused"; why: string }
-  /** Someone wants it to end now. */
-  | { type: "cancelled" }
-  /** Someone wants a failed or cancelled job to go on at the function it had reached; with other `data` or `args`. */
-  | ({ type: "retried" } & RetryPatch);
-
-/** What may be changed when a job is retried by hand; what is absent stays. */
-export interface RetryPatch {
-  data?: unknown;
-  /** Of the function that is run next. */
-  args?: unknown;
-}
-
-export interface Transition<S extends JobState = JobState> {
-  /** To be committed before anything that follows from it is done. */
-  state: S;
-  /** What to tell of it then, in order. The end of the job is not among them: `endEvent` makes it of the state. */
-  events: JobEvent[];
-}
+import type { Event, EventOfEntries, Transition } from "./transition.ts";
 
 /** The first transition of a submitted job. */
 export function createJob(submission: Submission, origin: Origin, now: number): Transition {
   const job = withDeadline(newJob(submission, origin, now), now);
-  if (job.state === "pending") return unlessExpired(job, now);
+  if (job.state === "pending") {
+    return isGraph(job) && !pastDeadline(job, now) ? openGraph(job, now) : unlessExpired(job, now);
+  }
   return { state: job, events: [eventOf(job, now, { type: "accepted", scheduled_at: iso(job.scheduled_at) })] };
 }
 
@@ -99,13 +64,53 @@ export function untaken({ state }: Transition): LiveJob {
   return withoutDeadline(isEnded(state) ? inPhase(state, { state: "pending" }) : state);
 }
 
+/** Whether the first state of a job says nothing that its submission does not: then it need not be stored before it is begun. */
+export function isAsSubmitted(job: LiveJob): boolean {
+  return !isGraph(job) || (job.state === "pending" && job.live.every(({ wait }) => wait === "none"));
+}
+
 /**
  * The next state and what it causes. The same `state` object comes back if nothing is to be committed.
  * `now` is in ms since 1970.
  */
-export function reduce(state: JobState, event: Event, now: number): Transition {
+export function reduce(state: JobState, event: Event, now: number, plan?: Plan): Transition {
   if (isEnded(state)) return reduceEnded(state, event, now);
   if ("attempt" in event && !isLive(state, event)) return unchanged(state);
+  switch (event.type) {
+    case "expired":
+      return pastDeadline(state, now) ? expired(state, now) : unchanged(state);
+    case "refused":
+      return refused(state, event.why, now);
+    case "unstorable":
+      return unstorable(state, event.why, now);
+    case "cancelled":
+      return end(state, { state: "cancelled", finished_at: now });
+    default:
+      return isGraph(state) ? reduceOpen(state, event, now, plan) : reduceChain(state, event, now);
+  }
+}
+
+/** A graph past its deadline goes on with nothing but its end: what led here is a part of that. */
+function reduceOpen(
+  state: Graph & LiveJob,
+  event: EventOfEntries,
+  now: number,
+  plan = planOf(state.functions),
+): Transition {
+  if (event.type === "resumed" || event.type === "due") {
+    if (pastDeadline(state, now)) return expired({ ...state, live: state.live }, now);
+    const next = reduceGraph(state, event, now, plan);
+    if (isEnded(next.state) || event.type === "due") return next;
+    // As in a chain: what has time left by our clock, and can use it, is not ended by that of the server.
+    const canUseIt = next.state.live?.some(({ wait }) => wait === "none") ?? false;
+    return !canUseIt && pastDeadline(next.state, event.firedAt ?? now) ? expired(next.state, now) : next;
+  }
+  const next = reduceGraph(state, event, now, plan);
+  if (isEnded(next.state) || next.state === state || !pastDeadline(next.state, now)) return next;
+  return { ...expired(next.state, now), events: next.events };
+}
+
+function reduceChain(state: LiveJob, event: EventOfEntries, now: number): Transition {
   switch (event.type) {
     case "resumed":
       return resume(state, event.firedAt ?? now, now);
@@ -116,36 +121,26 @@ export function reduce(state: JobState, event: Event, now: number): Transition {
     case "succeeded":
       return succeeded(state, event.result, now);
     case "failed":
-      return failed(state, event, now);
+      return failed(state, afterFailure(currentFunction(state), event, now), now);
     case "lost":
-      return lost(state, now);
+      return failed(state, afterLoss(currentFunction(state), event.attempt, event.progress, now), now);
     case "no_room":
       return noRoom(state, now);
-    case "expired":
-      return pastDeadline(state, now) ? expired(state, now) : unchanged(state);
-    case "refused":
-      return refused(state, event.why, now);
-    case "cancelled":
-      return end(state, { state: "cancelled", finished_at: now });
+    case "signalled":
     case "retried":
-      return unchanged(state);
+      return unchanged(state); // it is not for a live chain
     default:
       return unreachable(event);
   }
 }
 
 function reduceEnded(state: EndedJob, event: Event, now: number): Transition {
-  if (event.type === "retried" && canRetry(state)) return retried(state, event, now);
-  return unchanged(state);
-}
-
-/** Whether a job that has ended can be retried by hand. */
-export function canRetry(state: EndedJob): boolean {
-  return state.state !== "completed" && state.functions.length > 0;
+  if (event.type !== "retried" || retryProblem(state, event)) return unchanged(state);
+  return isGraph(state) ? retryGraph(state, event, now) : retried(state, event, now);
 }
 
 function retried(state: EndedJob, patch: RetryPatch, now: number): Transition {
-  const { failures: _failures, lost: _lost, error: _error, ...fn } = currentFunction(state);
+  const fn = forgiven(currentFunction(state));
   const live: LiveJob = {
     ...onNextToken(inPhase(state, { state: "pending" })),
     attempt: nextAttempt(state),
@@ -156,7 +151,10 @@ function retried(state: EndedJob, patch: RetryPatch, now: number): Transition {
   };
   const next = withFunction(live, { ...fn, ...(patch.args !== undefined && { args: patch.args }) });
   const { function: name, index } = attemptRef(next);
-  return { state: next, events: [eventOf(next, now, { type: "retried", function: name, index })] };
+  // Without a name it is a request that older versions know as well, and what is told of that stays as it was.
+  const edited = patch.by === undefined ? undefined : editsOf(patch, patch.args === undefined ? [] : [index]);
+  const bodies: JobEventBody[] = [{ type: "retried", function: name, index }, ...(edited ? [edited] : [])];
+  return { state: next, events: bodies.map((body) => eventOf(next, now, body)) };
 }
 
 function unchanged<S extends JobState>(state: S): Transition<S> {
@@ -164,6 +162,7 @@ function unchanged<S extends JobState>(state: S): Transition<S> {
 }
 
 function isLive(state: LiveJob, { index, attempt }: AttemptAddress): boolean {
+  if (isGraph(state)) return isLiveAttempt(state, { index, attempt });
   return index === state.current_function && attempt === state.attempt;
 }
 
@@ -233,35 +232,13 @@ function afterSuccess(state: LiveJob, functions: Functions, now: number): Transi
   return unchanged(next);
 }
 
-function failed(state: LiveJob, event: Extract<Event, { type: "failed" }>, now: number): Transition {
-  const fn = currentFunction(state);
-  const failures = (fn.failures ?? 0) + 1;
-  const counted = withFunction(state, { ...fn, retry_count: state.attempt, failures, error: event.error });
-  if (pastDeadline(counted, now)) return expired(counted, now);
-  if (!event.retryable || failures >= (fn.retry_options?.retry_limit ?? 1)) return fail(counted, event.error, now);
-  const delayMs = event.retryAfterMs ?? backoffDelayMs(fn.retry_options?.backoff, failures, event.random);
-  return retry(counted, event.error, now + delayMs, now);
-}
-
-function lost(state: LiveJob, now: number): Transition {
-  const fn = currentFunction(state);
-  const count = (fn.lost ?? 0) + 1;
-  const error: Failure = {
-    code: "attempt_lost",
-    name: "AttemptLost",
-    message: `the worker went silent in attempt ${state.attempt} (${count} of at most ${LOST_LIMIT} times)${count < LOST_LIMIT ? "" : WHY_LOST}`,
-  };
-  const counted = withFunction(state, { ...fn, retry_count: state.attempt, lost: count, error });
-  return count >= LOST_LIMIT ? fail(counted, error, now) : retry(counted, error, now + lostDelayMs(count), now);
-}
-
-/** Said when it has been lost for the last time. */
-const WHY_LOST =
-  ": each time it died, was cut off, or the handler kept its event loop busy; in a thread it would not (examples/threads.ts)";
-
-/** At once, but the third time not: a hung worker swallows attempts until the server drops it, and must not end the job. */
-function lostDelayMs(count: number): number {
-  return count <= 2 ? 0 : (count - 2) * LOST_DELAY_MS;
+function failed(state: LiveJob, outcome: Outcome, now: number): Transition {
+  const counted = withFunction(state, outcome.fn);
+  if (needsNewerFormat(outcome.fn)) counted.format = 2;
+  if (outcome.retryAt === undefined) {
+    return pastDeadline(counted, now) ? expired(counted, now) : fail(counted, outcome.error, now);
+  }
+  return retry(counted, outcome.error, outcome.retryAt, now);
 }
 
 /** The next attempt, at `due`. At once if that is now. */
@@ -292,6 +269,11 @@ function expired(state: LiveJob, now: number): Transition {
 function refused(state: LiveJob, why: string, now: number): Transition {
   const message = `the server takes no timer for the job: ${why}`;
   return fail(state, { code: "schedule_refused", name: "ScheduleRefused", message }, now);
+}
+
+function unstorable(state: LiveJob, why: string, now: number): Transition {
+  const message = `the state of the job does not fit into a message: ${why}`;
+  return fail(state, { code: "payload_too_large", name: "PayloadTooLarge", message }, now);
 }
 
 function fail(state: LiveJob, error: Failure, now: number): Transition<EndedJob> {

@@ -12,6 +12,8 @@ export const MAX_FUNCTION_NAME_LENGTH = 200;
 
 /** Longest name of someone to notify, or of a signal, in characters. */
 const MAX_WORD_LENGTH = 64;
+/** Longest key of a signal, in characters. */
+const MAX_SIGNAL_KEY_LENGTH = 200;
 
 /** One part of a subject; and, as a job id, one key of a KV bucket and one path segment of a URL. */
 const word = /^[A-Za-z0-9_-]+$/;
@@ -20,6 +22,7 @@ const word = /^[A-Za-z0-9_-]+$/;
 const sequenceId = /^seq-(0|[1-9][0-9]{0,15})$/;
 
 const printable = /^[!-~]+$/;
+const headerText = /^[!-~](?:[ -~]*[!-~])?$/;
 /** Parts of printable ASCII but `*` and `>`, with dots between them, and no `$` in front. */
 const functionName = /^(?!\$)[!-)+\-/-=?-~]+(?:\.[!-)+\-/-=?-~]+)*$/;
 
@@ -67,6 +70,14 @@ export function entryIdProblem(id: string): string | undefined {
   if (RESERVED_WORDS.includes(id)) return "is a word of the language of expressions; choose another one";
   if (entryId.test(id)) return undefined;
   return "must begin with a letter or '_', and have at most 64 letters, digits and '_'";
+}
+
+/** Why a signal cannot be sent with that key, or undefined if it can: it is the value of a header. */
+export function signalKeyProblem(key: string): string | undefined {
+  if (typeof key !== "string") return "must be text";
+  if (key.length === 0) return "must not be empty";
+  if (key.length > MAX_SIGNAL_KEY_LENGTH) return `must have at most ${MAX_SIGNAL_KEY_LENGTH} characters`;
+  return headerText.test(key) ? undefined : "must consist of printable ASCII characters, without spaces at its ends";
 }
 
 function wordProblem(text: string, maxLength: number): string | undefined {

@@ -6,12 +6,15 @@
  *
  * Example: of `[a, {b, needs: []}, {c, needs: [a]}, d]`, `a` and `b` begin at once, `c` after `a`, and `d` after all.
  */
+import { Expressions } from "./expressions.ts";
 import type { FunctionSpec } from "./schema.ts";
 
 export interface Plan {
   /** How many entries there are. */
   readonly length: number;
   readonly indexOf: ReadonlyMap<string, number>;
+  /** Its expressions, as far as they have been compiled. */
+  readonly expressions: Expressions;
   /** The indexes of what an entry needs, in the order in which it names them; undefined: all before it in the list. */
   needsOf(index: number): readonly number[] | undefined;
   /** The entries that name it in their `needs`. */
@@ -46,6 +49,7 @@ export function planOf(entries: Iterable<Ordered>): Plan {
   return {
     length: all.length,
     indexOf,
+    expressions: new Expressions(),
     needsOf: (index) => needs[index],
     dependentsOf: (index) => dependents[index] ?? NONE,
   };

@@ -8,12 +8,13 @@
  */
 import { compile } from "../util/compile.ts";
 import type { Encoding } from "./encoding.ts";
-import type { FunctionState } from "./function-state.ts";
+import { type FunctionState, kindOf } from "./function-state.ts";
 import { isRecord, toJsonValue } from "./plain.ts";
 import type { FunctionSpec } from "./schema.ts";
 import {
   type AnyPhase,
   BRANCH_WAITS,
+  type Branch,
   type BranchWait,
   type EndPhase,
   isEndState,
@@ -74,6 +75,7 @@ const functionList = (value: unknown) =>
 const flag = (value: unknown) => (value === true ? undefined : "is no flag");
 const texts = (value: unknown) => (Array.isArray(value) && value.every(isText) ? undefined : "is no list of texts");
 const isText = (value: unknown) => typeof value === "string";
+const hasText = (value: unknown, key: string) => isRecord(value) && isText(value[key]);
 
 /** The same for all of them. */
 const option = (problem: Field["problem"]) =>
@@ -111,19 +113,19 @@ export const FUNCTION_FIELDS: Fields<FunctionState> = {
   started_at: { kept: "rarely", problem: time, view: iso },
   finished_at: { kept: "always", optional: true, problem: time, view: iso },
   result: { kept: "always", optional: true, presentWith: "finished_at", problem: anything, view: asJson },
+  caught: { kept: "rarely", since: 2, problem: record, view: asIs, viewedAs: "error" },
   error: { kept: "rarely", problem: record, view: asIs },
   wait_for: option(text),
   sleep_ms: option(count),
-  sleep_until: option(anything),
+  sleep_until: option((value) => (isText(value) || hasText(value, "$") ? undefined : "is neither text nor expression")),
   needs: option(texts),
   when: option(text),
   expect: option(text),
-  on_error: option(anything),
+  on_error: option((value) => (hasText(value, "name") ? undefined : oneOf(["fail", "continue"])(value))),
   interrupted: { kept: "rarely", since: 2, problem: count, view: asIs, viewedAs: "interrupted_count" },
   tried_at: { kept: "rarely", since: 2, problem: time },
   last_progress: { kept: "rarely", since: 2, problem: anything, view: asIs },
   skipped: { kept: "rarely", since: 2, problem: flag, view: asIs },
-  caught: { kept: "rarely", since: 2, problem: record, view: asIs, viewedAs: "error" },
   handling: { kept: "rarely", since: 2, problem: flag },
   runs: { kept: "rarely", since: 2, problem: count },
   rank: { kept: "rarely", since: 2, problem: count },
@@ -131,7 +133,11 @@ export const FUNCTION_FIELDS: Fields<FunctionState> = {
 
 const WAIT_REASONS: readonly WaitReason[] = ["backoff", "worker", "sleep", "signal"];
 const showFunctions = (functions: JobFields["functions"], encoding: Encoding) =>
-  functions.map((fn) => showFunction(fn, encoding));
+  functions.map((fn) => ({
+    ...(fn.id !== undefined && { id: fn.id }),
+    kind: kindOf(fn),
+    ...showFunction(fn, encoding),
+  }));
 
 export const JOB_FIELDS: Fields<JobFields & AnyPhase> = {
   format: { kept: "first", optional: true, problem: oneOf([FORMAT]) },
@@ -268,5 +274,7 @@ function phaseProblem(value: Record<string, unknown>): string | undefined {
   // Only a submission that was no valid job has no functions, and it has failed.
   const functions = (value.functions as unknown[]).length;
   const inRange = (value.current_function as number) < functions || (functions === 0 && state === "failed");
-  return inRange ? undefined : "current_function does not exist";
+  if (!inRange) return "current_function does not exist";
+  const live = value.live as Branch[] | undefined;
+  return live?.some(({ index }) => index >= functions) ? "live has an entry that does not exist" : undefined;
 }

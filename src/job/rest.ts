@@ -10,20 +10,43 @@
  * keeps the job in memory for 5 s. If it is due in an hour, `toBeParked` says so, the state is committed with token 1, and
  * to the holder of token 0 it now rests as timer 1. Who gets the wake of that timer holds token 1: an attempt is due.
  */
-import { functionAt, isEnded, type JobState, type LiveJob, unreachable } from "./state.ts";
+import { callOf } from "./function-state.ts";
+import {
+  type AttemptAddress,
+  type Branch,
+  functionAt,
+  type Graph,
+  isEnded,
+  isGraph,
+  type JobState,
+  type LiveJob,
+  unreachable,
+} from "./state.ts";
 
 export type Rest =
   /** That attempt is to be executed, now. */
   | { type: "attempt"; index: number; attempt: number }
   /** In memory, until then (ms since 1970). */
   | { type: "memory"; until: number }
+  /** Those attempts are to be executed, now. Something else is due at `until`; undefined if nothing is. */
+  | { type: "attempts"; attempts: readonly AttemptAddress[]; until: number | undefined }
   | Parked;
 
-/** Outside of memory, on the token that the state names. */
-export type Parked =
-  | { type: "timer"; until: number }
-  /** In the backlog of a function until one of its workers has room, but not beyond `until`. */
-  | { type: "place"; functionName: string; until: number | undefined };
+/**
+ * Outside of memory, on the token that the state names: a timer, and a place in the backlog of each of these functions, until
+ * one of its workers has room. What comes first takes the job along.
+ */
+export interface Parked {
+  type: "parked";
+  /** When the timer fires, ms since 1970; undefined if there is none, as it waits in a backlog only. */
+  until: number | undefined;
+  functionNames: readonly string[];
+}
+
+/** An entry of a graph that found no worker is tried again after this time, while the job is kept in memory by others. */
+export const ROOM_RETRY_MS = 5_000;
+/** A graph that waits for nothing that has a time looks around itself so often. */
+const LOOK_MS = 24 * 3_600_000;
 
 /**
  * @param held number of the token that its holder has
@@ -31,6 +54,7 @@ export type Parked =
  */
 export function rest(job: LiveJob, held: number, now: number): Rest {
   if (held < job.token) return restParked(job);
+  if (isGraph(job)) return restOfGraph(job, now);
   const due = dueAt(job);
   if (due <= now) return { type: "attempt", index: job.current_function, attempt: job.attempt };
   return { type: "memory", until: untilDeadline(job, due) };
@@ -38,23 +62,71 @@ export function rest(job: LiveJob, held: number, now: number): Rest {
 
 /** How a job rests outside of memory: on its token, which is not its submission, and which nobody holds. */
 export function restParked(job: LiveJob): Parked {
+  if (isGraph(job)) return { type: "parked", until: wakeAt(job), functionNames: awaitedFunctions(job) };
   if (job.state === "waiting" && job.waiting_for === "worker") {
-    const { name: functionName } = functionAt(job, job.current_function);
-    return { type: "place", functionName, until: job.deadline_at };
+    return { type: "parked", until: job.deadline_at, functionNames: [functionAt(job, job.current_function).name] };
   }
-  return { type: "timer", until: wakeAt(job) };
+  return { type: "parked", until: wakeAt(job), functionNames: [] };
+}
+
+function restOfGraph(job: Graph & LiveJob, now: number): Rest {
+  if (job.state === "scheduled" && job.scheduled_at > now) {
+    return { type: "attempts", attempts: [], until: untilDeadline(job, job.scheduled_at) };
+  }
+  const attempts = job.live.filter(({ wait }) => wait === "none");
+  const rooms = job.live.filter(({ wait }) => wait === "worker").map(({ since }) => since + ROOM_RETRY_MS);
+  const until = Math.min(nextTimeOf(job), ...rooms);
+  return { type: "attempts", attempts, until: until === Number.POSITIVE_INFINITY ? undefined : until };
+}
+
+function wakeTimeOfGraph(job: Graph): number {
+  // What it waited for may have come when its next token was committed already.
+  if (job.live.some(({ wait }) => wait === "none")) return 0;
+  return Math.min(nextTimeOf(job), (job.parked_at ?? job.created_at) + LOOK_MS);
+}
+
+/** The functions of which the entries wait for a worker. */
+function awaitedFunctions(job: Graph): string[] {
+  const waiting = job.live.filter(({ wait }) => wait === "worker");
+  return [...new Set(waiting.map(({ index }) => callOf(functionAt(job, index)).name))];
+}
+
+/** The first time at which something is due about a graph, ms since 1970; infinite if there is none. */
+function nextTimeOf(job: Graph): number {
+  if (job.state === "scheduled") return untilDeadline(job, job.scheduled_at);
+  const times = job.live.map(dueAtOf);
+  return Math.min(...times, lateAt(job) ?? Number.POSITIVE_INFINITY, job.deadline_at ?? Number.POSITIVE_INFINITY);
+}
+
+function dueAtOf({ wait, due_at }: Branch): number {
+  return wait === "none" || wait === "worker" ? Number.POSITIVE_INFINITY : (due_at ?? Number.POSITIVE_INFINITY);
+}
+
+/** When it is to be told that the job is late, ms since 1970; undefined if it is not, or has been. */
+export function lateAt({ warn_after_ms, late_at, scheduled_at, retried_at }: JobState): number | undefined {
+  if (warn_after_ms === undefined || late_at !== undefined) return undefined;
+  return Math.max(scheduled_at, retried_at ?? 0) + warn_after_ms;
 }
 
 /** When a job that nobody holds is to be woken at the latest: when it is due, or at its deadline. A time that has passed is "at once". */
 export function wakeAt(job: LiveJob): number {
+  if (isGraph(job)) return wakeTimeOfGraph(job);
   return untilDeadline(job, dueAt(job));
 }
 
 /** The job on its next token, if it would rest in memory for longer than `parkAfterMs`; else the same object. */
 export function toBeParked(job: JobState, held: number, now: number, parkAfterMs: number): JobState {
   if (isEnded(job)) return job;
+  if (isGraph(job)) return graphToBeParked(job, held, now, parkAfterMs);
   const how = rest(job, held, now);
   return how.type === "memory" && how.until - now > parkAfterMs ? onNextToken(job) : job;
+}
+
+/** A graph of which nothing is due for a while, as all its entries wait for something else. */
+function graphToBeParked(job: Graph & LiveJob, held: number, now: number, parkAfterMs: number): LiveJob {
+  if (held < job.token || job.live.some(({ wait }) => wait === "none")) return job;
+  if (nextTimeOf(job) - now <= parkAfterMs) return job;
+  return { ...onNextToken(job), parked_at: now };
 }
 
 /** The same job with its next token, under which it rests outside of memory. */
@@ -64,9 +136,12 @@ export function onNextToken(job: LiveJob): LiveJob {
 
 /**
  * Since when a job could have been executed by a worker, ms since 1970; undefined where the state does not say that: of a later
- * attempt of a function it says when the first was due.
+ * attempt of a function of a chain it says when the first was due.
+ *
+ * @param index of the function
  */
-export function dueSince(job: LiveJob): number | undefined {
+export function dueSince(job: LiveJob, index: number): number | undefined {
+  if (isGraph(job)) return job.live.find((branch) => branch.index === index)?.since;
   if (job.attempt !== 1) return job.state === "waiting" && job.waiting_for === "backoff" ? job.due_at : undefined;
   const before = job.current_function > 0 ? functionAt(job, job.current_function - 1).finished_at : undefined;
   return Math.max(job.scheduled_at, job.retried_at ?? 0, before ?? 0);
@@ -88,6 +163,6 @@ function dueAt(job: LiveJob): number {
 }
 
 /** At the deadline there is nothing left to try. */
-function untilDeadline(job: LiveJob, at: number): number {
+function untilDeadline(job: JobState, at: number): number {
   return Math.min(at, job.deadline_at ?? at);
 }

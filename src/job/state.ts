@@ -71,7 +71,7 @@ export const BRANCH_WAITS: readonly BranchWait[] = ["none", "worker", "backoff",
 /** A job whose entries do not simply follow each other, or do more than run a function. */
 export type Graph = JobState & { live: readonly Branch[] };
 
-export function isGraph(job: JobState): job is Graph {
+export function isGraph<J extends JobState>(job: J): job is J & { live: readonly Branch[] } {
   return job.live !== undefined;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Expressions among the values of a document: an object whose only key is `$`, with a text, stands for what that text gives. All else is
- * literal, a text in data too, so nothing has to be escaped; and what an expression gives is never looked at for expressions.
+ * Expressions among the values of a document: an object whose only key is `$`, with a text, stands for what that text gives. All
+ * else is literal, a text in data too, so nothing has to be escaped; and what an expression gives is never searched for others.
  *
  * Example: `fill({ amount: { $: "data.total" } }, evaluate)` is `{ amount: evaluate("data.total") }`.
  */
@@ -23,16 +23,9 @@ export function expressionOf(value: unknown): string | undefined {
 
 /** Stops at the first one. */
 export function hasExpressions(value: unknown): boolean {
-  // Plain loops: this is asked of the args of every job.
-  if (typeof value !== "object" || value === null) return false;
-  if (Array.isArray(value)) {
-    for (let index = 0; index < value.length; index++) if (hasExpressions(value[index])) return true;
-    return false;
-  }
-  if (!isPlain(value)) return false;
-  if ("$" in value && expressionOf(value) !== undefined) return true;
-  for (const key in value) if (hasExpressions(value[key])) return true;
-  return false;
+  if (expressionOf(value) !== undefined) return true;
+  if (Array.isArray(value)) return value.some(hasExpressions);
+  return isPlain(value) && Object.keys(value).some((key) => hasExpressions(value[key]));
 }
 
 /** In the order in which they stand there. */
@@ -63,7 +56,7 @@ export function templateProblem(value: unknown): string | undefined {
 }
 
 /**
- * The value with what its expressions give in their places. What has no expression in it is not copied, but shared with the value.
+ * The value with what its expressions give in their places. What has no expression in it is shared with the value, not copied.
  *
  * @throws what `evaluate` throws; RangeError if there are more than MAX_EXPRESSIONS (`templateProblem` is asked before)
  */

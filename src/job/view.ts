@@ -1,12 +1,27 @@
 /** A job as users see it: the shape of the original system, with our fields added. Times are ISO 8601 strings. */
 import type { Failure } from "./failure.ts";
+import type { EntryKind } from "./function-state.ts";
 import { toJsonValue } from "./plain.ts";
 import { showJob } from "./record.ts";
-import type { RetryOptions } from "./schema.ts";
-import type { JobState, StateName, WaitReason } from "./state.ts";
+import type { FunctionSpec, RetryOptions } from "./schema.ts";
+import {
+  type Branch,
+  functionAt,
+  type Graph,
+  isEnded,
+  isGraph,
+  type JobState,
+  type StateName,
+  type WaitReason,
+} from "./state.ts";
+import { iso } from "./time.ts";
 
 export interface FunctionView {
-  name: string;
+  id?: string;
+  /** What the entry does: it executes a function, sleeps, or waits for a signal. */
+  kind: EntryKind;
+  /** Null where it has no function. */
+  name: string | null;
   args?: unknown;
   /** Executions begun: 1 after a first success. */
   retry_count: number;
@@ -18,8 +33,21 @@ export interface FunctionView {
   finished_at?: string;
   /** Present when the function has returned. */
   result?: unknown;
-  /** The failure of the newest attempt, until one succeeds. */
+  /** The failure of the newest attempt, until one succeeds; of an entry whose `on_error` has dealt with it, how it failed. */
   error?: Failure;
+  wait_for?: string;
+  sleep_ms?: number;
+  sleep_until?: FunctionSpec["sleep_until"];
+  needs?: string[];
+  when?: string;
+  expect?: string;
+  on_error?: FunctionSpec["on_error"];
+  /** Attempts that a worker which had to stop has ended; only shown if there were any. */
+  interrupted_count?: number;
+  /** What an attempt that ended without a result had told of its progress. */
+  last_progress?: unknown;
+  /** Its condition was not met: it counts as done. */
+  skipped?: true;
 }
 
 export interface JobView {
@@ -39,9 +67,17 @@ export interface JobView {
   timeout_ms?: number;
   deadline_at?: string;
   notify?: string;
+  tags?: Readonly<Record<string, string>>;
+  /** How long it is kept once it has ended, at most. */
+  keep_ms?: number;
   /** What a `waiting` job waits for, and when a backoff is over. */
   waiting_for?: WaitReason;
   due_at?: string;
+  warn_after_ms?: number;
+  /** When it was told that it has not ended in time. */
+  late_at?: string;
+  /** How many entries have failed and were passed over, when the job is `completed` all the same. */
+  warnings?: number;
   /** The result of the last function, when the job is `completed`. */
   result?: unknown;
   /** Why the job is `failed`. */
@@ -50,8 +86,33 @@ export interface JobView {
 
 export function viewOf(job: JobState): JobView {
   const view = showJob(job, job.encoding) as JobView;
+  if (isGraph(job)) addBranches(view, job);
   if (job.state === "completed") {
     view.result = toJsonValue(job.functions.at(job.functions.length - 1)?.result ?? null, job.encoding);
   }
   return view;
+}
+
+/**
+ * What follows from the branches of a graph: it is `running` while the start of a live attempt is recorded; else it waits for what
+ * its lowest entry waits for. `due_at` is the first time at which something is due.
+ */
+function addBranches(view: JobView, job: Graph): void {
+  if (job.state === "completed") {
+    let warnings = 0;
+    for (const { caught, handling } of job.functions) if (caught && !handling) warnings += 1;
+    if (warnings > 0) view.warnings = warnings;
+  }
+  if (isEnded(job) || job.state !== "running" || job.live.some((branch) => isExecuted(job, branch))) return;
+  const [lowest] = job.live;
+  if (!lowest) return;
+  view.state = "waiting";
+  view.waiting_for = lowest.wait === "none" ? "worker" : lowest.wait;
+  const times = job.live.map(({ due_at }) => due_at).filter((at) => at !== undefined);
+  if (times.length > 0) view.due_at = iso(Math.min(...times));
+}
+
+/** The start of its live attempt is recorded. */
+export function isExecuted(job: Graph, { index, attempt, wait }: Branch): boolean {
+  return wait === "none" && functionAt(job, index).retry_count === attempt;
 }

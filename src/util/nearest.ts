@@ -1,12 +1,16 @@
 /** The word that somebody who wrote another one is likely to have meant. */
 
+/** Longer words are compared with none. */
+const MAX_LENGTH = 128;
+
 /** Of the candidates the one that is fewest edits away, if that is at most a third of the word's length (at least 1). */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
+  if (word.length > MAX_LENGTH) return undefined;
   let best: string | undefined;
   let most = Math.max(1, Math.floor(word.length / 3));
   for (const candidate of candidates) {
     if (Math.abs(candidate.length - word.length) > most) continue;
-    const edits = editDistance(word, candidate);
+    const edits = editDistance(word.toLowerCase(), candidate.toLowerCase());
     if (edits > most || (best !== undefined && edits === most)) continue;
     best = candidate;
     most = edits;

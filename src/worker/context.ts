@@ -1,4 +1,5 @@
 import type { Logger } from "pino";
+import type { Failure } from "../job/failure.ts";
 
 /** What a handler knows about the attempt it executes. */
 export interface Context<Args = unknown, Data = unknown> {
@@ -13,8 +14,19 @@ export interface Context<Args = unknown, Data = unknown> {
   /** Results of the job's functions before this one, in order. */
   readonly results: readonly unknown[];
   /**
+   * The result of the entry with that id, among those that were handed over; null if it returned nothing.
+   *
+   * @throws AsyncError `no_entry` if there is none: the entry that asks does not name it in its `needs`
+   */
+  readonly result: (id: string) => unknown;
+  /** Where this runs in place of an entry that failed: why that one did. */
+  readonly error: Failure | undefined;
+  /** What earlier attempts told last by `heartbeat`, to go on from there; undefined if they told nothing. */
+  readonly lastProgress: unknown;
+  /**
    * Fires when the attempt is given up: its job was cancelled, its timeout has passed, it goes on elsewhere, or the
-   * worker's grace period is over.
+   * worker's grace period is over. Of the latter the `name` of its `reason` is `Interrupted`: then there is a quarter of a
+   * second in which a result, an error or progress still counts. To throw the reason is no failure.
    */
   readonly signal: AbortSignal;
   /** When the attempt is given up, by this machine's clock; undefined if never. */
@@ -26,7 +38,10 @@ export interface Context<Args = unknown, Data = unknown> {
   readonly heartbeat: (progress?: unknown) => void;
   /** Logs with the job, function and attempt attached. */
   readonly log: Logger;
-  /** The same for every attempt of this function of this job: hand it to systems that can drop repetitions. */
+  /**
+   * The same for every attempt of this function of this job: hand it to systems that can drop repetitions. Another one when the
+   * function is run again by hand although it was done.
+   */
   readonly idempotencyKey: string;
 }
 

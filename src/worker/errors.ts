@@ -1,4 +1,4 @@
-/** What a handler throws to say more than "it failed". */
+/** What a handler throws to say more than "it failed", and what its signal may fire with. */
 
 /** The function has failed for good: no further attempt is made. */
 export class FatalError extends Error {
@@ -16,5 +16,13 @@ export class RetryAfter extends Error {
     super(message, options);
     this.name = "RetryAfter";
     this.delayMs = delayMs;
+  }
+}
+
+/** The reason of a signal that fires because the worker drains. A handler that throws it is begun again elsewhere, at once. */
+export class Interrupted extends Error {
+  constructor(graceMs: number) {
+    super(`the worker was told to stop, and the attempt did not end within its grace period of ${graceMs} ms`);
+    this.name = "Interrupted";
   }
 }

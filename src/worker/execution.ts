@@ -3,6 +3,9 @@
  *
  * EXECUTION-1  At most one final reply is sent, and no heartbeat after it.
  * EXECUTION-2  When the attempt is given up, here or by its supervisor, its signal fires and its outcome is not sent.
+ * EXECUTION-3  When it is interrupted, because its worker drains, its signal fires, and its outcome is sent if it comes before
+ *     `endInterrupted`. If it does not come, or is the reason of the signal, the reply says that it was interrupted. The newest
+ *     progress is sent before: the next attempt goes on from there.
  */
 import type { Logger } from "pino";
 import { ERROR_CODE_HEADER, ERROR_HEADER, HEARTBEAT_MS_HEADER, NO_ROOM_CODE, STATUS_HEADER } from "../api/headers.ts";
@@ -11,14 +14,19 @@ import type { ReceivedInvocation, Request } from "../bus/messages/invocation.ts"
 import { headersOf } from "../bus/wire/headers.ts";
 import { describeThrown, isInstance, readProperty } from "../job/describe.ts";
 import type { Encoding } from "../job/encoding.ts";
-import { messageOf } from "../job/errors.ts";
+import { AsyncError, messageOf } from "../job/errors.ts";
+import type { Failure } from "../job/failure.ts";
 import { timerMs } from "../job/time.ts";
 import type { Context, Handler } from "./context.ts";
-import { FatalError, RetryAfter } from "./errors.ts";
+import { FatalError, Interrupted, RetryAfter } from "./errors.ts";
 import type { LogSpells } from "./log-spells.ts";
 
 const PROGRESS_INTERVAL_MS = 100;
 const MAX_HEADER_LENGTH = 256;
+/** Of the entries that a message names. */
+const MAX_IDS = 20;
+/** So deep an error may have the reason of a signal as its cause. */
+const MAX_CAUSES = 5;
 
 export class Execution implements Context {
   readonly jobId: string;
@@ -28,11 +36,14 @@ export class Execution implements Context {
   readonly attempt: number;
   readonly deadline: Date | undefined;
   readonly idempotencyKey: string;
+  readonly error: Failure | undefined;
+  readonly lastProgress: unknown;
   readonly begunAt = performance.now();
   readonly #message: Request;
   readonly #encoding: Encoding;
   readonly #readResults: () => readonly unknown[];
   #results: readonly unknown[] | undefined;
+  readonly #resultIds: readonly (string | null)[] | undefined;
   readonly #workerLog: Logger;
   readonly #troubles: LogSpells;
   readonly functionName: string;
@@ -40,6 +51,8 @@ export class Execution implements Context {
   givenUpAt: number | undefined;
   #timeout: NodeJS.Timeout | undefined;
   #abort: AbortController | undefined;
+  /** Set when its worker no longer waits for it. */
+  #interruption: Interrupted | undefined;
   #log: Logger | undefined;
   readonly #heartbeatMs: number;
   /** It was most likely sent long ago. */
@@ -62,7 +75,10 @@ export class Execution implements Context {
     this.data = body.data;
     this.args = body.args;
     this.attempt = body.attempt;
-    this.idempotencyKey = `${body.job_id}/${body.index}`;
+    this.idempotencyKey = body.idempotency_key ?? `${body.job_id}/${body.index}`;
+    this.error = body.error;
+    this.lastProgress = body.last_progress;
+    this.#resultIds = body.result_ids;
     this.functionName = body.function;
     this.#message = message;
     this.#encoding = encoding;
@@ -92,6 +108,16 @@ export class Execution implements Context {
   get results(): readonly unknown[] {
     this.#results ??= this.#readResults();
     return this.#results;
+  }
+
+  /** Made when it is asked for, so that handlers can take it out of the context. Reads no result before it is called. */
+  get result(): (id: string) => unknown {
+    return (id) => {
+      const ids = this.#resultIds ?? [];
+      const at = ids.indexOf(id);
+      if (at === -1) throw new AsyncError("no_entry", noResult(id, ids));
+      return this.results[at] ?? null;
+    };
   }
 
   get signal(): AbortSignal {
@@ -146,9 +172,12 @@ export class Execution implements Context {
       }
       onReplied(undefined);
     };
-    const fail = (error: unknown) => {
+    const fail = (thrown: unknown) => {
       onEnd();
+      const interruption = this.#interruption;
+      const error = interruption && isBecauseOf(interruption, thrown) ? interruption : thrown;
       if (!this.#ended) {
+        if (error === interruption) this.#sendNewestProgress();
         this.#end();
         this.#fail(error);
       }
@@ -168,11 +197,25 @@ export class Execution implements Context {
     if (!waits) succeed(returned);
   }
 
-  /** Tells the supervisor to have it run elsewhere, and the handler to stop. */
-  giveBack(): void {
+  /** Tells the handler to stop (EXECUTION-3). */
+  interrupt(graceMs: number): void {
     if (this.#ended) return;
-    respondNoRoom(this.#message);
-    this.#giveUp(new Error("the worker is closing"));
+    this.#interruption = new Interrupted(graceMs);
+    this.#abort ??= new AbortController();
+    this.#abort.abort(this.#interruption);
+  }
+
+  /** Tells the supervisor to have an interrupted attempt run elsewhere: its handler has not stopped. */
+  endInterrupted(): void {
+    const interruption = this.#interruption;
+    if (this.#ended || !interruption) return;
+    this.#sendNewestProgress();
+    this.#giveUp(interruption);
+    this.#fail(interruption);
+  }
+
+  #sendNewestProgress(): void {
+    if (this.#progress) this.sendHeartbeat();
   }
 
   /** Nobody waits for its outcome any more. */
@@ -222,6 +265,25 @@ export class Execution implements Context {
   }
 }
 
+function noResult(id: string, ids: readonly (string | null)[]): string {
+  const known = ids.flatMap((one) => (one === null ? [] : JSON.stringify(one)));
+  const more = known.length > MAX_IDS ? `, and ${known.length - MAX_IDS} more` : "";
+  const there = known.length === 0 ? "none has" : `those that have are ${known.slice(0, MAX_IDS).join(", ")}${more}`;
+  return `no result that was handed over has the id ${JSON.stringify(id)} (${there}): add it to \`needs\` of the entry that asks`;
+}
+
+/** Whether a handler threw that because its signal had fired for that reason, unless it says itself what is to follow. */
+function isBecauseOf(reason: Interrupted, thrown: unknown): boolean {
+  if (isInstance(thrown, FatalError) || isInstance(thrown, RetryAfter)) return false;
+  let cause = thrown;
+  for (let depth = 0; depth <= MAX_CAUSES; depth++) {
+    // What Node and most packages throw: not the reason itself, and not all of them name it as the cause.
+    if (cause === reason || readProperty(cause, "name") === "AbortError") return true;
+    cause = readProperty(cause, "cause");
+  }
+  return false;
+}
+
 function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
 }
@@ -239,10 +301,12 @@ const SHORT_LENGTH = 256;
 /** @throws Error if nothing can be sent at all */
 export function respondError(message: Request, thrown: unknown, code = "500", more?: Record<string, string>): void {
   const { name, message: text, stack } = describeThrown(thrown);
+  const interrupted = isInstance(thrown, Interrupted);
   const body = {
     name,
     message: text,
-    ...(stack !== undefined && { stack }),
+    ...(stack !== undefined && !interrupted && { stack }), // that of an interruption would be the worker's own
+    ...(interrupted && { interrupted }),
     ...(isInstance(thrown, FatalError) && { retryable: false }),
     ...retryAfterOf(thrown),
   };

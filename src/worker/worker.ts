@@ -10,7 +10,8 @@
  *     With several functions it is back in the groups of those only whose turn it is, see `turns.ts`.
  * WORKER-3  Every attempt in execution sends a heartbeat each `heartbeatMs`.
  * WORKER-4  An attempt that nobody waits for any more is told to stop.
- * WORKER-5  Closing loses nothing: what is in execution may end within the grace period, what does not is given back.
+ * WORKER-5  Closing loses nothing: what is in execution may end within the grace period. What does not is interrupted: it is told
+ *     to stop, what it answers at once still counts, else its supervisor hears that it is to be begun again elsewhere.
  * WORKER-6  A handler that does not end when its attempt was given up does not keep its slot for ever (`handler-watch.ts`).
  */
 import { hostname } from "node:os";
@@ -24,13 +25,14 @@ import { type ReceivedInvocation, type Request, readInvocation } from "../bus/me
 import { encodeRooms, readStop } from "../bus/messages/nudges.ts";
 import { endpointOf } from "../bus/messages/served-functions.ts";
 import { Service, type ServiceEndpoint } from "../bus/messages/service.ts";
-import { describeThrown } from "../job/describe.ts";
+import { describeThrown, isInstance } from "../job/describe.ts";
 import { AsyncError, messageOf } from "../job/errors.ts";
 import { functionNameProblem } from "../job/names.ts";
 import { requireInterval, requireLimit, timerMs } from "../job/time.ts";
 import { Registry } from "../util/registry.ts";
 import { VERSION } from "../version.ts";
 import type { Handler } from "./context.ts";
+import { Interrupted } from "./errors.ts";
 import { Execution, respondError, respondNoRoom } from "./execution.ts";
 import { HandlerWatch } from "./handler-watch.ts";
 import { LogSpells } from "./log-spells.ts";
@@ -48,6 +50,8 @@ const ANNOUNCE_AFTER_MS = 5;
  * the supervisors have heard our refusals and nothing is likely to be on its way. On a single server nothing gets lost.
  */
 const LEAVE_AFTER_MS = 100;
+/** How long what is interrupted may take to end by itself when its signal has fired. */
+const INTERRUPTED_MS = 250;
 
 /** Of the functions of a worker so many are named in its log. */
 const LOGGED_FUNCTIONS = 50;
@@ -236,7 +240,7 @@ export class Worker {
   }
 
   /**
-   * Leaves the queue groups, lets attempts end for up to `graceMs`, gives back the others, and disconnects. Again: waits for the
+   * Leaves the queue groups, lets attempts end for up to `graceMs`, interrupts the others, and disconnects. Again: waits for the
    * first call.
    */
   async close({ graceMs = 10_000 } = {}): Promise<void> {
@@ -253,13 +257,19 @@ export class Worker {
     this.#log.info({ worker: this.id, attempts: this.#running.size, graceMs }, "draining");
     this.#turns?.close();
     await this.#leave();
-    if (!(await this.#whenIdle(graceMs))) {
-      this.#log.warn({ attempts: this.#running.size }, "the grace period is over; giving back what still runs");
-      for (const execution of this.#running.values()) execution.giveBack();
-    }
+    if (!(await this.#whenIdle(graceMs))) await this.#interrupt(graceMs);
     this.#phase = "closed";
     await this.#release();
     this.#log.info({ worker: this.id }, "closed");
+  }
+
+  /** WORKER-5 */
+  async #interrupt(graceMs: number): Promise<void> {
+    this.#log.warn({ attempts: this.#running.size }, "the grace period is over; what still runs is told to stop");
+    for (const execution of this.#running.values()) execution.interrupt(graceMs);
+    if (await this.#whenIdle(INTERRUPTED_MS)) return;
+    this.#log.warn({ attempts: this.#running.size }, "handlers go on; their attempts are begun again elsewhere");
+    for (const execution of this.#running.values()) execution.endInterrupted();
   }
 
   /** Ends what it has begun. */
@@ -348,7 +358,8 @@ export class Worker {
     this.#watch?.ended(execution, tookMs);
     this.#service?.count(endpoint.name, tookMs, failed && messageOf(failed.error));
     const about = { fn: name, jobId, attempt };
-    if (failed) this.#log.warn({ ...about, err: describeThrown(failed.error) }, "failed");
+    if (failed && isInstance(failed.error, Interrupted)) this.#log.info(about, "interrupted");
+    else if (failed) this.#log.warn({ ...about, err: describeThrown(failed.error) }, "failed");
     else this.#log.debug(about, "done");
   }
 

@@ -7,7 +7,7 @@
  */
 import { isEndEvent } from "../../src/job/events.ts";
 import type { FunctionState } from "../../src/job/function-state.ts";
-import { LOST_LIMIT } from "../../src/job/machine.ts";
+import { LOST_LIMIT } from "../../src/job/outcome.ts";
 import { isEnded, type JobState } from "../../src/job/state.ts";
 import { LEASE_MS } from "./cluster.ts";
 import type { Execution, OwnerChange, StoredEvent } from "./evidence.ts";

@@ -150,7 +150,13 @@ test("a bad id is recorded under the sequence, and asking for one is a bad reque
   await eventually("that is recorded", async () => {
     return (await code(system.client.get(`seq-${inSubject}`))) === "invalid_job_id";
   });
-  for (const request of ["job.get.not.an-id", "job.cancel.not.an-id", "job.retry.not.an-id"]) {
+  for (const request of [
+    "job.get.not.an-id",
+    "job.cancel.not.an-id",
+    "job.retry.not.an-id",
+    "job.explain.not.an-id",
+    "job.signal.not-an-$id.x",
+  ]) {
     const reply = await system.bus.mux.request(request, "", 2_000);
     assert.is(reply.headers?.get("Nats-Service-Error-Code"), "400", request);
   }
@@ -440,6 +446,7 @@ test("whoever listens to questions may answer them, with anything: that is an er
     '{"events":7}',
     '{"functions":null}',
     '{"functions":5}',
+    '{"state":"waiting","entries":[null]}',
     "{}",
     "[]",
     "null",
@@ -449,26 +456,35 @@ test("whoever listens to questions may answer them, with anything: that is an er
   try {
     await ensureTopology(bus);
     for (const body of bodies) {
-      const liars = ["job.list", "job.get.*", "job.events.*", "function.list", "job.cancel.*", "job.retry.*"].map(
-        (subject) => bus.nc.subscribe(subject, { callback: (_, message) => void message.respond(body) }),
-      );
+      const liars = [
+        "job.list",
+        "job.get.*",
+        "job.events.*",
+        "job.explain.*",
+        "function.list",
+        "job.cancel.*",
+        "job.retry.*",
+        "job.signal.*.*",
+      ].map((subject) => bus.nc.subscribe(subject, { callback: (_, message) => void message.respond(body) }));
       const job = { name: "x", functions: [{ name: "x" }] };
       const asked: Promise<unknown>[] = [
         client.get("x"),
         client.cancel("x"),
         client.retry("x"),
+        client.signal("x", "y"),
         client.functions(),
         client.list(),
       ];
       asked.push(
         client.events("x"),
+        client.explain("x"),
         client.submit(job, { jobId: "x" }),
         client.run(job, { jobId: "y", timeoutMs: 200 }),
       );
       for (const outcome of await Promise.allSettled<unknown>(asked)) {
         if (outcome.status === "rejected") assert.ok(isAsyncError(outcome.reason), `${body}: ${outcome.reason}`);
       }
-      for (const path of ["/v1/job", "/v1/job/x", "/v1/function", "/v1/job/x/events"]) {
+      for (const path of ["/v1/job", "/v1/job/x", "/v1/function", "/v1/job/x/events", "/v1/job/x/explain"]) {
         assert.is.not((await fetch(`${bridge.url}${path}`)).status, 500, `${path}: ${body}`);
       }
       for (const liar of liars) liar.unsubscribe();

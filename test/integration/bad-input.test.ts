@@ -142,8 +142,12 @@ test(`the request API answers every request (seed ${SEED})`, async () => {
     "job.retry.nothing",
     "job.cancel.nothing",
     "job.get.nothing",
+    "job.explain.nothing",
     "job.get.*",
     "job.cancel.>",
+    "job.signal.nothing",
+    "job.signal.nothing.approval",
+    "job.signal.>",
   ];
   for (const subject of subjects) {
     for (const body of [...BODIES, ...randomBytes().slice(0, 20), ...randomJson().slice(0, 20)]) {

@@ -254,13 +254,104 @@ export default new Worker().func("slow", () => new Promise((resolve) => setTimeo
   }
 });
 
+/** What a worker process replies to an invocation by hand, heartbeats left out, and how it ends when it gets SIGTERM meanwhile. */
+async function interruptedBy(
+  args: string[],
+  env: Record<string, string>,
+): Promise<{ body: unknown; code: number | null }> {
+  const source = (name: string) => `import { Worker } from "${new URL("../../dist/index.js", import.meta.url)}";
+export default new Worker().func("${name}", () => new Promise(() => setInterval(() => {}, 1_000)));`;
+  const modules = [await file("endless.mjs", source("endless")), await file("endless2.mjs", source("endless.too"))];
+  const worker = await startCli(["worker", ...modules, ...args], {
+    NATS_URL: system.url,
+    ASYNC_LOG_LEVEL: "debug",
+    ...env,
+  });
+  try {
+    await worker.line('"endless.too"');
+    const answers = ["endless", "endless.too"].map((fn) => {
+      const inbox = `_INBOX_async.test.${fn}`;
+      const body = {
+        job_id: "j",
+        job_name: "n",
+        function: fn,
+        index: 0,
+        attempt: 1,
+        args: null,
+        data: null,
+        results: [],
+      };
+      return new Promise<{ body: unknown; at: number }>((resolve) => {
+        const subscription = system.bus.nc.subscribe(inbox, {
+          callback: (_, message) => {
+            if (message.headers?.get("Async-Status") === "heartbeat") return;
+            subscription.unsubscribe();
+            resolve({ body: message.json(), at: performance.now() });
+          },
+        });
+        system.bus.nc.publish(`fn.${fn}`, JSON.stringify(body), { reply: inbox });
+      });
+    });
+    await eventually("both run", () => worker.output().split('"executing"').length === 3);
+    worker.child.kill("SIGTERM");
+    const [one, other] = await within(15_000, "both answers", Promise.all(answers));
+    // The workers of a process have one grace together.
+    assert.ok(Math.abs((one?.at ?? 0) - (other?.at ?? 0)) < 900);
+    return { body: one?.body, code: await worker.exit() };
+  } finally {
+    await worker.kill();
+  }
+}
+
+test("--grace, else ASYNC_GRACE, says how long attempts may take to end; what does not is interrupted, and that is no failure", async () => {
+  const message = (ms: number) =>
+    `the worker was told to stop, and the attempt did not end within its grace period of ${ms} ms`;
+  const interrupted = (ms: number) => ({ name: "Interrupted", message: message(ms), interrupted: true });
+  const flag = await interruptedBy(["--grace", "1s"], { ASYNC_GRACE: "1h" });
+  assert.equal(flag, { body: interrupted(1_000), code: 0 });
+  assert.equal(await interruptedBy([], { ASYNC_GRACE: "0s" }), { body: interrupted(0), code: 0 });
+});
+
+test("--grace is that of the functions which a server executes itself, too", async () => {
+  const own = await System.start("without supervisor");
+  const source = `import { Worker } from "${new URL("../../dist/index.js", import.meta.url)}";
+export default new Worker().func("within", () => new Promise(() => setInterval(() => {}, 1_000)));`;
+  const args = ["server", await file("within.mjs", source), "--no-http", "--grace", "1s"];
+  const server = await startCli(args, { NATS_URL: own.url, ASYNC_LOG_LEVEL: "debug" });
+  try {
+    await server.line("supervisor is running");
+    await own.client.submit({ name: "within", functions: [{ name: "within" }] });
+    await server.line('"executing"');
+    const told = performance.now();
+    server.child.kill("SIGTERM");
+    assert.is(await server.exit(), 0, server.output());
+    assert.ok(performance.now() - told < 6_000, "it took the default grace");
+    assert.match(server.output(), /"graceMs":1000,.*"draining"/);
+  } finally {
+    await server.kill();
+    await own.close();
+  }
+});
+
+test("a --grace that is no time, or longer than a timer can be set for, is wrong use, of every command that has it", async () => {
+  for (const command of [["worker", "any.ts"], ["server"], ["dev"]]) {
+    for (const grace of ["much", "5", "-1s", "25d"]) {
+      const { code, output } = await run([...command, "--grace", grace]);
+      assert.is(code, 2, output);
+      assert.match(output, /'--grace <time>' argument '\S+' is invalid\. It must be/);
+    }
+  }
+});
+
 test("what nobody catches ends a worker with 1, but lets other attempts end before; those that stay are lost", async () => {
   const source = `import { Worker } from "${new URL("../../dist/index.js", import.meta.url)}";
 setInterval(() => {}, 1_000);
 export default new Worker({ concurrency: 3 })
   .func("bystander", () => new Promise((resolve) => setTimeout(resolve, 1_500, "unharmed")))
   .func("culprit", () => new Promise(() => setTimeout(() => Promise.reject(new Error("nobody catches this")), 1)));`;
-  const worker = await startCli(["worker", await file("culprit.mjs", source)], { NATS_URL: system.url });
+  // With a grace that is over before, too: what is interrupted would be begun again.
+  const env = { NATS_URL: system.url, ASYNC_GRACE: "1s" };
+  const worker = await startCli(["worker", await file("culprit.mjs", source)], env);
   await worker.line("serving");
   const submit = (name: string) => system.client.submit({ name, functions: [{ name }] });
   const bystander = await submit("bystander");
@@ -276,7 +367,7 @@ export default new Worker({ concurrency: 3 })
   const job = await system.client.wait(bystander.job_id, { timeoutMs: 10_000 });
   assert.is(job.result, "unharmed");
   assert.is(job.functions[0]?.retry_count, 1);
-  // It is not given back, or it would end one worker after the other for ever.
+  // It is not interrupted, or it would end one worker after the other for ever.
   await eventually("it has been lost", async () => {
     const { functions } = await system.client.get(culprit.job_id);
     return (functions[0]?.lost_count ?? 0) === 1;

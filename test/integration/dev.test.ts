@@ -69,7 +69,7 @@ const startDev = (args: string[], env: Record<string, string> = {}) =>
 
 async function start(modules: string[]): Promise<void> {
   const paths = modules.map((name) => join(folder, name));
-  const where = ["--http", "127.0.0.1:0", "--nats-port", "0", "--store-dir", join(folder, "store")];
+  const where = ["--http", "127.0.0.1:0", "--nats-port", "0", "--store-dir", join(folder, "store"), "--grace", "6s"];
   // A login for another server is none of its business.
   const env = { ASYNC_NATS_TLS_FIRST: "1", ASYNC_NATS_CREDS: "/nowhere" };
   dev = await startDev([...paths, ...where], env);
@@ -129,7 +129,8 @@ test("an attempt that runs when a file changes may end", async () => {
   const job = await client.wait(job_id, { timeoutMs: 60_000 });
   assert.is(job.result, "slept");
   assert.is(job.functions[0]?.retry_count, 1);
-  await line("mine.ts: waits for 1 attempt");
+  await line("mine.ts: waits for 1 attempt, at most 6 s");
+  assert.match(dev.output(), /"attempts":1,"graceMs":6000,.*"draining"/);
   assert.is(await run("word"), "five");
 });
 

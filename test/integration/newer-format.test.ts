@@ -62,7 +62,7 @@ test("its wake is given back until somebody can read it; that is said once, and 
     15_000,
   );
   assert.is(troubles.length, 1, JSON.stringify(troubles));
-  assert.match(troubles[0]?.what ?? "", "a newer version has stored the job (format 2, ours is 1)");
+  assert.match(troubles[0]?.what ?? "", `a newer version has stored the job (format ${FORMAT + 1}, ours is ${FORMAT})`);
   assert.is(troubles[0]?.jobId, "parked");
   assert.equal(Buffer.from((await stored("parked")) ?? []), Buffer.from(newer("parked")));
   assert.is((await consumer()).num_ack_pending, 1, "the wake is still there");
@@ -105,6 +105,7 @@ test("who asks for it is told that this supervisor is too old; lists leave it ou
   assert.is(await codeOf(system.client.get("taken")), "newer_format");
   assert.is(await codeOf(system.client.cancel("taken")), "newer_format");
   assert.is(await codeOf(system.client.retry("taken")), "newer_format");
+  assert.is(await codeOf(system.client.explain("taken")), "newer_format");
   const { jobs } = await system.client.list();
   assert.ok(jobs.some(({ job_id }) => job_id === "next"));
   assert.not(jobs.some(({ job_id, state }) => job_id === "taken" && state !== "pending"));

@@ -56,7 +56,7 @@ test("who waits for a job is told what it waits for, once; doctor finds a single
   const waiting = await startCli(["submit", "-", "--wait"], { NATS_URL: system.url });
   try {
     waiting.child.stdin?.end(JSON.stringify({ name: "alone", functions }));
-    await waiting.line("waiting: no worker serves nobody.serves");
+    await waiting.line("waiting: no worker serves fn.nobody.serves");
     const doctor = await run(["doctor"]);
     assert.is(doctor.code, 1, doctor.output);
     assert.match(
@@ -71,7 +71,7 @@ test("who waits for a job is told what it waits for, once; doctor finds a single
     assert.is(await waiting.exit(), 0);
     assert.match(waiting.output(), /result +served/);
     assert.is(waiting.output().split("no worker serves").length - 1, 1, waiting.output());
-    assert.match(waiting.output(), "running: nobody.serves");
+    assert.match(waiting.output(), "running: fn.nobody.serves runs");
     const afterwards = await run(["doctor"]);
     assert.is(afterwards.code, 0, afterwards.output);
   } finally {
@@ -90,7 +90,8 @@ test("who waits for a job that waits for a backoff is told why, and when it is t
   const waiting = await startCli(["submit", "-", "--wait"], { NATS_URL: system.url });
   try {
     waiting.child.stdin?.end(JSON.stringify({ name: "twice", functions: [{ name: "fails-once", retry_options }] }));
-    await waiting.line("waiting: fails-once has failed (out of luck); tried again at 20");
+    const line = await waiting.line("waiting: backoff until 20");
+    assert.match(line, "attempt 2 of 2, last error function_failed: out of luck");
     assert.is(await waiting.exit(), 0);
   } finally {
     await waiting.kill();

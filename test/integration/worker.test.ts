@@ -7,6 +7,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Supervisor } from "../../src/actors/supervisor.ts";
 import { isAsyncError } from "../../src/job/errors.ts";
+import type { Handler } from "../../src/worker/context.ts";
 import { FatalError, RetryAfter } from "../../src/worker/errors.ts";
 import { Worker } from "../../src/worker/worker.ts";
 import { testBus } from "../support/nats.ts";
@@ -222,7 +223,7 @@ test("closing lets the attempt in execution end, and its job is completed", asyn
   assert.is(job.functions[0]?.retry_count, 1);
 });
 
-test("what does not end within the grace period is given back, and no failure is counted", async () => {
+test("[WORKER-5] what does not end within the grace period is begun again elsewhere, and no failure is counted", async () => {
   const reasons: unknown[] = [];
   const stubborn = await system.worker((w) =>
     w.func("given-back", async ({ signal }) => {
@@ -237,6 +238,97 @@ test("what does not end within the grace period is given back, and no failure is
   const job = await system.client.wait(job_id, { timeoutMs: 5_000 });
   assert.is(job.result, "by another");
   assert.is(reasons.length, 1);
+});
+
+/** What a worker replies to an invocation by hand while it is closed, heartbeats included. */
+async function repliesOnClose(fn: string, handler: Handler): Promise<Msg[]> {
+  let begin = () => {};
+  const begun = new Promise<void>((resolve) => {
+    begin = resolve;
+  });
+  const worker = await system.worker((w) =>
+    w.func(fn, (context) => {
+      begin();
+      return handler(context);
+    }),
+  );
+  const replies: Msg[] = [];
+  invoke(fn, (message) => replies.push(message));
+  await begun;
+  await worker.close({ graceMs: 50 });
+  await system.bus.nc.flush(); // what the worker has sent before is here
+  return replies;
+}
+
+const interrupted = {
+  name: "Interrupted",
+  message: "the worker was told to stop, and the attempt did not end within its grace period of 50 ms",
+  interrupted: true,
+};
+
+test("[WORKER-5] an attempt that the end of the grace period interrupts is answered so, after its newest progress", async () => {
+  const handlers: Record<string, Handler> = {
+    "interrupted.obedient": ({ signal, heartbeat }) => {
+      for (const row of [1, 2]) heartbeat({ row });
+      return delay(60_000, undefined, { signal });
+    },
+    "interrupted.stubborn": ({ signal, heartbeat }) => {
+      heartbeat({ row: 1 });
+      signal.addEventListener("abort", () => heartbeat({ row: 2 }));
+      return new Promise(() => {});
+    },
+  };
+  for (const [fn, handler] of Object.entries(handlers)) {
+    const replies = await repliesOnClose(fn, handler);
+    const last = replies.pop();
+    const progress = replies.filter(
+      ({ headers, data }) => headers?.get("Async-Status") === "heartbeat" && data.length > 0,
+    );
+    assert.equal(
+      progress.map((message) => message.json()),
+      [{ row: 1 }, { row: 2 }],
+    );
+    assert.is(last?.headers?.get("Nats-Service-Error-Code"), "500");
+    assert.equal(last?.json(), interrupted);
+  }
+});
+
+test("[WORKER-5] what a handler answers in the moment after its signal has fired counts", async () => {
+  const untilTold = (signal: AbortSignal) => once(signal, "abort").then(() => delay(50));
+  const [result, ...more] = await repliesOnClose("moment.result", async ({ signal }) => {
+    await untilTold(signal);
+    return `told: ${signal.reason.name}`;
+  });
+  assert.equal([result?.json(), result?.headers, more], ["told: Interrupted", undefined, []]);
+  const [error] = await repliesOnClose("moment.error", async ({ signal }) => {
+    await untilTold(signal);
+    throw new Error("disk full");
+  });
+  const { name, message, ...rest } = error?.json<Record<string, unknown>>() ?? {};
+  assert.equal([name, message, Object.keys(rest)], ["Error", "disk full", ["stack"]]);
+});
+
+test("the context has what an invocation says of results, of the failure before, and of progress", async () => {
+  await system.worker((w) =>
+    w.func("handed.over", ({ result, error, lastProgress, idempotencyKey }) => ({
+      plan: result("plan"),
+      error,
+      lastProgress,
+      idempotencyKey,
+    })),
+  );
+  const error = { code: "function_failed", name: "CardDeclined", message: "no money" };
+  const more = {
+    result_ids: ["plan", null],
+    results: [{ n: 1 }, 2],
+    error,
+    last_progress: 7,
+    idempotency_key: "x/0/r1",
+  };
+  const answer = (await reply("handed.over", more)).json();
+  assert.equal(answer, { plan: { n: 1 }, error, lastProgress: 7, idempotencyKey: "x/0/r1" });
+  const wrong = (await reply("handed.over")).json<{ message: string }>();
+  assert.match(wrong.message, 'no result that was handed over has the id "plan" (none has): add it to `needs`');
 });
 
 test("a worker is a NATS service whose endpoints are its functions", async () => {

@@ -15,6 +15,7 @@
  * SIM-10 Where there is no room, or no permission, nothing gets lost by it: no state of a live job expires, and none of an ended
  *     one so soon that its token could still come again; what is begun before it is stored is executed once until it is. Nobody
  *     is refused without being told. (SIM-6 says that all that was acknowledged ends when there is room and permission again.)
+ * SIM-11 Of each live state that is stored it can be said why it waits, and that agrees with the state.
  */
 
 import { isDeepStrictEqual } from "node:util";
@@ -29,6 +30,7 @@ import type { JobEvent } from "../../src/job/events.ts";
 import { isEnded, type JobState } from "../../src/job/state.ts";
 import type { JetStream, Observer } from "./jetstream.ts";
 import type { Connection, Packet } from "./network.ts";
+import { reasonProblem } from "./reasons.ts";
 import type { Stored } from "./stream.ts";
 
 export class Violation extends Error {
@@ -278,6 +280,8 @@ export class Invariants implements Observer {
     if (!isEnded(state) && message.headers?.get("Nats-TTL")) {
       throw new Violation("SIM-10", `${jobId} is ${state.state}, and its state may expire`);
     }
+    const problem = isEnded(state) ? undefined : reasonProblem(state, this.#now());
+    if (problem !== undefined) throw new Violation("SIM-11", `${jobId}: ${problem}`);
     if (before) this.#compare(seen, before.state, state);
     else {
       this.#requireLive(NOTHING_YET, state);

@@ -232,6 +232,18 @@ test("each event is one line: time, job, type, details", () => {
     [{ type: "completed", result: [1] }, /completed {2}result \[1\]$/],
     [{ type: "failed", error: BOOM, function: "a", index: 0 }, /a: function_failed: boom$/],
     [{ type: "failed", error: BOOM, function: "", index: 0 }, /failed {5}function_failed: boom$/],
+    [{ type: "failed", error: BOOM, function: null, index: 3 }, /failed {5}entry 3: function_failed: boom$/],
+    [{ type: "started", ...ref, id: "first" }, /started {4}a \[first\] \(attempt 2\)$/],
+    [{ type: "started", ...ref, function: null, id: "nap" }, /started {4}\[nap\] \(attempt 2\)$/],
+    [{ type: "retried", function: null, index: 3 }, /retried {4}entry 3: retried by hand$/],
+    [{ type: "skipped", index: 1, id: "b" }, /skipped {4}\[b\]: its condition is not met$/],
+    [{ type: "signalled", name: "go", number: 2, index: 1 }, /signalled {2}entry 1: signal go, number 2$/],
+    [
+      { type: "edited", by: "ann", data: true, args: ["b", 3] },
+      /edited {5}data and args of \["b",3\] changed by hand, by ann$/,
+    ],
+    [{ type: "edited", args: ["b"] }, /edited {5}args of \["b"\] changed by hand$/],
+    [{ type: "late", warn_after_ms: 5_000 }, /late {7}it has not ended within 5000 ms$/],
     [{ type: "cancelled" }, /cancelled$/],
     [{ type: "rejected", subject: "job.submit.a.b", sequence: 7, reason: "no" }, /rejected {3}job\.submit\.a\.b: no$/],
   ];
@@ -250,6 +262,8 @@ test("line breaks in what users wrote do not break the line of an event", () => 
     { type: "accepted", scheduled_at: "", job_name: text },
     { type: "progress", ...ref, progress: text },
     { type: "completed", result: text },
+    { type: "edited", by: text, args: [text] },
+    { type: "signalled", name: text, number: 1, index: 0 },
     { type: "failed", error: { ...BOOM, message: text }, function: "a", index: 0 },
     { type: "retrying", error: { ...BOOM, message: text }, due_at: "2026-11-23T21:00:07.000Z", ...ref },
   ]) {

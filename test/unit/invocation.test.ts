@@ -125,6 +125,20 @@ test("what most functions of a long job never look at is not read before they do
   assert.is(results().at(-1), 199);
 });
 
+test("what stands before results that are read later is there at once", () => {
+  const job_id = "j";
+  const more = { result_ids: ["a", null], idempotency_key: "j/2/r1", last_progress: 5 };
+  const error = { code: "function_failed", name: "E", message: "m" };
+  const whole = { job_id, attempt: 1, ...more, error, results: [1, 2] };
+  for (const encoding of ["json", "msgpack"] as const) {
+    const body = encode(whole, encoding);
+    const at = body.length - encode(whole.results, encoding).length - (encoding === "json" ? 1 : 0);
+    const read = readInvocation(reply(body, { [RESULTS_AT_HEADER]: String(at) }));
+    assert.equal(read.body, { ...whole, results: [] });
+    assert.equal(read.results(), [1, 2]);
+  }
+});
+
 test("where the results begin is only believed if that makes an invocation", () => {
   const body = encode({ job_id: "j", attempt: 1, results: [1, 2] }, "json");
   const at = (position: string) => readInvocation(reply(body, { [RESULTS_AT_HEADER]: position }));
@@ -297,6 +311,17 @@ test("only a retryable of false makes an error final", () => {
     const read = failure({ "Nats-Service-Error-Code": "500" }, { retryable });
     assert.ok(read.type === "error" && read.retryable);
   }
+});
+
+test("only an interrupted of true makes an error an interruption, unless it is final", () => {
+  const read = (body: object) => failure({ "Nats-Service-Error-Code": "500", "Nats-Service-Error": "x" }, body);
+  const error = { code: "function_failed", name: "Interrupted", message: "x" };
+  const { name } = error;
+  assert.equal(read({ name, interrupted: true }), { type: "error", error, retryable: true, interrupted: true });
+  for (const interrupted of [false, null, 1, "true", {}]) {
+    assert.equal(read({ name, interrupted }), { type: "error", error, retryable: true });
+  }
+  assert.equal(read({ name, interrupted: true, retryable: false }), { type: "error", error, retryable: false });
 });
 
 test("retry_after_ms is whole, within the limits, and ignored when it is no duration", () => {

@@ -2,11 +2,19 @@ import * as fc from "fast-check";
 import { Packr } from "msgpackr";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { isOnly, isRepeated, oversizedJob, type ReadSubmission, readSubmission } from "../../src/actors/submission.ts";
+import {
+  isOnly,
+  isRepeated,
+  newerFormatOf,
+  oversizedJob,
+  type ReadSubmission,
+  readSubmission,
+} from "../../src/actors/submission.ts";
 import { encode } from "../../src/bus/messages/codec.ts";
 import type { Delivery } from "../../src/bus/tokens/delivery.ts";
-import type { Transition } from "../../src/job/machine.ts";
 import { chosenJobIdProblem } from "../../src/job/names.ts";
+import { FORMAT } from "../../src/job/record.ts";
+import type { Transition } from "../../src/job/transition.ts";
 import { viewOf } from "../../src/job/view.ts";
 import { ENDED, executes, how, NOW, SEED, submissionOf, told } from "./support.ts";
 
@@ -229,6 +237,22 @@ test("a job that is too large to be stored is a failed job without its payload",
   assert.ok(encode(state, "msgpack").length < 1_000);
   assert.equal(told({ state, events }), ["failed"]);
   assert.equal(how({ state }, NOW + 5), ENDED);
+});
+
+test("a submission without the header is of the first format; only one that is newer than ours is left alone", () => {
+  const formatOf = (value: string) => newerFormatOf({ headers: { get: () => value } as never });
+  assert.is(newerFormatOf({ headers: undefined }), undefined);
+  for (const known of ["", "1", String(FORMAT), "none"]) assert.is(formatOf(known), undefined, known);
+  assert.is(formatOf(String(FORMAT + 1)), FORMAT + 1);
+});
+
+test("one whose state is too large keeps its tags, and the time for which it is kept", () => {
+  const first = firstOf(read({ ...submissionOf("a"), tags: { customer: "c1" }, keep_ms: 60_000 }));
+  const { state } = oversizedJob(first, "2 MB", NOW);
+  assert.is(state.state, "failed");
+  assert.equal([state.format, state.tags, state.keep_ms], [2, { customer: "c1" }, 60_000]);
+  const plain = oversizedJob(firstOf(read(submissionOf("a"))), "2 MB", NOW).state;
+  assert.equal([plain.format, "tags" in plain, "keep_ms" in plain], [undefined, false, false]);
 });
 
 test.run();

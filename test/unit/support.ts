@@ -8,10 +8,11 @@ import type { Origin } from "../../src/job/create.ts";
 import { InvalidInputError, type Reason } from "../../src/job/errors.ts";
 import { endEvent } from "../../src/job/events.ts";
 import type { Failure } from "../../src/job/failure.ts";
-import { createJob, type Event, reduce, type Transition } from "../../src/job/machine.ts";
+import { createJob, reduce } from "../../src/job/machine.ts";
 import { type Rest, rest } from "../../src/job/rest.ts";
 import type { Submission } from "../../src/job/schema.ts";
 import { type AttemptAddress, type EndedJob, isEnded, type JobState, type LiveJob } from "../../src/job/state.ts";
+import type { Event, Transition } from "../../src/job/transition.ts";
 
 export const NOW = Date.UTC(2026, 10, 23, 21, 0, 0);
 export const ORIGIN: Origin = { jobId: "job-1", encoding: "json", createdAt: NOW, sequence: 7 };
@@ -97,6 +98,22 @@ export function how({ state }: { state: JobState }, now: number, held = 0): How 
 
 /** That attempt is to be executed. */
 export const executes = (index: number, attempt: number): How => ({ type: "attempt", index, attempt });
+
+/** It waits outside of memory, on a timer. */
+export const timer = (until: number): How => ({ type: "parked", until, functionNames: [] });
+
+/** It waits outside of memory, in the backlog of a function; at most until then. */
+export const place = (functionName: string, until?: number): How => ({
+  type: "parked",
+  until,
+  functionNames: [functionName],
+});
+
+/** The kinds of rest of a chain: which waits outside of memory either on a timer, or in a backlog. */
+export function kindOf(how: How): string {
+  if (how.type !== "parked") return how.type;
+  return how.functionNames.length > 0 ? "place" : "timer";
+}
 
 /** Answers each invocation with what `answer` says until the job ends; waits pass at once. Returns the executions. */
 export function run(job: LiveJob, answer: (name: string) => "ok" | "fail") {

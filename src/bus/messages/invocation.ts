@@ -11,8 +11,9 @@ import {
 import type { Encoding } from "../../job/encoding.ts";
 import { AsyncError, isAsyncError } from "../../job/errors.ts";
 import type { Failure } from "../../job/failure.ts";
-import type { FunctionState } from "../../job/function-state.ts";
+import { callOf, type FunctionState } from "../../job/function-state.ts";
 import type { Functions } from "../../job/functions.ts";
+import type { EntryInput } from "../../job/input.ts";
 import { isRecord, toJsonValue } from "../../job/plain.ts";
 import { MAX_DURATION_MS } from "../../job/schema.ts";
 import { type AttemptAddress, functionAt, type LiveJob } from "../../job/state.ts";
@@ -38,6 +39,14 @@ export interface Invocation {
   deadline: string | null;
   /** The same as a duration from now, for workers whose clock differs. */
   timeout_ms: number | null;
+  /** Parallel to `results`: the id of the entry that each comes from, null if it has none. Only where one of them has an id. */
+  result_ids?: (string | null)[];
+  /** Of an entry that runs in place of one that failed: why that one did. */
+  error?: Failure;
+  /** In place of `<job_id>/<index>`: where the entry is run again by hand, it is to be done anew. */
+  idempotency_key?: string;
+  /** What earlier attempts told last of how far they were, if any did. */
+  last_progress?: unknown;
   /** Results of the functions before this one, in order. The last field, see {@link EncodedResults}. */
   results: unknown[];
 }
@@ -45,7 +54,7 @@ export interface Invocation {
 /** How long an attempt of that function may take from `now`: the function's timeout, or what is left of the job's. */
 export function attemptTimeoutMs(job: LiveJob, index: number, now: number): number | undefined {
   const left = job.deadline_at === undefined ? Number.POSITIVE_INFINITY : Math.max(0, job.deadline_at - now);
-  const timeout = Math.min(functionAt(job, index).timeout_ms ?? Number.POSITIVE_INFINITY, left);
+  const timeout = Math.min(callOf(functionAt(job, index)).timeout_ms ?? Number.POSITIVE_INFINITY, left);
   return timeout === Number.POSITIVE_INFINITY ? undefined : timeout;
 }
 
@@ -59,8 +68,12 @@ export function encodeInvocation(
   now: number,
   timeoutMs: number | undefined,
   results?: EncodedResults,
+  input?: EntryInput,
 ): Payload {
   const fn = functionAt(job, index);
+  if (input || fn.last_progress !== undefined) {
+    return encodeEntry(job, fn, { index, attempt }, now, timeoutMs, results, input);
+  }
   const body: Invocation = {
     job_id: job.job_id,
     job_name: job.name,
@@ -75,6 +88,41 @@ export function encodeInvocation(
   };
   if (!results) return encodePayload(body, job.encoding);
   return results.insertedInto(encode(body, job.encoding), job.functions, index);
+}
+
+/** The same with what only some have. */
+function encodeEntry(
+  job: LiveJob,
+  fn: FunctionState,
+  { index, attempt }: AttemptAddress,
+  now: number,
+  timeoutMs: number | undefined,
+  encoded: EncodedResults | undefined,
+  input: EntryInput = { args: fn.args ?? null, needs: undefined },
+): Payload {
+  const { args, needs, ...more } = input;
+  const isFromAll = encoded !== undefined && needs === undefined;
+  const results = needs
+    ? needs.map((need) => resultOf(functionAt(job, need)))
+    : isFromAll
+      ? []
+      : job.functions.slice(0, index).map(resultOf);
+  const body: Invocation = {
+    job_id: job.job_id,
+    job_name: job.name,
+    function: callOf(fn).name,
+    index,
+    attempt,
+    args,
+    data: job.data,
+    deadline: timeoutMs === undefined ? null : iso(now + timeoutMs),
+    timeout_ms: timeoutMs ?? null,
+    ...more,
+    ...(fn.last_progress !== undefined && { last_progress: fn.last_progress }),
+    results,
+  };
+  if (!isFromAll) return encodePayload(body, job.encoding);
+  return encoded.insertedInto(encode(body, job.encoding), job.functions, index);
 }
 
 function resultOf({ result }: FunctionState): unknown {
@@ -147,7 +195,8 @@ export function readInvocation({ data, headers }: Pick<Request, "data" | "header
 
 export type WorkerReply =
   | { type: "result"; result: unknown }
-  | { type: "error"; error: Failure; retryable: boolean; retryAfterMs?: number }
+  /** `interrupted`: its worker drains and has ended the attempt, which says nothing about the function. */
+  | { type: "error"; error: Failure; retryable: boolean; retryAfterMs?: number; interrupted?: true }
   /** `heartbeatMs` is the interval, if its worker promises one. */
   | { type: "heartbeat"; progress?: unknown; heartbeatMs: number | undefined }
   /** A worker without room answered, or there is no worker at all. */
@@ -198,6 +247,7 @@ function readError(message: Msg, headline: string): WorkerReply {
   const stack = text(fields.stack);
   if (stack) error.stack = stack;
   const reply: WorkerReply = { type: "error", error, retryable: fields.retryable !== false };
+  if (fields.interrupted === true && reply.retryable) reply.interrupted = true;
   const retryAfterMs = fields.retry_after_ms;
   if (typeof retryAfterMs === "number" && retryAfterMs >= 0) {
     reply.retryAfterMs = Math.min(Math.round(retryAfterMs), MAX_DURATION_MS);

@@ -12,14 +12,18 @@
  * being run, and the steps that are done, two elements for each: what it returned, and when it had, in ms since the one
  * before (the first: since the job was created). The second is an array, `[finished_at, retry_count, started_at, failures,
  * lost]` with times of the same kind, where the step has not simply succeeded the first time.
+ *
+ * In a graph, several functions may be run, and steps end in any order. So instead of one function there are `[index, what is known
+ * of it]` of all that have begun, and the steps stand in the order in which they ended, three elements for each: its index, what
+ * it returned, and when, or all that is known of it where it has not simply succeeded the first time.
  */
 import { parseSubmission } from "../../job/check.ts";
 import { AsyncError, isAsyncError, messageOf } from "../../job/errors.ts";
-import { type FunctionState, newFunction } from "../../job/function-state.ts";
+import { type FunctionState, newEntry, newFunction } from "../../job/function-state.ts";
 import { functionList } from "../../job/functions.ts";
 import { isRecord } from "../../job/plain.ts";
 import { progressOf, stateProblem } from "../../job/record.ts";
-import { functionAt, isEnded, type JobState, type LiveJob } from "../../job/state.ts";
+import { functionAt, type Graph, isEnded, isGraph, type JobState, type LiveJob } from "../../job/state.ts";
 import { decode } from "../messages/codec.ts";
 import { EncodedArray } from "../messages/encoded-array.ts";
 import { packFields, type Unpacked } from "./stored-state.ts";
@@ -45,6 +49,7 @@ export class BriefWriter {
 
   /** To be called with one state after the other of the same job. What is returned is good until the next call. */
   write(state: LiveJob): Uint8Array {
+    if (isGraph(state)) return this.#writeGraph(state);
     this.#stepEndedAt ??= state.created_at;
     for (let index = this.#steps.length / 2; index < state.current_function; index++) {
       const step = state.functions.at(index) as FunctionState;
@@ -55,6 +60,57 @@ export class BriefWriter {
     const current = progressOf(functionAt(state, state.current_function));
     return this.#steps.insertedInto(packFields(state, this.#reference, current, []));
   }
+
+  #writeGraph(state: LiveJob & Graph): Uint8Array {
+    this.#stepEndedAt ??= state.created_at;
+    const written = this.#steps.length / GRAPH_STEP;
+    for (const { index, fn } of endedSince(state, written)) {
+      this.#steps.push(index);
+      this.#steps.push(fn.result ?? null);
+      this.#steps.push(graphFactsOf(fn, this.#stepEndedAt));
+      this.#stepEndedAt = fn.finished_at ?? this.#stepEndedAt;
+    }
+    return this.#steps.insertedInto(packFields(state, this.#reference, begunIn(state), []));
+  }
+}
+
+/** Elements of a step of a graph. */
+const GRAPH_STEP = 3;
+
+interface Step {
+  index: number;
+  fn: FunctionState;
+}
+
+/** Those that ended after the first `count`, in order. */
+function endedSince(state: Graph, count: number): Step[] {
+  const ended: Step[] = [];
+  if (state.ended_count === count) return ended;
+  for (let index = 0; index < state.functions.length; index++) {
+    const fn = functionAt(state, index);
+    if (fn.finished_at !== undefined && rankOf(fn) > count) ended.push({ index, fn });
+  }
+  return ended.sort((a, b) => rankOf(a.fn) - rankOf(b.fn));
+}
+
+function rankOf({ rank }: FunctionState): number {
+  return rank ?? 0;
+}
+
+/** What is known of those that have not ended: only a retry by hand knows anything of one that is not live. */
+function begunIn(state: Graph): [index: number, known: Partial<FunctionState>][] {
+  const known = (index: number): [number, Partial<FunctionState>] => [index, progressOf(functionAt(state, index))];
+  if (state.retries === undefined) return state.live.map(({ index }) => known(index));
+  const indexes = Array.from({ length: state.functions.length }, (_, index) => index);
+  return indexes.filter((index) => functionAt(state, index).finished_at === undefined).map(known);
+}
+
+/** Like {@link factsOf}. */
+function graphFactsOf(fn: FunctionState, before: number): number | Partial<FunctionState> {
+  const { result: _result, rank: _rank, ...known } = progressOf(fn);
+  const { finished_at, retry_count } = known;
+  const isPlain = Object.keys(known).length === 2 && retry_count === 1 && finished_at !== undefined;
+  return isPlain ? finished_at - before : known;
 }
 
 /** How a step came to its end. Times are relative to the end of the step before. */
@@ -99,15 +155,10 @@ export function completed(
 ): { state: JobState } | { problem: string } {
   try {
     const { name, functions: specs, data } = parseSubmission(decode(submission));
-    const functions = specs.map(newFunction);
-    let before = Number(head.created_at);
-    for (let index = 0; index < steps.length / 2; index++) {
-      const done = withStep(functions[index], steps[2 * index], steps[2 * index + 1] as Facts, before);
-      functions[index] = done;
-      before = done.finished_at ?? before;
-    }
-    const running = functions[Number(head.current_function)];
-    if (running && isRecord(current)) Object.assign(running, current);
+    const hasBranches = head.live !== undefined;
+    const functions = specs.map(hasBranches ? newEntry : newFunction);
+    if (hasBranches) addGraphSteps(functions, steps, Number(head.created_at), current);
+    else addSteps(functions, steps, head, current);
     const state = { ...head, name, data: data ?? null, functions };
     const problem = stateProblem(state);
     if (problem !== undefined) return { problem: `its ${problem}` };
@@ -115,6 +166,34 @@ export function completed(
   } catch (error) {
     if (!isAsyncError(error)) throw error;
     return { problem: `its submission: ${messageOf(error)}` };
+  }
+}
+
+function addSteps(functions: FunctionState[], steps: unknown[], head: Record<string, unknown>, current: unknown): void {
+  let before = Number(head.created_at);
+  for (let index = 0; index < steps.length / 2; index++) {
+    const done = withStep(functions[index], steps[2 * index], steps[2 * index + 1] as Facts, before);
+    functions[index] = done;
+    before = done.finished_at ?? before;
+  }
+  const running = functions[Number(head.current_function)];
+  if (running && isRecord(current)) Object.assign(running, current);
+}
+
+function addGraphSteps(functions: FunctionState[], steps: unknown[], createdAt: number, current: unknown): void {
+  let before = createdAt;
+  for (let at = 0; at < steps.length; at += GRAPH_STEP) {
+    const [index, result, facts] = steps.slice(at, at + GRAPH_STEP);
+    const fn = functions[Number(index)];
+    if (!fn) throw new AsyncError("undecodable", "it has fewer entries than are done");
+    const known = typeof facts === "number" ? { retry_count: 1, finished_at: before + facts } : facts;
+    Object.assign(fn, isRecord(known) ? known : {}, { result, rank: at / GRAPH_STEP + 1 });
+    before = fn.finished_at ?? before;
+  }
+  for (const begun of Array.isArray(current) ? current : []) {
+    const [index, known] = Array.isArray(begun) ? begun : [];
+    const fn = functions[Number(index)];
+    if (fn && isRecord(known)) Object.assign(fn, known);
   }
 }
 

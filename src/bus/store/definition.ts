@@ -13,8 +13,10 @@
  */
 
 import { isAsyncError } from "../../job/errors.ts";
+import type { FunctionState } from "../../job/function-state.ts";
 import { isRecord } from "../../job/plain.ts";
 import { specOf } from "../../job/record.ts";
+import type { FunctionSpec } from "../../job/schema.ts";
 import type { JobState } from "../../job/state.ts";
 import { decode, encode } from "../messages/codec.ts";
 
@@ -32,7 +34,9 @@ export function isPart(key: string): boolean {
 
 /** The job that the definition under that key is of. */
 export function ownerOfDefinition(key: string): string | undefined {
-  return key.endsWith(SUFFIX) ? key.slice(0, -SUFFIX.length) : undefined;
+  const owner = key.endsWith(SUFFIX) ? key.slice(0, -SUFFIX.length) : undefined;
+  // A signal may be named `definition`: its inbox ends like this, too.
+  return owner !== undefined && !isPart(owner) ? owner : undefined;
 }
 
 /** The run of a job: which job of that id, and how often it has been retried by hand. */
@@ -40,8 +44,14 @@ type Run = Pick<JobState, "created_at" | "retries">;
 
 /** As it is stored: the run, and what a submission would have said. */
 export function packDefinition({ created_at, retries = 0, name, data, functions }: JobState): Uint8Array {
-  const submission = encode({ name, data, functions: functions.map(specOf) }, "msgpack");
+  const submission = encode({ name, data, functions: functions.map(documentOf) }, "msgpack");
   return encode({ created_at, retries, submission }, "msgpack");
+}
+
+/** As a submission says it: an entry without a function has no name. */
+function documentOf(fn: FunctionState): FunctionSpec {
+  const { name = "", ...spec } = specOf(fn);
+  return name === "" ? spec : { ...spec, name };
 }
 
 /** What {@link packDefinition} has packed; undefined if it is something else. */

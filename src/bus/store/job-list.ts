@@ -22,6 +22,7 @@ import { isPart } from "./definition.ts";
 import { type JobStore, storedJob } from "./job-store.ts";
 import { peekStateName } from "./stored-state.ts";
 import { readAt, readBatch, readLast, type StoredMessage, streamState } from "./stream-read.ts";
+import type { TagFilter } from "./tag-filter.ts";
 
 /** A submission that waits in stream JOBS. */
 export type Waiting = Omit<StoredMessage, "expires">;
@@ -32,6 +33,12 @@ export type Listed = { sequence: number } & (
   /** `isTaken`: a supervisor has got it. */
   | { type: "waiting"; submission: Waiting; isTaken: boolean }
 );
+
+/** Which jobs are asked for. */
+export interface Wanted {
+  state?: StateName | undefined;
+  tags?: TagFilter | undefined;
+}
 
 export interface Page {
   entries: Listed[];
@@ -68,18 +75,18 @@ export class JobList {
   /**
    * At most `batch` entries from `cursor` on. What is stored but is no job is left out.
    *
-   * @param wanted jobs that have certainly ended in another state are left out too
+   * @param wanted jobs that have certainly ended in another state, or have certainly other tags, are left out too
    * @throws AsyncError of the bus
    */
-  page(cursor: Cursor, batch: number, wanted?: StateName): Promise<Page> {
+  page(cursor: Cursor, batch: number, wanted: Wanted = {}): Promise<Page> {
     switch (cursor.part) {
       case "stored":
       case "changed":
         return this.#storedPage(cursor, batch, wanted);
       case "submitted":
-        return this.#submittedPage(cursor, batch);
+        return this.#submittedPage(cursor, batch, wanted);
       case "newest-submitted":
-        return this.#newestSubmittedPage(cursor, batch);
+        return this.#newestSubmittedPage(cursor, batch, wanted);
       case "newest-stored":
         return this.#newestStoredPage(cursor, batch, wanted);
     }
@@ -137,7 +144,7 @@ export class JobList {
   async #storedPage(
     cursor: Extract<Cursor, { part: "stored" | "changed" }>,
     batch: number,
-    wanted: StateName | undefined,
+    wanted: Wanted,
   ): Promise<Page> {
     const query = { from: cursor.sequence, batch, maxBytes: PAGE_BYTES };
     const { messages, pending } = await readBatch(this.#bus, KV_JOBS, query);
@@ -148,12 +155,13 @@ export class JobList {
     return { entries, next: { part: "submitted", sequence: 1, since: sequence } };
   }
 
-  async #stored(messages: StoredMessage[], wanted: StateName | undefined): Promise<Listed[]> {
+  async #stored(messages: StoredMessage[], { state: wanted, tags }: Wanted): Promise<Listed[]> {
     const entries: Listed[] = [];
     for (const { subject, sequence, data } of messages) {
       const jobId = afterPrefix(subject, KV_PREFIX) ?? "";
       if (isPart(jobId)) continue;
       if (wanted !== undefined && isEndedOtherwise(peekStateName(jobId, data), wanted)) continue;
+      if (tags && !tags.mayBeRecord(data)) continue;
       const state = (await this.#store.complete(jobId, storedJob(jobId, sequence, data)))?.state;
       if (state) entries.push({ type: "job", sequence, state });
     }
@@ -161,11 +169,15 @@ export class JobList {
   }
 
   /** LIST-2 */
-  async #newestSubmittedPage(cursor: Extract<Cursor, { part: "newest-submitted" }>, batch: number): Promise<Page> {
+  async #newestSubmittedPage(
+    cursor: Extract<Cursor, { part: "newest-submitted" }>,
+    batch: number,
+    wanted: Wanted,
+  ): Promise<Page> {
     let from = cursor.sequence;
     if (from === END_OF_STREAM) from = (await streamState(this.#bus, JOBS)).lastSequence;
     const { messages, next } = await this.#readBackwards(JOBS, from, batch);
-    const entries = await this.#withoutStored(messages);
+    const entries = await this.#submitted(messages, wanted);
     if (next > 0) return { entries, next: { part: "newest-submitted", sequence: next } };
     const { lastSequence } = await streamState(this.#bus, KV_JOBS);
     return { entries, next: { part: "newest-stored", sequence: lastSequence, since: lastSequence } };
@@ -174,7 +186,7 @@ export class JobList {
   async #newestStoredPage(
     cursor: Extract<Cursor, { part: "newest-stored" }>,
     batch: number,
-    wanted: StateName | undefined,
+    wanted: Wanted,
   ): Promise<Page> {
     const { messages, next } = await this.#readBackwards(KV_JOBS, cursor.sequence, batch);
     const entries = await this.#stored(messages, wanted);
@@ -213,10 +225,10 @@ export class JobList {
     return { messages: found, next: last };
   }
 
-  async #submittedPage(cursor: Extract<Cursor, { part: "submitted" }>, batch: number): Promise<Page> {
+  async #submittedPage(cursor: Extract<Cursor, { part: "submitted" }>, batch: number, wanted: Wanted): Promise<Page> {
     const query = { from: cursor.sequence, batch, maxBytes: PAGE_BYTES };
     const { messages, pending } = await readBatch(this.#bus, JOBS, query);
-    const entries = await this.#withoutStored(messages);
+    const entries = await this.#submitted(messages, wanted);
     if (messages.length > 0 && pending > 0) {
       return { entries, next: { ...cursor, sequence: afterLast(messages, cursor.sequence) } };
     }
@@ -224,7 +236,8 @@ export class JobList {
   }
 
   /** Of those that have been delivered, most are stored. Those that have not are not looked for: there may be many. */
-  async #withoutStored(submissions: StoredMessage[]): Promise<Listed[]> {
+  async #submitted(messages: StoredMessage[], { tags }: Wanted): Promise<Listed[]> {
+    const submissions = tags ? messages.filter(({ data }) => tags.mayBeSubmission(data)) : messages;
     if (submissions.length === 0) return [];
     const { delivered } = await this.#consumer();
     const stored = await Promise.all(

@@ -3,17 +3,20 @@
  *
  * STORE-1  A write succeeds only on the revision it was derived from; 0 is "the key does not exist".
  * STORE-2  The caller can tell four outcomes apart: stored, conflict (someone else wrote), unknown (no answer came), refused.
+ * STORE-3  Each write of a state that has ended, whoever makes it, has a time to live: the retention as it is now, or less if the
+ *     job says so (`keep_ms`), but not less than STORAGE-3 asks for. Others have none.
  */
 import type { Msg, MsgHdrs } from "nats";
 import { AsyncError, isAsyncError } from "../../job/errors.ts";
 import { stateProblem } from "../../job/record.ts";
-import { isEnded, type JobState } from "../../job/state.ts";
+import { type EndedJob, isEnded, type JobState } from "../../job/state.ts";
 import type { Bus } from "../connection.ts";
 import { JOBS, KV_JOBS, KV_PREFIX } from "../topology.ts";
 import { expectSequence, expectSequenceWithTtl } from "../wire/headers.ts";
 import { apiAnswer, isWrongSequence, JetStreamError } from "../wire/jetstream.ts";
 import { type Brief, type BriefWriter, briefFrom, canBeBrief, completed } from "./brief-state.ts";
 import { compareRuns, definitionKey, packDefinition, readDefinition } from "./definition.ts";
+import { shortestKeptMs } from "./storage.ts";
 import { packState, readRecord, stateFrom } from "./stored-state.ts";
 import { readAt, readLast } from "./stream-read.ts";
 
@@ -55,30 +58,36 @@ export interface JobStoreOptions {
   replicas: number;
   /** How long an ended job is kept. Default 7 days. */
   retentionMs?: number;
+  /** How long a lease lasts: an ended job is kept for some of them, even if it asks for less. Default 10 s. */
+  ackWaitMs?: number;
 }
 
 export class JobStore {
   readonly #bus: Bus;
   readonly #replicas: number;
+  readonly #shortestMs: number;
   /** What the subjects of states begin with where they are written. */
   readonly #prefix: string;
-  /** Of ended jobs. */
+  /** How long ended jobs are kept, and the same in words of the server. */
+  #keptMs = 0;
   #ttl = "";
   /** Of a job that ends with its first commit, as most do that have one function. */
   #expectNoneAtEnd: MsgHdrs | undefined;
   /** How full the bucket is; absent where nobody looks. */
   storage: { readonly full: boolean; wrote(bytes: number): void } | undefined;
 
-  constructor(bus: Bus, { replicas, retentionMs = DEFAULT_RETENTION_MS }: JobStoreOptions) {
+  constructor(bus: Bus, { replicas, retentionMs = DEFAULT_RETENTION_MS, ackWaitMs = 10_000 }: JobStoreOptions) {
     this.#bus = bus;
     this.#replicas = replicas;
+    this.#shortestMs = shortestKeptMs(ackWaitMs);
     this.#prefix = bus.bucketSubject(KV_PREFIX);
     this.keepEndedFor(retentionMs);
   }
 
   /** How long jobs are kept that end from now on. */
   keepEndedFor(ms: number): void {
-    const ttl = `${Math.max(1, Math.round(ms / 1000))}s`;
+    const ttl = ttlOf(ms);
+    this.#keptMs = ms;
     if (ttl === this.#ttl) return;
     this.#ttl = ttl;
     this.#expectNoneAtEnd = expectSequenceWithTtl(0, ttl);
@@ -91,7 +100,7 @@ export class JobStore {
    * @param brief of the job, if its steps are to be stored without what its submission says
    */
   put(state: JobState, revision: number, done: (outcome: CommitOutcome) => void, brief?: BriefWriter): number {
-    const headers = isEnded(state) ? this.#expectAtEnd(revision) : expectSequence(revision);
+    const headers = isEnded(state) ? this.#expectAtEnd(state, revision) : expectSequence(revision);
     const body = brief && canBeBrief(state, brief.definition) ? brief.write(state) : packState(state);
     const bytes = body.length;
     if (revision === 0 && this.storage?.full && !isEnded(state)) {
@@ -105,7 +114,12 @@ export class JobStore {
     return bytes;
   }
 
-  #expectAtEnd(revision: number): MsgHdrs {
+  /** STORE-3 */
+  #expectAtEnd({ keep_ms: keepMs }: EndedJob, revision: number): MsgHdrs {
+    if (keepMs !== undefined) {
+      const ttl = ttlOf(Math.min(this.#keptMs, Math.max(keepMs, this.#shortestMs)));
+      return expectSequenceWithTtl(revision, ttl);
+    }
     return revision === 0 && this.#expectNoneAtEnd ? this.#expectNoneAtEnd : expectSequenceWithTtl(revision, this.#ttl);
   }
 
@@ -162,7 +176,7 @@ export class JobStore {
     if (body.length < aboveBytes || this.storage?.full) return undefined;
     const made = await this.#putDefinition(state.job_id, body, 0);
     if (made !== "conflict") return made;
-    const found = await this.#message(KV_JOBS, { last_by_subj: `${KV_PREFIX}.${definitionKey(state.job_id)}` });
+    const found = await this.part(definitionKey(state.job_id));
     if (!found) return undefined; // it went just now
     const definition = readDefinition(found.data);
     const age = definition ? compareRuns(definition, state) : -1;
@@ -173,9 +187,8 @@ export class JobStore {
   }
 
   async #putDefinition(id: string, body: Uint8Array, after: number): Promise<number | "conflict" | undefined> {
-    this.storage?.wrote(body.length + MESSAGE_OVERHEAD_BYTES);
     try {
-      return await this.#bus.mux.publish(`${this.#prefix}.${definitionKey(id)}`, body, expectSequence(after));
+      return await this.putPart(definitionKey(id), body, after);
     } catch (error) {
       if (!isAsyncError(error)) throw error;
       return isWrongSequence(error) ? "conflict" : undefined;
@@ -184,8 +197,28 @@ export class JobStore {
 
   /** Removes the definition of a job whose run has ended (DEFINITION-2). If that fails it is left to the sweep. */
   removeDefinition(id: string, sequence: number): void {
+    this.removePart(definitionKey(id), sequence);
+  }
+
+  /** What is stored of a job besides its state, under a key of its own (`isPart`). @throws AsyncError of the bus */
+  part(key: string): Promise<Found | undefined> {
+    return this.#message(KV_JOBS, { last_by_subj: `${KV_PREFIX}.${key}` });
+  }
+
+  /**
+   * Stores such a part as the successor of the one with that sequence (0: there is none).
+   *
+   * @returns its sequence; @throws AsyncError of the bus: it may be stored, unless that `isWrongSequence`
+   */
+  putPart(key: string, body: Uint8Array, after: number): Promise<number> {
+    this.storage?.wrote(body.length + MESSAGE_OVERHEAD_BYTES);
+    return this.#bus.mux.publish(`${this.#prefix}.${key}`, body, expectSequence(after), TIMEOUT_MS);
+  }
+
+  /** Removes the part with that sequence. If that fails it is left to the sweep. */
+  removePart(key: string, sequence: number): void {
     const headers = expectSequenceWithTtl(sequence, REMOVED_TTL);
-    this.#bus.mux.store(`${this.#prefix}.${definitionKey(id)}`, "", headers, TIMEOUT_MS, () => {});
+    this.#bus.mux.store(`${this.#prefix}.${key}`, "", headers, TIMEOUT_MS, () => {});
   }
 
   async #read(id: string): Promise<StoredJob | undefined> {
@@ -218,9 +251,15 @@ export class JobStore {
   }
 }
 
+/** As the server reads it, which knows no shorter time to live than a second. */
+function ttlOf(ms: number): string {
+  return `${Math.max(1, Math.round(ms / 1000))}s`;
+}
+
 type MessageQuery = { seq: number } | { last_by_subj: string };
 
-interface Found {
+/** A message as it was read. */
+export interface Found {
   sequence: number;
   data: Uint8Array;
 }

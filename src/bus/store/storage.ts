@@ -14,7 +14,7 @@
  * STORAGE-2  While it is full that is announced each second, for clients that submit.
  * STORAGE-3  However full it is, an ended job is kept until its token, or the submission of a client that does not know whether it
  *     was stored, cannot come again: else the job would be run once more. So it is kept for half a minute and for three leases
- *     at least, unless the retention is shorter.
+ *     at least, unless the retention is shorter; also where the job asks for less itself (`keep_ms`).
  */
 import { STORAGE } from "../../api/subjects.ts";
 import { isAsyncError } from "../../job/errors.ts";
@@ -50,6 +50,11 @@ export interface StorageOptions {
   onTrouble: (error: unknown) => void;
 }
 
+/** For so long an ended job is kept at least (STORAGE-3). @param ackWaitMs how long a lease lasts */
+export function shortestKeptMs(ackWaitMs: number): number {
+  return Math.max(SHORTEST_MS, SHORTEST_LEASES * ackWaitMs);
+}
+
 /**
  * How long an ended job is kept in a bucket of which the share `fill` is used: a geometric mean between the retention and a
  * minute, so that each percent makes it shorter by the same factor.
@@ -67,8 +72,7 @@ export function retentionAt(
   if (fill <= HALF) return retentionMs;
   const share = Math.min(1, (fill - HALF) / (full - BEFORE_FULL - HALF));
   const byFill = fill >= full ? 0 : retentionMs * (NEARLY_FULL_MS / retentionMs) ** share;
-  const shortest = Math.max(SHORTEST_MS, SHORTEST_LEASES * ackWaitMs);
-  return Math.min(retentionMs, Math.max(shortest, Math.min(byFill, untilFullMs)));
+  return Math.min(retentionMs, Math.max(shortestKeptMs(ackWaitMs), Math.min(byFill, untilFullMs)));
 }
 
 export class Storage {

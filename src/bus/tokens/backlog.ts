@@ -10,16 +10,16 @@
  *     100,000 of them. What was read ahead is used for `FRESH_MS`, unless someone else turns out to call the same places.
  */
 
-import { afterPrefix, QUEUED, WAIT_PREFIX, waitSubject, wakeSubject } from "../../api/subjects.ts";
+import { afterPrefix, QUEUED, WAIT_PREFIX, waitSubject } from "../../api/subjects.ts";
 import { isAsyncError } from "../../job/errors.ts";
 import type { Bus } from "../connection.ts";
 import { encodeQueued } from "../messages/nudges.ts";
-import { deleteMessage, readBatch, readLast, type StoredMessage } from "../store/stream-read.ts";
+import { deleteMessage, readBatch, type StoredMessage } from "../store/stream-read.ts";
 import { streamInfo } from "../stream-info.ts";
 import { TIMERS } from "../topology.ts";
-import { expectSequence, headersOf } from "../wire/headers.ts";
-import { isWrongSequence } from "../wire/jetstream.ts";
-import { isSameOrNewer, type TokenOwner, tokenBody } from "./timers.ts";
+import { headersOf } from "../wire/headers.ts";
+import { type TokenOwner, tokenBody } from "./timers.ts";
+import { publishWake } from "./wakes.ts";
 
 const TIMEOUT_MS = 2_000;
 /** The server lists no more subjects in one answer. */
@@ -60,7 +60,7 @@ export class Backlog {
    * @throws AsyncError of the bus: the outcome is unknown, repeat it
    */
   async put(functionName: string, job: TokenOwner, number: number): Promise<void> {
-    const headers = headersOf({ "Nats-Msg-Id": `${job.job_id}:${job.created_at}:${number}:wait` });
+    const headers = headersOf({ "Nats-Msg-Id": `${job.job_id}:${job.created_at}:${number}:wait:${functionName}` });
     await this.#bus.mux.publish(waitSubject(functionName, job.job_id), tokenBody(job, number), headers);
   }
 
@@ -121,24 +121,15 @@ export class Backlog {
 
   /** BACKLOG-1, BACKLOG-2. A job is not woken yet while it is still leaving the memory of a supervisor. */
   async #wake({ jobId, token, sequence }: Place): Promise<"called" | "called by another" | "not yet"> {
-    const wake = wakeSubject(jobId);
-    let outcome: "called" | "called by another" = "called";
-    try {
-      await this.#bus.mux.publish(wake, token, expectSequence(0));
-    } catch (error) {
-      if (!isWrongSequence(error)) throw error;
-      // It has a wake: that of this place, or an older one which its actor has not released yet.
-      const other = await readLast(this.#bus, TIMERS, wake);
-      if (!other || !isSameOrNewer(other.data, token)) return "not yet";
-      outcome = "called by another";
-    }
+    const wake = await publishWake(this.#bus, jobId, token);
+    if (wake === "not yet") return wake;
     try {
       await deleteMessage(this.#bus, TIMERS, sequence);
     } catch (error) {
       // Called once more when the function is next: then it is an older token than that of its job, or its wake is there.
       if (!isAsyncError(error)) throw error;
     }
-    return outcome;
+    return wake === "stored" ? "called" : "called by another";
   }
 }
 

@@ -10,7 +10,8 @@ import type { Bus } from "../connection.ts";
 import { readAt, readLast } from "../store/stream-read.ts";
 import { JOBS, TIMERS } from "../topology.ts";
 import { Backlog } from "./backlog.ts";
-import { isTokenOf, Timers, type TokenOwner, timerNumberOf } from "./timers.ts";
+import { isTokenOf, Timers, type TokenOwner, timerNumberOf, tokenBody } from "./timers.ts";
+import { publishWake, type Wake } from "./wakes.ts";
 
 export class Tokens {
   readonly backlog: Backlog;
@@ -32,7 +33,7 @@ export class Tokens {
     // Where there are two, whichever turns into a wake first takes the job along; the other one finds it gone on, or past
     // its deadline.
     if (how.until !== undefined) await this.timers.schedule(job, how.until, number);
-    if (how.type === "place") await this.backlog.put(how.functionName, job, number);
+    for (const name of how.functionNames) await this.backlog.put(name, job, number);
   }
 
   /**
@@ -42,21 +43,37 @@ export class Tokens {
    * @throws AsyncError of the bus: the outcome is unknown, repeat it, unless it `isRefusedForGood`
    */
   async restore(job: LiveJob): Promise<void> {
-    if (!(await this.exists(job))) await this.timers.restore(job, wakeAt(job), job.token);
+    if (await this.exists(job)) return;
+    // A timer that is there already is set for the end of its patience.
+    if (restParked(job).functionNames.length > 0) await this.timers.hurry(job, job.token);
+    else await this.timers.restore(job, wakeAt(job), job.token);
+  }
+
+  /**
+   * Wakes a job that rests outside of memory, before its timer or its place does. Repeating it changes nothing.
+   *
+   * @throws AsyncError of the bus: the outcome is unknown, repeat it
+   */
+  wake(job: LiveJob): Promise<Wake> {
+    return publishWake(this.#bus, job.job_id, Buffer.from(tokenBody(job, job.token)));
   }
 
   /** Whether the token that the state names is there, waiting or in the hands of a supervisor. @throws AsyncError of the bus */
   async exists(job: LiveJob): Promise<boolean> {
     const { job_id: id, token, sequence } = job;
     if (token === 0) return (await readAt(this.#bus, JOBS, sequence)) !== undefined;
-    // In the order in which one turns into the other, so that it is not missed while it does.
-    const how = restParked(job);
-    const place = how.type === "place" ? [waitSubject(how.functionName, id)] : [];
-    const subjects = [...place, timerSubject(id), wakeSubject(id)];
-    for (const subject of subjects) {
+    const isThere = async (subject: string) => {
       const message = await readLast(this.#bus, TIMERS, subject);
-      if (message && isTokenOf(job, message.data) && timerNumberOf(message.data) >= token) return true;
-    }
-    return false;
+      return message !== undefined && isTokenOf(job, message.data) && timerNumberOf(message.data) >= token;
+    };
+    // In the order in which one turns into the other, so that it is not missed while it does.
+    const { functionNames, until } = restParked(job);
+    const parts = functionNames.map((name) => waitSubject(name, id));
+    // A chain in a backlog is found by whichever of the two is there. A graph waits for several things: it needs all.
+    if (until !== undefined) parts.push(timerSubject(id));
+    let found = 0;
+    for (const subject of parts) if (await isThere(subject)) found += 1;
+    if (parts.length > 0 && found === parts.length) return true;
+    return isThere(wakeSubject(id));
   }
 }

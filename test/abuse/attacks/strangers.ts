@@ -30,6 +30,8 @@ const unreadableHeaders: Attack = {
       "job.get.x",
       "job.cancel.x",
       "job.retry.x",
+      "job.explain.x",
+      "job.signal.x.y",
       "job.list",
       "job.ctl.room",
       "job.ctl.stop",

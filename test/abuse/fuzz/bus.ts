@@ -94,6 +94,8 @@ export class BusFuzz {
       () => `job.get.${id()}`,
       () => `job.cancel.${id()}`,
       () => `job.retry.${id()}`,
+      () => `job.explain.${id()}`,
+      () => `job.signal.${id()}.${random.pick(["approval", "odd", ">"])}`,
       () => "job.list",
       () => "function.list",
       () => `job.list.${id()}`,

@@ -1,0 +1,45 @@
+/**
+ * Answers to `job.explain.<id>`: why a job waits. Any supervisor can answer for any job: it reads the state, and asks all
+ * supervisors and workers about the functions that are due, if there are any.
+ *
+ * EXPLAINING-1  Each answer may be a question to everybody, so there are `MAX_ANSWERS` at a time. Who comes beyond that is
+ *     refused, and our client asks again.
+ */
+import { AsyncError } from "../job/errors.ts";
+import { explain, functionsToAsk } from "../job/explain.ts";
+import { Limiter } from "../util/limiter.ts";
+import type { Depths } from "./depths.ts";
+import type { JobControl } from "./job-control.ts";
+
+const MAX_ANSWERS = 8;
+
+export class Explaining {
+  readonly #control: Pick<JobControl, "look">;
+  readonly #depths: Pick<Depths, "of">;
+  readonly #answers = new Limiter(() => MAX_ANSWERS);
+
+  constructor(control: Pick<JobControl, "look">, depths: Pick<Depths, "of">) {
+    this.#control = control;
+    this.#depths = depths;
+  }
+
+  /**
+   * The answer as JSON (`Explanation`).
+   *
+   * @throws AsyncError what `JobControl.look` throws, `bus_overloaded`, or what the bus throws
+   */
+  async answer(jobId: string): Promise<string> {
+    const why = `this supervisor explains ${MAX_ANSWERS} jobs already; try again`;
+    return this.#answers.runNow(
+      () => this.#answer(jobId),
+      () => new AsyncError("bus_overloaded", why),
+    );
+  }
+
+  async #answer(jobId: string): Promise<string> {
+    const { state, isTaken } = await this.#control.look(jobId);
+    const names = functionsToAsk(state, Date.now(), isTaken);
+    const facts = names.length === 0 ? undefined : await this.#depths.of(names);
+    return JSON.stringify(explain(state, (name) => facts?.get(name), Date.now(), undefined, isTaken));
+  }
+}

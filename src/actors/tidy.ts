@@ -1,0 +1,72 @@
+/** What the sweep does about what is stored of a job besides its state: definitions and the inboxes of signals. */
+import { afterPrefix } from "../api/subjects.ts";
+import type { Bus } from "../bus/connection.ts";
+import { ownerOfDefinition } from "../bus/store/definition.ts";
+import { inboxOf, isInboxOf, nextSignal, readInbox, SAME_TIME_MS } from "../bus/store/inbox.ts";
+import type { JobStore, StoredJob } from "../bus/store/job-store.ts";
+import { mayHaveForgotten, type StoredMessage } from "../bus/store/stream-read.ts";
+import type { Tokens } from "../bus/tokens/tokens.ts";
+import { JOBS, KV_PREFIX } from "../bus/topology.ts";
+import { usedNumber, waitsForSignal } from "../job/signals.ts";
+import { isEnded, type LiveJob } from "../job/state.ts";
+
+export interface TidyContext {
+  bus: Bus;
+  store: JobStore;
+  tokens: Tokens;
+}
+
+/**
+ * Removes a part that nothing leans on, as its job has ended or is gone (DEFINITION-2, SIGNALS-2); wakes a job that has not been told of
+ * a signal, as its sender has died in between. The part is looked at first, and the state after that.
+ *
+ * @throws AsyncError of the bus
+ */
+export async function tidy(context: TidyContext, message: StoredMessage): Promise<void> {
+  const { store } = context;
+  const key = afterPrefix(message.subject, KV_PREFIX) ?? "";
+  const inbox = inboxOf(key);
+  if (inbox) {
+    await tidyInbox(context, inbox, key, message);
+    return;
+  }
+  const jobId = ownerOfDefinition(key);
+  if (jobId === undefined) return; // none of ours
+  const stored = await store.get(jobId);
+  if (cannotBeRead(stored)) return;
+  if (!stored?.state || isEnded(stored.state)) store.removeDefinition(jobId, message.sequence);
+}
+
+async function tidyInbox(
+  { bus, store, tokens }: TidyContext,
+  { jobId, name }: { jobId: string; name: string },
+  key: string,
+  { data, sequence, storedAt }: StoredMessage,
+): Promise<void> {
+  let stored = await store.get(jobId);
+  if (!stored?.state) {
+    // It may be a submission of which nothing is stored yet. When that is gone, the job is stored, or gone as well.
+    if (await maybeSubmitted(bus, readInbox(data)?.created_at ?? storedAt)) return;
+    stored = await store.get(jobId);
+  }
+  if (cannotBeRead(stored)) return;
+  const state = stored?.state;
+  if (!state || isEnded(state)) store.removePart(key, sequence);
+  else if (isForgotten(state, name, data)) await tokens.wake(state);
+}
+
+/** Whether a submission of that time, or an older one, is left in stream JOBS. */
+async function maybeSubmitted(bus: Bus, createdAt: number): Promise<boolean> {
+  return !(await mayHaveForgotten(bus, JOBS, createdAt + SAME_TIME_MS));
+}
+
+/** Whether a job rests on its timer, although the signal that it waits for has come. */
+function isForgotten(state: LiveJob, name: string, data: Uint8Array): boolean {
+  const inbox = readInbox(data);
+  if (!inbox || !isInboxOf(inbox, state) || state.token === 0 || !waitsForSignal(state, name)) return false;
+  return nextSignal(inbox, usedNumber(state, name)) !== undefined;
+}
+
+function cannotBeRead(stored: StoredJob | undefined): boolean {
+  return stored?.newer !== undefined || stored?.problem !== undefined;
+}

@@ -1,0 +1,36 @@
+/** What is answered to a client. Whoever may listen to requests may have answered, and anything. */
+import type { Msg } from "nats";
+import { ERROR_CODE_HEADER } from "../api/headers.ts";
+import type { ErrorReply } from "../api/requests.ts";
+import { readJsonObject } from "../bus/messages/codec.ts";
+import { AsyncError, type ErrorCode } from "../job/errors.ts";
+import { isRecord } from "../job/plain.ts";
+
+/** What a supervisor answers instead of what it was asked for. */
+export function errorIn(reply: Msg): AsyncError | undefined {
+  if (!reply.headers?.has(ERROR_CODE_HEADER)) return undefined;
+  const { code, message } = answerIn(reply) as ErrorReply;
+  return new AsyncError(code as ErrorCode, message);
+}
+
+/** @throws AsyncError `bus_timeout`: who may listen to requests may have answered, and anything, so the outcome is not known */
+export function answerIn(reply: Msg): object {
+  const answer = readJsonObject(reply.data);
+  if (answer) return answer;
+  throw unreadable("is no JSON object");
+}
+
+/** The outcome of what was asked for is not known. */
+export function unreadable(why: string): AsyncError {
+  return new AsyncError("bus_timeout", `the answer cannot be read, as it ${why}; try again`);
+}
+
+export function areRecords(values: unknown): values is Record<string, unknown>[] {
+  return Array.isArray(values) && values.every(isRecord);
+}
+
+/** What a page has of them. @throws AsyncError `bus_timeout` */
+export function recordsIn<T>(values: T[] = []): T[] {
+  if (!areRecords(values)) throw unreadable("is no page of a list");
+  return values;
+}

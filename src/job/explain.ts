@@ -1,0 +1,244 @@
+/**
+ * Why a job waits: a line for each entry that has not ended. It follows from the state, and from what supervisors and workers
+ * say of the functions that are due (`Facts`). It shows names, times and errors, never data, args or results.
+ *
+ * Example: function `charge` has failed twice, and `send` follows it. There are two lines: `backoff until
+ * 2026-11-29T12:00:00.000Z, attempt 3 of 5, last error function_failed: card declined`, and `needs entry 0`.
+ */
+import type { ExplainDetail, ExplainedEnd, ExplainedEntry, ExplainedError, Explanation, Facts } from "./explanation.ts";
+import { callOf, type FunctionState, kindOf } from "./function-state.ts";
+import { type Plan, planOf } from "./plan.ts";
+import { type EndedJob, isEnded, isGraph, type JobState, type StateName, unreachable } from "./state.ts";
+import { iso } from "./time.ts";
+import { calledBy, type OpenEntry, openEntries, type Wait } from "./waits.ts";
+
+/** Most entries that are shown. */
+export const MAX_EXPLAINED = 100;
+/** Most functions of which it is asked who serves them. */
+export const MAX_ASKED = 20;
+/** Most entries that are named of what one needs. */
+const MAX_NEEDS_NAMED = 10;
+/** Of the message of an error. */
+const MAX_MESSAGE_LENGTH = 200;
+
+/**
+ * @param facts of a function by its name; undefined if nothing is known of it. Asked for {@link functionsToAsk}
+ * @param now ms since 1970
+ * @param plan of a graph, if it is at hand
+ * @param isTaken a supervisor has the job, although nothing may be stored of it but its submission
+ */
+export function explain(
+  state: JobState,
+  facts: (functionName: string) => Facts | undefined,
+  now: number,
+  plan?: Plan,
+  isTaken = state.version > 0,
+): Explanation {
+  const { job_id } = state;
+  const at = iso(now);
+  if (isEnded(state)) return { job_id, state: state.state, at, entries: [], ended: endOf(state) };
+  const wholePlan = isGraph(state) ? (plan ?? planOf(state.functions)) : undefined;
+  const open = openEntries(state, now, wholePlan, isTaken);
+  const shown = shownFirst(open);
+  const needsOf = needsIn(state, open, wholePlan);
+  const entries = shown.map((entry) => explainEntry(entry, facts, needsOf));
+  const explanation: Explanation = { job_id, state: stateShown(state.state, open, isTaken), at, entries };
+  if (open.length > shown.length) explanation.omitted = open.length - shown.length;
+  return explanation;
+}
+
+/** The functions whose facts make the explanation better: those of entries that wait for a worker, `MAX_ASKED` at most. */
+export function functionsToAsk(state: JobState, now: number, isTaken = state.version > 0): string[] {
+  if (isEnded(state)) return [];
+  const names = new Set<string>();
+  for (const { fn, wait } of shownFirst(openEntries(state, now, undefined, isTaken))) {
+    if (names.size === MAX_ASKED) break;
+    if (wait.type === "worker") names.add(calledBy(fn));
+  }
+  return [...names];
+}
+
+function shownFirst(open: OpenEntry[]): OpenEntry[] {
+  const begun = open.filter(({ wait }) => wait.type !== "needs");
+  if (begun.length >= MAX_EXPLAINED) return begun.slice(0, MAX_EXPLAINED);
+  const later = open.filter(({ wait }) => wait.type === "needs");
+  return [...begun, ...later.slice(0, MAX_EXPLAINED - begun.length)];
+}
+
+function stateShown(stored: StateName, open: OpenEntry[], isTaken: boolean): StateName {
+  if (open.some(({ wait }) => wait.type === "scheduled")) return "scheduled";
+  if (!isTaken || open.length === 0) return stored;
+  return open.some(({ wait }) => wait.type === "running") ? "running" : "waiting";
+}
+
+function explainEntry(
+  entry: OpenEntry,
+  facts: (functionName: string) => Facts | undefined,
+  needsOf: NeedsOf,
+): ExplainedEntry {
+  const { index, fn, wait } = entry;
+  const { reason, text, detail } = said(entry, facts, needsOf);
+  const line: ExplainedEntry = {
+    index,
+    ...(fn.id !== undefined && { id: fn.id }),
+    kind: kindOf(fn),
+    name: fn.name === "" ? null : fn.name,
+    reason,
+    text: fn.handling && detail?.function !== undefined ? `${text} (its on_error)` : text,
+  };
+  if ("since" in wait && wait.since !== undefined) line.since = iso(wait.since);
+  if ("until" in wait && wait.until !== undefined) line.until = iso(wait.until);
+  if (detail !== undefined) line.detail = detail;
+  return line;
+}
+
+type Said = Pick<ExplainedEntry, "reason" | "text" | "detail">;
+
+function said(
+  { index, fn, wait }: OpenEntry,
+  facts: (functionName: string) => Facts | undefined,
+  needsOf: NeedsOf,
+): Said {
+  switch (wait.type) {
+    case "scheduled":
+      return { reason: "scheduled", text: `the job starts at ${iso(wait.until)}` };
+    case "not_taken":
+      return {
+        reason: "not_taken",
+        text: "no supervisor has taken the job: they are full, have no room in storage, or none runs",
+      };
+    case "starting":
+      return { reason: "starting", text: "begins now" };
+    case "running":
+      return { reason: "running", text: `fn.${calledBy(fn)} runs${attemptText(fn)}`, detail: attemptDetail(fn) };
+    case "worker":
+      return waitForWorker(fn, facts(calledBy(fn)));
+    case "backoff":
+      return backoff(fn, wait);
+    case "sleep":
+      return { reason: "sleep", text: wait.until === undefined ? "sleeps" : `sleeps until ${iso(wait.until)}` };
+    case "signal":
+      return waitForSignal(fn, wait.until);
+    case "needs":
+      return needs(needsOf(index));
+    default:
+      return unreachable(wait);
+  }
+}
+
+function waitForWorker(fn: FunctionState, facts: Facts | undefined): Said {
+  const name = `fn.${calledBy(fn)}`;
+  if (facts === undefined) {
+    return {
+      reason: "worker",
+      text: `waits for a worker of ${name}; not asked who serves it`,
+      detail: attemptDetail(fn),
+    };
+  }
+  const { workers, slots, waiting, in_flight } = facts;
+  const detail = { ...attemptDetail(fn), workers, slots, waiting, in_flight };
+  // Services that do not say what they serve are seen by what they have in flight.
+  if (facts.unserved || workers + in_flight + waiting === 0) {
+    return { reason: "no_worker", text: `no worker serves ${name}`, detail };
+  }
+  if (waiting === 0) return { reason: "starting", text: `an attempt of ${name} begins; its workers have room`, detail };
+  // Which of those that wait comes when is not known, nor whether all who could tell of some have been heard.
+  const others = `at least ${waiting} ${waiting === 1 ? "waits" : "wait"} for it`;
+  const who = workers === 0 ? `those who serve ${name} are full` : `${served(workers, name)} full`;
+  return { reason: "workers_full", text: `${who}, ${others}`, detail };
+}
+
+function served(workers: number, name: string): string {
+  return workers === 1 ? `1 worker serves ${name},` : `${workers} workers serve ${name}, all`;
+}
+
+function backoff(fn: FunctionState, { until }: Extract<Wait, { type: "backoff" }>): Said {
+  const detail = attemptDetail(fn);
+  const last = detail.error ? `, last error ${errorText(detail.error)}` : "";
+  return { reason: "backoff", text: `backoff until ${iso(until)}${attemptText(fn, true)}${last}`, detail };
+}
+
+function waitForSignal({ wait_for = "" }: FunctionState, until: number | undefined): Said {
+  const limit = until === undefined ? ", for as long as it takes" : ` until ${iso(until)}`;
+  return { reason: "signal", text: `waits for signal ${wait_for}${limit}`, detail: { signal: wait_for } };
+}
+
+function attemptDetail(fn: FunctionState): ExplainDetail {
+  const { retry_options } = callOf(fn);
+  const isLimitedByTimeOnly = retry_options?.retry_for_ms !== undefined && retry_options.retry_limit === undefined;
+  const detail: ExplainDetail = { function: calledBy(fn), attempt: (fn.failures ?? 0) + 1 };
+  if (!isLimitedByTimeOnly) detail.of = retry_options?.retry_limit ?? 1;
+  if (fn.error) detail.error = inShort(fn.error);
+  return detail;
+}
+
+/** Not of an only attempt, unless `always`. */
+function attemptText(fn: FunctionState, always = false): string {
+  const { attempt, of } = attemptDetail(fn);
+  if (of === 1 && !always) return "";
+  return `, attempt ${attempt}${of === undefined ? "" : ` of ${of}`}`;
+}
+
+/** Ids or indexes of the first of what an entry still needs, and how many there are besides. */
+type NeedsOf = (index: number) => { named: (string | number)[]; omitted: number };
+
+function needsIn(job: JobState, open: OpenEntry[], plan: Plan | undefined): NeedsOf {
+  const nameOf = (index: number) => job.functions.at(index)?.id ?? index;
+  const isOpen = (index: number) => job.functions.at(index)?.finished_at === undefined;
+  const first = open.slice(0, MAX_NEEDS_NAMED);
+  const placeOf = new Map(open.map(({ index }, place) => [index, place]));
+  return (index) => {
+    if (!plan) return { named: [nameOf(index - 1)], omitted: 0 };
+    const needed = plan.needsOf(index)?.filter(isOpen);
+    if (needed)
+      return {
+        named: needed.slice(0, MAX_NEEDS_NAMED).map(nameOf),
+        omitted: Math.max(0, needed.length - MAX_NEEDS_NAMED),
+      };
+    const before = placeOf.get(index) ?? 0;
+    return {
+      named: first.slice(0, before).map((entry) => nameOf(entry.index)),
+      omitted: Math.max(0, before - MAX_NEEDS_NAMED),
+    };
+  };
+}
+
+function needs({ named, omitted }: ReturnType<NeedsOf>): Said {
+  const names = named.map((one) => (typeof one === "number" ? `entry ${one}` : one)).join(", ");
+  const detail: ExplainDetail = { needs: named };
+  if (omitted > 0) detail.needs_omitted = omitted;
+  return { reason: "needs", text: `needs ${names}${omitted > 0 ? ` and ${omitted} more` : ""}`, detail };
+}
+
+function endOf(job: EndedJob): ExplainedEnd {
+  const at = iso(job.finished_at);
+  if (job.state !== "failed") return { at, text: `${job.state} at ${at}` };
+  const error = inShort(job.error);
+  let index = 0;
+  for (const { id, error: own, finished_at } of job.functions) {
+    // The end of a job says the error of the entry that has failed in the same words.
+    if (own && finished_at === undefined && own.code === job.error.code && own.message === job.error.message) {
+      const where = id ?? `entry ${index}`;
+      return {
+        at,
+        text: `failed at ${at} with ${where}: ${errorText(error)}`,
+        index,
+        ...(id !== undefined && { id }),
+        error,
+      };
+    }
+    index += 1;
+  }
+  return { at, text: `failed at ${at}: ${errorText(error)}`, error };
+}
+
+/** Without its stack, which would say where something is installed. Anything may be stored. */
+function inShort({ code, message }: { code: unknown; message: unknown }): ExplainedError {
+  const words = String(message ?? "").replaceAll(/[\s\p{Cc}]+/gu, " ");
+  const cut = words.slice(0, MAX_MESSAGE_LENGTH).replace(/[\uD800-\uDBFF]$/, "");
+  return { code: String(code ?? ""), message: words.length > MAX_MESSAGE_LENGTH ? `${cut}…` : cut };
+}
+
+function errorText({ code, message }: ExplainedError): string {
+  return message === "" ? code : `${code}: ${message}`;
+}

@@ -1,0 +1,97 @@
+/** Why a job waits, as it is told to whoever asks. `explain.ts` makes it. */
+import type { EntryKind } from "./function-state.ts";
+import type { StateName } from "./state.ts";
+
+/** What is known of a function, of all jobs together. */
+export interface Facts {
+  /** Workers that serve it, and their attempts at a time; those are shared with whatever else a worker serves. */
+  workers: number;
+  slots: number;
+  /** Jobs that wait for a worker of it, as far as is known. */
+  waiting: number;
+  /** Invocations that have been sent and not been answered. */
+  in_flight: number;
+  /** Jobs wait, and nobody serves it, as far as can be seen. */
+  unserved?: true;
+}
+
+export type ExplainReason =
+  /** Nobody serves its function. */
+  | "no_worker"
+  /** Somebody does, and all who do have enough to do. */
+  | "workers_full"
+  /** An attempt is due, and it is not known who serves its function. */
+  | "worker"
+  /** An attempt is due or has just begun, and workers have room; or what needs no worker begins. */
+  | "starting"
+  | "running"
+  | "backoff"
+  | "sleep"
+  | "signal"
+  /** Other entries have to end before it. */
+  | "needs"
+  /** The start of the job is ahead. */
+  | "scheduled"
+  /** No supervisor has taken the job: they are full, or there is none. */
+  | "not_taken";
+
+/** An error in short. */
+export interface ExplainedError {
+  code: string;
+  message: string;
+}
+
+/** What the text says, as values. Which of them there are depends on the reason. */
+export interface ExplainDetail extends Partial<Facts> {
+  /** The function that is due, running, or tried again. */
+  function?: string;
+  /** How many executions of those that `of` limits there have been with the one that runs or comes next. */
+  attempt?: number;
+  of?: number;
+  /** Of the newest attempt that failed. */
+  error?: ExplainedError;
+  /** The name of the signal. */
+  signal?: string;
+  /** Ids, or indexes where there is none, of what has to end before it; and how many there are besides. */
+  needs?: (string | number)[];
+  needs_omitted?: number;
+}
+
+/** Why an entry has not ended. Times are ISO 8601. */
+export interface ExplainedEntry {
+  index: number;
+  id?: string;
+  kind: EntryKind;
+  /** Of the function; null where the entry has none. */
+  name: string | null;
+  reason: ExplainReason;
+  /** The reason in words, on one line. */
+  text: string;
+  since?: string;
+  until?: string;
+  detail?: ExplainDetail;
+}
+
+/** How a job has ended. */
+export interface ExplainedEnd {
+  at: string;
+  text: string;
+  /** The entry with which it has failed, where it was one. */
+  index?: number;
+  id?: string;
+  error?: ExplainedError;
+}
+
+export interface Explanation {
+  job_id: string;
+  /** As lists show it; but a job is `pending` only until a supervisor has taken it. */
+  state: StateName;
+  /** When it was looked at, ISO 8601. */
+  at: string;
+  /** Of the entries that have not ended: first those that wait or run, then those that need others. None if the job has ended. */
+  entries: ExplainedEntry[];
+  /** How many entries there are besides. */
+  omitted?: number;
+  /** Of a job that has ended. */
+  ended?: ExplainedEnd;
+}

@@ -1,0 +1,230 @@
+/** Retries by hand: what may be asked for, and how a graph goes on. */
+import type { ErrorCode } from "./errors.ts";
+import { eventOf, type JobEventBody } from "./events.ts";
+import { type FunctionState, kindOf, newEntry } from "./function-state.ts";
+import { attemptRefOf, GraphStep } from "./graph-step.ts";
+import { forgiven } from "./outcome.ts";
+import { followersOf, type Plan, planOf } from "./plan.ts";
+import { inPhase, specOf } from "./record.ts";
+import { onNextToken } from "./rest.ts";
+import type { RetryPatch } from "./retry-patch.ts";
+import { type EndedJob, functionAt, type Graph, isGraph, type LiveJob } from "./state.ts";
+import { hasExpressions } from "./templates.ts";
+import type { Transition } from "./transition.ts";
+
+export interface RetryProblem {
+  code: Extract<ErrorCode, "job_ended" | "no_entry" | "invalid_request">;
+  message: string;
+}
+
+/** Why a job that has ended cannot be retried so; undefined if it can. */
+export function retryProblem(state: EndedJob, patch: RetryPatch): RetryProblem | undefined {
+  const { job_id: id } = state;
+  if (state.functions.length === 0) {
+    return { code: "job_ended", message: `job ${id} cannot be retried: it never was a valid job; submit it anew` };
+  }
+  return isGraph(state) ? graphProblem(state, patch) : chainProblem(state, patch);
+}
+
+function chainProblem(state: EndedJob, { from, failed, args, args_by_id }: RetryPatch): RetryProblem | undefined {
+  const { job_id: id, functions } = state;
+  if (state.state === "completed") {
+    return { code: "job_ended", message: `job ${id} cannot be retried: it is completed` };
+  }
+  if (failed || args_by_id !== undefined) {
+    const message = `the functions of job ${id} have no ids and none was passed over: it goes on where it failed, with other args if you like`;
+    return { code: "invalid_request", message };
+  }
+  if (from !== undefined && from !== state.current_function) {
+    const message = `the functions of job ${id} have no ids: it goes on at ${state.current_function} of ${functions.length}, leave out from`;
+    return { code: typeof from === "string" ? "no_entry" : "invalid_request", message };
+  }
+  if (args !== undefined && hasExpressions(args)) {
+    const message = `job ${id} was submitted without expressions, so its args cannot get any; submit it anew`;
+    return { code: "invalid_request", message };
+  }
+  return undefined;
+}
+
+function graphProblem(state: Graph & EndedJob, patch: RetryPatch): RetryProblem | undefined {
+  const { job_id: id } = state;
+  const { from, failed, args, args_by_id = {} } = patch;
+  const plan = planOf(state.functions);
+  if (from !== undefined && indexOfEntry(plan, from) === undefined) {
+    return { code: "no_entry", message: `job ${id} has no entry ${from} to go on from` };
+  }
+  const runs = runAgain(state, patch, plan);
+  if (from === undefined && state.state === "completed" && runs.size === 0) {
+    const why = failed
+      ? "none of its entries has failed"
+      : "it is completed; say from which entry on it is to run again";
+    return { code: "job_ended", message: `job ${id} cannot be retried: ${why}` };
+  }
+  for (const name of Object.keys(args_by_id)) {
+    const index = plan.indexOf.get(name);
+    if (index === undefined)
+      return { code: "no_entry", message: `job ${id} has no entry ${name} to be given other args` };
+    const fn = functionAt(state, index);
+    if (fn.finished_at !== undefined && !runs.has(index)) {
+      const message = `entry ${name} of job ${id} has ended and is not run again: say from which entry on, to give it other args`;
+      return { code: "invalid_request", message };
+    }
+    if (kindOf(fn) !== "function") {
+      return { code: "invalid_request", message: `entry ${name} of job ${id} takes no args: it is no function` };
+    }
+  }
+  if (args !== undefined && goesOnAt(state, patch, plan) === undefined) {
+    return { code: "invalid_request", message: `it is not clear whose args these are: name the entry in args_by_id` };
+  }
+  return undefined;
+}
+
+/** What of the patch was changed, as an event; undefined if nothing was. */
+export function editsOf(
+  { data, by }: RetryPatch,
+  args: (string | number)[],
+): Extract<JobEventBody, { type: "edited" }> | undefined {
+  if (data === undefined && args.length === 0) return undefined;
+  return {
+    type: "edited",
+    ...(by !== undefined && { by }),
+    ...(data !== undefined && { data: true }),
+    ...(args.length > 0 && { args }),
+  };
+}
+
+/** How a graph that has ended goes on. To be called where {@link retryProblem} finds none. */
+export function retryGraph(state: Graph & EndedJob, patch: RetryPatch, now: number): Transition {
+  const plan = planOf(state.functions);
+  const again = runAgain(state, patch, plan);
+  const { late_at: _late, parked_at: _parked, ...rest } = onNextToken(inPhase(state, { state: "pending" }));
+  const functions = edited(state, patch, plan, again);
+  let endedCount = 0;
+  const next: (LiveJob & Graph)["functions"] = again.size === 0 ? functions : resetIn(functions, again);
+  for (const { finished_at } of next) if (finished_at !== undefined) endedCount += 1;
+  let lowest = 0;
+  while (lowest < plan.length - 1 && next.at(lowest)?.finished_at !== undefined) lowest += 1;
+  const job: LiveJob & Graph = {
+    ...rest,
+    functions: next,
+    live: state.live.filter(({ index }) => !again.has(index)),
+    ended_count: endedCount,
+    current_function: lowest,
+    retried_at: now,
+    retries: (state.retries ?? 0) + 1,
+    ...(state.timeout_ms !== undefined && { deadline_at: now + state.timeout_ms }),
+    ...(patch.data !== undefined && { data: patch.data }),
+  };
+  const step = new GraphStep(job, plan, now);
+  goOnWith(step, job);
+  step.begin([...again].filter((index) => isReady(step, plan, index, lowest)));
+  return told(step, job, state, patch, plan, now);
+}
+
+/** What was live when the job ended goes on: with all its executions to be had again, and a signal with all its time. */
+function goOnWith(step: GraphStep, job: Graph): void {
+  for (const { index, wait } of job.live) {
+    const before = step.fn(index);
+    const { caught: _caught, handling: _handling, ...fn } = forgiven(before);
+    step.setFunction(index, fn);
+    const isSleeping = wait === "sleep" && !before.handling;
+    if (isSleeping) continue;
+    if (isUndecided(before)) step.begin([index]);
+    else step.restart(index);
+  }
+}
+
+/** Its condition could not be evaluated. */
+function isUndecided({ error, when, retry_count, handling }: FunctionState): boolean {
+  return error?.code === "expression_error" && when !== undefined && retry_count === 0 && !handling;
+}
+
+function isReady(step: GraphStep, plan: Plan, index: number, lowest: number): boolean {
+  const needs = plan.needsOf(index);
+  if (needs === undefined) return index === lowest;
+  return needs.every((need) => step.fn(need).finished_at !== undefined);
+}
+
+function told(step: GraphStep, job: LiveJob, state: Graph, patch: RetryPatch, plan: Plan, now: number): Transition {
+  const at = goesOnAt(state, patch, plan) ?? job.current_function;
+  const { function: name, index, id } = attemptRefOf(step.fn(at), at, 0);
+  const edits = editsOf(patch, [
+    ...(patch.args === undefined ? [] : [id ?? index]),
+    ...Object.keys(patch.args_by_id ?? {}),
+  ]);
+  const first: JobEventBody = { type: "retried", function: name, index, ...(id !== undefined && { id }) };
+  const bodies: JobEventBody[] = edits ? [first, edits] : [first];
+  const events = [...bodies.map((body) => eventOf(job, now, body)), ...step.events];
+  const error = step.failure;
+  const live: LiveJob = inPhase({ ...job, ...step.fields() }, { state: "pending" });
+  if (error) return { state: inPhase(live, { state: "failed", finished_at: now, error }), events };
+  if (step.isComplete) return { state: inPhase(live, { state: "completed", finished_at: now }), events };
+  return { state: live, events };
+}
+
+/** The entry whose args are meant by `args`: the one from which it is run again, or the first that is live and a function. */
+function goesOnAt(state: Graph, { from, failed }: RetryPatch, plan: Plan): number | undefined {
+  if (from !== undefined) return indexOfEntry(plan, from);
+  if (failed) return undefined;
+  return state.live.find(({ index }) => kindOf(functionAt(state, index)) === "function")?.index;
+}
+
+/** By its id, or by its index in the list. */
+function indexOfEntry(plan: Plan, from: string | number): number | undefined {
+  if (typeof from === "string") return plan.indexOf.get(from);
+  return Number.isInteger(from) && from >= 0 && from < plan.length ? from : undefined;
+}
+
+/** The entries that are run again as if they never had been. */
+function runAgain(state: Graph, { from, failed }: RetryPatch, plan: Plan): Set<number> {
+  const roots = new Set<number>();
+  const first = from === undefined ? undefined : indexOfEntry(plan, from);
+  if (first !== undefined) roots.add(first);
+  if (failed) {
+    for (const [index, { caught, handling, finished_at }] of [...state.functions].entries()) {
+      if (caught && !handling && finished_at !== undefined) roots.add(index);
+    }
+  }
+  return new Set([...roots].flatMap((root) => [root, ...followersOf(plan, root)]));
+}
+
+/** The entries with the args that were changed. They are done anew, so `runs` is counted up, once. */
+function edited(
+  state: Graph,
+  { args, args_by_id = {}, ...patch }: RetryPatch,
+  plan: Plan,
+  again: ReadonlySet<number>,
+): Graph["functions"] {
+  const changes = new Map<number, unknown>();
+  const at = args === undefined ? undefined : goesOnAt(state, patch, plan);
+  if (at !== undefined) changes.set(at, args);
+  for (const [id, changed] of Object.entries(args_by_id)) {
+    const index = plan.indexOf.get(id);
+    if (index !== undefined) changes.set(index, changed);
+  }
+  let { functions } = state;
+  for (const [index, changed] of changes) {
+    const { args: _args, ...fn } = functionAt(state, index);
+    const next = changed === null ? fn : { ...fn, args: changed };
+    functions = functions.with(index, again.has(index) ? next : withRun(next));
+  }
+  return functions;
+}
+
+function resetIn(functions: Graph["functions"], again: ReadonlySet<number>): Graph["functions"] {
+  let next = functions;
+  for (const index of again) {
+    const fn = next.at(index);
+    if (!fn) continue;
+    const { finished_at, retry_count, runs } = fn;
+    const fresh: FunctionState = { ...newEntry(specOf(fn)), ...(runs !== undefined && { runs }) };
+    const isUntouched = finished_at === undefined && retry_count === 0;
+    // Attempts go on being counted: a late answer to one from before must not be taken for one of these.
+    next = next.with(index, isUntouched ? fresh : { ...withRun(fresh), retry_count });
+  }
+  return next;
+}
+
+function withRun(fn: FunctionState): FunctionState {
+  return { ...fn, runs: (fn.runs ?? 0) + 1 };
+}

@@ -1,0 +1,264 @@
+/**
+ * One step of a graph while it is worked out: what has ended, what begins because of that, and what is to be told.
+ *
+ * An entry that has its turn and needs nothing from outside (its condition is not met, it sleeps until a time that has passed)
+ * ends in the same step, and so may those that follow it.
+ */
+
+import { dateProblem } from "./dates.ts";
+import { type AttemptRef, eventOf, type JobEvent, type JobEventBody } from "./events.ts";
+import { typeName } from "./expression-values.ts";
+import { ExpressionError } from "./expressions.ts";
+import type { Failure } from "./failure.ts";
+import { callOf, type FunctionState, kindOf } from "./function-state.ts";
+import type { Functions } from "./functions.ts";
+import { forgiven } from "./outcome.ts";
+import { firstOf, type Plan, readyAfter } from "./plan.ts";
+import { inPhase } from "./record.ts";
+import { type Branch, functionAt, type Graph, type JobFields, type LiveJob } from "./state.ts";
+import { valuesFor } from "./values.ts";
+
+export class GraphStep {
+  readonly #job: Graph;
+  readonly #plan: Plan;
+  readonly #now: number;
+  readonly events: JobEvent[] = [];
+  /** Why the job has failed, if it has. */
+  failure: Failure | undefined;
+  functions: Functions;
+  readonly #live: Map<number, Branch>;
+  #endedCount: number;
+  /** The lowest index that has not ended. */
+  #lowest: number;
+  #signals: Readonly<Record<string, number>> | undefined;
+  /** Entries whose turn has come. */
+  readonly #ready: number[] = [];
+  #isBeginning = false;
+
+  constructor(job: Graph, plan: Plan, now: number) {
+    this.#job = job;
+    this.#plan = plan;
+    this.#now = now;
+    this.functions = job.functions;
+    this.#live = new Map(job.live.map((branch) => [branch.index, branch]));
+    this.#endedCount = job.ended_count ?? 0;
+    this.#lowest = job.current_function;
+    this.#signals = job.signals;
+  }
+
+  /** Nothing is left to be done. */
+  get isComplete(): boolean {
+    return this.#endedCount === this.#plan.length;
+  }
+
+  get isEmpty(): boolean {
+    return this.#live.size === 0;
+  }
+
+  branch(index: number): Branch | undefined {
+    return this.#live.get(index);
+  }
+
+  fn(index: number): FunctionState {
+    return this.functions.at(index) ?? functionAt(this.#job, index);
+  }
+
+  /** The fields of the job that the step has changed. */
+  fields(): Pick<JobFields, "functions" | "live" | "ended_count" | "current_function" | "signals" | "format"> {
+    const live = [...this.#live.values()].sort((a, b) => a.index - b.index);
+    return {
+      format: 2,
+      functions: this.functions,
+      live,
+      ended_count: this.#endedCount,
+      current_function: Math.min(this.#lowest, this.#plan.length - 1),
+      ...(this.#signals && { signals: this.#signals }),
+    };
+  }
+
+  tell(body: JobEventBody): void {
+    this.events.push(eventOf(this.#job, this.#now, body));
+  }
+
+  refOf(index: number, attempt: number): AttemptRef {
+    return attemptRefOf(this.fn(index), index, attempt);
+  }
+
+  setFunction(index: number, fn: FunctionState): void {
+    this.functions = this.functions.with(index, fn);
+  }
+
+  setBranch(branch: Branch): void {
+    this.#live.set(branch.index, branch);
+  }
+
+  /** What begins with the job. */
+  open(): void {
+    this.#ready.push(...firstOf(this.#plan));
+    this.#begin();
+  }
+
+  /** Begins these, as their turn has come again. */
+  begin(indexes: readonly number[]): void {
+    this.#ready.push(...indexes);
+    this.#begin();
+  }
+
+  /** What has begun begins once more; its condition was met. */
+  restart(index: number): void {
+    try {
+      this.#start(index);
+    } catch (error) {
+      this.fail(index, expressionFailure(error));
+    }
+    this.#begin();
+  }
+
+  /** The entry has its result, if that is as it expects. */
+  succeed(index: number, attempt: number, result: unknown): void {
+    const fn = this.fn(index);
+    if (fn.expect !== undefined && !fn.handling) {
+      const problem = this.#expectationProblem(fn.expect, result);
+      if (problem) {
+        this.setFunction(index, { ...fn, retry_count: attempt, error: problem });
+        this.fail(index, problem);
+        return;
+      }
+    }
+    const { error: _error, last_progress: _progress, tried_at: _triedAt, ...rest } = fn;
+    this.#end(index, { ...rest, retry_count: attempt, finished_at: this.#now, result });
+  }
+
+  #expectationProblem(expect: string, result: unknown): Failure | undefined {
+    try {
+      const values = valuesFor(expect, { ...this.#job, functions: this.functions }, this.#plan, { result });
+      if (this.#plan.expressions.evaluateCondition(expect, values)) return undefined;
+      const message = `the result is not as expected: ${expect}`;
+      return { code: "expectation_failed", name: "ExpectationFailed", message };
+    } catch (error) {
+      return expressionFailure(error);
+    }
+  }
+
+  useSignal(name: string, number: number): void {
+    this.#signals = { ...this.#signals, [name]: number };
+  }
+
+  /** The entry has failed for good: what its `on_error` says is done. */
+  fail(index: number, error: Failure): void {
+    const fn = this.fn(index);
+    const { on_error: onError } = fn;
+    if (fn.handling || onError === undefined || onError === "fail") {
+      this.setFunction(index, { ...fn, error });
+      if (!this.#live.has(index))
+        this.setBranch({ index, attempt: fn.retry_count + 1, wait: "none", since: this.#now });
+      this.failure ??= error;
+      return;
+    }
+    const { error: _error, ...rest } = fn;
+    if (onError === "continue") {
+      this.#end(index, { ...rest, caught: error, finished_at: this.#now, result: null });
+      return;
+    }
+    this.setFunction(index, { ...forgiven(rest), caught: error, handling: true });
+    this.setBranch({ index, attempt: fn.retry_count + 1, wait: "none", since: this.#now });
+  }
+
+  /** One after the other, until nothing more ends at once. */
+  #begin(): void {
+    if (this.#isBeginning) return;
+    this.#isBeginning = true;
+    for (let index = this.#ready.shift(); index !== undefined && !this.failure; index = this.#ready.shift()) {
+      try {
+        this.#enter(index);
+      } catch (error) {
+        this.fail(index, expressionFailure(error));
+      }
+    }
+    this.#isBeginning = false;
+  }
+
+  /** @throws ExpressionError */
+  #enter(index: number): void {
+    const fn = this.fn(index);
+    if (fn.when !== undefined && !this.#evaluateCondition(fn.when)) {
+      this.tell({ type: "skipped", ...(fn.id !== undefined && { id: fn.id }), index });
+      this.#end(index, { ...fn, skipped: true, finished_at: this.#now, result: null });
+      return;
+    }
+    this.#start(index);
+  }
+
+  /** @throws ExpressionError */
+  #start(index: number): void {
+    const fn = this.fn(index);
+    const branch = { index, attempt: fn.retry_count + 1, since: this.#now };
+    switch (kindOf(fn)) {
+      case "function":
+        this.setBranch({ ...branch, wait: "none" });
+        return;
+      case "wait": {
+        const until = fn.timeout_ms === undefined ? {} : { due_at: this.#now + fn.timeout_ms };
+        this.setBranch({ ...branch, wait: "signal", ...until });
+        return;
+      }
+      case "sleep": {
+        const until = this.#wakeTime(fn);
+        if (until > this.#now) this.setBranch({ ...branch, wait: "sleep", due_at: until });
+        else this.#end(index, { ...fn, finished_at: this.#now, result: null });
+      }
+    }
+  }
+
+  /** @throws ExpressionError */
+  #evaluateCondition(text: string): boolean {
+    const values = valuesFor(text, { ...this.#job, functions: this.functions }, this.#plan);
+    return this.#plan.expressions.evaluateCondition(text, values);
+  }
+
+  /** When a sleep ends, ms since 1970. @throws ExpressionError */
+  #wakeTime({ sleep_ms, sleep_until }: FunctionState): number {
+    if (sleep_ms !== undefined) return this.#now + sleep_ms;
+    if (typeof sleep_until === "string") return Date.parse(sleep_until);
+    const text = sleep_until?.$ ?? "";
+    const values = valuesFor(text, { ...this.#job, functions: this.functions }, this.#plan);
+    const value = this.#plan.expressions.evaluate(text, values);
+    if (typeof value !== "string") {
+      throw new ExpressionError(text, `must give a text with a date and time, and gives ${typeName(value)}`);
+    }
+    const problem = dateProblem(value, this.#now);
+    if (problem !== undefined) throw new ExpressionError(text, `gives a date and time that ${problem}`);
+    return Date.parse(value);
+  }
+
+  #end(index: number, fn: FunctionState): void {
+    this.#live.delete(index);
+    this.#endedCount += 1;
+    this.setFunction(index, { ...fn, rank: this.#endedCount });
+    const before = this.#lowest;
+    while (this.#lowest < this.#plan.length && this.#hasEnded(this.#lowest)) this.#lowest += 1;
+    const ready = readyAfter(this.#plan, index, (one) => this.#hasEnded(one), before, this.#lowest);
+    this.#ready.push(...ready);
+    this.#begin(); // does nothing where it is at it already
+  }
+
+  #hasEnded(index: number): boolean {
+    return this.fn(index).finished_at !== undefined;
+  }
+}
+
+export function attemptRefOf(fn: FunctionState, index: number, attempt: number): AttemptRef {
+  const name = callOf(fn).name;
+  return { function: name === "" ? null : name, index, attempt, ...(fn.id !== undefined && { id: fn.id }) };
+}
+
+/** @throws what is thrown, if it is no fault of an expression */
+export function expressionFailure(error: unknown): Failure {
+  if (!(error instanceof ExpressionError)) throw error;
+  return { code: "expression_error", name: "ExpressionError", message: error.message };
+}
+
+/** The job as the step leaves it, as long as it has not ended. */
+export function stepped(job: LiveJob, step: GraphStep): LiveJob {
+  return { ...inPhase(job, { state: "running" }), ...step.fields() };
+}

@@ -1,0 +1,37 @@
+/** What an entry of a graph is handed when it is executed: its args, with their expressions replaced, and results of others. */
+import type { Failure } from "./failure.ts";
+import { callOf } from "./function-state.ts";
+import type { Plan } from "./plan.ts";
+import { functionAt, type Graph } from "./state.ts";
+import { fill } from "./templates.ts";
+import { valuesFor } from "./values.ts";
+
+/** What its invocation says besides what that of a function of a chain does. */
+export interface EntryInput {
+  args: unknown;
+  /** The entries whose results it gets, in that order; undefined: all before it in the list. */
+  needs: readonly number[] | undefined;
+  result_ids?: (string | null)[];
+  error?: Failure;
+  idempotency_key?: string;
+}
+
+/** @throws ExpressionError */
+export function inputOf(job: Graph, index: number, plan: Plan): EntryInput {
+  const fn = functionAt(job, index);
+  const call = callOf(fn);
+  const error = fn.handling ? fn.caught : undefined;
+  const values = (text: string) => valuesFor(text, job, plan, error ? { error } : {});
+  const args = fill(call.args ?? null, (text) => plan.expressions.evaluate(text, values(text)));
+  const needs = plan.needsOf(index);
+  const input: EntryInput = { args, needs };
+  const ids = needs ? needs.map((need) => idAt(job, need)) : job.functions.slice(0, index).map(({ id = null }) => id);
+  if (ids.some((id) => id !== null)) input.result_ids = ids;
+  if (error) input.error = error;
+  if (fn.runs !== undefined) input.idempotency_key = `${job.job_id}/${index}/r${fn.runs}`;
+  return input;
+}
+
+function idAt(job: Graph, index: number): string | null {
+  return functionAt(job, index).id ?? null;
+}

@@ -1,0 +1,52 @@
+/** What expressions of an entry find under their names. */
+import type { Values } from "./expressions.ts";
+import type { Failure } from "./failure.ts";
+import type { Functions } from "./functions.ts";
+import type { Plan } from "./plan.ts";
+import type { JobState } from "./state.ts";
+import { iso } from "./time.ts";
+
+/** As much of a job as expressions may see. */
+export type Visible = Pick<JobState, "job_id" | "name" | "data" | "created_at"> & { functions: Functions };
+
+const WORD = /[A-Za-z_][A-Za-z0-9_]*/g;
+
+/**
+ * The values for one text. Of the entries, those are looked up that it names: a job may have a thousand.
+ *
+ * @param more `result` or `error`, where there is one
+ */
+export function valuesFor(
+  text: string,
+  job: Visible,
+  plan: Plan,
+  more: { result?: unknown; error?: Failure } = {},
+): Values {
+  const results: Record<string, unknown> = Object.create(null);
+  const errors: Record<string, unknown> = Object.create(null);
+  const skipped: Record<string, boolean> = Object.create(null);
+  for (const word of new Set(text.match(WORD))) {
+    const index = plan.indexOf.get(word);
+    const fn = index === undefined ? undefined : job.functions.at(index);
+    if (fn?.finished_at === undefined) continue;
+    results[word] = fn.result ?? null;
+    if (fn.caught) errors[word] = withoutStack(fn.caught);
+    if (fn.skipped) skipped[word] = true;
+  }
+  const about = { id: job.job_id, name: job.name, created_at: iso(job.created_at) };
+  const { error } = more;
+  return {
+    data: job.data,
+    results,
+    errors,
+    skipped,
+    job: about,
+    ...more,
+    ...(error && { error: withoutStack(error) }),
+  };
+}
+
+/** Where something stands in a program is nothing to decide by. */
+function withoutStack({ code, name, message }: Failure): object {
+  return { code, name, message };
+}
