@@ -368,6 +368,20 @@ test("a stored definition, in which what is no function has an empty name, is re
 test("checkJob tells what cannot be sent or read, and never throws", () => {
   assert.equal(checkJob({ ...job({ name: "a" }), data: { n: 1n } })[0]?.path, "/data/n");
   assert.equal(checkJob({ ...job({ name: "a" }), data: { n: 1n } }, { encoding: "msgpack" }), []);
+  const circular: Record<string, unknown> = { x: 1 };
+  circular.self = [circular, circular];
+  let deep: unknown = 1;
+  for (let depth = 0; depth < 20_000; depth++) deep = [deep];
+  // Args are looked through for expressions in both kinds of jobs.
+  for (const more of [{}, { id: "a" }]) {
+    const [found] = checkJob(job({ name: "a", args: circular, ...more }));
+    assert.equal(found?.path, "/functions/0/args/self/0");
+    assert.match(found?.message ?? "", "circular");
+    assert.match(
+      checkJob(job({ name: "a", args: deep, ...more }))[0]?.message ?? "",
+      "nested more than 200 levels deep",
+    );
+  }
   const thrower = Object.defineProperty(job({ name: "a" }), "data", {
     enumerable: true,
     get() {
