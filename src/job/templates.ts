@@ -21,12 +21,19 @@ export function expressionOf(value: unknown): string | undefined {
   return Object.keys(value).length === 1 ? value.$ : undefined;
 }
 
-/** Deeper than anything that is sent, so what is nested deeper may be circular: it is left to who encodes it, and refuses it. */
+/**
+ * Deeper than anything that is sent, so what is nested deeper may be circular. It is left to who encodes it, who says where that is;
+ * as is what throws when it is looked at.
+ */
 const MAX_DEPTH = 250;
 
 /** Stops at the first one. */
 export function hasExpressions(value: unknown): boolean {
-  return search(value, 0) === "found";
+  try {
+    return search(value, 0) === "found";
+  } catch {
+    return false; // see MAX_DEPTH
+  }
 }
 
 /** In plain loops: this is asked of the args of every job. */
@@ -52,7 +59,11 @@ function search(value: unknown, depth: number): "found" | "none" | "too deep" {
 /** In the order in which they stand there. */
 export function expressionsIn(value: unknown): Placed[] {
   const found: Placed[] = [];
-  collect(value, "", found, 0);
+  try {
+    collect(value, "", found, 0);
+  } catch {
+    // see MAX_DEPTH
+  }
   return found;
 }
 

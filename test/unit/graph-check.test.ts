@@ -372,6 +372,10 @@ test("checkJob tells what cannot be sent or read, and never throws", () => {
   circular.self = [circular, circular];
   let deep: unknown = 1;
   for (let depth = 0; depth < 20_000; depth++) deep = [deep];
+  const throws = () => {
+    throw new Error("not for you");
+  };
+  const hostile = new Proxy({}, { getPrototypeOf: throws, get: throws, ownKeys: throws });
   // Args are looked through for expressions in both kinds of jobs.
   for (const more of [{}, { id: "a" }]) {
     const [found] = checkJob(job({ name: "a", args: circular, ...more }));
@@ -381,6 +385,9 @@ test("checkJob tells what cannot be sent or read, and never throws", () => {
       checkJob(job({ name: "a", args: deep, ...more }))[0]?.message ?? "",
       "nested more than 200 levels deep",
     );
+    const unreadable = checkJob(job({ name: "a", args: hostile, ...more }));
+    assert.equal(unreadable[0]?.path, "/functions/0/args");
+    assert.match(unreadable[0]?.message ?? "", "cannot be read");
   }
   const thrower = Object.defineProperty(job({ name: "a" }), "data", {
     enumerable: true,
