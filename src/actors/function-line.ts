@@ -20,7 +20,8 @@ import { Bag } from "../util/bag.ts";
 import { Queue } from "../util/queue.ts";
 import type { Attempt, AttemptLine, AttemptListener } from "./attempt.ts";
 
-const FIRST_LIMIT = 32;
+/** A fan of some fifty is not held back. */
+const FIRST_LIMIT = 64;
 const MAX_LIMIT = 100_000;
 /** How often an invocation is sent again at once before its line is blocked. */
 const TRIES_PER_TURN = 4;

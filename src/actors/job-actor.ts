@@ -17,7 +17,6 @@
  * ACTOR-4  It begins nothing on a lease that may have run out, until its message is delivered to it again. So what was
  *     committed elsewhere while this process was paused or cut off does not run again.
  * ACTOR-5  Its lease ends only when the next token (a durable timer, a place in a backlog) or the end of the job is stored.
- *
  * What every job goes through is done in callbacks (see `mux.ts`); what is rare is awaited.
  */
 import { EncodedResults } from "../bus/messages/invocation.ts";
@@ -66,11 +65,9 @@ export class JobActor implements AttemptListener, CommitsOwner {
   #signals: SignalWatch | undefined;
   /** The results of a long job, as they are sent. */
   readonly #results: EncodedResults | undefined;
-  /** Undefined while there is nothing to be waited for. */
+  // Made when they are needed.
   #timers: ActorTimers | undefined;
-  /** Undefined while no attempt has told of any. */
   #progress: Progress | undefined;
-  /** Undefined while nobody wants to know. */
   #goneListeners: (() => void)[] | undefined;
 
   /**
