@@ -59,7 +59,12 @@ test("POST /v1/job answers 200 and the job, in the shape of the original system"
   assert.is(body.current_function, 0);
   assert.is(body.state, "pending");
   assert.ok(!Number.isNaN(Date.parse(body.created_at)) && !Number.isNaN(Date.parse(body.scheduled_at)));
-  assert.equal(body.functions[0], { name: "/v1/test-1", retry_count: 0, retry_options: { retry_limit: 3 } });
+  assert.equal(body.functions[0], {
+    kind: "function",
+    name: "/v1/test-1",
+    retry_count: 0,
+    retry_options: { retry_limit: 3 },
+  });
 });
 
 test("GET /v1/job/<id> answers {Job}, from the moment the submission is acknowledged", async () => {
