@@ -19,7 +19,10 @@ import { Ledger } from "./ledger.ts";
 import { type JobPlan, planJobs } from "./plan.ts";
 import { Random } from "./random.ts";
 import { explain, type RunOptions, table } from "./report.ts";
-import { type Evidence, judge } from "./verdict.ts";
+import { Retrier } from "./retrier.ts";
+import { Signaller } from "./signaller.ts";
+import type { Evidence } from "./findings.ts";
+import { judge } from "./verdict.ts";
 
 export interface ChaosOptions extends RunOptions {
   nodes: 1 | 3;
@@ -81,7 +84,7 @@ class Run {
     this.#folder = folder;
     this.#signal = options.signal ?? new AbortController().signal;
     setMaxListeners(0, this.#signal); // everything that waits listens to it
-    this.#plans = planJobs(options.seed, options.jobs);
+    this.#plans = planJobs(options.seed, options.jobs, options.graphs);
   }
 
   async run(): Promise<Omit<ChaosReport, "folder">> {
@@ -104,7 +107,13 @@ class Run {
 
   async #runOn(fleet: Fleet): Promise<Omit<ChaosReport, "folder">> {
     const { seed, seconds, maxPauseMs } = this.#options;
-    const ledger = new Ledger(new Client(fleet.bus));
+    const client = new Client(fleet.bus);
+    const signaller = new Signaller(client, this.#signal);
+    const retrier = new Retrier(client, this.#signal);
+    const ledger = new Ledger(client, (plan) => {
+      signaller.begin(plan);
+      retrier.begin(plan);
+    });
     // Another series than that of the jobs.
     const faults = new Faults(fleet, new Random(~seed), maxPauseMs);
     const begun = Date.now();
@@ -118,6 +127,7 @@ class Run {
     }
     await submitting;
     this.#tell("all faults are over, waiting for the jobs to end");
+    await Promise.all([signaller.settle(), retrier.settle()]);
     const states = await this.#untilEnded(fleet, ledger);
     await this.#untilNoTokens(fleet);
     this.#tell("reading what there is to judge by");
@@ -131,6 +141,8 @@ class Run {
       executions: await readExecutions(this.#folder),
       owners: await readOwnerChanges(this.#folder),
       faults: faults.record,
+      signals: signaller.records,
+      retries: retrier.outcomes,
     };
     const verdict = judge(evidence);
     const lastEnd = Math.max(begun, ...[...states.states.values()].map((job) => (isEnded(job) ? job.finished_at : 0)));

@@ -18,6 +18,9 @@ export interface Execution {
   index: number;
   attempt: number;
   process: string;
+  /** Of graphs: which function it was, and what it was handed; see `ExecutionLine`. */
+  call?: string;
+  input?: number;
   begun: number;
   /** Absent if its worker died before. */
   ended?: number;
@@ -129,10 +132,11 @@ export async function readExecutions(folder: string): Promise<Map<string, Execut
     // A worker may execute the same attempt twice, even at once: then the older one ends first.
     const running = new Map<string, Execution[]>();
     for (const line of lines) {
-      const { at, job, index, attempt, outcome } = JSON.parse(line) as ExecutionLine;
+      const { at, job, index, attempt, call, input, outcome } = JSON.parse(line) as ExecutionLine;
       const key = `${job}/${index}/${attempt}`;
       if (outcome === undefined) {
-        const execution = { job, index, attempt, process, begun: at };
+        const graph = { ...(call !== undefined && { call }), ...(input !== undefined && { input }) };
+        const execution = { job, index, attempt, ...graph, process, begun: at };
         add(executions, job, execution);
         add(running, key, execution);
       } else Object.assign(running.get(key)?.shift() ?? {}, { ended: at, outcome });
