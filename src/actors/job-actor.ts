@@ -146,7 +146,13 @@ export class JobActor implements AttemptListener, CommitsOwner {
 
   /** Takes over a job as it is; `firedAt` as in the event. */
   resume(firedAt?: number): void {
-    this.#post(firedAt === undefined ? { type: "resumed" } : { type: "resumed", firedAt });
+    const resumed: Event = firedAt === undefined ? { type: "resumed" } : { type: "resumed", firedAt };
+    const job = this.#commits.state;
+    if (isEnded(job) || !isGraph(job) || !this.#watch().isDue(job)) this.#post(resumed);
+    else {
+      this.#mode = "busy";
+      this.#lookForSignals(job, (found) => this.#deal([...found, resumed]));
+    }
   }
 
   /** Goes on with a job as it was made; `events` tell of that. */
@@ -239,7 +245,6 @@ export class JobActor implements AttemptListener, CommitsOwner {
   // --- one event after the other (ACTOR-1)
 
   #post(event: Event): void {
-    if ("attempt" in event && event.type !== "started") this.#attempts.delete(event);
     this.#mailbox.post(event);
     this.#turn();
   }
@@ -270,6 +275,8 @@ export class JobActor implements AttemptListener, CommitsOwner {
     let { state } = this.#commits;
     let events: JobEvent[] = [];
     for (const event of mail) {
+      // Not before: until its outcome is dealt with it is under way, else it would be begun again.
+      if ("attempt" in event && event.type !== "started") this.#attempts.delete(event);
       const next = reduce(state, event, now, this.#plan);
       state = next.state;
       events = events.length === 0 ? next.events : [...events, ...next.events];
@@ -346,7 +353,10 @@ export class JobActor implements AttemptListener, CommitsOwner {
     }
     if (isGraph(job) && this.#watch().isDue(job)) {
       this.#mode = "busy";
-      this.#lookForSignals(job);
+      this.#lookForSignals(job, (found) => {
+        if (found.length > 0) this.#deal(found);
+        else this.#proceed([]);
+      });
       return;
     }
     // The wall clock may have gone backwards since: what has begun is not waited for again.
@@ -403,15 +413,13 @@ export class JobActor implements AttemptListener, CommitsOwner {
     return this.#signals;
   }
 
-  #lookForSignals(job: Graph): void {
+  #lookForSignals(job: Graph, then: (found: Event[]) => void): void {
     let found: Event[] = [];
     const looking = this.#insist("cannot look for signals", async () => {
       found = await this.#watch().look(job);
     });
     this.#await(looking, () => {
-      if (this.#mode === "gone") return;
-      if (found.length > 0) this.#deal(found);
-      else this.#proceed([]);
+      if (this.#mode !== "gone") then(found);
     });
   }
 

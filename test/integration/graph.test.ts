@@ -190,4 +190,42 @@ test("a job is retried from an entry, with other data", async () => {
   assert.is(second.functions[0]?.result, 2);
 });
 
+test("a job that waits for a signal leaves memory, and goes on with it", async () => {
+  const { job_id } = await system.client.submit({
+    name: "waiting",
+    functions: [
+      { id: "approval", wait_for: "approval" },
+      { name: "echo", args: { $: "results.approval" } },
+    ],
+  });
+  await eventually("it has left memory", async () => system.supervisor.liveJobs === 0);
+  assert.is((await system.client.get(job_id)).waiting_for, "signal");
+  await system.client.signal(job_id, "approval", { by: "me" });
+  assert.equal((await system.client.wait(job_id)).result, { by: "me" });
+});
+
+test("signals that come early are kept in order, and each is used once", async () => {
+  const { job_id } = await system.client.submit({
+    name: "early",
+    functions: [
+      { name: "slow" },
+      { id: "a", wait_for: "go" },
+      { id: "b", wait_for: "go" },
+      { name: "named", needs: ["a", "b"] },
+    ],
+  });
+  await system.client.signal(job_id, "go", 1, { key: "one" });
+  await system.client.signal(job_id, "go", 2);
+  assert.is((await system.client.signal(job_id, "go", 9, { key: "one" })).repeated, true);
+  assert.equal((await system.client.wait(job_id)).result, [1, 2]);
+});
+
+test("a signal that does not come in time fails its entry", async () => {
+  const job = await run({
+    name: "late",
+    functions: [{ wait_for: "go", timeout_ms: 300, on_error: { name: "fallback" } }],
+  });
+  assert.is((job.result as { because: string }).because, "signal go did not come within 300 ms");
+});
+
 test.run();
