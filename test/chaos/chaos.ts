@@ -13,15 +13,15 @@ import { Client } from "../../src/client/client.ts";
 import { isAsyncError, messageOf } from "../../src/job/errors.ts";
 import { isEnded } from "../../src/job/state.ts";
 import { Fleet } from "./cluster.ts";
-import { countMessages, readEvents, readExecutions, readOwnerChanges, StateReader } from "./evidence.ts";
+import { countMessages, readEvents, readExecutions, readOwnerChanges, StateReader, subjectsIn } from "./evidence.ts";
 import { Faults } from "./faults.ts";
+import type { Evidence } from "./findings.ts";
 import { Ledger } from "./ledger.ts";
 import { type JobPlan, planJobs } from "./plan.ts";
 import { Random } from "./random.ts";
 import { explain, type RunOptions, table } from "./report.ts";
 import { Retrier } from "./retrier.ts";
 import { Signaller } from "./signaller.ts";
-import type { Evidence } from "./findings.ts";
 import { judge } from "./verdict.ts";
 
 export interface ChaosOptions extends RunOptions {
@@ -187,6 +187,7 @@ class Run {
       for (const stream of [JOBS, TIMERS]) {
         const count = await this.#look(() => countMessages(fleet.bus, stream));
         left = count === 0 ? "" : `stream ${stream} still holds ${count ?? "?"} messages`;
+        if (count) left += `: ${(await this.#look(() => subjectsIn(fleet.bus, stream)))?.join(" ")}`;
         if (left !== "") break;
       }
       if (left === "") return;

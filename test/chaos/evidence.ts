@@ -45,6 +45,8 @@ export interface StoredEvent {
 }
 
 const BATCH = 500;
+/** So many are named. */
+const MAX_SUBJECTS = 10;
 const RETRY_MS = 200;
 const READ_LIMIT_MS = 30_000;
 
@@ -124,6 +126,11 @@ async function readPatiently(bus: Bus, stream: string, from: number, limit: numb
 }
 
 export const countMessages = async (bus: Bus, stream: string) => (await streamState(bus, stream)).messages;
+
+/** The subjects of the first messages of a stream. */
+export async function subjectsIn(bus: Bus, stream: string): Promise<string[]> {
+  return (await readBatch(bus, stream, { from: 1, batch: MAX_SUBJECTS })).messages.map(({ subject }) => subject);
+}
 
 /** The executions in the records of the workers, by job id, in the order of their beginnings. */
 export async function readExecutions(folder: string): Promise<Map<string, Execution[]>> {

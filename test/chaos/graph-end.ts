@@ -71,7 +71,7 @@ function endOf(
   seen: (index: number) => Seen,
 ): EntryEnd {
   const { when, action } = entry;
-  if (when && !(Number(valueOf(when.of, ends, data)) > when.above)) return { how: "skipped", value: null };
+  if (when && !(Number(readBy(when.of, ends, data)) > when.above)) return { how: "skipped", value: null };
   switch (action.type) {
     case "sleep":
       return { how: "slept", value: null };
@@ -82,7 +82,7 @@ function endOf(
       return afterError(entry, "signal_timeout", before, undefined);
     }
     case "work": {
-      const values = action.inputs.map((input) => valueOf(input, ends, data));
+      const values = action.inputs.map((input) => readBy(input, ends, data));
       const input = inputOf(
         values,
         before.map(({ value }) => value),
@@ -118,7 +118,7 @@ function afterError({ onError }: Entry, code: FailureCode, before: EntryEnd[], i
   return { how: "mended", value: resultFrom(onError.salt, mendInput), ...known, mendInput };
 }
 
-function valueOf(input: Input, ends: EntryEnd[], { n }: GraphData): unknown {
+function readBy(input: Input, ends: EntryEnd[], { n }: GraphData): unknown {
   if (input.of === "data") return n;
   const end = ends[input.index] ?? UNREACHED;
   return input.of === "skipped" ? end.how === "skipped" : end.value;

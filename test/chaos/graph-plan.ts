@@ -99,7 +99,7 @@ export function neededBy({ entries }: Pick<Graph, "entries">, index: number): nu
 /** All that it follows by any way, without itself; entries need those before them in the list only. */
 export function ancestorsOf(graph: Pick<Graph, "entries">, index: number): Set<number> {
   const found = new Set<number>();
-  const open = neededBy(graph, index);
+  const open = [...neededBy(graph, index)];
   for (let one = open.pop(); one !== undefined; one = open.pop()) {
     if (found.has(one)) continue;
     found.add(one);
@@ -167,6 +167,6 @@ function textOf(input: Input): string {
     case "result":
       return `results.${idOf(input.index)}`;
     case "skipped":
-      return `has(skipped.${idOf(input.index)})`;
+      return `skipped.${idOf(input.index)}`;
   }
 }

@@ -6,22 +6,13 @@
  */
 import type { FunctionState } from "../../src/job/function-state.ts";
 import type { EndedJob } from "../../src/job/state.ts";
+import { type Case, judgeEndEvents } from "./case.ts";
 import type { Execution } from "./evidence.ts";
 import { TRANSIT_MS } from "./excuses.ts";
 import { type EntryEnd, endsOf, failuresOf, type Seen } from "./graph-end.ts";
-import {
-  ALWAYS,
-  type Entry,
-  fromOn,
-  type Graph,
-  MEND,
-  neededBy,
-  WORK,
-  type Work,
-} from "./graph-plan.ts";
+import { ALWAYS, type Entry, fromOn, type Graph, MEND, neededBy, WORK, type Work } from "./graph-plan.ts";
 import type { GraphPlan } from "./plan.ts";
 import { judgeSignals } from "./signal-verdict.ts";
-import { type Case, judgeEndEvents } from "./case.ts";
 
 /** Clocks of one machine, read in ms. */
 const SAME_TIME_MS = 5;

@@ -26,7 +26,9 @@ const NAMES = Object.keys(DEFAULTS) as Name[];
 
 const options = optionsFrom(process.argv.slice(2));
 if (!options) {
-  const usage = NAMES.map((name) => `[--${name} ${name === "nodes" ? "1|3" : name === "graphs" ? "0..1" : "n"}]`).join(" ");
+  const usage = NAMES.map((name) => `[--${name} ${name === "nodes" ? "1|3" : name === "graphs" ? "0..1" : "n"}]`).join(
+    " ",
+  );
   process.stderr.write(`usage: npm run chaos -- ${usage}\n`);
   process.exit(2);
 }

@@ -1,10 +1,10 @@
 /** A run as people read it: the table, and the history of jobs that something is wrong with. */
 import { stripVTControlCharacters } from "node:util";
 import type { JobEvent } from "../../src/job/events.ts";
-import type { Fault } from "./faults.ts";
-import { isGraphPlan } from "./plan.ts";
 import { overlaps } from "./excuses.ts";
+import type { Fault } from "./faults.ts";
 import { type Evidence, FINDINGS, type Finding, type FindingKind, type Verdict } from "./findings.ts";
+import { isGraphPlan } from "./plan.ts";
 
 export interface RunOptions {
   seed: number;

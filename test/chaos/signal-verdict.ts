@@ -1,8 +1,8 @@
 /** Judges what has become of the signals of a graph: each is used once, in order, and none that was answered is lost. */
 import type { EndedJob } from "../../src/job/state.ts";
+import type { Case } from "./case.ts";
 import type { GraphPlan } from "./plan.ts";
 import type { SignalRecord } from "./signaller.ts";
-import type { Case } from "./case.ts";
 
 /** A signal that was answered so long before an entry gave up waiting was there. */
 const THERE_MS = 1_000;

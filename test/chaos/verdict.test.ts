@@ -5,8 +5,8 @@ import { createJob, reduce } from "../../src/job/machine.ts";
 import type { EndedJob, JobState } from "../../src/job/state.ts";
 import type { Execution, StoredEvent } from "./evidence.ts";
 import type { Fault } from "./faults.ts";
-import { type JobPlan, resultOf, submissionOf } from "./plan.ts";
 import type { Evidence } from "./findings.ts";
+import { type JobPlan, resultOf, submissionOf } from "./plan.ts";
 import { judge } from "./verdict.ts";
 
 const test = suite("verdict");
