@@ -67,7 +67,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
 }
 
 async function removeStores(folder: string): Promise<void> {
-  const stores = (await readdir(folder)).filter((name) => name.startsWith("store-"));
+  const stores = (await readdir(folder)).filter((name) => name.startsWith("store-") || name === "older");
   await Promise.all(stores.map((name) => rm(join(folder, name), { recursive: true, force: true })));
 }
 
@@ -88,12 +88,13 @@ class Run {
   }
 
   async run(): Promise<Omit<ChaosReport, "folder">> {
-    const { nodes, supervisors, workers } = this.#options;
+    const { nodes, supervisors, older, workers } = this.#options;
     this.#tell("starting the fleet");
     const fleet = await Fleet.start({
       folder: this.#folder,
       nodes,
       supervisors,
+      older,
       workers,
       concurrency: CONCURRENCY,
       onComplaint: (what) => this.#complaints.push(what),
