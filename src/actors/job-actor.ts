@@ -103,10 +103,7 @@ export class JobActor implements AttemptListener, CommitsOwner {
     const resumed: Event = firedAt === undefined ? { type: "resumed" } : { type: "resumed", firedAt };
     const job = this.#commits.state;
     if (isEnded(job) || !isGraph(job) || !this.#watch().isDue(job)) this.#post(resumed);
-    else {
-      this.#mode = "busy";
-      this.#lookForSignals(job, (found) => this.#dealNow([...found, resumed]));
-    }
+    else this.#dealAfterLook(job, [resumed]);
   }
 
   /** Goes on with a job as it was made; `events` tell of that. */
@@ -204,7 +201,9 @@ export class JobActor implements AttemptListener, CommitsOwner {
         const mail = this.#mailbox.take();
         if (mail === undefined) return;
         this.#mode = "busy";
+        const job = this.#commits.state;
         if (mail === "doubt") this.#reread();
+        else if (isGraph(job) && this.#watch().isLastCall(job, mail, Date.now())) this.#dealAfterLook(job, mail);
         else this.#deal(mail);
       }
     } catch (error) {
@@ -308,11 +307,7 @@ export class JobActor implements AttemptListener, CommitsOwner {
       return;
     }
     if (isGraph(job) && this.#watch().isDue(job)) {
-      this.#mode = "busy";
-      this.#lookForSignals(job, (found) => {
-        if (found.length > 0) this.#dealNow(found);
-        else this.#proceed([]);
-      });
+      this.#dealAfterLook(job, []);
       return;
     }
     // The wall clock may have gone backwards since: what has begun is not waited for again.
@@ -369,13 +364,17 @@ export class JobActor implements AttemptListener, CommitsOwner {
     return this.#signals;
   }
 
-  #lookForSignals(job: Graph, then: (found: Event[]) => void): void {
+  /** Deals with the signals that have come, and with that. */
+  #dealAfterLook(job: Graph, mail: Event[]): void {
+    this.#mode = "busy";
     let found: Event[] = [];
     const looking = this.#insist("cannot look for signals", async () => {
       found = await this.#watch().look(job);
     });
     this.#await(looking, () => {
-      if (this.#mode !== "gone") then(found);
+      if (this.#mode === "gone") return;
+      if (found.length + mail.length > 0) this.#dealNow([...found, ...mail]);
+      else this.#proceed([]);
     });
   }
 
@@ -427,13 +426,13 @@ export class JobActor implements AttemptListener, CommitsOwner {
 
   /** The state is the record of the end; events that are kept are stored before the token goes (ACTOR-5). */
   #end(job: EndedJob): void {
-    const { eventLog } = this.#context;
+    const { eventLog, tokens } = this.#context;
     const event = endEvent(job);
     const settle = () => {
       if (this.#mode === "gone") return;
       try {
         this.#commits.removeDefinition();
-        if (isGraph(job)) this.#await(this.#watch().close(job), () => {});
+        if (isGraph(job)) this.#await(Promise.all([this.#watch().close(job), tokens.removeTimer(job)]), () => {});
         this.lease.release();
         this.#leave("ended");
       } catch (error) {
