@@ -276,6 +276,8 @@ export class JobActor implements AttemptListener, CommitsOwner {
       events = events.length === 0 ? next.events : [...events, ...next.events];
     }
     if (!isEnded(state) && this.#isUnderWay(state)) return { state, events };
+    // It does not leave memory before it is known that none has come; it is looked again when it is stored that it leaves.
+    if (!isEnded(state) && isGraph(state) && this.#watch().isDue(state)) return { state, events };
     return { state: toBeParked(state, this.lease.number, now, this.#context.parkAfterMs), events };
   }
 
@@ -411,8 +413,8 @@ export class JobActor implements AttemptListener, CommitsOwner {
     });
     this.#await(looking, () => {
       if (this.#mode === "gone") return;
-      if (found.length > 0) this.#deal(found);
-      else this.#proceed([]);
+      this.#deal(found);
+      this.#turn();
     });
   }
 

@@ -20,10 +20,10 @@ export function firstBranches(plan: Plan): Branch[] {
   return firstOf(plan).map((index) => ({ index, attempt: 1, wait: "none", since: 0 }));
 }
 
-export function graphMemory(state: Graph, now: number): GraphMemory {
+export function graphMemory(state: Graph): GraphMemory {
   const plan = planOf(state.functions);
   const before = Array.from({ length: plan.length }, (_, index) => certainlyBefore(plan, index));
-  return { plan, before, everEnded: new Set(), resetAt: new Map(), runBeganAt: now, asleep: new Map() };
+  return { plan, before, everEnded: new Set(), resetAt: new Map(), runBeganAt: 0, asleep: new Map() };
 }
 
 export class GraphInvariants {
@@ -205,17 +205,16 @@ export class GraphInvariants {
   #noteSleeps(seen: Seen, { asleep }: GraphMemory, before: Graph | undefined, after: Graph): void {
     const { takeovers } = seen;
     const { token } = after;
-    for (const [index, { at, ...begun }] of asleep) {
+    for (const [index, { dueAt, ...begun }] of asleep) {
       const fn = after.functions.at(index);
       if (after.live.some((branch) => branch.index === index && branch.wait === "sleep")) continue;
       asleep.delete(index);
-      const passedMs = this.#now() - at;
       const isOfOneClock = begun.takeovers === takeovers && begun.token === token && after.writer === before?.writer;
-      if (!isOfOneClock || fn?.finished_at === undefined || passedMs >= (fn.sleep_ms ?? 0) - 1) continue;
-      throw new Violation("SIM-8", `entry ${index} of ${after.job_id} slept for ${passedMs} of ${fn.sleep_ms} ms`);
+      if (!isOfOneClock || fn?.finished_at === undefined || fn.finished_at >= dueAt) continue;
+      throw new Violation("SIM-8", `entry ${index} of ${after.job_id} slept until ${fn.finished_at}, not ${dueAt}`);
     }
-    for (const { index, wait } of isEnded(after) ? [] : after.live) {
-      if (wait === "sleep" && !asleep.has(index)) asleep.set(index, { at: this.#now(), takeovers, token });
+    for (const { index, wait, due_at: dueAt = 0 } of isEnded(after) ? [] : after.live) {
+      if (wait === "sleep") asleep.set(index, { dueAt, takeovers, token });
     }
   }
 }

@@ -251,7 +251,7 @@ export class Invariants implements Observer {
       generation: this.#nextGeneration(jobId),
       storedAt: 0,
       begunInVain: new Set<number>(),
-      graph: isGraph(state) ? graphMemory(state, this.#now()) : undefined,
+      graph: isGraph(state) ? graphMemory(state) : undefined,
     };
     this.#requireNoClock(seen, before?.state, state);
     if (!isEnded(state) && message.headers?.get("Nats-TTL")) {
@@ -431,7 +431,8 @@ export class Invariants implements Observer {
         throw new Violation("SIM-8", `${jobId} has ended after ${passedMs} ms, and has ${timeoutMs}`);
       }
     }
-    if (isEnded(state) || !before || token === before.token) return;
+    if (before && isEnded(before)) seen.parkedFor = undefined;
+    if (isEnded(state) || !before || isEnded(before) || token === before.token) return;
     const until = timeOf(state);
     const isBroughtBack = state.writer.endsWith("/sweep"); // its token had got lost
     if (until !== undefined && until === seen.parkedFor && !isBroughtBack)

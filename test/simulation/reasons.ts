@@ -53,7 +53,7 @@ function graphProblem(
 
 function isReasonOf(job: LiveJob, branch: Branch | undefined, reason: string | undefined, now: number): boolean {
   if (reason === undefined || (!branch && reason === "needs")) return reason !== undefined;
-  const isUnopened = job.live?.length === 0 && job.ended_count === 0;
+  const isUnopened = job.state === "scheduled";
   if (isUnopened) return reason === "scheduled" || job.scheduled_at <= now;
   if (!branch) return false;
   const isPast = branch.due_at !== undefined && branch.due_at <= now;

@@ -63,10 +63,10 @@ export interface GraphMemory {
   everEnded: Set<number>;
   /** By index: when an entry that had ended was to run again, in virtual ms. */
   resetAt: Map<number, number>;
-  /** When it was stored first, or retried last, in virtual ms. */
+  /** When it was retried last, in virtual ms; 0 if it was not. */
   runBeganAt: number;
-  /** By index: when an entry began to sleep, in virtual ms, and what would make that another clock's. */
-  asleep: Map<number, { at: number; takeovers: number; token: number }>;
+  /** By index: until when an entry sleeps, ms since 1970, and what tells whose clock that is. */
+  asleep: Map<number, { dueAt: number; takeovers: number; token: number }>;
 }
 
 /** Functions, and which of the jobs that had the id it is. */

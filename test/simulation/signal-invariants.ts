@@ -43,11 +43,11 @@ export class SignalInvariants {
   /** It was answered with that number. */
   answered({ payload, jobId, name }: SentSignal, number: number, sentAt: number, seen: Seen | undefined): void {
     const known = this.#known.get(payload.signal);
-    if (!known || !seen) throw new Violation("SIM-12", `signal ${name} of ${jobId} was answered, but there is no job`);
-    const { retries, state } = seen;
+    if (!known) throw new Violation("SIM-12", `signal ${name} of ${jobId} was answered, and nobody has sent it`);
+    const retries = seen?.retries ?? 0; // it may be a submission yet
     const other = known.answers.find((one) => one.retries === retries && one.number !== number);
     // The inbox of a job that had ended in between is a new one.
-    if (other && !isEnded(state) && other.sentAt > (seen.graph?.runBeganAt ?? 0)) {
+    if (other && seen && !isEnded(seen.state) && other.sentAt > (seen.graph?.runBeganAt ?? 0)) {
       throw new Violation(
         "SIM-12",
         `signal ${payload.signal} of ${jobId} has the numbers ${other.number} and ${number}`,
