@@ -66,7 +66,7 @@ export interface GraphMemory {
   /** When it was retried last, in virtual ms; 0 if it was not. */
   runBeganAt: number;
   /** By index: until when an entry sleeps, ms since 1970, and what tells whose clock that is. */
-  asleep: Map<number, { dueAt: number; takeovers: number; token: number }>;
+  asleep: Map<number, { dueAt: number; takeovers: number }>;
 }
 
 /** Functions, and which of the jobs that had the id it is. */
