@@ -125,7 +125,7 @@ export class Customer {
 
   /** It may be cancelled, retried by hand and sent signals, some time after `at`, in ms from now. */
   #planChanges(job: Submission, jobId: string, at: number): void {
-    const { world, process } = this.#all;
+    const { world, process, invariants } = this.#all;
     const { random } = world;
     if (random.chance(0.2)) {
       const cancel = () => this.#request(`cancel ${jobId}`, () => this.#client.cancel(jobId));
@@ -134,6 +134,8 @@ export class Customer {
     while (random.chance(job.warn_after_ms === undefined ? 0.25 : 0.4)) {
       const again = () => {
         const patch = this.#randomPatch(job);
+        if (typeof patch.from === "string") invariants.asks(jobId, Number(patch.from.slice(1)));
+        if (typeof patch.from === "number") invariants.asks(jobId, patch.from);
         this.#request(`retry ${jobId} ${JSON.stringify(patch)}`, () => this.#client.retry(jobId, patch));
       };
       world.after(at + random.between(500, 6_000), again, process);

@@ -23,7 +23,7 @@ export function firstBranches(plan: Plan): Branch[] {
 export function graphMemory(state: Graph): GraphMemory {
   const plan = planOf(state.functions);
   const before = Array.from({ length: plan.length }, (_, index) => certainlyBefore(plan, index));
-  return { plan, before, everEnded: new Set(), resetAt: new Map(), runBeganAt: 0, asleep: new Map() };
+  return { plan, before, everEnded: new Set(), asked: new Set(), resetAt: new Map(), runBeganAt: 0, asleep: new Map() };
 }
 
 export class GraphInvariants {
@@ -172,7 +172,7 @@ export class GraphInvariants {
   }
 
   /** From the end of a run to the next run: what is run again, and what stays. */
-  #compareRuns({ before: follows, resetAt }: GraphMemory, before: Graph, after: Graph): void {
+  #compareRuns({ before: follows, resetAt, asked }: GraphMemory, before: Graph, after: Graph): void {
     const { job_id: jobId } = after;
     const again = new Set<number>();
     const fns = [...after.functions];
@@ -194,9 +194,9 @@ export class GraphInvariants {
     for (const { index } of before.live) {
       const fn = after.functions.at(index);
       const isUndecided = before.functions.at(index)?.error?.code === "expression_error";
-      const isFollowing = follows[index]?.some((other) => again.has(other));
-      if (!fn?.skipped || isUndecided || isFollowing || (fn.runs ?? 0) > (before.functions.at(index)?.runs ?? 0))
-        continue;
+      // One that had only begun is run again without a trace.
+      const isRunAgain = asked.has(index) || follows[index]?.some((other) => again.has(other) || asked.has(other));
+      if (!fn?.skipped || isUndecided || isRunAgain) continue;
       throw new Violation("SIM-4", `entry ${index} of ${jobId} had begun, and is skipped by a retry`);
     }
   }

@@ -308,8 +308,8 @@ class History {
       if (!subject.startsWith("job.timer.") || jobs.get(subject.slice("job.timer.".length))?.graph === undefined)
         return false;
     }
-    for (const { state, keptEnds, endEvents } of [...jobs.values(), ...expired.values()]) {
-      if (!isEnded(state) || keptEnds !== endEvents) return false;
+    for (const [jobId, seen] of [...jobs, ...expired]) {
+      if (!isEnded(seen.state) || !this.#invariants.areEndsTold(jobId, seen)) return false;
     }
     return this.#isAllHeard();
   }

@@ -71,6 +71,8 @@ export class Invariants implements Observer {
   repeats = false;
   /** Virtual ms, by the sequence of the submission. */
   readonly #submittedAt = new Map<number, number>();
+  /** How many there were, by subject. */
+  readonly #submissions = new Map<string, number>();
   /** Who has begun jobs of which nothing but the submission was stored. */
   readonly #beginners = new Map<string, string>();
   /** The process of each writer that has claimed a job. */
@@ -103,6 +105,7 @@ export class Invariants implements Observer {
   onStored(stream: string, message: Stored): void {
     if (isProbe(message.subject)) return; // stands for no job
     if (stream === "JOBS") this.#submittedAt.set(message.sequence, this.#now());
+    if (stream === "JOBS") this.#submissions.set(message.subject, (this.#submissions.get(message.subject) ?? 0) + 1);
     if (stream === "KV_jobs" && isPart(keyOf(message))) this.#log(`${message.subject} #${message.sequence}`);
     else if (stream === "KV_jobs") this.#onState(message);
     else if (stream === "EVENTS") this.#onEvent(message);
@@ -212,7 +215,7 @@ export class Invariants implements Observer {
     }
     for (const [jobId, seen] of [...this.jobs, ...this.expired]) {
       if (!isEnded(seen.state)) throw new Violation("SIM-6", `job ${jobId} is still ${seen.state.state}`);
-      if (seen.endEvents !== seen.keptEnds) {
+      if (!this.areEndsTold(jobId, seen)) {
         const ends = `${seen.keptEnds} of ${seen.ends} ends`;
         throw new Violation("SIM-1", `of job ${jobId}, ${ends} are to be kept, and ${seen.endEvents} events are`);
       }
@@ -469,9 +472,23 @@ export class Invariants implements Observer {
     }
   }
 
+  /** A client asks for a retry from that entry on. */
+  asks(jobId: string, from: number): void {
+    this.#find(jobId)?.graph?.asked.add(from);
+  }
+
+  /** Whether what is to be kept of its ends is kept. One that was cancelled may have expired before its timer fired, and settled it. */
+  areEndsTold(jobId: string, { state, byHand, endEvents, keptEnds }: Seen): boolean {
+    const isLost = byHand && state.state === "cancelled" && this.expired.has(jobId) && endEvents === keptEnds - 1;
+    return endEvents === keptEnds || isLost;
+  }
+
   /** A client has been told that its signal is stored. */
   signalled(signal: SentSignal, number: number, sentAt: number): void {
-    this.signals.answered(signal, number, sentAt, this.#find(signal.jobId));
+    const seen = this.#find(signal.jobId);
+    // It was sent to a submission. Where there are several, it is not known yet which of them will be the job.
+    const isUnclear = !seen && (this.#submissions.get(`job.submit.${signal.jobId}`) ?? 0) > 1;
+    if (!isUnclear) this.signals.answered(signal, number, sentAt, seen);
   }
 
   /** The signals that jobs wait for without end, and that nobody has sent. */

@@ -3,6 +3,7 @@
  *
  *   npm run simulate -- --seeds 100000 [--from 1]     many, on all cores; ends with 1 at the first that fails
  *   npm run simulate -- --seed 4711                   one, with everything that happened
+ *   npm run simulate -- --seed 4711 --stacks          with the stack of what failed
  *   npm run simulate -- --jobs graphs                 with graphs only (or chains); half of the jobs are if nothing is said
  */
 import { fork } from "node:child_process";
@@ -31,6 +32,7 @@ const { values } = parseArgs({
     jobs: { type: "string", default: "any" },
     /** So many failures end a lane: more would be the same fault again. */
     failures: { type: "string", default: "5" },
+    stacks: { type: "boolean", default: false },
     lanes: { type: "string", default: String(Math.min(2, availableParallelism())) },
   },
 });
@@ -38,7 +40,8 @@ const { values } = parseArgs({
 const YOUNG_MIB = 32;
 const jobs = values.jobs as Jobs;
 
-if (process.send) Error.stackTraceLimit = 0; // most errors are none of ours; a replay has the stack of what failed
+// Most errors are none of ours, and their stacks are stored: with them a history in a small bucket is another one.
+if (!values.stacks) Error.stackTraceLimit = 0;
 if (process.send) process.send(await runLane(Number(values.from), Number(values.seeds)));
 else if (values.seed !== undefined) process.exitCode = await replay(Number(values.seed));
 else process.exitCode = await runAll(Number(values.from), Number(values.seeds), Number(values.lanes));

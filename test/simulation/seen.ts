@@ -63,6 +63,8 @@ export interface GraphMemory {
   everEnded: Set<number>;
   /** By index: when an entry that had ended was to run again, in virtual ms. */
   resetAt: Map<number, number>;
+  /** From which entries it was asked to be run again. */
+  asked: Set<number>;
   /** When it was retried last, in virtual ms; 0 if it was not. */
   runBeganAt: number;
   /** By index: until when an entry sleeps, ms since 1970, and what tells whose clock that is. */
