@@ -229,6 +229,8 @@ export class JobActor implements AttemptListener, CommitsOwner {
       events = events.length === 0 ? next.events : [...events, ...next.events];
     }
     if (!isEnded(state) && this.#isUnderWay(state)) return { state, events };
+    // It does not leave memory before it is known that none has come; it is looked again when it is stored that it leaves.
+    if (!isEnded(state) && isGraph(state) && this.#watch().isDue(state)) return { state, events };
     return { state: toBeParked(state, this.lease.number, now, this.#context.parkAfterMs), events };
   }
 
@@ -371,11 +373,7 @@ export class JobActor implements AttemptListener, CommitsOwner {
     const looking = this.#insist("cannot look for signals", async () => {
       found = await this.#watch().look(job);
     });
-    this.#await(looking, () => {
-      if (this.#mode === "gone") return;
-      if (found.length + mail.length > 0) this.#dealNow([...found, ...mail]);
-      else this.#proceed([]);
-    });
+    this.#await(looking, () => this.#dealNow([...found, ...mail]));
   }
 
   #execute(job: LiveJob, address: AttemptAddress): void {
