@@ -2,10 +2,11 @@
 import type { ErrorCode } from "./errors.ts";
 import { eventOf, type JobEventBody } from "./events.ts";
 import { type FunctionState, kindOf, newEntry } from "./function-state.ts";
+import { graphProblems } from "./graph-check.ts";
 import { attemptRefOf, GraphStep } from "./graph-step.ts";
 import { forgiven } from "./outcome.ts";
 import { followersOf, type Plan, planOf } from "./plan.ts";
-import { inPhase, specOf } from "./record.ts";
+import { documentOf, inPhase, specOf } from "./record.ts";
 import { onNextToken } from "./rest.ts";
 import type { RetryPatch } from "./retry-patch.ts";
 import { type EndedJob, functionAt, type Graph, isGraph, type LiveJob } from "./state.ts";
@@ -75,6 +76,17 @@ function graphProblem(state: Graph & EndedJob, patch: RetryPatch): RetryProblem 
   }
   if (args !== undefined && goesOnAt(state, patch, plan) === undefined) {
     return { code: "invalid_request", message: `it is not clear whose args these are: name the entry in args_by_id` };
+  }
+  return argsProblem(state, patch, plan);
+}
+
+/** What is wrong with the expressions of other args. */
+function argsProblem(state: Graph, patch: RetryPatch, plan: Plan): RetryProblem | undefined {
+  const { args, args_by_id = {} } = patch;
+  if (![args, ...Object.values(args_by_id)].some(hasExpressions)) return undefined;
+  const entries = edited(state, patch, plan, new Set()).map(documentOf);
+  for (const { path, message } of graphProblems(entries, undefined)) {
+    return { code: "invalid_request", message: `the args cannot be used: ${path} ${message}` };
   }
   return undefined;
 }
