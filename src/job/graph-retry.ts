@@ -2,10 +2,11 @@
 import type { ErrorCode } from "./errors.ts";
 import { eventOf, type JobEventBody } from "./events.ts";
 import { type FunctionState, kindOf, newEntry } from "./function-state.ts";
+import { graphProblems } from "./graph-check.ts";
 import { attemptRefOf, GraphStep } from "./graph-step.ts";
 import { forgiven } from "./outcome.ts";
 import { followersOf, type Plan, planOf } from "./plan.ts";
-import { inPhase, specOf } from "./record.ts";
+import { documentOf, inPhase, specOf } from "./record.ts";
 import { onNextToken } from "./rest.ts";
 import type { RetryPatch } from "./retry-patch.ts";
 import { type EndedJob, functionAt, type Graph, isGraph, type LiveJob } from "./state.ts";
@@ -76,6 +77,17 @@ function graphProblem(state: Graph & EndedJob, patch: RetryPatch): RetryProblem 
   if (args !== undefined && goesOnAt(state, patch, plan) === undefined) {
     return { code: "invalid_request", message: `it is not clear whose args these are: name the entry in args_by_id` };
   }
+  return argsProblem(state, patch, plan);
+}
+
+/** What is wrong with the expressions of other args. */
+function argsProblem(state: Graph, patch: RetryPatch, plan: Plan): RetryProblem | undefined {
+  const { args, args_by_id = {} } = patch;
+  if (![args, ...Object.values(args_by_id)].some(hasExpressions)) return undefined;
+  const entries = edited(state, patch, plan, new Set()).map(documentOf);
+  for (const { path, message } of graphProblems(entries, undefined)) {
+    return { code: "invalid_request", message: `the args cannot be used: ${path} ${message}` };
+  }
   return undefined;
 }
 
@@ -100,7 +112,7 @@ export function retryGraph(state: Graph & EndedJob, patch: RetryPatch, now: numb
   const { late_at: _late, parked_at: _parked, ...rest } = onNextToken(inPhase(state, { state: "pending" }));
   const functions = edited(state, patch, plan, again);
   let endedCount = 0;
-  const next: (LiveJob & Graph)["functions"] = again.size === 0 ? functions : resetIn(functions, again);
+  const next: (LiveJob & Graph)["functions"] = again.size === 0 ? functions : ranked(resetIn(functions, again));
   for (const { finished_at } of next) if (finished_at !== undefined) endedCount += 1;
   let lowest = 0;
   while (lowest < plan.length - 1 && next.at(lowest)?.finished_at !== undefined) lowest += 1;
@@ -117,7 +129,9 @@ export function retryGraph(state: Graph & EndedJob, patch: RetryPatch, now: numb
   };
   const step = new GraphStep(job, plan, now);
   goOnWith(step, job);
-  step.begin([...again].filter((index) => isReady(step, plan, index, lowest)));
+  // What was ready when another entry failed has not begun (GRAPH-4), nor has anything if the job never came to its start.
+  const indexes = Array.from({ length: plan.length }, (_, index) => index);
+  step.begin(indexes.filter((index) => isReady(step, plan, index, lowest)));
   return told(step, job, state, patch, plan, now);
 }
 
@@ -140,6 +154,7 @@ function isUndecided({ error, when, retry_count, handling }: FunctionState): boo
 }
 
 function isReady(step: GraphStep, plan: Plan, index: number, lowest: number): boolean {
+  if (step.branch(index) || step.fn(index).finished_at !== undefined) return false;
   const needs = plan.needsOf(index);
   if (needs === undefined) return index === lowest;
   return needs.every((need) => step.fn(need).finished_at !== undefined);
@@ -221,6 +236,18 @@ function resetIn(functions: Graph["functions"], again: ReadonlySet<number>): Gra
     const isUntouched = finished_at === undefined && retry_count === 0;
     // Attempts go on being counted: a late answer to one from before must not be taken for one of these.
     next = next.with(index, isUntouched ? fresh : { ...withRun(fresh), retry_count });
+  }
+  return next;
+}
+
+/** The order in which those that have ended came to it, without what does not count any more. */
+function ranked(functions: Graph["functions"]): Graph["functions"] {
+  const ended: { index: number; fn: FunctionState }[] = [];
+  for (const [index, fn] of [...functions].entries()) if (fn.finished_at !== undefined) ended.push({ index, fn });
+  ended.sort((a, b) => (a.fn.rank ?? 0) - (b.fn.rank ?? 0));
+  let next = functions;
+  for (const [place, { index, fn }] of ended.entries()) {
+    if (fn.rank !== place + 1) next = next.with(index, { ...fn, rank: place + 1 });
   }
   return next;
 }

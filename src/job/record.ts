@@ -200,6 +200,12 @@ export const progressOf = compile<(fn: FunctionState) => Partial<FunctionState>>
 /** What its submission says of a function. */
 export const specOf = compile<(fn: FunctionState) => FunctionSpec>({}, copyOfFunction(true));
 
+/** The same as a submission says it: an entry without a function has no name. */
+export function documentOf(fn: FunctionState): FunctionSpec {
+  const { name = "", ...spec } = specOf(fn);
+  return name === "" ? spec : { ...spec, name };
+}
+
 function copyOfFunction(submitted: boolean): string {
   const fields = entriesOf(FUNCTION_FIELDS).filter(([, field]) => (field.submitted === true) === submitted);
   return copyCode(["fn"], fields, () => "fn");

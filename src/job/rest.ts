@@ -80,9 +80,9 @@ function restOfGraph(job: Graph & LiveJob, now: number): Rest {
 }
 
 function wakeTimeOfGraph(job: Graph): number {
-  // What it waited for may have come when its next token was committed already.
-  if (job.live.some(({ wait }) => wait === "none")) return 0;
-  return Math.min(nextTimeOf(job), (job.parked_at ?? job.created_at) + LOOK_MS);
+  // It may have been parked before it was found that a signal had come: what became ready by that is due at once.
+  const due = job.live.filter(({ wait }) => wait === "none").map(({ since }) => since);
+  return Math.min(nextTimeOf(job), (job.parked_at ?? job.created_at) + LOOK_MS, ...due);
 }
 
 /** The functions of which the entries wait for a worker. */
