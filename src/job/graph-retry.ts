@@ -50,6 +50,10 @@ function chainProblem(state: EndedJob, { from, failed, args, args_by_id }: Retry
 function graphProblem(state: Graph & EndedJob, patch: RetryPatch): RetryProblem | undefined {
   const { job_id: id } = state;
   const { from, failed, args, args_by_id = {} } = patch;
+  if (state.truncated) {
+    const message = `job ${id} cannot be retried: it was too large to be kept as it was; submit it anew, with less in it`;
+    return { code: "job_ended", message };
+  }
   const plan = planOf(state.functions);
   if (from !== undefined && indexOfEntry(plan, from) === undefined) {
     return { code: "no_entry", message: `job ${id} has no entry ${from} to go on from` };
