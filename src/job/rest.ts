@@ -104,7 +104,10 @@ export function lateAt({ warn_after_ms, late_at, scheduled_at, retried_at }: Job
 
 /** When a job that nobody holds is to be woken at the latest: when it is due, or at its deadline. A time that has passed is "at once". */
 export function wakeAt(job: LiveJob): number {
-  if (isGraph(job)) return Math.min(nextTimeOf(job), (job.parked_at ?? job.created_at) + LOOK_MS);
+  if (isGraph(job)) {
+    if (job.live.some(({ wait }) => wait === "none")) return 0; // it has been retried by hand
+    return Math.min(nextTimeOf(job), (job.parked_at ?? job.created_at) + LOOK_MS);
+  }
   return untilDeadline(job, dueAt(job));
 }
 
