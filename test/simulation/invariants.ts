@@ -92,7 +92,7 @@ export class Invariants implements Observer {
     this.#log = log;
     this.#writerOf = writerOf;
     this.#graphs = new GraphInvariants(now, (jobId, number) => this.executions.get(`${jobId}#${number}`));
-    this.signals = new SignalInvariants(now);
+    this.signals = new SignalInvariants(now, (jobId) => (this.#submissions.get(`job.submit.${jobId}`) ?? 0) > 1);
   }
 
   /** States that lean on a definition. */
@@ -485,10 +485,7 @@ export class Invariants implements Observer {
 
   /** A client has been told that its signal is stored. */
   signalled(signal: SentSignal, number: number, sentAt: number): void {
-    const seen = this.#find(signal.jobId);
-    // It was sent to a submission. Where there are several, it is not known yet which of them will be the job.
-    const isUnclear = !seen && (this.#submissions.get(`job.submit.${signal.jobId}`) ?? 0) > 1;
-    if (!isUnclear) this.signals.answered(signal, number, sentAt, seen);
+    this.signals.answered(signal, number, sentAt, this.#find(signal.jobId));
   }
 
   /** The signals that jobs wait for without end, and that nobody has sent. */
