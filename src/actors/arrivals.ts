@@ -38,7 +38,8 @@ import { type EndedJob, functionAt, isEnded, isGraph, type JobState, type LiveJo
 import type { Transition } from "../job/transition.ts";
 import { Limiter } from "../util/limiter.ts";
 import { Registry } from "../util/registry.ts";
-import { type ActorContext, JobActor } from "./job-actor.ts";
+import type { ActorContext } from "./actor-context.ts";
+import { JobActor } from "./job-actor.ts";
 import { Lease } from "./lease.ts";
 import type { Trouble } from "./lifecycle.ts";
 import { footprintOf } from "./memory.ts";

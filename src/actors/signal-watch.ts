@@ -4,6 +4,8 @@
  * WATCH-1  The inboxes are looked into after each commit that makes the job wait for another signal, or leave memory; when it is taken
  *     over; and when somebody says that something has changed. Who sends a signal stores it first, and looks at the state of the job
  *     after that. So one of the two sees the other.
+ * WATCH-2  Before an entry that waits is given up because its time is over, the inboxes are looked into once more: a signal that was
+ *     stored in time counts also where we have not heard of it yet, as after a pause of this process.
  */
 import { openSignal } from "../bus/messages/signal-payload.ts";
 import type { Signal } from "../bus/store/inbox.ts";
@@ -31,6 +33,12 @@ export class SignalWatch {
   isDue(job: Graph): boolean {
     const waiting = job.live.filter(waitsForSignal);
     return waiting.length > 0 && this.#lookedFor !== keyOf(job, waiting);
+  }
+
+  /** WATCH-2: whether that is about to make an entry give up. */
+  isLastCall(job: Graph, events: readonly Event[], now: number): boolean {
+    const isOver = (branch: Branch) => waitsForSignal(branch) && branch.due_at !== undefined && branch.due_at <= now;
+    return events.some(({ type }) => type === "due") && job.live.some(isOver);
   }
 
   /** What has come: of several entries that wait for the same signal, the first in the list gets the first. @throws AsyncError of the bus */

@@ -16,7 +16,7 @@ import { intoExpression, isPlain, outOfExpression, typeName } from "./expression
 import { isRecord } from "./plain.ts";
 
 export type { Scope } from "./expression-check.ts";
-export { ExpressionError } from "./expression-error.ts";
+export { ExpressionError, expressionFailure } from "./expression-error.ts";
 export type { Root } from "./expression-library.ts";
 
 /** What an expression is evaluated over. What is not given is null; `results`, `errors`, `skipped` are by the id of an entry. */

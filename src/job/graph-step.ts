@@ -8,7 +8,7 @@
 import { dateProblem } from "./dates.ts";
 import { type AttemptRef, eventOf, type JobEvent, type JobEventBody } from "./events.ts";
 import { typeName } from "./expression-values.ts";
-import { ExpressionError } from "./expressions.ts";
+import { ExpressionError, expressionFailure } from "./expressions.ts";
 import type { Failure } from "./failure.ts";
 import { callOf, type FunctionState, kindOf } from "./function-state.ts";
 import type { Functions } from "./functions.ts";
@@ -250,12 +250,6 @@ export class GraphStep {
 export function attemptRefOf(fn: FunctionState, index: number, attempt: number): AttemptRef {
   const name = callOf(fn).name;
   return { function: name === "" ? null : name, index, attempt, ...(fn.id !== undefined && { id: fn.id }) };
-}
-
-/** @throws what is thrown, if it is no fault of an expression */
-export function expressionFailure(error: unknown): Failure {
-  if (!(error instanceof ExpressionError)) throw error;
-  return { code: "expression_error", name: "ExpressionError", message: error.message };
 }
 
 /** The job as the step leaves it, as long as it has not ended. */

@@ -16,9 +16,17 @@ import { afterFailure, afterLoss, type Outcome } from "./outcome.ts";
 import { type Plan, planOf } from "./plan.ts";
 import { inPhase } from "./record.ts";
 import { lateAt, ROOM_RETRY_MS } from "./rest.ts";
-import { type AttemptAddress, type Branch, type EndedJob, type Graph, isEnded, type LiveJob } from "./state.ts";
+import {
+  type AttemptAddress,
+  type Branch,
+  type EndedJob,
+  type Graph,
+  isEnded,
+  type LiveJob,
+  unreachable,
+} from "./state.ts";
 import { iso } from "./time.ts";
-import type { Event, Transition } from "./transition.ts";
+import type { Event, EventOfEntries, Transition } from "./transition.ts";
 
 type LiveGraph = Graph & LiveJob;
 
@@ -39,7 +47,7 @@ export function isOpened(job: Graph): boolean {
 }
 
 /** What `reduce` does with an event that is not dealt with for all jobs alike. */
-export function reduceGraph(state: LiveGraph, event: Event, now: number, plan: Plan): Transition {
+export function reduceGraph(state: LiveGraph, event: EventOfEntries, now: number, plan: Plan): Transition {
   switch (event.type) {
     case "resumed":
       return resumed(state, event.firedAt ?? now, now, plan);
@@ -66,8 +74,10 @@ export function reduceGraph(state: LiveGraph, event: Event, now: number, plan: P
       return noRoom(state, event, now, plan);
     case "signalled":
       return signalled(state, event, now, plan);
+    case "retried":
+      return { state, events: [] }; // it has not ended
     default:
-      return { state, events: [] };
+      return unreachable(event);
   }
 }
 

@@ -37,9 +37,10 @@ import {
   type JobState,
   type LiveJob,
   type LivePhase,
+  unreachable,
 } from "./state.ts";
 import { iso } from "./time.ts";
-import type { Event, Transition } from "./transition.ts";
+import type { Event, EventOfEntries, Transition } from "./transition.ts";
 
 /** The first transition of a submitted job. */
 export function createJob(submission: Submission, origin: Origin, now: number): Transition {
@@ -90,7 +91,12 @@ export function reduce(state: JobState, event: Event, now: number, plan?: Plan):
 }
 
 /** A graph past its deadline goes on with nothing but its end: what led here is a part of that. */
-function reduceOpen(state: Graph & LiveJob, event: Event, now: number, plan = planOf(state.functions)): Transition {
+function reduceOpen(
+  state: Graph & LiveJob,
+  event: EventOfEntries,
+  now: number,
+  plan = planOf(state.functions),
+): Transition {
   if (event.type === "resumed" || event.type === "due") {
     if (pastDeadline(state, now)) return expired({ ...state, live: state.live }, now);
     const next = reduceGraph(state, event, now, plan);
@@ -104,7 +110,7 @@ function reduceOpen(state: Graph & LiveJob, event: Event, now: number, plan = pl
   return { ...expired(next.state, now), events: next.events };
 }
 
-function reduceChain(state: LiveJob, event: Event, now: number): Transition {
+function reduceChain(state: LiveJob, event: EventOfEntries, now: number): Transition {
   switch (event.type) {
     case "resumed":
       return resume(state, event.firedAt ?? now, now);
@@ -120,8 +126,11 @@ function reduceChain(state: LiveJob, event: Event, now: number): Transition {
       return failed(state, afterLoss(currentFunction(state), event.attempt, event.progress, now), now);
     case "no_room":
       return noRoom(state, now);
-    default:
+    case "signalled":
+    case "retried":
       return unchanged(state); // it is not for a live chain
+    default:
+      return unreachable(event);
   }
 }
 
@@ -142,7 +151,8 @@ function retried(state: EndedJob, patch: RetryPatch, now: number): Transition {
   };
   const next = withFunction(live, { ...fn, ...(patch.args !== undefined && { args: patch.args }) });
   const { function: name, index } = attemptRef(next);
-  const edited = editsOf(patch, patch.args === undefined ? [] : [index]);
+  // Without a name it is a request that older versions know as well, and what is told of that stays as it was.
+  const edited = patch.by === undefined ? undefined : editsOf(patch, patch.args === undefined ? [] : [index]);
   const bodies: JobEventBody[] = [{ type: "retried", function: name, index }, ...(edited ? [edited] : [])];
   return { state: next, events: bodies.map((body) => eventOf(next, now, body)) };
 }

@@ -14,6 +14,7 @@ import type { FunctionSpec } from "./schema.ts";
 import {
   type AnyPhase,
   BRANCH_WAITS,
+  type Branch,
   type BranchWait,
   type EndPhase,
   isEndState,
@@ -74,6 +75,7 @@ const functionList = (value: unknown) =>
 const flag = (value: unknown) => (value === true ? undefined : "is no flag");
 const texts = (value: unknown) => (Array.isArray(value) && value.every(isText) ? undefined : "is no list of texts");
 const isText = (value: unknown) => typeof value === "string";
+const hasText = (value: unknown, key: string) => isRecord(value) && isText(value[key]);
 
 /** The same for all of them. */
 const option = (problem: Field["problem"]) =>
@@ -115,11 +117,11 @@ export const FUNCTION_FIELDS: Fields<FunctionState> = {
   error: { kept: "rarely", problem: record, view: asIs },
   wait_for: option(text),
   sleep_ms: option(count),
-  sleep_until: option(anything),
+  sleep_until: option((value) => (isText(value) || hasText(value, "$") ? undefined : "is neither text nor expression")),
   needs: option(texts),
   when: option(text),
   expect: option(text),
-  on_error: option(anything),
+  on_error: option((value) => (hasText(value, "name") ? undefined : oneOf(["fail", "continue"])(value))),
   interrupted: { kept: "rarely", since: 2, problem: count, view: asIs, viewedAs: "interrupted_count" },
   tried_at: { kept: "rarely", since: 2, problem: time },
   last_progress: { kept: "rarely", since: 2, problem: anything, view: asIs },
@@ -272,5 +274,7 @@ function phaseProblem(value: Record<string, unknown>): string | undefined {
   // Only a submission that was no valid job has no functions, and it has failed.
   const functions = (value.functions as unknown[]).length;
   const inRange = (value.current_function as number) < functions || (functions === 0 && state === "failed");
-  return inRange ? undefined : "current_function does not exist";
+  if (!inRange) return "current_function does not exist";
+  const live = value.live as Branch[] | undefined;
+  return live?.some(({ index }) => index >= functions) ? "live has an entry that does not exist" : undefined;
 }

@@ -79,6 +79,12 @@ function restOfGraph(job: Graph & LiveJob, now: number): Rest {
   return { type: "attempts", attempts, until: until === Number.POSITIVE_INFINITY ? undefined : until };
 }
 
+function wakeTimeOfGraph(job: Graph): number {
+  // It may have been parked before it was found that a signal had come: what became ready by that is due at once.
+  const due = job.live.filter(({ wait }) => wait === "none").map(({ since }) => since);
+  return Math.min(nextTimeOf(job), (job.parked_at ?? job.created_at) + LOOK_MS, ...due);
+}
+
 /** The functions of which the entries wait for a worker. */
 function awaitedFunctions(job: Graph): string[] {
   const waiting = job.live.filter(({ wait }) => wait === "worker");
@@ -104,11 +110,7 @@ export function lateAt({ warn_after_ms, late_at, scheduled_at, retried_at }: Job
 
 /** When a job that nobody holds is to be woken at the latest: when it is due, or at its deadline. A time that has passed is "at once". */
 export function wakeAt(job: LiveJob): number {
-  if (isGraph(job)) {
-    // It was parked before it was found that a signal had come: what became ready by that is due at once.
-    const due = job.live.filter(({ wait }) => wait === "none").map(({ since }) => since);
-    return Math.min(nextTimeOf(job), (job.parked_at ?? job.created_at) + LOOK_MS, ...due);
-  }
+  if (isGraph(job)) return wakeTimeOfGraph(job);
   return untilDeadline(job, dueAt(job));
 }
 

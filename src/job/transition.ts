@@ -41,6 +41,9 @@ export type Event =
   /** Someone wants a failed or cancelled job to go on at the function it had reached; with other `data` or `args`. */
   | ({ type: "retried" } & RetryPatch);
 
+/** Those that are not dealt with for all live jobs alike. */
+export type EventOfEntries = Exclude<Event, { type: "expired" | "refused" | "unstorable" | "cancelled" }>;
+
 export interface Transition<S extends JobState = JobState> {
   /** To be committed before anything that follows from it is done. */
   state: S;

@@ -183,7 +183,10 @@ test("a fault in one of several shapes is told of the one that was meant", () =>
 });
 
 test("a misspelt field says which one may have been meant", () => {
-  assert.equal(told(job({ nmae: "a" })), ["/functions/0/nmae is not a known field; did you mean name?"]);
+  assert.equal(told(job({ nmae: "a" })), [
+    "/functions/0/nmae is not a known field; did you mean name?",
+    "/functions/0 must have one of name, wait_for, sleep_ms and sleep_until",
+  ]);
   assert.equal(told({ ...job({ name: "a" }), time_out_ms: 5 }), [
     "/time_out_ms is not a known field; did you mean timeout_ms?",
   ]);
@@ -365,6 +368,27 @@ test("a stored definition, in which what is no function has an empty name, is re
 test("checkJob tells what cannot be sent or read, and never throws", () => {
   assert.equal(checkJob({ ...job({ name: "a" }), data: { n: 1n } })[0]?.path, "/data/n");
   assert.equal(checkJob({ ...job({ name: "a" }), data: { n: 1n } }, { encoding: "msgpack" }), []);
+  const circular: Record<string, unknown> = { x: 1 };
+  circular.self = [circular, circular];
+  let deep: unknown = 1;
+  for (let depth = 0; depth < 20_000; depth++) deep = [deep];
+  const throws = () => {
+    throw new Error("not for you");
+  };
+  const hostile = new Proxy({}, { getPrototypeOf: throws, get: throws, ownKeys: throws });
+  // Args are looked through for expressions in both kinds of jobs.
+  for (const more of [{}, { id: "a" }]) {
+    const [found] = checkJob(job({ name: "a", args: circular, ...more }));
+    assert.equal(found?.path, "/functions/0/args/self/0");
+    assert.match(found?.message ?? "", "circular");
+    assert.match(
+      checkJob(job({ name: "a", args: deep, ...more }))[0]?.message ?? "",
+      "nested more than 200 levels deep",
+    );
+    const unreadable = checkJob(job({ name: "a", args: hostile, ...more }));
+    assert.equal(unreadable[0]?.path, "/functions/0/args");
+    assert.match(unreadable[0]?.message ?? "", "cannot be read");
+  }
   const thrower = Object.defineProperty(job({ name: "a" }), "data", {
     enumerable: true,
     get() {

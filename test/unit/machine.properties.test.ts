@@ -8,13 +8,29 @@ import * as assert from "uvu/assert";
 import { decode, encode } from "../../src/bus/messages/codec.ts";
 import { parseSubmission } from "../../src/job/check.ts";
 import { isEndEvent, type JobEvent } from "../../src/job/events.ts";
-import { canRetry, createJob, reduce } from "../../src/job/machine.ts";
+import { retryProblem } from "../../src/job/graph-retry.ts";
+import { createJob, reduce } from "../../src/job/machine.ts";
 import { LOST_LIMIT } from "../../src/job/outcome.ts";
 import { toBeParked } from "../../src/job/rest.ts";
 import type { Submission } from "../../src/job/schema.ts";
 import { isEnded, type JobState, type LiveJob } from "../../src/job/state.ts";
 import type { Event } from "../../src/job/transition.ts";
-import { BOOM, deepFreeze, ENDED, executes, type How, how, jsonValue, NOW, ORIGIN, same, told } from "./support.ts";
+import {
+  BOOM,
+  deepFreeze,
+  ENDED,
+  executes,
+  type How,
+  how,
+  jsonValue,
+  kindOf,
+  NOW,
+  ORIGIN,
+  place,
+  same,
+  timer,
+  told,
+} from "./support.ts";
 
 const optional = { requiredKeys: [] as never[], noNullPrototype: true };
 
@@ -52,9 +68,12 @@ const submission: fc.Arbitrary<Submission> = fc
   )
   .map((input) => parseSubmission(input));
 
+/** What happens to chains. */
+type ChainEvent = Exclude<Event["type"], "signalled" | "unstorable">;
+
 /** What happens next: `index` and `attempt` are relative to the live attempt, so 0 and 0 is the live one. */
 interface Step {
-  type: Event["type"];
+  type: ChainEvent;
   index: number;
   attempt: number;
   passMs: number;
@@ -70,7 +89,7 @@ const mostlyZero = fc.oneof(
 );
 
 const step: fc.Arbitrary<Step> = fc.record({
-  type: fc.constantFrom<Event["type"]>(
+  type: fc.constantFrom<ChainEvent>(
     "resumed",
     "started",
     "succeeded",
@@ -167,7 +186,8 @@ function forEachTransition(check: (seen: Seen) => void, { numRuns } = RUNS): voi
 const isStale = ({ before, event }: Seen) =>
   "attempt" in event && (event.attempt !== before.attempt || event.index !== before.current_function);
 
-const isRetry = ({ before, event }: Seen) => event.type === "retried" && isEnded(before) && canRetry(before);
+const isRetry = ({ before, event }: Seen) =>
+  event.type === "retried" && isEnded(before) && retryProblem(before, event) === undefined;
 
 test("an ended job is never changed by any event but a retry by hand, which brings the next token (MACHINE-1)", () => {
   let met = 0;
@@ -256,7 +276,7 @@ test("what ends an attempt or a wait goes on in exactly one way: an attempt, a w
   forEachTransition((seen) => {
     const { event, after, next } = seen;
     assert.equal(next, expectedNext(seen));
-    if (!isStale(seen)) met.set(next.type, (met.get(next.type) ?? 0) + 1);
+    if (!isStale(seen)) met.set(kindOf(next), (met.get(kindOf(next)) ?? 0) + 1);
     if (isEnded(after) || event.type === "no_room" || event.type === "retried") return;
     if (!isStale(seen)) assert.ok(next.type === "attempt" || next.type === "memory", "its token is kept");
   });
@@ -268,8 +288,8 @@ function expectedNext({ before, after, now }: Seen): How {
   if (isEnded(after)) return ENDED;
   const { current_function: index, attempt, deadline_at: deadline = Number.POSITIVE_INFINITY } = after;
   if (after.token > before.token) {
-    if (after.state === "pending") return { type: "timer", until: 0 };
-    return { type: "place", functionName: after.functions.at(index)?.name ?? "", until: after.deadline_at };
+    if (after.state === "pending") return timer(0);
+    return place(after.functions.at(index)?.name ?? "", after.deadline_at);
   }
   if (after.state === "scheduled" && now < after.scheduled_at) {
     return { type: "memory", until: Math.min(after.scheduled_at, deadline) };
@@ -285,7 +305,7 @@ test("a token is counted up only where the job is to leave memory: without room,
     const { before, event, after, next } = seen;
     const leaves = event.type === "no_room" && !isStale(seen) && !isEnded(before);
     assert.is(after.token, before.token + (leaves || isRetry(seen) ? 1 : 0));
-    if (leaves) assert.is(next.type, "place");
+    if (leaves) assert.is(kindOf(next), "place");
   });
 });
 
@@ -352,7 +372,7 @@ test("a wait is either spent in memory or parked under one more token, never bot
         }
         met += 1;
         assert.equal(placed, { ...after, token: after.token + 1 });
-        assert.equal(how({ state: placed }, now, before.token), { type: "timer", until: next.until });
+        assert.equal(how({ state: placed }, now, before.token), timer(next.until));
         assert.equal(how({ state: placed }, now, placed.token), next, "to who gets the timer's wake");
         assert.is(toBeParked(placed, before.token, now, parkAfterMs), placed);
       }

@@ -20,10 +20,12 @@ import {
   NOW,
   newJob,
   ORIGIN,
+  place,
   run,
   SEED,
   submissionOf,
   succeededWith,
+  timer,
   told,
 } from "./support.ts";
 
@@ -439,7 +441,7 @@ test("a job without room waits for a worker under its next token, and counts no 
   assert.is(state.attempt, 1);
   assert.is(state.functions.at(0)?.retry_count, 0);
   assert.equal(told({ state, events }), ["waiting"]);
-  assert.equal(how({ state }, NOW, job.token), { type: "place", functionName: "a", until: undefined });
+  assert.equal(how({ state }, NOW, job.token), place("a"));
 });
 
 test("a job that waited for a worker is invoked when it is taken over (MACHINE-6)", () => {
@@ -454,7 +456,7 @@ test("a job waits for a worker no longer than until its deadline", () => {
   const job = newJob({ ...submissionOf("a", "b"), timeout_ms: 1_000 });
   const second = reduce(job, succeededWith(job, 1), NOW).state;
   const { state } = reduce(second, { type: "no_room", ...attemptOf(second) }, NOW + 1);
-  assert.equal(how({ state }, NOW + 1), { type: "place", functionName: "b", until: NOW + 1_000 });
+  assert.equal(how({ state }, NOW + 1), place("b", NOW + 1_000));
 });
 
 // --- by hand
@@ -489,7 +491,7 @@ test("a failed job that is retried goes on at the function that failed, with all
   assert.equal(state.functions.at(1), { name: "b", retry_count: 1 });
   assert.not.ok("error" in state || "finished_at" in state);
   assert.equal(told({ state, events }), ["retried"]);
-  assert.equal(how({ state }, NOW + 5_000, failed.token), { type: "timer", until: 0 }, "whoever gets its next token");
+  assert.equal(how({ state }, NOW + 5_000, failed.token), timer(0), "whoever gets its next token");
   assert.equal(how({ state }, NOW + 5_000, state.token), executes(1, 2));
   const again = reduce(state, { type: "succeeded", index: 1, attempt: 2, result: "late" }, NOW + 5_001).state;
   assert.is(again.state, "completed");

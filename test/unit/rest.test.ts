@@ -12,11 +12,14 @@ import {
   executes,
   failedWith,
   how,
+  kindOf,
   live,
   NOW,
   newJob,
   ORIGIN,
+  place,
   submissionOf,
+  timer,
 } from "./support.ts";
 
 const time = fc.integer({ min: NOW - 5_000, max: NOW + 5_000 });
@@ -68,20 +71,20 @@ function dueAt(job: LiveJob): number {
 
 test("every live job has an answer, whatever token is held (MACHINE-6)", () => {
   const met = forEachRest((job, held, now) => {
-    const { type } = rest(job, held, now);
-    assert.ok(["attempt", "memory", "timer", "place"].includes(type), type);
-    return type;
+    const answer = rest(job, held, now);
+    assert.ok(["attempt", "memory", "parked"].includes(answer.type), answer.type);
+    return kindOf(answer);
   });
-  for (const type of ["attempt", "memory", "timer", "place"]) assert.ok((met[type] ?? 0) > 20, `${type} is met`);
+  for (const kind of ["attempt", "memory", "timer", "place"]) assert.ok((met[kind] ?? 0) > 20, `${kind} is met`);
 });
 
 test("who holds an older token than the state's has to let it rest outside of memory", () => {
   const met = forEachRest((job, held, now) => {
     if (held >= job.token) return undefined;
     const answer = rest(job, held, now);
-    assert.ok(answer.type === "timer" || answer.type === "place");
+    assert.is(answer.type, "parked");
     assert.equal(answer, restParked(job), "how, says the state alone");
-    return answer.type;
+    return kindOf(answer);
   });
   assert.ok((met.timer ?? 0) > 20 && (met.place ?? 0) > 20);
 });
@@ -101,9 +104,9 @@ test("a job that nobody holds waits for a worker in the backlog of its function,
     const parked = restParked(job);
     if (job.state === "waiting" && job.waiting_for === "worker") {
       const functionName = ["a", "b", "c"][job.current_function];
-      assert.equal(parked, { type: "place", functionName, until: job.deadline_at });
+      assert.equal(parked, place(functionName ?? "", job.deadline_at));
     } else {
-      assert.equal(parked, { type: "timer", until: wakeAt(job) });
+      assert.equal(parked, timer(wakeAt(job)));
       assert.is(wakeAt(job), Math.min(dueAt(job), job.deadline_at ?? dueAt(job)));
     }
     return parked.type;
@@ -145,9 +148,9 @@ test("a wait in memory lasts until its end and no longer: then the attempt is du
 test("who gets the wake of a job that rests outside of memory has an attempt to execute, or the job expires (MACHINE-6)", () => {
   forEachRest((job, held, now) => {
     const answer = rest(job, held, now);
-    if (answer.type !== "timer" && answer.type !== "place") return undefined;
+    if (answer.type !== "parked") return undefined;
     // A worker may have room at any time; a timer comes when it is due, or later.
-    const wokenAt = answer.type === "place" ? now : Math.max(now, answer.until);
+    const wokenAt = answer.functionNames.length > 0 ? now : Math.max(now, answer.until ?? Number.NaN);
     const woken = reduce(job, { type: "resumed" }, wokenAt);
     const expires = job.deadline_at !== undefined && job.deadline_at <= wokenAt;
     const next = how(woken, wokenAt, job.token);
@@ -181,7 +184,7 @@ test("a job that was parked is parked for who holds the token before, and is not
     if (parked === job) return undefined;
     met += 1;
     const until = wakeAt(job);
-    assert.equal(rest(parked, job.token, now), { type: "timer", until });
+    assert.equal(rest(parked, job.token, now), timer(until));
     assert.equal(rest(parked, parked.token, now), { type: "memory", until }, "to who gets the wake too early");
     assert.is(toBeParked(parked, job.token, now, 0), parked);
     return undefined;
@@ -224,7 +227,7 @@ test("a long wait is spent on the next token, which is counted in the state that
   const job = deepFreeze(waiting(3_600_000));
   const parked = live(toBeParked(job, 0, NOW, 10_000));
   assert.equal(parked, { ...job, token: 1 });
-  assert.equal(rest(parked, 0, NOW), { type: "timer", until: NOW + 3_600_000 });
+  assert.equal(rest(parked, 0, NOW), timer(NOW + 3_600_000));
   assert.equal(rest(parked, 1, NOW + 3_600_000), executes(0, 2), "to who gets the wake");
   assert.is(toBeParked(parked, 1, NOW, 10_000).token, 2, "who gets it far too early has to park it again");
 });
@@ -247,13 +250,13 @@ test("a state that is none of ours is refused loudly", () => {
 
 test("a job is due since its start, the end of the function before, or a retry by hand; of a later attempt since its backoff", () => {
   const job = newJob(submissionOf("a", "b"));
-  assert.is(dueSince(job), job.scheduled_at);
-  assert.is(dueSince({ ...job, retried_at: NOW + 5_000 }), NOW + 5_000);
+  assert.is(dueSince(job, 0), job.scheduled_at);
+  assert.is(dueSince({ ...job, retried_at: NOW + 5_000 }, 0), NOW + 5_000);
   const second = reduce(job, { type: "succeeded", ...attemptOf(job), result: 1 }, NOW + 7_000).state;
-  assert.is(isEnded(second) ? 0 : dueSince(second), NOW + 7_000);
-  assert.is(dueSince({ ...job, attempt: 2 }), undefined);
+  assert.is(isEnded(second) ? 0 : dueSince(second, 1), NOW + 7_000);
+  assert.is(dueSince({ ...job, attempt: 2 }, 0), undefined);
   assert.is(
-    dueSince({ ...job, attempt: 2, state: "waiting", waiting_for: "backoff", due_at: NOW + 9_000 }),
+    dueSince({ ...job, attempt: 2, state: "waiting", waiting_for: "backoff", due_at: NOW + 9_000 }, 0),
     NOW + 9_000,
   );
 });

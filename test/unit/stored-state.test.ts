@@ -9,10 +9,10 @@ import { decode, encode } from "../../src/bus/messages/codec.ts";
 import { BriefWriter, canBeBrief, completed } from "../../src/bus/store/brief-state.ts";
 import { type StoredJob, storedJob } from "../../src/bus/store/job-store.ts";
 import { packFields, packState } from "../../src/bus/store/stored-state.ts";
-import type { FunctionState } from "../../src/job/function-state.ts";
+import { type FunctionState, GRAPH_OPTIONS } from "../../src/job/function-state.ts";
 import { functionList } from "../../src/job/functions.ts";
 import { reduce } from "../../src/job/machine.ts";
-import { entriesOf, FORMAT, FUNCTION_FIELDS, JOB_FIELDS, type NamedField } from "../../src/job/record.ts";
+import { entriesOf, FORMAT, FUNCTION_FIELDS, JOB_FIELDS, type NamedField, specOf } from "../../src/job/record.ts";
 import type { Submission } from "../../src/job/schema.ts";
 import { type AnyPhase, isEnded, type JobFields, type JobState } from "../../src/job/state.ts";
 import type { Event } from "../../src/job/transition.ts";
@@ -98,13 +98,13 @@ test("the first element is the format, the last are the functions, without what 
     fc.property(history, ([input, happenings]) => {
       for (const state of statesOf(input, happenings)) {
         const elements = elementsOf(packState(state));
-        assert.is(elements[0], FORMAT);
+        assert.is(elements[0], state.format ?? 1);
         assert.is(elements.length, RECORD_LENGTH, "each has its place");
         const functions = elements.at(-1) as unknown[][];
         assert.is(functions.length, state.functions.length);
         for (const fn of functions) assert.is.not(fn.at(-1), null);
         if (!canBeBrief(state)) continue;
-        assert.is(elementsOf(new BriefWriter().write(state))[0], FORMAT);
+        assert.is(elementsOf(new BriefWriter().write(state))[0], state.format ?? 1);
       }
     }),
   );
@@ -182,9 +182,26 @@ const EVERY_FUNCTION_FIELD: Required<FunctionState> = {
   finished_at: NOW + 2_000,
   result: { y: "done" },
   error: BOOM,
+  id: "one",
+  wait_for: "go",
+  sleep_ms: 5,
+  sleep_until: { $: "data.z" },
+  needs: ["two"],
+  when: "data.z > 0",
+  expect: "result.ok",
+  on_error: { name: "other", args: [2] },
+  interrupted: 3,
+  tried_at: NOW + 1_100,
+  last_progress: { percent: 5 },
+  skipped: true,
+  caught: { ...BOOM, message: "caught" },
+  handling: true,
+  runs: 2,
+  rank: 1,
 };
 const { error: _error, ...DONE } = { ...EVERY_FUNCTION_FIELD, name: "a", finished_at: NOW + 500 };
 const EVERY_FIELD: Required<JobFields & AnyPhase> = {
+  format: 2,
   job_id: "job-1",
   name: "every",
   state: "running",
@@ -209,7 +226,18 @@ const EVERY_FIELD: Required<JobFields & AnyPhase> = {
   due_at: NOW + 5_000,
   finished_at: NOW + 6_000,
   error: { ...BOOM, message: "of the job" },
+  live: [{ index: 1, attempt: 5, wait: "backoff", since: NOW + 10, due_at: NOW + 20 }],
+  ended_count: 1,
+  signals: { go: 3 },
+  parked_at: NOW + 30,
+  tags: { customer: "c1" },
+  keep_ms: 1_000,
+  warn_after_ms: 2_000,
+  late_at: NOW + 40,
 };
+
+/** Fields of entries that chains do not have. */
+const ONLY_IN_GRAPHS = [...GRAPH_OPTIONS, "skipped", "caught", "handling", "runs", "rank"];
 
 const everyState = (more: object = {}) => ({ ...EVERY_FIELD, ...more }) as unknown as JobState;
 
@@ -253,17 +281,49 @@ test("a value that stands for another one, or is nil itself, comes back all the 
   }
 });
 
-test("every field that a brief state may have comes back", () => {
-  const { retries: _retries, ...brief } = EVERY_FIELD;
-  const state = { ...brief, token: 0, functions: functionList([...EVERY_FIELD.functions]) } as unknown as JobState;
+/** The same state from its brief form, and the submission that it leans on. */
+function fromBrief(state: JobState): unknown {
   assert.ok(canBeBrief(state));
   const stored = storedJob(ID, 5, canBeBrief(state) ? new BriefWriter().write(state) : new Uint8Array());
-  const functions = EVERY_FIELD.functions.map(({ name, args, retry_options, timeout_ms }) => {
-    return { name, args, retry_options, timeout_ms };
-  });
-  const submission = encode({ name: EVERY_FIELD.name, data: EVERY_FIELD.data, functions }, "json");
   assert.ok(stored.brief);
-  assert.equal(stored.brief && completed(stored.brief, submission), { state });
+  const functions = state.functions.map((fn) => {
+    const { name, ...spec } = specOf(fn);
+    return name === "" ? spec : { name, ...spec };
+  });
+  const submission = encode({ name: state.name, data: state.data, functions }, "msgpack");
+  return stored.brief && completed(stored.brief, submission);
+}
+
+test("every field that a brief state of a chain may have comes back", () => {
+  const {
+    retries: _retries,
+    live: _live,
+    ended_count: _count,
+    signals: _signals,
+    parked_at: _at,
+    ...job
+  } = EVERY_FIELD;
+  const functions = EVERY_FIELD.functions.map((fn) => without(fn, ONLY_IN_GRAPHS));
+  const [first, ...others] = functions as [FunctionState, ...FunctionState[]];
+  const done = without(first, ["interrupted", "tried_at", "last_progress"]);
+  const state = { ...job, token: 0, functions: functionList([done, ...others]) } as unknown as JobState;
+  assert.equal(fromBrief(state), { state });
+});
+
+test("every field that a brief state of a graph may have comes back", () => {
+  const { retries: _retries, ...job } = EVERY_FIELD;
+  // An entry is a function, or waits, or sleeps.
+  const { wait_for, sleep_ms, sleep_until, ...fn } = EVERY_FUNCTION_FIELD;
+  const { finished_at: _at, result: _result, rank: _rank, ...live } = fn;
+  const entries: FunctionState[] = [
+    { ...fn, needs: [] },
+    { ...live, id: "two", needs: ["one"] },
+    { name: "", retry_count: 0, wait_for, needs: ["one"] },
+    { name: "", retry_count: 0, sleep_ms, needs: ["one"] },
+    { name: "", retry_count: 0, sleep_until, needs: ["one"] },
+  ];
+  const state = { ...job, token: 0, functions: functionList(entries) } as unknown as JobState;
+  assert.equal(fromBrief(state), { state });
 });
 
 // --- of a newer format
@@ -343,7 +403,7 @@ test("what is no state is not taken for one", () => {
 test("an array or map that is none of ours, or no such thing at all, is a problem", () => {
   const elements = elementsOf(packState(everyState()));
   const others = [elements.slice(1), elements.slice(0, -1), [...elements, null], [elements], [FORMAT], [1, 2], []];
-  for (const first of [FORMAT - 1, String(FORMAT), FORMAT + 0.5, -1, null]) others.push([first, ...elements.slice(1)]);
+  for (const first of [0, String(FORMAT), FORMAT + 0.5, -1, null]) others.push([first, ...elements.slice(1)]);
   const none = [EVERY_FIELD, { format: FORMAT }, {}, 7, FORMAT + 1, "text", null, true];
   for (const other of [...others, ...none])
     assert.is(problemOf(encode(other, "msgpack")), "value is no record of this job");
@@ -376,12 +436,27 @@ const NO_TEXTS = [1, {}, [], true];
 const NO_MAPS = [1, "x", [], true, null];
 const UNKNOWN = ["nonsense", 1, {}, null];
 
+const BRANCH = { index: 1, attempt: 1, wait: "none", since: NOW };
+const NO_BRANCHES = [
+  ...[1, null, [], {}],
+  ...NO_NUMBERS.flatMap((no) => [
+    { ...BRANCH, index: no },
+    { ...BRANCH, attempt: no },
+  ]),
+  ...NO_TIMES.flatMap((no) => [
+    { ...BRANCH, since: no },
+    { ...BRANCH, due_at: no },
+  ]),
+  ...UNKNOWN.map((no) => ({ ...BRANCH, wait: no })),
+  { ...BRANCH, index: 2 },
+];
+
 /** Values that a field cannot have. Null is one of them where it stands for nothing else. */
 type Wrong = [fields: string[], values: unknown[]][];
 
 const WRONG: Wrong = [
   [
-    ["created_at", "started_at", "retried_at", "deadline_at", "due_at"],
+    ["created_at", "started_at", "retried_at", "deadline_at", "due_at", "parked_at", "late_at"],
     [...NO_TIMES, null],
   ],
   [["scheduled_at", "finished_at"], NO_TIMES],
@@ -389,6 +464,12 @@ const WRONG: Wrong = [
     ["current_function", "attempt", "retries", "timeout_ms", "sequence", "token", "version"],
     [...NO_NUMBERS, null],
   ],
+  [
+    ["ended_count", "keep_ms", "warn_after_ms"],
+    [...NO_NUMBERS, null],
+  ],
+  [["signals", "tags"], NO_MAPS],
+  [["live"], [1, "x", true, null, {}, ...NO_BRANCHES.map((branch) => [branch])]],
   [
     ["job_id", "notify", "writer"],
     [...NO_TEXTS, null],
@@ -400,19 +481,39 @@ const WRONG: Wrong = [
   [["data"], []],
 ];
 const WRONG_IN_FUNCTION: Wrong = [
-  [["started_at"], [...NO_TIMES, null]],
+  [
+    ["started_at", "tried_at"],
+    [...NO_TIMES, null],
+  ],
   [["finished_at"], NO_TIMES],
   [
     ["retry_count", "timeout_ms", "failures", "lost"],
     [...NO_NUMBERS, null],
   ],
+  [
+    ["interrupted", "runs", "rank", "sleep_ms"],
+    [...NO_NUMBERS, null],
+  ],
+  [
+    ["id", "wait_for", "when", "expect"],
+    [...NO_TEXTS, null],
+  ],
+  [["needs"], ["x", 1, {}, null, [1], [null]]],
+  [["on_error"], ["other", 1, null, [], {}, { name: 1 }]],
+  [["sleep_until"], [1, null, [], {}, { $: 1 }]],
+  [
+    ["skipped", "handling"],
+    ["x", 1, false, null],
+  ],
   [["name"], [...NO_TEXTS, null]],
-  [["retry_options", "error"], NO_MAPS],
-  [["args", "result"], []],
+  [["retry_options", "error", "caught"], NO_MAPS],
+  [["args", "result", "last_progress"], []],
 ];
 
 function* eachWrong(wrong: Wrong, fields: object): Generator<[field: string, value: unknown]> {
-  assert.equal(wrong.flatMap(([names]) => names).sort(), Object.keys(fields).sort());
+  // The format is looked at first: see above.
+  const names = Object.keys(fields).filter((name) => name !== "format");
+  assert.equal(wrong.flatMap(([names]) => names).sort(), names.sort());
   for (const [names, values] of wrong) for (const name of names) for (const value of values) yield [name, value];
 }
 

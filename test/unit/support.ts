@@ -99,6 +99,22 @@ export function how({ state }: { state: JobState }, now: number, held = 0): How 
 /** That attempt is to be executed. */
 export const executes = (index: number, attempt: number): How => ({ type: "attempt", index, attempt });
 
+/** It waits outside of memory, on a timer. */
+export const timer = (until: number): How => ({ type: "parked", until, functionNames: [] });
+
+/** It waits outside of memory, in the backlog of a function; at most until then. */
+export const place = (functionName: string, until?: number): How => ({
+  type: "parked",
+  until,
+  functionNames: [functionName],
+});
+
+/** The kinds of rest of a chain: which waits outside of memory either on a timer, or in a backlog. */
+export function kindOf(how: How): string {
+  if (how.type !== "parked") return how.type;
+  return how.functionNames.length > 0 ? "place" : "timer";
+}
+
 /** Answers each invocation with what `answer` says until the job ends; waits pass at once. Returns the executions. */
 export function run(job: LiveJob, answer: (name: string) => "ok" | "fail") {
   const executions: string[] = [];

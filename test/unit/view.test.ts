@@ -33,7 +33,15 @@ test("a new job shows the fields of the original system, and its state", () => {
     name: "test",
     state: "pending",
     data: null,
-    functions: [{ name: "/v1/test-fail", args: [1, "2", 3], retry_count: 0, retry_options: { retry_limit: 3 } }],
+    functions: [
+      {
+        kind: "function",
+        name: "/v1/test-fail",
+        args: [1, "2", 3],
+        retry_count: 0,
+        retry_options: { retry_limit: 3 },
+      },
+    ],
     current_function: 0,
     created_at: AT,
     scheduled_at: AT,
@@ -86,8 +94,8 @@ test("a failed job shows why, at the job and at its function", () => {
   assert.is(view.state, "failed");
   assert.equal(view.error, BOOM);
   assert.equal(view.functions, [
-    { name: "a", retry_count: 1, error: BOOM },
-    { name: "b", retry_count: 0 },
+    { kind: "function", name: "a", retry_count: 1, error: BOOM },
+    { kind: "function", name: "b", retry_count: 0 },
   ]);
   assert.not.ok("result" in view);
 });
