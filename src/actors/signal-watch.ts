@@ -44,6 +44,7 @@ export class SignalWatch {
   /** What has come: of several entries that wait for the same signal, the first in the list gets the first. @throws AsyncError of the bus */
   async look(job: Graph): Promise<Event[]> {
     const waiting = job.live.filter(waitsForSignal);
+    this.#lookedFor = keyOf(job, waiting); // first: what is said while it looks is a doubt about that look
     const events: Event[] = [];
     const used = new Map<string, number>();
     const exhausted = new Set<string>();
@@ -59,7 +60,6 @@ export class SignalWatch {
       used.set(name, signal.n);
       events.push({ type: "signalled", index, number: signal.n, ...contentOf(signal, name, job) });
     }
-    this.#lookedFor = keyOf(job, waiting);
     return events;
   }
 

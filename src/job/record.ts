@@ -169,6 +169,7 @@ export const JOB_FIELDS: Fields<JobFields & AnyPhase> = {
   keep_ms: { kept: "rarely", since: 2, problem: count, view: asIs },
   warn_after_ms: { kept: "rarely", since: 2, problem: count, view: asIs },
   late_at: { kept: "rarely", since: 2, problem: time, view: iso },
+  truncated: { kept: "rarely", since: 2, problem: flag, view: asIs },
   waiting_for: { kept: "rarely", ofPhase: true, problem: oneOf(WAIT_REASONS), view: asIs },
   due_at: { kept: "rarely", ofPhase: true, problem: time, view: iso },
   finished_at: { kept: "always", optional: true, ofPhase: true, problem: time, view: iso },

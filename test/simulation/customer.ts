@@ -150,8 +150,9 @@ export class Customer {
     const patch: RetryPatch = {};
     const index = random.int(0, functions.length - 1);
     const id = functions[index]?.id;
-    if (random.chance(0.5)) patch.from = id ?? index;
-    if (random.chance(0.3)) patch.failed = true;
+    const where = random.pick(["from", "from", "failed", "on"] as const);
+    if (where === "from") patch.from = id ?? index;
+    else if (where === "failed") patch.failed = true;
     if (random.chance(0.5)) patch.data = graphData(random, wallClock);
     if (random.chance(0.2) && id !== undefined) patch.args_by_id = { [id]: { seen: "other" } };
     if (random.chance(0.3)) patch.by = "somebody";

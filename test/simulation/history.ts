@@ -97,6 +97,7 @@ class History {
     this.#jetStream = new JetStream(this.#network, checked, ACK_WAIT_MS, this.#world.random.chance(1 / 2));
     this.#invariants.watch(this.#jetStream);
     this.#crowded = this.#world.random.chance(1 / 12);
+    this.#invariants.signals.crowded = this.#crowded;
     const bucketBytes = this.#crowded ? this.#world.random.int(16_000, 30_000) : Number.POSITIVE_INFINITY;
     this.#jetStream.stream("KV_jobs").maxBytes = bucketBytes;
     this.#faults = new Faults({

@@ -34,6 +34,7 @@ import type { JobEvent } from "../../src/job/events.ts";
 import { planOf } from "../../src/job/plan.ts";
 import type { Submission } from "../../src/job/schema.ts";
 import { type Graph, isEnded, isGraph, type JobState } from "../../src/job/state.ts";
+import { requireNoClock } from "./clock-invariants.ts";
 import { mostExecutions } from "./documents.ts";
 import { firstBranches, type Given, GraphInvariants, graphMemory } from "./graph-invariants.ts";
 import type { JetStream, Observer } from "./jetstream.ts";
@@ -92,7 +93,7 @@ export class Invariants implements Observer {
     this.#log = log;
     this.#writerOf = writerOf;
     this.#graphs = new GraphInvariants(now, (jobId, number) => this.executions.get(`${jobId}#${number}`));
-    this.signals = new SignalInvariants(now);
+    this.signals = new SignalInvariants(now, (jobId) => (this.#submissions.get(`job.submit.${jobId}`) ?? 0) > 1);
   }
 
   /** States that lean on a definition. */
@@ -256,7 +257,7 @@ export class Invariants implements Observer {
       begunInVain: new Set<number>(),
       graph: isGraph(state) ? graphMemory(state) : undefined,
     };
-    this.#requireNoClock(seen, before?.state, state);
+    requireNoClock(seen, before?.state, state, this.#now() - (this.#submittedAt.get(state.sequence) ?? 0));
     if (!isEnded(state) && message.headers?.get("Nats-TTL")) {
       throw new Violation("SIM-10", `${jobId} is ${state.state}, and its state may expire`);
     }
@@ -412,37 +413,6 @@ export class Invariants implements Observer {
     );
   }
 
-  /** SIM-8 */
-  #requireNoClock(seen: Seen, before: JobState | undefined, state: JobState): void {
-    const { job_id: jobId, timeout_ms: timeoutMs = 0, sequence, token } = state;
-    if (state.scheduled_at === state.created_at) {
-      if (state.state === "scheduled") throw new Violation("SIM-8", `${jobId} waits for a start that it was not given`);
-      const passedMs = this.#now() - (this.#submittedAt.get(sequence) ?? 0);
-      const isAlone = seen.takeovers === 0 && seen.retries === 0 && (!before || before.writer === state.writer);
-      // Those who take it over have a clock of their own. One that waits beyond its deadline has nothing to lose.
-      const isWaiting =
-        before && isGraph(before)
-          ? before.live.every(({ wait }) => wait !== "none")
-          : before?.state === "waiting" && before.waiting_for === "backoff";
-      if (
-        state.state === "failed" &&
-        state.error.code === "job_timeout" &&
-        isAlone &&
-        !isWaiting &&
-        passedMs < timeoutMs - 1
-      ) {
-        throw new Violation("SIM-8", `${jobId} has ended after ${passedMs} ms, and has ${timeoutMs}`);
-      }
-    }
-    if (before && isEnded(before)) seen.parkedFor = undefined;
-    if (isEnded(state) || !before || isEnded(before) || token === before.token) return;
-    const until = timeOf(state);
-    const isBroughtBack = state.writer.endsWith("/sweep"); // its token had got lost
-    if (until !== undefined && until === seen.parkedFor && !isBroughtBack)
-      throw new Violation("SIM-8", `${jobId} is parked again: ${until}`);
-    seen.parkedFor = until;
-  }
-
   #noteEnds({ committedAt }: Seen, state: JobState): void {
     const hasEnded = (index: number) =>
       isEnded(state) ||
@@ -485,10 +455,7 @@ export class Invariants implements Observer {
 
   /** A client has been told that its signal is stored. */
   signalled(signal: SentSignal, number: number, sentAt: number): void {
-    const seen = this.#find(signal.jobId);
-    // It was sent to a submission. Where there are several, it is not known yet which of them will be the job.
-    const isUnclear = !seen && (this.#submissions.get(`job.submit.${signal.jobId}`) ?? 0) > 1;
-    if (!isUnclear) this.signals.answered(signal, number, sentAt, seen);
+    this.signals.answered(signal, number, sentAt, this.#find(signal.jobId));
   }
 
   /** The signals that jobs wait for without end, and that nobody has sent. */
@@ -500,16 +467,6 @@ export class Invariants implements Observer {
 /** From the end of a run, by hand. */
 function isRetried(before: JobState, after: JobState): boolean {
   return after.created_at === before.created_at && (after.retries ?? 0) > (before.retries ?? 0);
-}
-
-/** The time for which a live job is parked, in words; undefined if something else may wake it. */
-function timeOf(state: JobState): string | undefined {
-  if (state.state === "scheduled") return `scheduled ${state.scheduled_at}`;
-  if (isGraph(state)) {
-    const isTimed = state.live.every(({ wait }) => wait === "backoff" || wait === "sleep");
-    return isTimed ? JSON.stringify([state.live, state.late_at]) : undefined;
-  }
-  return state.state === "waiting" && state.waiting_for === "backoff" ? `waiting ${state.due_at}` : undefined;
 }
 
 function keyOf({ subject }: Stored): string {

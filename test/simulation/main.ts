@@ -30,7 +30,7 @@ const { values } = parseArgs({
     from: { type: "string", default: "1" },
     seed: { type: "string" },
     jobs: { type: "string", default: "any" },
-    /** So many failures end a lane: more would be the same fault again. */
+    /** So many failures end a lane, and those beside it: more would be the same fault again. */
     failures: { type: "string", default: "5" },
     stacks: { type: "boolean", default: false },
     lanes: { type: "string", default: String(Math.min(2, availableParallelism())) },
@@ -69,10 +69,13 @@ async function runAll(from: number, seeds: number, lanes: number): Promise<numbe
   const begun = performance.now();
   const totals = nothing();
   const share = Math.ceil(seeds / lanes);
+  const enough = new AbortController();
   await Promise.all(
     Array.from({ length: lanes }, async (_, lane) => {
       const count = Math.min(share, seeds - lane * share);
-      if (count > 0) add(totals, await startLane(from + lane * share, count));
+      if (count <= 0) return;
+      add(totals, await startLane(from + lane * share, count, enough.signal));
+      if (totals.failed.length >= Number(values.failures)) enough.abort();
     }),
   );
   const seconds = (performance.now() - begun) / 1_000;
@@ -99,16 +102,22 @@ async function runAll(from: number, seeds: number, lanes: number): Promise<numbe
 }
 
 /** A part of the seeds, in a process of its own. */
-async function startLane(from: number, count: number): Promise<Totals> {
+async function startLane(from: number, count: number, enough: AbortSignal): Promise<Totals> {
   const options = ["--from", String(from), "--seeds", String(count), "--jobs", jobs, "--failures", values.failures];
   const child = fork(import.meta.filename, options, {
     execArgv: [...process.execArgv, `--max-semi-space-size=${YOUNG_MIB}`],
   });
+  const end = () => child.kill();
+  enough.addEventListener("abort", end);
   const [totals] = (await Promise.race([
     once(child, "message"),
-    once(child, "exit").then(([code]) => Promise.reject(new Error(`a lane has gone with exit code ${code}`))),
+    once(child, "exit").then(([code]) => {
+      if (enough.aborted) return [nothing()];
+      throw new Error(`a lane has gone with exit code ${code}`);
+    }),
   ])) as [Totals];
-  child.disconnect();
+  enough.removeEventListener("abort", end);
+  if (child.connected) child.disconnect();
   return totals;
 }
 

@@ -233,6 +233,7 @@ const EVERY_FIELD: Required<JobFields & AnyPhase> = {
   tags: { customer: "c1" },
   keep_ms: 1_000,
   warn_after_ms: 2_000,
+  truncated: true,
   late_at: NOW + 40,
 };
 
