@@ -12,7 +12,7 @@ import { Chain, type FunctionSpec, KINDS, type RetryOptions, Submission } from "
 import { shapeProblems } from "./shape-problems.ts";
 import { hasExpressions } from "./templates.ts";
 
-/** What a job shows besides its definition. Ignored on input, so that one that was read can be submitted again (under a new id). */
+/** What a job shows besides its definition: ignored on input, so that what was read can be submitted again (under a new id). */
 const REPORTED_BY_JOBS = new Set([
   "state",
   "current_function",
@@ -48,7 +48,7 @@ const REPORTED_BY_FUNCTIONS = new Set([
 ]);
 
 const submissionCheck = TypeCompiler.Compile(Submission);
-/** For chains alone: theirs is a third of the time of the other check, and of what only graphs have nothing is to be looked at. */
+/** For chains alone: it takes a third of the time of the other check, and what only graphs have need not be looked at. */
 const chainCheck = TypeCompiler.Compile(Chain);
 const MAX_REASONS = 20;
 /** A path names keys of the input, which may be as long as a message. */

@@ -2,10 +2,11 @@
 import type { ErrorCode } from "./errors.ts";
 import { eventOf, type JobEventBody } from "./events.ts";
 import { type FunctionState, kindOf, newEntry } from "./function-state.ts";
-import { attemptRefOf, GraphStep } from "./graph-step.ts";
+import { graphProblems } from "./graph-check.ts";
+import { attemptRefOf, GraphStep, NOT_BEGUN } from "./graph-step.ts";
 import { forgiven } from "./outcome.ts";
 import { followersOf, type Plan, planOf } from "./plan.ts";
-import { inPhase, specOf } from "./record.ts";
+import { documentOf, inPhase, specOf } from "./record.ts";
 import { onNextToken } from "./rest.ts";
 import type { RetryPatch } from "./retry-patch.ts";
 import { type EndedJob, functionAt, type Graph, isGraph, type LiveJob } from "./state.ts";
@@ -49,6 +50,10 @@ function chainProblem(state: EndedJob, { from, failed, args, args_by_id }: Retry
 function graphProblem(state: Graph & EndedJob, patch: RetryPatch): RetryProblem | undefined {
   const { job_id: id } = state;
   const { from, failed, args, args_by_id = {} } = patch;
+  if (state.truncated) {
+    const message = `job ${id} cannot be retried: it was too large to be kept as it was; submit it anew, with less in it`;
+    return { code: "job_ended", message };
+  }
   const plan = planOf(state.functions);
   if (from !== undefined && indexOfEntry(plan, from) === undefined) {
     return { code: "no_entry", message: `job ${id} has no entry ${from} to go on from` };
@@ -73,8 +78,23 @@ function graphProblem(state: Graph & EndedJob, patch: RetryPatch): RetryProblem 
       return { code: "invalid_request", message: `entry ${name} of job ${id} takes no args: it is no function` };
     }
   }
-  if (args !== undefined && goesOnAt(state, patch, plan) === undefined) {
+  const at = args === undefined ? undefined : goesOnAt(state, patch, plan);
+  if (at !== undefined && kindOf(functionAt(state, at)) !== "function") {
+    return { code: "invalid_request", message: `entry ${from} of job ${id} takes no args: it is no function` };
+  }
+  if (args !== undefined && at === undefined) {
     return { code: "invalid_request", message: `it is not clear whose args these are: name the entry in args_by_id` };
+  }
+  return argsProblem(state, patch, plan);
+}
+
+/** What is wrong with the expressions of other args. */
+function argsProblem(state: Graph, patch: RetryPatch, plan: Plan): RetryProblem | undefined {
+  const { args, args_by_id = {} } = patch;
+  if (![args, ...Object.values(args_by_id)].some(hasExpressions)) return undefined;
+  const entries = edited(state, patch, plan, new Set()).map(documentOf);
+  for (const { path, message } of graphProblems(entries, undefined)) {
+    return { code: "invalid_request", message: `the args cannot be used: ${path} ${message}` };
   }
   return undefined;
 }
@@ -98,17 +118,13 @@ export function retryGraph(state: Graph & EndedJob, patch: RetryPatch, now: numb
   const plan = planOf(state.functions);
   const again = runAgain(state, patch, plan);
   const { late_at: _late, parked_at: _parked, ...rest } = onNextToken(inPhase(state, { state: "pending" }));
-  const functions = edited(state, patch, plan, again);
-  let endedCount = 0;
-  const next: (LiveJob & Graph)["functions"] = again.size === 0 ? functions : ranked(resetIn(functions, again));
-  for (const { finished_at } of next) if (finished_at !== undefined) endedCount += 1;
+  const functions = resetIn(edited(state, patch, plan, again), again);
   let lowest = 0;
-  while (lowest < plan.length - 1 && next.at(lowest)?.finished_at !== undefined) lowest += 1;
+  while (lowest < plan.length - 1 && functions.at(lowest)?.finished_at !== undefined) lowest += 1;
   const job: LiveJob & Graph = {
     ...rest,
-    functions: next,
+    ...ranked(functions),
     live: state.live.filter(({ index }) => !again.has(index)),
-    ended_count: endedCount,
     current_function: lowest,
     retried_at: now,
     retries: (state.retries ?? 0) + 1,
@@ -116,36 +132,44 @@ export function retryGraph(state: Graph & EndedJob, patch: RetryPatch, now: numb
     ...(patch.data !== undefined && { data: patch.data }),
   };
   const step = new GraphStep(job, plan, now);
+  // Before anything goes on: what becomes ready by that is begun there.
+  const ready = readyIn(job, plan);
   goOnWith(step, job);
-  // What was ready when another entry failed has not begun (GRAPH-4), nor has anything if the job never came to its start.
-  const indexes = Array.from({ length: plan.length }, (_, index) => index);
-  step.begin(indexes.filter((index) => isReady(step, plan, index, lowest)));
+  step.begin(ready);
   return told(step, job, state, patch, plan, now);
 }
 
 /** What was live when the job ended goes on: with all its executions to be had again, and a signal with all its time. */
 function goOnWith(step: GraphStep, job: Graph): void {
-  for (const { index, wait } of job.live) {
-    const before = step.fn(index);
-    const { caught: _caught, handling: _handling, ...fn } = forgiven(before);
+  for (const { index, attempt, wait } of job.live) {
+    const { caught: _caught, handling, ...fn } = forgiven(step.fn(index));
+    if (handling) delete fn.last_progress; // it is of the function that ran in its place
     step.setFunction(index, fn);
-    const isSleeping = wait === "sleep" && !before.handling;
+    const isSleeping = wait === "sleep" && !handling;
     if (isSleeping) continue;
-    if (isUndecided(before)) step.begin([index]);
+    if (attempt === NOT_BEGUN) step.begin([index]);
     else step.restart(index);
   }
 }
 
-/** Its condition could not be evaluated. */
-function isUndecided({ error, when, retry_count, handling }: FunctionState): boolean {
-  return error?.code === "expression_error" && when !== undefined && retry_count === 0 && !handling;
+/** The entries whose turn has come and that have not begun: what is run again, and what the end of the job was quicker than. */
+function readyIn(job: Graph, plan: Plan): number[] {
+  const live = new Set(job.live.map(({ index }) => index));
+  const hasEnded = (index: number) => functionAt(job, index).finished_at !== undefined;
+  const isReady = (index: number) => plan.needsOf(index)?.every(hasEnded) ?? index === job.current_function;
+  const indexes = Array.from({ length: plan.length }, (_, index) => index);
+  return indexes.filter((index) => !live.has(index) && !hasEnded(index) && isReady(index));
 }
 
-function isReady(step: GraphStep, plan: Plan, index: number, lowest: number): boolean {
-  if (step.branch(index) || step.fn(index).finished_at !== undefined) return false;
-  const needs = plan.needsOf(index);
-  if (needs === undefined) return index === lowest;
-  return needs.every((need) => step.fn(need).finished_at !== undefined);
+/** The entries that have ended are counted anew, in the order in which they did: some of them have not ended any more. */
+function ranked(functions: Graph["functions"]): Pick<Graph, "functions" | "ended_count"> {
+  const ended = [...functions.map((fn, index) => ({ fn, index }))].filter(({ fn }) => fn.finished_at !== undefined);
+  ended.sort((a, b) => (a.fn.rank ?? 0) - (b.fn.rank ?? 0));
+  let next = functions;
+  for (const [at, { fn, index }] of ended.entries()) {
+    if (fn.rank !== at + 1) next = next.with(index, { ...fn, rank: at + 1 });
+  }
+  return { functions: next, ended_count: ended.length };
 }
 
 function told(step: GraphStep, job: LiveJob, state: Graph, patch: RetryPatch, plan: Plan, now: number): Transition {
@@ -224,18 +248,6 @@ function resetIn(functions: Graph["functions"], again: ReadonlySet<number>): Gra
     const isUntouched = finished_at === undefined && retry_count === 0;
     // Attempts go on being counted: a late answer to one from before must not be taken for one of these.
     next = next.with(index, isUntouched ? fresh : { ...withRun(fresh), retry_count });
-  }
-  return next;
-}
-
-/** The order in which those that have ended came to it, without what does not count any more. */
-function ranked(functions: Graph["functions"]): Graph["functions"] {
-  const ended: { index: number; fn: FunctionState }[] = [];
-  for (const [index, fn] of [...functions].entries()) if (fn.finished_at !== undefined) ended.push({ index, fn });
-  ended.sort((a, b) => (a.fn.rank ?? 0) - (b.fn.rank ?? 0));
-  let next = functions;
-  for (const [place, { index, fn }] of ended.entries()) {
-    if (fn.rank !== place + 1) next = next.with(index, { ...fn, rank: place + 1 });
   }
   return next;
 }

@@ -18,6 +18,9 @@ import { inPhase } from "./record.ts";
 import { type Branch, functionAt, type Graph, type JobFields, type LiveJob } from "./state.ts";
 import { valuesFor } from "./values.ts";
 
+/** The attempt of an entry that has failed before it began, as an expression of it cannot be evaluated. Its job has failed. */
+export const NOT_BEGUN = 0;
+
 export class GraphStep {
   readonly #job: Graph;
   readonly #plan: Plan;
@@ -150,8 +153,7 @@ export class GraphStep {
     const { on_error: onError } = fn;
     if (fn.handling || onError === undefined || onError === "fail") {
       this.setFunction(index, { ...fn, error });
-      if (!this.#live.has(index))
-        this.setBranch({ index, attempt: fn.retry_count + 1, wait: "none", since: this.#now });
+      if (!this.#live.has(index)) this.setBranch({ index, attempt: NOT_BEGUN, wait: "none", since: this.#now });
       this.failure ??= error;
       return;
     }
@@ -160,7 +162,8 @@ export class GraphStep {
       this.#end(index, { ...rest, caught: error, finished_at: this.#now, result: null });
       return;
     }
-    this.setFunction(index, { ...forgiven(rest), caught: error, handling: true });
+    const { last_progress: _progress, ...handled } = forgiven(rest); // it is of another function
+    this.setFunction(index, { ...handled, caught: error, handling: true });
     this.setBranch({ index, attempt: fn.retry_count + 1, wait: "none", since: this.#now });
   }
 

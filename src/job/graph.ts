@@ -12,7 +12,7 @@
 import type { Failure } from "./failure.ts";
 import { callOf, kindOf } from "./function-state.ts";
 import { GraphStep, stepped } from "./graph-step.ts";
-import { afterFailure, afterLoss, type Outcome } from "./outcome.ts";
+import { afterFailure, afterLoss, begun, type Outcome } from "./outcome.ts";
 import { type Plan, planOf } from "./plan.ts";
 import { inPhase } from "./record.ts";
 import { lateAt, ROOM_RETRY_MS } from "./rest.ts";
@@ -120,7 +120,9 @@ function started(state: LiveGraph, { index, attempt }: AttemptAddress, now: numb
   if (state.functions.at(index)?.retry_count === attempt) return { state, events: [] };
   return stepOf({ ...state, started_at: state.started_at ?? now }, now, plan, (step) => {
     const fn = step.fn(index);
-    step.setFunction(index, { ...fn, retry_count: attempt, started_at: fn.started_at ?? now });
+    step.setFunction(index, begun(fn, attempt, now));
+    // Whatever it waited for: an attempt of it is executed.
+    step.setBranch({ index, attempt, wait: "none", since: step.branch(index)?.since ?? now });
     step.tell({ type: "started", ...step.refOf(index, attempt) });
   });
 }
@@ -148,7 +150,7 @@ function signalled(
     step.useSignal(name, number);
     step.tell({ type: "signalled", name, number, index, ...(id !== undefined && { id }) });
     if (unfit) step.fail(index, unfit);
-    else step.succeed(index, 0, payload);
+    else step.succeed(index, step.fn(index).retry_count, payload);
   });
 }
 
@@ -190,7 +192,7 @@ function dueOf({ wait, since, due_at }: Branch): number {
 function ripen(step: GraphStep, branch: Branch, now: number): void {
   const { index, attempt, wait } = branch;
   if (step.failure) return;
-  if (wait === "sleep") step.succeed(index, 0, null);
+  if (wait === "sleep") step.succeed(index, step.fn(index).retry_count, null);
   else if (wait === "signal") {
     const fn = step.fn(index);
     const message = `signal ${fn.wait_for} did not come within ${fn.timeout_ms} ms`;

@@ -20,7 +20,7 @@ import { type FunctionState, returned } from "./function-state.ts";
 import type { Functions } from "./functions.ts";
 import { isLiveAttempt, openGraph, reduceGraph } from "./graph.ts";
 import { editsOf, retryGraph, retryProblem } from "./graph-retry.ts";
-import { afterFailure, afterLoss, forgiven, needsNewerFormat, type Outcome } from "./outcome.ts";
+import { afterFailure, afterLoss, begun, forgiven, needsNewerFormat, type Outcome } from "./outcome.ts";
 import { type Plan, planOf } from "./plan.ts";
 import { inPhase } from "./record.ts";
 import { onNextToken } from "./rest.ts";
@@ -198,11 +198,7 @@ function unlessExpired(state: LiveJob, now: number): Transition {
 function started(state: LiveJob, now: number): Transition {
   const fn = currentFunction(state);
   if (fn.retry_count === state.attempt) return unchanged(state);
-  const next = withFunction(inPhase(state, { state: "running" }), {
-    ...fn,
-    retry_count: state.attempt,
-    started_at: fn.started_at ?? now,
-  });
+  const next = withFunction(inPhase(state, { state: "running" }), begun(fn, state.attempt, now));
   next.started_at ??= now;
   return { state: next, events: [eventOf(next, now, { type: "started", ...attemptRef(next) })] };
 }

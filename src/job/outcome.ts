@@ -33,6 +33,13 @@ export interface Outcome {
   retryAt: number | undefined;
 }
 
+/** The function with the start of an attempt recorded. */
+export function begun(fn: FunctionState, attempt: number, now: number): FunctionState {
+  const next: FunctionState = { ...fn, retry_count: attempt, started_at: fn.started_at ?? now };
+  if (callOf(fn).retry_options?.retry_for_ms !== undefined) next.tried_at ??= now;
+  return next;
+}
+
 /** @param now ms since 1970 */
 export function afterFailure(fn: FunctionState, failed: FailedAttempt, now: number): Outcome {
   if (failed.interrupted) return afterInterruption(fn, failed, now);
@@ -42,7 +49,8 @@ export function afterFailure(fn: FunctionState, failed: FailedAttempt, now: numb
   const next: FunctionState = { ...fn, retry_count: attempt, failures, error };
   keepProgress(next, failed.progress);
   const windowMs = options?.retry_for_ms;
-  if (windowMs !== undefined) next.tried_at ??= Math.min(fn.started_at ?? now, now);
+  // Not since `started_at`: that may be of a time before a retry by hand, or of the function in whose place it runs.
+  if (windowMs !== undefined) next.tried_at ??= now;
   const limit = options?.retry_limit ?? (windowMs === undefined ? 1 : Number.POSITIVE_INFINITY);
   if (!retryable || failures >= limit) return { fn: next, error, retryAt: undefined };
   const retryAt = now + (retryAfterMs ?? backoffDelayMs(options?.backoff, failures, random));

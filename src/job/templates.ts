@@ -42,7 +42,9 @@ function search(value: unknown, depth: number): "found" | "none" | "too deep" {
   if (depth > MAX_DEPTH) return "too deep";
   if (Array.isArray(value)) {
     for (let index = 0; index < value.length; index++) {
-      const inner = search(value[index], depth + 1);
+      const one: unknown = value[index];
+      if (typeof one !== "object") continue;
+      const inner = search(one, depth + 1);
       if (inner !== "none") return inner;
     }
     return "none";
@@ -50,7 +52,9 @@ function search(value: unknown, depth: number): "found" | "none" | "too deep" {
   if (!isPlain(value)) return "none";
   if ("$" in value && expressionOf(value) !== undefined) return "found";
   for (const key in value) {
-    const inner = search(value[key], depth + 1);
+    const one = value[key];
+    if (typeof one !== "object") continue;
+    const inner = search(one, depth + 1);
     if (inner !== "none") return inner;
   }
   return "none";

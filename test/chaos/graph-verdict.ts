@@ -171,7 +171,7 @@ export class GraphJudge {
   /** Every one, also those that do not count. */
   #judgeInputs(index: number, executions: Execution[], inputs: (number | undefined)[]): void {
     for (const { input, attempt, call } of executions) {
-      if (inputs.includes(input)) continue;
+      if (input !== undefined && inputs.includes(input)) continue;
       this.#find("wrong input", index, `${call} in attempt ${attempt} got ${input}, not ${inputs.join(" or ")}`);
     }
   }

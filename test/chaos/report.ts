@@ -2,7 +2,6 @@
 import { stripVTControlCharacters } from "node:util";
 import type { JobEvent } from "../../src/job/events.ts";
 import { overlaps } from "./excuses.ts";
-import type { Fault } from "./faults.ts";
 import { type Evidence, FINDINGS, type Finding, type FindingKind, type Verdict } from "./findings.ts";
 import { isGraphPlan } from "./plan.ts";
 
@@ -59,8 +58,8 @@ export function table(figures: RunFigures, evidence: Evidence, verdict: Verdict)
     ["acknowledged", evidence.acknowledged.size],
     ["unknown outcomes", `${unknown.size} (${stored} of them stored)`],
     ["submitted twice", repeated],
-    ["signals", `${signals.filter(({ answer }) => answer).length} of ${signals.length} answered`],
-    ["retries by hand", `${retries.filter((outcome) => outcome === "answered").length} of ${retries.length} answered`],
+    ["signals", counts(signals.map(({ answer, refusal }) => (answer ? "answered" : (refusal ?? "no answer"))))],
+    ["retries by hand", counts(retries)],
     ["completed", verdict.completed],
     ["failed as planned", verdict.failed],
     ["given up", `${verdict.givenUp} (five lost attempts of one step)`],
@@ -77,17 +76,18 @@ export function table(figures: RunFigures, evidence: Evidence, verdict: Verdict)
     ["unexplained", found("unexplained")],
     ["begun again", found("begun again")],
     ["lost attempts", verdict.lostAttempts],
-    ["faults", faultCounts(evidence.faults)],
+    ["faults", counts(evidence.faults.map(({ role, kind }) => `${role} ${kind}`))],
     ["rate", `${(ended / totalSeconds).toFixed(1)} jobs/s`],
   ];
   return rows.map(([name, value]) => `${name.padEnd(18)} ${value}\n`).join("");
 }
 
-function faultCounts(faults: Fault[]): string {
-  const counts = new Map<string, number>();
-  for (const { role, kind } of faults) counts.set(`${role} ${kind}`, (counts.get(`${role} ${kind}`) ?? 0) + 1);
-  const listed = [...counts].sort().map(([what, count]) => `${count} ${what}`);
-  return `${faults.length}: ${listed.join(", ")}`;
+/** How many there are, and of each kind. */
+function counts(kinds: string[]): string {
+  const found = new Map<string, number>();
+  for (const kind of kinds) found.set(kind, (found.get(kind) ?? 0) + 1);
+  const listed = [...found].sort().map(([kind, count]) => `${count} ${kind}`);
+  return `${kinds.length}: ${listed.join(", ")}`;
 }
 
 /** What is wrong, with the histories of the first jobs of each kind of finding. */
