@@ -455,7 +455,8 @@ export class Invariants implements Observer {
 
   /** A client has been told that its signal is stored. */
   signalled(signal: SentSignal, number: number, sentAt: number): void {
-    this.signals.answered(signal, number, sentAt, this.#find(signal.jobId));
+    const seen = this.#find(signal.jobId);
+    this.signals.answered(signal, number, sentAt, seen, seen?.generation ?? this.#nextGeneration(signal.jobId));
   }
 
   /** The signals that jobs wait for without end, and that nobody has sent. */
