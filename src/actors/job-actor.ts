@@ -25,7 +25,7 @@ import { endEvent, type JobEvent } from "../job/events.ts";
 import type { Failure } from "../job/failure.ts";
 import { reduce } from "../job/machine.ts";
 import { type Plan, planOf } from "../job/plan.ts";
-import { type Parked, rest, toBeParked } from "../job/rest.ts";
+import { onNextToken, type Parked, rest, toBeParked } from "../job/rest.ts";
 import {
   type AttemptAddress,
   type EndedJob,
@@ -231,6 +231,11 @@ export class JobActor implements AttemptListener, CommitsOwner {
     if (!isEnded(state) && this.#isUnderWay(state)) return { state, events };
     // It does not leave memory before it is known that none has come; it is looked again when it is stored that it leaves.
     if (!isEnded(state) && isGraph(state) && this.#watch().isDue(state)) return { state, events };
+    const before = this.#commits.state;
+    if (!isEnded(state) && isGraph(state) && state !== before && before.token > this.lease.number) {
+      // It rests on a token that somebody else may have made by now, for a time that is not the right one any more.
+      return { state: onNextToken(state), events };
+    }
     return { state: toBeParked(state, this.lease.number, now, this.#context.parkAfterMs), events };
   }
 

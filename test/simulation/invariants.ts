@@ -261,8 +261,6 @@ export class Invariants implements Observer {
     if (!isEnded(state) && message.headers?.get("Nats-TTL")) {
       throw new Violation("SIM-10", `${jobId} is ${state.state}, and its state may expire`);
     }
-    const problem = isEnded(state) ? undefined : reasonProblem(state, this.#now());
-    if (problem !== undefined) throw new Violation("SIM-11", `${jobId}: ${problem}`);
     if (before) this.#compare(seen, before.state, state);
     else {
       if (!isGraph(state)) this.#requireLive(NOTHING_YET, state);
@@ -277,6 +275,8 @@ export class Invariants implements Observer {
       this.#graphs.onState(seen, seen.graph, before?.state as Graph | undefined, state);
       this.signals.compare(seen, before?.state as Graph | undefined, state);
     }
+    const problem = isEnded(state) ? undefined : reasonProblem(state, this.#now());
+    if (problem !== undefined) throw new Violation("SIM-11", `${jobId}: ${problem}`);
     if (isEnded(state) && (!before || !isEnded(before.state) || isRetried(before.state, state))) {
       seen.ends += 1;
       if (state.state !== "completed" || this.#jetStream?.storesCompleted) seen.keptEnds += 1;
@@ -455,7 +455,8 @@ export class Invariants implements Observer {
 
   /** A client has been told that its signal is stored. */
   signalled(signal: SentSignal, number: number, sentAt: number): void {
-    this.signals.answered(signal, number, sentAt, this.#find(signal.jobId));
+    const seen = this.#find(signal.jobId);
+    this.signals.answered(signal, number, sentAt, seen, seen?.generation ?? this.#nextGeneration(signal.jobId));
   }
 
   /** The signals that jobs wait for without end, and that nobody has sent. */

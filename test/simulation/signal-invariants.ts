@@ -16,6 +16,8 @@ interface Answer {
   sentAt: number;
   at: number;
   retries: number;
+  /** Of the job, among those that had its id. */
+  generation: number;
   /** Nothing was stored of the job but its submission. */
   untaken: boolean;
 }
@@ -49,11 +51,19 @@ export class SignalInvariants {
   }
 
   /** It was answered with that number. */
-  answered({ payload, jobId, name }: SentSignal, number: number, sentAt: number, seen: Seen | undefined): void {
+  answered(
+    { payload, jobId, name }: SentSignal,
+    number: number,
+    sentAt: number,
+    seen: Seen | undefined,
+    generation: number,
+  ): void {
     const known = this.#known.get(payload.signal);
     if (!known) throw new Violation("SIM-12", `signal ${name} of ${jobId} was answered, and nobody has sent it`);
     const retries = seen?.retries ?? 0; // it may be a submission yet
-    const other = known.answers.find((one) => one.retries === retries && one.number !== number);
+    const other = known.answers.find(
+      (one) => one.retries === retries && one.generation === generation && one.number !== number,
+    );
     // The inbox of a job that had ended in between is a new one.
     if (other && seen && !isEnded(seen.state) && other.sentAt > (seen.graph?.runBeganAt ?? 0)) {
       throw new Violation(
@@ -61,7 +71,7 @@ export class SignalInvariants {
         `signal ${payload.signal} of ${jobId} has the numbers ${other.number} and ${number}`,
       );
     }
-    known.answers.push({ number, sentAt, at: this.#now(), retries, untaken: seen === undefined });
+    known.answers.push({ number, sentAt, at: this.#now(), retries, generation, untaken: seen === undefined });
   }
 
   /** Checks which signals have been used from one state of a run to the next. */
@@ -145,6 +155,7 @@ export class SignalInvariants {
     for (const { signal, answers } of this.#known.values()) {
       if (signal.jobId !== job.job_id || signal.name !== name) continue;
       for (const answer of answers) {
+        if (answer.generation !== seen.generation) continue;
         if (answer.untaken && this.#isSubmittedTwice(job.job_id)) continue;
         if (answer.number > used && answer.retries === seen.retries && answer.sentAt > (seen.graph?.runBeganAt ?? 0)) {
           found.set(answer.number, answer);
