@@ -470,6 +470,7 @@ const WRONG: Wrong = [
     [...NO_NUMBERS, null],
   ],
   [["signals", "tags"], NO_MAPS],
+  [["truncated"], [1, "x", false, null]],
   [["live"], [1, "x", true, null, {}, ...NO_BRANCHES.map((branch) => [branch])]],
   [
     ["job_id", "notify", "writer"],
