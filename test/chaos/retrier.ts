@@ -21,7 +21,7 @@ const UNCERTAIN: ReadonlySet<ErrorCode> = new Set([
   "bus_overloaded",
 ]);
 
-const NOT_DONE: ReadonlySet<ErrorCode> = new Set(["newer_format", "job_not_ended"]);
+const NOT_DONE: ReadonlySet<ErrorCode> = new Set(["newer_format", "job_not_ended", "job_ended"]);
 
 export class Retrier {
   /** By job id: it was answered, or why not. */
