@@ -15,7 +15,9 @@
  *
  * In a graph, several functions may be run, and steps end in any order. So instead of one function there are `[index, what is known
  * of it]` of all that have begun, and the steps stand in the order in which they ended, three elements for each: its index, what
- * it returned, and when, or all that is known of it where it has not simply succeeded the first time.
+ * it returned, and when, or all that is known of it where it has not simply succeeded the first time. Of its branches, those
+ * next to each other that wait for their first attempt since the same time are one array (`packedBranches`): a fan of a thousand
+ * entries would else be stored a thousand times.
  */
 import { parseSubmission } from "../../job/check.ts";
 import { AsyncError, isAsyncError, messageOf } from "../../job/errors.ts";
@@ -23,7 +25,16 @@ import { type FunctionState, newEntry, newFunction } from "../../job/function-st
 import { functionList } from "../../job/functions.ts";
 import { isRecord } from "../../job/plain.ts";
 import { progressOf, stateProblem } from "../../job/record.ts";
-import { functionAt, type Graph, isEnded, isGraph, type JobState, type LiveJob } from "../../job/state.ts";
+import {
+  BRANCH_WAITS,
+  type Branch,
+  functionAt,
+  type Graph,
+  isEnded,
+  isGraph,
+  type JobState,
+  type LiveJob,
+} from "../../job/state.ts";
 import { decode } from "../messages/codec.ts";
 import { EncodedArray } from "../messages/encoded-array.ts";
 import { packFields, type Unpacked } from "./stored-state.ts";
@@ -70,10 +81,51 @@ export class BriefWriter {
       this.#steps.push(graphFactsOf(fn, this.#stepEndedAt));
       this.#stepEndedAt = fn.finished_at ?? this.#stepEndedAt;
     }
-    return this.#steps.insertedInto(packFields(state, this.#reference, begunIn(state), []));
+    const packed = { ...state, live: packedBranches(state.live) } as unknown as LiveJob;
+    return this.#steps.insertedInto(packFields(packed, this.#reference, begunIn(state), []));
   }
 }
 
+type PackedBranch =
+  | [index: number, count: number, since: number]
+  | [index: number, attempt: number, wait: number, since: number, dueAt: number | null];
+
+function packedBranches(live: readonly Branch[]): PackedBranch[] {
+  const packed: PackedBranch[] = [];
+  let run: [index: number, count: number, since: number] | undefined;
+  for (const { index, attempt, wait, since, due_at: dueAt } of live) {
+    if (attempt !== 1 || wait !== "none" || dueAt !== undefined) {
+      packed.push([index, attempt, BRANCH_WAITS.indexOf(wait), since, dueAt ?? null]);
+      run = undefined;
+    } else if (run && run[0] + run[1] === index && run[2] === since) run[1] += 1;
+    else {
+      run = [index, 1, since];
+      packed.push(run);
+    }
+  }
+  return packed;
+}
+
+/** Of what anyone may have stored: what makes no sense is no branch of a state then. */
+function unpackedBranches(packed: unknown, count: number): unknown {
+  if (!Array.isArray(packed)) return packed;
+  const live: unknown[] = [];
+  for (const one of packed) {
+    if (!Array.isArray(one) || live.length > count) return undefined;
+    if (one.length > RUN) {
+      const [index, attempt, wait, since, dueAt] = one;
+      live.push({ index, attempt, wait: BRANCH_WAITS[wait], since, ...(dueAt !== null && { due_at: dueAt }) });
+      continue;
+    }
+    const [first, length, since] = one;
+    for (let at = 0; at < Math.min(length, count); at++)
+      live.push({ index: first + at, attempt: 1, wait: "none", since });
+  }
+  return live;
+}
+
+/** Elements of a run of branches. */
+const RUN = 3;
 /** Elements of a step of a graph. */
 const GRAPH_STEP = 3;
 
@@ -100,9 +152,16 @@ function rankOf({ rank }: FunctionState): number {
 /** What is known of those that have not ended: only a retry by hand knows anything of one that is not live. */
 function begunIn(state: Graph): [index: number, known: Partial<FunctionState>][] {
   const known = (index: number): [number, Partial<FunctionState>] => [index, progressOf(functionAt(state, index))];
-  if (state.retries === undefined) return state.live.map(({ index }) => known(index));
+  if (state.retries === undefined) {
+    return state.live.filter(({ index }) => isTouched(functionAt(state, index))).map(({ index }) => known(index));
+  }
   const indexes = Array.from({ length: state.functions.length }, (_, index) => index);
   return indexes.filter((index) => functionAt(state, index).finished_at === undefined).map(known);
+}
+
+/** Whether there is anything to be known of an entry that has begun: of most of a large fan there is not. */
+function isTouched({ retry_count, failures, lost, interrupted, handling }: FunctionState): boolean {
+  return retry_count > 0 || (failures ?? lost ?? interrupted ?? handling) !== undefined;
 }
 
 /** Like {@link factsOf}. */
@@ -160,6 +219,7 @@ export function completed(
     if (hasBranches) addGraphSteps(functions, steps, Number(head.created_at), current);
     else addSteps(functions, steps, head, current);
     const state = { ...head, name, data: data ?? null, functions };
+    if (hasBranches) Object.assign(state, { live: unpackedBranches(head.live, specs.length) ?? 0 });
     const problem = stateProblem(state);
     if (problem !== undefined) return { problem: `its ${problem}` };
     return { state: { ...state, functions: functionList(functions) } as unknown as JobState };
