@@ -73,12 +73,13 @@ function restOfGraph(job: Graph & LiveJob, now: number): Rest {
   if (job.state === "scheduled" && job.scheduled_at > now) {
     return { type: "attempts", attempts: [], until: untilDeadline(job, job.scheduled_at) };
   }
-  const attempts: Branch[] = [];
+  let others = 0;
   let until = nextTimeOf(job);
   for (const branch of job.live) {
-    if (branch.wait === "none") attempts.push(branch);
-    else if (branch.wait === "worker") until = Math.min(until, branch.since + ROOM_RETRY_MS);
+    if (branch.wait !== "none") others += 1;
+    if (branch.wait === "worker") until = Math.min(until, branch.since + ROOM_RETRY_MS);
   }
+  const attempts = others === 0 ? job.live : job.live.filter(({ wait }) => wait === "none");
   return { type: "attempts", attempts, until: until === Number.POSITIVE_INFINITY ? undefined : until };
 }
 

@@ -22,7 +22,7 @@
 import { parseSubmission } from "../../job/check.ts";
 import { AsyncError, isAsyncError, messageOf } from "../../job/errors.ts";
 import { type FunctionState, newEntry, newFunction } from "../../job/function-state.ts";
-import { functionList } from "../../job/functions.ts";
+import { changedIndexes, type Functions, functionList } from "../../job/functions.ts";
 import { isRecord } from "../../job/plain.ts";
 import { progressOf, stateProblem } from "../../job/record.ts";
 import {
@@ -52,6 +52,9 @@ export class BriefWriter {
   readonly #steps = new EncodedArray("msgpack");
   /** The last of them. */
   #stepEndedAt: number | undefined;
+  /** Of a graph: the entries as they were written last, and what was known of those that had not ended. */
+  #written: Functions | undefined;
+  readonly #begun = new Map<number, Partial<FunctionState>>();
 
   constructor(definition?: number) {
     this.definition = definition;
@@ -74,15 +77,26 @@ export class BriefWriter {
 
   #writeGraph(state: LiveJob & Graph): Uint8Array {
     this.#stepEndedAt ??= state.created_at;
-    const written = this.#steps.length / GRAPH_STEP;
-    for (const { index, fn } of endedSince(state, written)) {
+    const { functions } = state;
+    const changed = this.#written ? changedIndexes(functions, this.#written) : [...functions.map((_, index) => index)];
+    this.#written = functions;
+    const ended: Step[] = [];
+    for (const index of changed) {
+      const fn = functionAt(state, index);
+      if (fn.finished_at !== undefined) {
+        ended.push({ index, fn });
+        this.#begun.delete(index);
+      } else if (isTouched(fn)) this.#begun.set(index, progressOf(fn));
+    }
+    for (const { index, fn } of ended.sort((a, b) => rankOf(a.fn) - rankOf(b.fn))) {
       this.#steps.push(index);
       this.#steps.push(fn.result ?? null);
       this.#steps.push(graphFactsOf(fn, this.#stepEndedAt));
       this.#stepEndedAt = fn.finished_at ?? this.#stepEndedAt;
     }
+    const begun = [...this.#begun].sort(([a], [b]) => a - b);
     const packed = { ...state, live: packedBranches(state.live) } as unknown as LiveJob;
-    return this.#steps.insertedInto(packFields(packed, this.#reference, begunIn(state), []));
+    return this.#steps.insertedInto(packFields(packed, this.#reference, begun, []));
   }
 }
 
@@ -118,8 +132,8 @@ function unpackedBranches(packed: unknown, count: number): unknown {
       continue;
     }
     const [first, length, since] = one;
-    for (let at = 0; at < Math.min(length, count); at++)
-      live.push({ index: first + at, attempt: 1, wait: "none", since });
+    if (!(length <= count)) return undefined;
+    for (let at = 0; at < length; at++) live.push({ index: first + at, attempt: 1, wait: "none", since });
   }
   return live;
 }
@@ -134,34 +148,13 @@ interface Step {
   fn: FunctionState;
 }
 
-/** Those that ended after the first `count`, in order. */
-function endedSince(state: Graph, count: number): Step[] {
-  const ended: Step[] = [];
-  if (state.ended_count === count) return ended;
-  for (let index = 0; index < state.functions.length; index++) {
-    const fn = functionAt(state, index);
-    if (fn.finished_at !== undefined && rankOf(fn) > count) ended.push({ index, fn });
-  }
-  return ended.sort((a, b) => rankOf(a.fn) - rankOf(b.fn));
-}
-
 function rankOf({ rank }: FunctionState): number {
   return rank ?? 0;
 }
 
-/** What is known of those that have not ended: only a retry by hand knows anything of one that is not live. */
-function begunIn(state: Graph): [index: number, known: Partial<FunctionState>][] {
-  const known = (index: number): [number, Partial<FunctionState>] => [index, progressOf(functionAt(state, index))];
-  if (state.retries === undefined) {
-    return state.live.filter(({ index }) => isTouched(functionAt(state, index))).map(({ index }) => known(index));
-  }
-  const indexes = Array.from({ length: state.functions.length }, (_, index) => index);
-  return indexes.filter((index) => functionAt(state, index).finished_at === undefined).map(known);
-}
-
-/** Whether there is anything to be known of an entry that has begun: of most of a large fan there is not. */
-function isTouched({ retry_count, failures, lost, interrupted, handling }: FunctionState): boolean {
-  return retry_count > 0 || (failures ?? lost ?? interrupted ?? handling) !== undefined;
+/** Whether there is anything to be known of an entry that has not ended: of most of a large fan there is not. */
+function isTouched({ retry_count, failures, lost, interrupted, handling, runs, error }: FunctionState): boolean {
+  return retry_count > 0 || (failures ?? lost ?? interrupted ?? handling ?? runs ?? error) !== undefined;
 }
 
 /** Like {@link factsOf}. */
