@@ -233,7 +233,9 @@ function edited(
   for (const [index, changed] of changes) {
     const { args: _args, ...fn } = functionAt(state, index);
     const next = changed === null ? fn : { ...fn, args: changed };
-    functions = functions.with(index, again.has(index) ? next : withRun(next));
+    // What may have been executed with the others before. Starts are recorded late, so that is all that is live.
+    const isBegun = fn.retry_count > 0 || state.live.some((branch) => branch.index === index);
+    functions = functions.with(index, isBegun && !again.has(index) ? withRun(next) : next);
   }
   return functions;
 }

@@ -29,7 +29,8 @@ export class GraphStep {
   /** Why the job has failed, if it has. */
   failure: Failure | undefined;
   functions: Functions;
-  readonly #live: Map<number, Branch>;
+  /** By index. Never changed but copied: a step changes few of many. */
+  #live: readonly Branch[];
   #endedCount: number;
   /** The lowest index that has not ended. */
   #lowest: number;
@@ -43,7 +44,7 @@ export class GraphStep {
     this.#plan = plan;
     this.#now = now;
     this.functions = job.functions;
-    this.#live = new Map(job.live.map((branch) => [branch.index, branch]));
+    this.#live = job.live;
     this.#endedCount = job.ended_count ?? 0;
     this.#lowest = job.current_function;
     this.#signals = job.signals;
@@ -55,11 +56,11 @@ export class GraphStep {
   }
 
   get isEmpty(): boolean {
-    return this.#live.size === 0;
+    return this.#live.length === 0;
   }
 
   branch(index: number): Branch | undefined {
-    return this.#live.get(index);
+    return branchAt(this.#live, index);
   }
 
   fn(index: number): FunctionState {
@@ -68,11 +69,10 @@ export class GraphStep {
 
   /** The fields of the job that the step has changed. */
   fields(): Pick<JobFields, "functions" | "live" | "ended_count" | "current_function" | "signals" | "format"> {
-    const live = [...this.#live.values()].sort((a, b) => a.index - b.index);
     return {
       format: 2,
       functions: this.functions,
-      live,
+      live: this.#live,
       ended_count: this.#endedCount,
       current_function: Math.min(this.#lowest, this.#plan.length - 1),
       ...(this.#signals && { signals: this.#signals }),
@@ -92,7 +92,8 @@ export class GraphStep {
   }
 
   setBranch(branch: Branch): void {
-    this.#live.set(branch.index, branch);
+    const at = placeOf(this.#live, branch.index);
+    this.#live = this.#live.toSpliced(at, this.#live[at]?.index === branch.index ? 1 : 0, branch);
   }
 
   /** What begins with the job. */
@@ -153,7 +154,7 @@ export class GraphStep {
     const { on_error: onError } = fn;
     if (fn.handling || onError === undefined || onError === "fail") {
       this.setFunction(index, { ...fn, error });
-      if (!this.#live.has(index)) this.setBranch({ index, attempt: NOT_BEGUN, wait: "none", since: this.#now });
+      if (!this.branch(index)) this.setBranch({ index, attempt: NOT_BEGUN, wait: "none", since: this.#now });
       this.failure ??= error;
       return;
     }
@@ -235,7 +236,8 @@ export class GraphStep {
   }
 
   #end(index: number, fn: FunctionState): void {
-    this.#live.delete(index);
+    const at = placeOf(this.#live, index);
+    if (this.#live[at]?.index === index) this.#live = this.#live.toSpliced(at, 1);
     this.#endedCount += 1;
     this.setFunction(index, { ...fn, rank: this.#endedCount });
     const before = this.#lowest;
@@ -248,6 +250,22 @@ export class GraphStep {
   #hasEnded(index: number): boolean {
     return this.fn(index).finished_at !== undefined;
   }
+}
+
+/** Where the branch of an entry is, or would be, among those that are in order. */
+function placeOf(live: readonly Branch[], index: number): number {
+  let [low, high] = [0, live.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((live[middle]?.index ?? index) < index) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+export function branchAt(live: readonly Branch[], index: number): Branch | undefined {
+  const branch = live[placeOf(live, index)];
+  return branch?.index === index ? branch : undefined;
 }
 
 export function attemptRefOf(fn: FunctionState, index: number, attempt: number): AttemptRef {

@@ -73,9 +73,13 @@ function restOfGraph(job: Graph & LiveJob, now: number): Rest {
   if (job.state === "scheduled" && job.scheduled_at > now) {
     return { type: "attempts", attempts: [], until: untilDeadline(job, job.scheduled_at) };
   }
-  const attempts = job.live.filter(({ wait }) => wait === "none");
-  const rooms = job.live.filter(({ wait }) => wait === "worker").map(({ since }) => since + ROOM_RETRY_MS);
-  const until = Math.min(nextTimeOf(job), ...rooms);
+  let others = 0;
+  let until = nextTimeOf(job);
+  for (const branch of job.live) {
+    if (branch.wait !== "none") others += 1;
+    if (branch.wait === "worker") until = Math.min(until, branch.since + ROOM_RETRY_MS);
+  }
+  const attempts = others === 0 ? job.live : job.live.filter(({ wait }) => wait === "none");
   return { type: "attempts", attempts, until: until === Number.POSITIVE_INFINITY ? undefined : until };
 }
 
@@ -94,8 +98,9 @@ function awaitedFunctions(job: Graph): string[] {
 /** The first time at which something is due about a graph, ms since 1970; infinite if there is none. */
 function nextTimeOf(job: Graph): number {
   if (job.state === "scheduled") return untilDeadline(job, job.scheduled_at);
-  const times = job.live.map(dueAtOf);
-  return Math.min(...times, lateAt(job) ?? Number.POSITIVE_INFINITY, job.deadline_at ?? Number.POSITIVE_INFINITY);
+  let next = Math.min(lateAt(job) ?? Number.POSITIVE_INFINITY, job.deadline_at ?? Number.POSITIVE_INFINITY);
+  for (const branch of job.live) if (branch.due_at !== undefined) next = Math.min(next, dueAtOf(branch));
+  return next;
 }
 
 function dueAtOf({ wait, due_at }: Branch): number {

@@ -84,7 +84,7 @@ function anyEvent(state: Graph, choose: Choose): Event {
     case 3:
       return { type: "expired" };
     case 4:
-      return choose(3) === 2 ? { type: "cancelled" } : { type: "due" };
+      return choose(3) > 0 ? { type: "cancelled" } : { type: "due" };
     case 5:
       return { type: "signalled", index, number: choose(4), payload: SIGNALS[choose(SIGNALS.length)] };
     case 6:
