@@ -20,6 +20,20 @@ const CHUNK = 1 << CHUNK_BITS;
 /** To copy fewer costs less than to find one in a list of arrays. */
 const MANY = 64;
 
+/**
+ * The indexes at which a list may differ from one of which it was made, step by step. Long ones are compared by chunk.
+ *
+ * @param before undefined: all of them
+ */
+export function changedSince(functions: Functions, before: Functions | undefined): number[] {
+  if (functions instanceof ChunkedFunctions && before instanceof ChunkedFunctions) return functions.changedSince(before);
+  const changed: number[] = [];
+  for (let index = 0; index < functions.length; index++) {
+    if (functions.at(index) !== before?.at(index)) changed.push(index);
+  }
+  return changed;
+}
+
 export function functionList(functions: FunctionState[]): Functions {
   return functions.length <= MANY ? functions : ChunkedFunctions.of(functions);
 }
@@ -49,6 +63,18 @@ class ChunkedFunctions implements Functions {
     const chunk = this.#chunks[number];
     if (!chunk) throw new RangeError(`there is no function ${index}`);
     return new ChunkedFunctions(this.#chunks.with(number, chunk.with(index & (CHUNK - 1), fn)), this.length);
+  }
+
+  changedSince(before: ChunkedFunctions): number[] {
+    const changed: number[] = [];
+    for (const [number, chunk] of this.#chunks.entries()) {
+      const chunkBefore = before.#chunks[number];
+      if (chunk === chunkBefore) continue;
+      for (const [place, fn] of chunk.entries()) {
+        if (fn !== chunkBefore?.[place]) changed.push((number << CHUNK_BITS) + place);
+      }
+    }
+    return changed;
   }
 
   map<T>(callback: (fn: FunctionState, index: number) => T): T[] {

@@ -9,6 +9,7 @@
  * GRAPH-4  When an entry has failed for good and nothing deals with that, nothing more begins: the job has failed. What was live then
  *     stays in `live`, so that a retry goes on with it.
  */
+import { branchIn } from "./branches.ts";
 import type { Failure } from "./failure.ts";
 import { callOf, kindOf } from "./function-state.ts";
 import { GraphStep, stepped } from "./graph-step.ts";
@@ -199,7 +200,7 @@ function ripen(step: GraphStep, branch: Branch, now: number): void {
 }
 
 export function branchAt(state: Graph, index: number): Branch | undefined {
-  return state.live.find((branch) => branch.index === index);
+  return branchIn(state.live, index);
 }
 
 /** Whether an outcome is of a live attempt (MACHINE-2). */

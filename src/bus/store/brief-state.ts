@@ -20,7 +20,7 @@
 import { parseSubmission } from "../../job/check.ts";
 import { AsyncError, isAsyncError, messageOf } from "../../job/errors.ts";
 import { type FunctionState, newEntry, newFunction } from "../../job/function-state.ts";
-import { functionList } from "../../job/functions.ts";
+import { changedSince, type Functions, functionList } from "../../job/functions.ts";
 import { isRecord } from "../../job/plain.ts";
 import { progressOf, stateProblem } from "../../job/record.ts";
 import { functionAt, type Graph, isEnded, isGraph, type JobState, type LiveJob } from "../../job/state.ts";
@@ -41,6 +41,8 @@ export class BriefWriter {
   readonly #steps = new EncodedArray("msgpack");
   /** The last of them. */
   #stepEndedAt: number | undefined;
+  /** Of a graph, as they were written last. */
+  #functions: Functions | undefined;
 
   constructor(definition?: number) {
     this.definition = definition;
@@ -64,12 +66,13 @@ export class BriefWriter {
   #writeGraph(state: LiveJob & Graph): Uint8Array {
     this.#stepEndedAt ??= state.created_at;
     const written = this.#steps.length / GRAPH_STEP;
-    for (const { index, fn } of endedSince(state, written)) {
+    for (const { index, fn } of endedSince(state, written, this.#functions)) {
       this.#steps.push(index);
       this.#steps.push(fn.result ?? null);
       this.#steps.push(graphFactsOf(fn, this.#stepEndedAt));
       this.#stepEndedAt = fn.finished_at ?? this.#stepEndedAt;
     }
+    this.#functions = state.functions;
     return this.#steps.insertedInto(packFields(state, this.#reference, begunIn(state), []));
   }
 }
@@ -82,11 +85,11 @@ interface Step {
   fn: FunctionState;
 }
 
-/** Those that ended after the first `count`, in order. */
-function endedSince(state: Graph, count: number): Step[] {
+/** Those that ended after the first `count`, in order: they are among what has changed since these were written. */
+function endedSince(state: Graph, count: number, before: Functions | undefined): Step[] {
   const ended: Step[] = [];
   if (state.ended_count === count) return ended;
-  for (let index = 0; index < state.functions.length; index++) {
+  for (const index of changedSince(state.functions, before)) {
     const fn = functionAt(state, index);
     if (fn.finished_at !== undefined && rankOf(fn) > count) ended.push({ index, fn });
   }
@@ -97,12 +100,21 @@ function rankOf({ rank }: FunctionState): number {
   return rank ?? 0;
 }
 
-/** What is known of those that have not ended: only a retry by hand knows anything of one that is not live. */
+/**
+ * What is known of those that have not ended, and have been executed or dealt with: only a retry by hand knows anything of one
+ * that is not live.
+ */
 function begunIn(state: Graph): [index: number, known: Partial<FunctionState>][] {
-  const known = (index: number): [number, Partial<FunctionState>] => [index, progressOf(functionAt(state, index))];
-  if (state.retries === undefined) return state.live.map(({ index }) => known(index));
-  const indexes = Array.from({ length: state.functions.length }, (_, index) => index);
-  return indexes.filter((index) => functionAt(state, index).finished_at === undefined).map(known);
+  const begun: [number, Partial<FunctionState>][] = [];
+  const add = (index: number) => {
+    const fn = functionAt(state, index);
+    if (fn.finished_at !== undefined) return;
+    const known = progressOf(fn);
+    if (known.retry_count !== 0 || Object.keys(known).length > 1) begun.push([index, known]);
+  };
+  if (state.retries === undefined) for (const { index } of state.live) add(index);
+  else for (let index = 0; index < state.functions.length; index++) add(index);
+  return begun;
 }
 
 /** Like {@link factsOf}. */
