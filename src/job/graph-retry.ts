@@ -183,7 +183,8 @@ function told(step: GraphStep, job: LiveJob, state: Graph, patch: RetryPatch, pl
   const bodies: JobEventBody[] = edits ? [first, edits] : [first];
   const events = [...bodies.map((body) => eventOf(job, now, body)), ...step.events];
   const error = step.failure;
-  const live: LiveJob = inPhase({ ...job, ...step.fields() }, { state: "pending" });
+  const live: LiveJob = inPhase(job, { state: "pending" });
+  step.writeInto(live);
   if (error) return { state: inPhase(live, { state: "failed", finished_at: now, error }), events };
   if (step.isComplete) return { state: inPhase(live, { state: "completed", finished_at: now }), events };
   return { state: live, events };

@@ -10,6 +10,7 @@
  * keeps the job in memory for 5 s. If it is due in an hour, `toBeParked` says so, the state is committed with token 1, and
  * to the holder of token 0 it now rests as timer 1. Who gets the wake of that timer holds token 1: an attempt is due.
  */
+import { branchIn } from "./branches.ts";
 import { callOf } from "./function-state.ts";
 import {
   type AttemptAddress,
@@ -146,7 +147,7 @@ export function onNextToken(job: LiveJob): LiveJob {
  * @param index of the function
  */
 export function dueSince(job: LiveJob, index: number): number | undefined {
-  if (isGraph(job)) return job.live.find((branch) => branch.index === index)?.since;
+  if (isGraph(job)) return branchIn(job.live, index)?.since;
   if (job.attempt !== 1) return job.state === "waiting" && job.waiting_for === "backoff" ? job.due_at : undefined;
   const before = job.current_function > 0 ? functionAt(job, job.current_function - 1).finished_at : undefined;
   return Math.max(job.scheduled_at, job.retried_at ?? 0, before ?? 0);
