@@ -85,9 +85,9 @@ function restOfGraph(job: Graph & LiveJob, now: number): Rest {
 }
 
 function wakeTimeOfGraph(job: Graph): number {
-  // It may have been parked before it was found that a signal had come: what became ready by that is due at once.
-  const due = job.live.filter(({ wait }) => wait === "none").map(({ since }) => since);
-  return Math.min(nextTimeOf(job), (job.parked_at ?? job.created_at) + LOOK_MS, ...due);
+  // It may have been parked before it was found that a signal had come, or be retried by hand: that is due by any clock.
+  if (job.live.some(({ wait }) => wait === "none")) return 0;
+  return Math.min(nextTimeOf(job), (job.parked_at ?? job.created_at) + LOOK_MS);
 }
 
 /** The functions of which the entries wait for a worker. */
