@@ -11,7 +11,8 @@
  * the definition, in an array, what is known of the function
  * being run, and the steps that are done, two elements for each: what it returned, and when it had, in ms since the one
  * before (the first: since the job was created). The second is an array, `[finished_at, retry_count, started_at, failures,
- * lost]` with times of the same kind, where the step has not simply succeeded the first time.
+ * lost, interrupted]` with times of the same kind, where the step has not simply succeeded the first time; the last of these is
+ * there only in records of format 2.
  *
  * In a graph, several functions may be run, and steps end in any order. So instead of one function there are `[index, what is known
  * of it]` of all that have begun, and the steps stand in the order in which they ended, three elements for each: its index, what
@@ -168,14 +169,26 @@ function graphFactsOf(fn: FunctionState, before: number): number | Partial<Funct
 /** How a step came to its end. Times are relative to the end of the step before. */
 type Facts =
   | number
-  | [finishedAt: number | null, retryCount: number, startedAt: number | null, failures: number, lost: number];
+  | [
+      finishedAt: number | null,
+      retryCount: number,
+      startedAt: number | null,
+      failures: number,
+      lost: number,
+      interrupted?: number,
+    ];
 
-function factsOf({ retry_count, finished_at, started_at, failures, lost }: FunctionState, before: number): Facts {
+function factsOf(
+  { retry_count, finished_at, started_at, failures, lost, interrupted }: FunctionState,
+  before: number,
+): Facts {
   const since = (at: number | undefined) => (at === undefined ? null : at - before);
-  if (retry_count === 1 && finished_at !== undefined && (started_at ?? failures ?? lost) === undefined) {
+  if (retry_count === 1 && finished_at !== undefined && (started_at ?? failures ?? lost ?? interrupted) === undefined) {
     return finished_at - before;
   }
-  return [since(finished_at), retry_count, since(started_at), failures ?? 0, lost ?? 0];
+  const facts: Facts = [since(finished_at), retry_count, since(started_at), failures ?? 0, lost ?? 0];
+  if (interrupted) facts.push(interrupted);
+  return facts;
 }
 
 /** What is stored of a job, without its definition. */
@@ -254,11 +267,12 @@ function withStep(fn: FunctionState | undefined, result: unknown, facts: Facts, 
   if (!fn) throw new AsyncError("undecodable", "it has fewer functions than are done");
   if (typeof facts === "number") return { ...fn, retry_count: 1, result, finished_at: before + facts };
   if (!Array.isArray(facts)) throw new AsyncError("undecodable", "what is known of a function that is done is missing");
-  const [finishedAt, retry_count, startedAt, failures, lost] = facts;
+  const [finishedAt, retry_count, startedAt, failures, lost, interrupted] = facts;
   const done: FunctionState = { ...fn, retry_count, result };
   if (typeof finishedAt === "number") done.finished_at = before + finishedAt;
   if (typeof startedAt === "number") done.started_at = before + startedAt;
   if (failures) done.failures = failures;
   if (lost) done.lost = lost;
+  if (interrupted) done.interrupted = interrupted;
   return done;
 }
