@@ -38,7 +38,8 @@ import { type EndedJob, functionAt, isEnded, isGraph, type JobState, type LiveJo
 import type { Transition } from "../job/transition.ts";
 import { Limiter } from "../util/limiter.ts";
 import { Registry } from "../util/registry.ts";
-import { type ActorContext, JobActor } from "./job-actor.ts";
+import type { ActorContext } from "./actor-context.ts";
+import { JobActor } from "./job-actor.ts";
 import { Lease } from "./lease.ts";
 import type { Trouble } from "./lifecycle.ts";
 import { footprintOf } from "./memory.ts";
@@ -75,6 +76,11 @@ const SUBMISSION = 0;
 const NEWER_RETRY_MS = 5_000;
 /** Whether a job from before has ended is looked at again after this time (ARRIVALS-9). */
 const PREDECESSOR_RETRY_MS = 5_000;
+/**
+ * A second message of the token that an actor has is looked at again after this time. It is not acknowledged: who has the other one may
+ * be taken for dead, and acknowledge that for the sake of this one.
+ */
+const DOUBLE_RETRY_MS = 5_000;
 /** Stored jobs that are read at a time: each may be as large as a message. */
 const MAX_READS = 8;
 const MAX_READS_CROWDED = 2;
@@ -204,7 +210,8 @@ export class Arrivals {
     }
     // The timer of a job that is just being parked has fired already: it begins anew when that is through.
     if (lease.number > actor.lease.number) actor.whenGone(() => this.#enter(arrival));
-    else this.#drop(arrival);
+    else if (lease.number < actor.lease.number || first) this.#drop(arrival);
+    else delivery.nak(DOUBLE_RETRY_MS); // ARRIVALS-3
   }
 
   /** A message that stands for nothing: the job it names has another token, or has ended. */

@@ -3,7 +3,7 @@ import type { EncodedResults } from "../bus/messages/invocation.ts";
 import type { Ticket, Waiter } from "../bus/wire/mux.ts";
 import type { AsyncError } from "../job/errors.ts";
 import type { Failure } from "../job/failure.ts";
-import type { EntryInput } from "../job/input.ts";
+import type { Plan } from "../job/plan.ts";
 import type { AttemptAddress, LiveJob } from "../job/state.ts";
 import type { Bagged } from "../util/bag.ts";
 
@@ -46,8 +46,8 @@ export class Attempt implements AttemptAddress, Waiter, Bagged {
   readonly functionName: string;
   /** Of a job of many functions: its results as they are sent. */
   results: EncodedResults | undefined;
-  /** Of an entry of a graph: what its invocation says besides. */
-  input: EntryInput | undefined;
+  /** Of a graph: how its entries follow each other. */
+  plan: Plan | undefined;
   /** What it told last of its progress. */
   progress: unknown;
   listener: AttemptListener | undefined;
@@ -78,14 +78,14 @@ export class Attempt implements AttemptAddress, Waiter, Bagged {
     functionName: string,
     listener: AttemptListener,
     results?: EncodedResults,
-    input?: EntryInput,
+    plan?: Plan,
   ) {
     this.#job = job;
     this.index = index;
     this.attempt = attempt;
     this.functionName = functionName;
     this.results = results;
-    this.input = input;
+    this.plan = plan;
     this.listener = listener;
   }
 
@@ -142,7 +142,7 @@ export class Attempt implements AttemptAddress, Waiter, Bagged {
     this.abandon();
     this.#job = undefined;
     this.results = undefined;
-    this.input = undefined;
+    this.plan = undefined;
   }
 
   /** Closes it before its end: whoever executes it may stop. */

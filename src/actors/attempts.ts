@@ -1,7 +1,9 @@
 import type { EncodedResults } from "../bus/messages/invocation.ts";
-import type { EntryInput } from "../job/input.ts";
+import type { Failure } from "../job/failure.ts";
+import type { Plan } from "../job/plan.ts";
 import type { AttemptAddress, LiveJob } from "../job/state.ts";
-import type { Attempt, AttemptListener } from "./attempt.ts";
+import type { Event } from "../job/transition.ts";
+import type { Attempt, AttemptListener, FailureDetails } from "./attempt.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 
 /** The attempts of one job that are in line or in flight: one in a chain. */
@@ -26,10 +28,10 @@ export class Attempts {
     address: AttemptAddress,
     listener: AttemptListener,
     results?: EncodedResults,
-    input?: EntryInput,
+    plan?: Plan,
   ): void {
     this.#dispatching = address;
-    const attempt = dispatcher.dispatch(job, address, listener, results, input);
+    const attempt = dispatcher.dispatch(job, address, listener, results, plan);
     if (this.#dispatching !== address) return;
     this.#dispatching = undefined;
     this.#all.get(address.index)?.cancel(); // nobody waits for the outcome of an earlier one
@@ -47,4 +49,24 @@ export class Attempts {
     for (const attempt of this.#all.values()) attempt.cancel();
     this.#all.clear();
   }
+}
+
+/** What the machine is told of an attempt that was answered with an error, or was given up. */
+export function failedEvent(
+  { index, attempt, progress }: Attempt,
+  error: Failure,
+  retryable: boolean,
+  { retryAfterMs, interrupted }: FailureDetails = {},
+): Event {
+  return {
+    ...{ type: "failed", index, attempt, error, retryable, random: Math.random() },
+    ...(retryAfterMs !== undefined && { retryAfterMs }),
+    ...(interrupted && { interrupted }),
+    ...(progress !== undefined && { progress }),
+  };
+}
+
+/** Of one whose worker went silent. */
+export function lostEvent({ index, attempt, progress }: Attempt): Event {
+  return { type: "lost", index, attempt, ...(progress !== undefined && { progress }) };
 }

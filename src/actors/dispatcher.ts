@@ -22,7 +22,7 @@ import { queueGroupProblem, type ServedFunction, servedFunctions } from "../bus/
 import { discoverServices } from "../bus/messages/service.ts";
 import type { Failure } from "../job/failure.ts";
 import { callOf } from "../job/function-state.ts";
-import type { EntryInput } from "../job/input.ts";
+import type { Plan } from "../job/plan.ts";
 import { type AttemptAddress, functionAt, type LiveJob } from "../job/state.ts";
 import { Attempt, type AttemptListener } from "./attempt.ts";
 import { FunctionLine } from "./function-line.ts";
@@ -117,10 +117,10 @@ export class Dispatcher {
     address: AttemptAddress,
     listener: AttemptListener,
     results?: EncodedResults,
-    input?: EntryInput,
+    plan?: Plan,
   ): Attempt {
     const { name } = callOf(functionAt(job, address.index));
-    const attempt = new Attempt(job, address, name, listener, results, input);
+    const attempt = new Attempt(job, address, name, listener, results, plan);
     this.#lineOf(name).add(attempt);
     return attempt;
   }

@@ -13,13 +13,15 @@ import { functionSubject } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
 import { attemptTimeoutMs, encodeInvocation, readReply } from "../bus/messages/invocation.ts";
 import { type AsyncError, isAsyncError } from "../job/errors.ts";
+import { expressionFailure } from "../job/expressions.ts";
 import type { Failure } from "../job/failure.ts";
 import { dueSince } from "../job/rest.ts";
 import { Bag } from "../util/bag.ts";
 import { Queue } from "../util/queue.ts";
 import type { Attempt, AttemptLine, AttemptListener } from "./attempt.ts";
 
-const FIRST_LIMIT = 32;
+/** A fan of some fifty is not held back. */
+const FIRST_LIMIT = 64;
 const MAX_LIMIT = 100_000;
 /** How often an invocation is sent again at once before its line is blocked. */
 const TRIES_PER_TURN = 4;
@@ -199,7 +201,7 @@ export class FunctionLine implements AttemptLine {
     const now = Date.now();
     const timeoutMs = attemptTimeoutMs(attempt.job, attempt.index, now);
     try {
-      const body = encodeInvocation(attempt.job, attempt, now, timeoutMs, attempt.results, attempt.input);
+      const body = encodeInvocation(attempt.job, attempt, now, timeoutMs, attempt.results, attempt.plan);
       const ticket = this.#bus.mux.open(this.#subject, body, undefined, attempt, attempt.results?.headers);
       attempt.sent(this, ticket, timeoutMs, this.heartbeatMs);
       this.inFlight.add(attempt);
@@ -210,12 +212,13 @@ export class FunctionLine implements AttemptLine {
   }
 
   #onSendError(attempt: Attempt, error: unknown): void {
-    if (!isAsyncError(error)) throw error;
+    if (!isAsyncError(error)) {
+      unsent(attempt, expressionFailure(error));
+      return;
+    }
     if (error.code === "payload_too_large") {
       const message = `the invocation does not fit into a message: ${error.message}`;
-      const { listener } = attempt;
-      attempt.listener = undefined;
-      listener?.onFailed(attempt, { code: "payload_too_large", name: "PayloadTooLarge", message }, false);
+      unsent(attempt, { code: "payload_too_large", name: "PayloadTooLarge", message });
       return;
     }
     this.#waiting.giveBack(attempt);
@@ -310,6 +313,13 @@ function isTaken({ started, heard }: Attempt): boolean {
 function waitedMs({ enqueuedAt, job, index }: Attempt, now: number): number {
   const since = dueSince(job, index);
   return Math.max(now - enqueuedAt, since === undefined ? 0 : Date.now() - since);
+}
+
+/** It never can be sent as it is. */
+function unsent(attempt: Attempt, why: Failure): void {
+  const { listener } = attempt;
+  attempt.listener = undefined;
+  listener?.onFailed(attempt, why, false);
 }
 
 /** Its job is to wait elsewhere. */

@@ -17,21 +17,15 @@
  * ACTOR-4  It begins nothing on a lease that may have run out, until its message is delivered to it again. So what was
  *     committed elsewhere while this process was paused or cut off does not run again.
  * ACTOR-5  Its lease ends only when the next token (a durable timer, a place in a backlog) or the end of the job is stored.
- *
  * What every job goes through is done in callbacks (see `mux.ts`); what is rare is awaited.
  */
 import { EncodedResults } from "../bus/messages/invocation.ts";
-import type { EventLog } from "../bus/store/event-log.ts";
-import type { Signals } from "../bus/store/signals.ts";
 import { isTokenOf } from "../bus/tokens/timers.ts";
-import type { Tokens } from "../bus/tokens/tokens.ts";
 import { endEvent, type JobEvent } from "../job/events.ts";
 import type { Failure } from "../job/failure.ts";
-import { expressionFailure } from "../job/graph-step.ts";
-import { type EntryInput, inputOf } from "../job/input.ts";
 import { reduce } from "../job/machine.ts";
 import { type Plan, planOf } from "../job/plan.ts";
-import { type Parked, rest, toBeParked } from "../job/rest.ts";
+import { onNextToken, type Parked, rest, toBeParked } from "../job/rest.ts";
 import {
   type AttemptAddress,
   type EndedJob,
@@ -42,52 +36,20 @@ import {
   type LiveJob,
   unreachable,
 } from "../job/state.ts";
-import { timerMs } from "../job/time.ts";
 import type { Event, Transition } from "../job/transition.ts";
+import type { ActorContext, ActorMode } from "./actor-context.ts";
+import { ActorTimers } from "./actor-timers.ts";
 import type { Attempt, AttemptListener, FailureDetails } from "./attempt.ts";
-import { Attempts } from "./attempts.ts";
-import type { BacklogFeeder } from "./backlog-feeder.ts";
-import {
-  type CommitResult,
-  Commits,
-  type CommitsContext,
-  type CommitsOwner,
-  type Found,
-  type Long,
-} from "./commits.ts";
-import type { Dispatcher } from "./dispatcher.ts";
+import { Attempts, failedEvent, lostEvent } from "./attempts.ts";
+import { type CommitResult, Commits, type CommitsOwner, type Found, type Long } from "./commits.ts";
+import { Footprint } from "./footprint.ts";
 import type { Lease } from "./lease.ts";
-import type { Lifecycle, ReleaseReason } from "./lifecycle.ts";
+import type { ReleaseReason } from "./lifecycle.ts";
 import { Mailbox } from "./mailbox.ts";
-import { footprintOf, type Memory } from "./memory.ts";
 import { Progress } from "./progress.ts";
 import { withoutLargest } from "./refusal.ts";
 import { FULL_RETRY_MS, untilDone, untilPlaced } from "./retrying.ts";
 import { SignalWatch } from "./signal-watch.ts";
-
-export interface ActorContext extends CommitsContext {
-  tokens: Tokens;
-  signals: Signals;
-  eventLog: EventLog;
-  dispatcher: Dispatcher;
-  feeder: BacklogFeeder;
-  lifecycle: Lifecycle;
-  memory: Memory;
-  /** A wait longer than this is spent outside of memory. */
-  parkAfterMs: number;
-  /** The supervisor closes: what has not begun is handed over. */
-  isDraining: () => boolean;
-}
-
-type Mode =
-  /** It waits for an outcome, a timer or a nudge, and deals with it when it comes. */
-  | "ready"
-  /** The same, but an attempt is due that must not begin, because the lease has run out (ACTOR-4). */
-  | "held back"
-  /** A commit, a read or the making of a token is under way: what comes has to wait. */
-  | "busy"
-  /** The job has left. Nothing is done any more. */
-  | "gone";
 
 export class JobActor implements AttemptListener, CommitsOwner {
   readonly jobId: string;
@@ -95,24 +57,17 @@ export class JobActor implements AttemptListener, CommitsOwner {
   readonly #context: ActorContext;
   readonly #commits: Commits;
   readonly #mailbox = new Mailbox();
-  #mode: Mode = "ready";
-  /** What the job takes in memory, in bytes. */
-  #footprint: number;
-  /** It is being stored, to wait outside of memory. */
-  #passing = false;
+  #mode: ActorMode = "ready";
+  readonly #footprint: Footprint;
   readonly #attempts = new Attempts();
   /** Of a graph, as soon as it is needed. */
   #plan: Plan | undefined;
   #signals: SignalWatch | undefined;
   /** The results of a long job, as they are sent. */
   readonly #results: EncodedResults | undefined;
-  /** Runs while the job rests in memory. */
-  #alarm: NodeJS.Timeout | undefined;
-  /** Runs while an attempt does, if the job has a deadline. */
-  #deadline: NodeJS.Timeout | undefined;
-  /** Undefined while no attempt has told of any. */
+  // Made when they are needed.
+  #timers: ActorTimers | undefined;
   #progress: Progress | undefined;
-  /** Undefined while nobody wants to know. */
   #goneListeners: (() => void)[] | undefined;
 
   /**
@@ -132,8 +87,7 @@ export class JobActor implements AttemptListener, CommitsOwner {
     this.jobId = state.job_id;
     this.lease = lease;
     this.#results = long ? new EncodedResults(state.encoding) : undefined;
-    this.#footprint = measured.footprint;
-    context.memory.hold(measured.footprint);
+    this.#footprint = new Footprint(context.memory, measured.footprint);
     this.#commits = new Commits(context, this, state, revision, long, measured.bytes);
   }
 
@@ -146,7 +100,10 @@ export class JobActor implements AttemptListener, CommitsOwner {
 
   /** Takes over a job as it is; `firedAt` as in the event. */
   resume(firedAt?: number): void {
-    this.#post(firedAt === undefined ? { type: "resumed" } : { type: "resumed", firedAt });
+    const resumed: Event = firedAt === undefined ? { type: "resumed" } : { type: "resumed", firedAt };
+    const job = this.#commits.state;
+    if (isEnded(job) || !isGraph(job) || !this.#watch().isDue(job)) this.#post(resumed);
+    else this.#dealAfterLook(job, [resumed]);
   }
 
   /** Goes on with a job as it was made; `events` tell of that. */
@@ -218,18 +175,12 @@ export class JobActor implements AttemptListener, CommitsOwner {
     this.#post({ type: "succeeded", index, attempt, result });
   }
 
-  onFailed({ index, attempt, progress }: Attempt, error: Failure, retryable: boolean, more: FailureDetails = {}): void {
-    const { retryAfterMs, interrupted } = more;
-    this.#post({
-      ...{ type: "failed", index, attempt, error, retryable, random: Math.random() },
-      ...(retryAfterMs !== undefined && { retryAfterMs }),
-      ...(interrupted && { interrupted }),
-      ...(progress !== undefined && { progress }),
-    });
+  onFailed(attempt: Attempt, error: Failure, retryable: boolean, details?: FailureDetails): void {
+    this.#post(failedEvent(attempt, error, retryable, details));
   }
 
-  onLost({ index, attempt, progress }: Attempt): void {
-    this.#post({ type: "lost", index, attempt, ...(progress !== undefined && { progress }) });
+  onLost(attempt: Attempt): void {
+    this.#post(lostEvent(attempt));
   }
 
   onNoRoom({ index, attempt }: AttemptAddress): void {
@@ -239,7 +190,6 @@ export class JobActor implements AttemptListener, CommitsOwner {
   // --- one event after the other (ACTOR-1)
 
   #post(event: Event): void {
-    if ("attempt" in event && event.type !== "started") this.#attempts.delete(event);
     this.#mailbox.post(event);
     this.#turn();
   }
@@ -251,7 +201,9 @@ export class JobActor implements AttemptListener, CommitsOwner {
         const mail = this.#mailbox.take();
         if (mail === undefined) return;
         this.#mode = "busy";
+        const job = this.#commits.state;
         if (mail === "doubt") this.#reread();
+        else if (isGraph(job) && this.#watch().isLastCall(job, mail, Date.now())) this.#dealAfterLook(job, mail);
         else this.#deal(mail);
       }
     } catch (error) {
@@ -270,11 +222,20 @@ export class JobActor implements AttemptListener, CommitsOwner {
     let { state } = this.#commits;
     let events: JobEvent[] = [];
     for (const event of mail) {
+      // Not before: until its outcome is dealt with it is under way, else it would be begun again.
+      if ("attempt" in event && event.type !== "started") this.#attempts.delete(event);
       const next = reduce(state, event, now, this.#plan);
       state = next.state;
       events = events.length === 0 ? next.events : [...events, ...next.events];
     }
     if (!isEnded(state) && this.#isUnderWay(state)) return { state, events };
+    // It does not leave memory before it is known that none has come; it is looked again when it is stored that it leaves.
+    if (!isEnded(state) && isGraph(state) && this.#watch().isDue(state)) return { state, events };
+    const before = this.#commits.state;
+    if (!isEnded(state) && isGraph(state) && state !== before && before.token > this.lease.number) {
+      // It rests on a token that somebody else may have made by now, for a time that is not the right one any more.
+      return { state: onNextToken(state), events };
+    }
     return { state: toBeParked(state, this.lease.number, now, this.#context.parkAfterMs), events };
   }
 
@@ -294,11 +255,19 @@ export class JobActor implements AttemptListener, CommitsOwner {
 
   /** The state does not fit into a message: the largest of what has come cannot be kept. */
   #refused(why: string, mail: Event[]): void {
+    this.#dealNow(withoutLargest(mail, why) ?? [{ type: "unstorable", why }]);
+  }
+
+  /** Deals with these before what waits, then with that. */
+  #dealNow(mail: Event[]): void {
+    if (this.#mode === "gone") return;
+    this.#mode = "busy";
     try {
-      this.#deal(withoutLargest(mail, why) ?? [{ type: "unstorable", why }]);
+      this.#deal(mail);
     } catch (error) {
       this.onFault(error);
     }
+    this.#turn();
   }
 
   #reread(): void {
@@ -345,8 +314,7 @@ export class JobActor implements AttemptListener, CommitsOwner {
       return;
     }
     if (isGraph(job) && this.#watch().isDue(job)) {
-      this.#mode = "busy";
-      this.#lookForSignals(job);
+      this.#dealAfterLook(job, []);
       return;
     }
     // The wall clock may have gone backwards since: what has begun is not waited for again.
@@ -371,7 +339,7 @@ export class JobActor implements AttemptListener, CommitsOwner {
       case "parked":
         this.#mode = "busy";
         this.#await(this.#park(job, how), (refused) => {
-          if (refused !== undefined) this.#proceedWith({ type: "refused", why: refused });
+          if (refused !== undefined) this.#dealNow([{ type: "refused", why: refused }]);
         });
         break;
       default:
@@ -403,16 +371,14 @@ export class JobActor implements AttemptListener, CommitsOwner {
     return this.#signals;
   }
 
-  #lookForSignals(job: Graph): void {
+  /** Deals with the signals that have come, and with that. */
+  #dealAfterLook(job: Graph, mail: Event[]): void {
+    this.#mode = "busy";
     let found: Event[] = [];
     const looking = this.#insist("cannot look for signals", async () => {
       found = await this.#watch().look(job);
     });
-    this.#await(looking, () => {
-      if (this.#mode === "gone") return;
-      if (found.length > 0) this.#deal(found);
-      else this.#proceed([]);
-    });
+    this.#await(looking, () => this.#dealNow([...found, ...mail]));
   }
 
   #execute(job: LiveJob, address: AttemptAddress): void {
@@ -420,34 +386,14 @@ export class JobActor implements AttemptListener, CommitsOwner {
       this.handOver();
       return;
     }
-    const { memory } = this.#context;
-    if (memory.mustWait(this.#footprint, memory.used - this.#footprint)) {
-      if (!isGraph(job)) this.#pass();
+    if (this.#footprint.mustWait) {
+      if (!isGraph(job)) this.#footprint.pass();
       this.onNoRoom(address);
       return;
     }
-    this.#watchDeadline(job);
-    if (isGraph(job)) this.#dispatchEntry(job, address);
-    else this.#attempts.dispatch(this.#context.dispatcher, job, address, this, this.#results);
-  }
-
-  #dispatchEntry(job: Graph & LiveJob, address: AttemptAddress): void {
-    const plan = this.#planOf(job);
-    let input: EntryInput;
-    try {
-      input = inputOf(job, address.index, plan);
-    } catch (error) {
-      const failure = expressionFailure(error);
-      this.#post({ type: "failed", ...address, error: failure, retryable: false, random: 0 });
-      return;
-    }
-    const results = input.needs === undefined ? this.#results : undefined;
-    this.#attempts.dispatch(this.#context.dispatcher, job, address, this, results, input);
-  }
-
-  #planOf(job: Graph): Plan {
-    this.#plan ??= planOf(job.functions);
-    return this.#plan;
+    if (job.deadline_at !== undefined) this.#timersOf().watchDeadline(job.deadline_at);
+    if (isGraph(job)) this.#plan ??= planOf(job.functions);
+    this.#attempts.dispatch(this.#context.dispatcher, job, address, this, this.#results, this.#plan);
   }
 
   #sleepUntil(until: number): void {
@@ -455,27 +401,21 @@ export class JobActor implements AttemptListener, CommitsOwner {
       this.handOver();
       return;
     }
-    clearTimeout(this.#alarm);
-    this.#alarm = setTimeout(() => this.#post({ type: "due" }), timerMs(until - Date.now()));
+    this.#timersOf().dueAt(until);
   }
 
-  #watchDeadline(job: LiveJob): void {
-    const deadline = job.deadline_at;
-    if (deadline === undefined || this.#deadline) return;
-    this.#deadline = setTimeout(
-      () => {
-        this.#deadline = undefined;
-        if (Date.now() >= deadline) this.#post({ type: "expired" });
-        else if (this.#mode !== "gone") this.#watchDeadline(job);
-      },
-      timerMs(deadline - Date.now()),
+  #timersOf(): ActorTimers {
+    this.#timers ??= new ActorTimers(
+      () => this.#post({ type: "due" }),
+      () => this.#post({ type: "expired" }),
     );
+    return this.#timers;
   }
 
   /** ACTOR-5. Returns why the token cannot be made, if that is for good. */
   async #park(job: LiveJob, how: Parked): Promise<string | undefined> {
     const { bus, tokens, feeder } = this.#context;
-    this.#pass();
+    this.#footprint.pass();
     const onTrouble = (error: unknown, isOver?: () => boolean) => this.onTrouble("cannot set the timer", error, isOver);
     const place = () => tokens.place(job, job.token, how);
     const placed = await untilPlaced(bus, () => this.isGone, onTrouble, place);
@@ -487,22 +427,15 @@ export class JobActor implements AttemptListener, CommitsOwner {
     return undefined;
   }
 
-  /** The state cannot be gone on with as it is. What has come meanwhile is dealt with after that. */
-  #proceedWith(event: Event): void {
-    if (this.#mode === "gone") return;
-    this.#mode = "busy";
-    this.#deal([event]);
-  }
-
   /** The state is the record of the end; events that are kept are stored before the token goes (ACTOR-5). */
   #end(job: EndedJob): void {
-    const { eventLog } = this.#context;
+    const { eventLog, tokens } = this.#context;
     const event = endEvent(job);
     const settle = () => {
       if (this.#mode === "gone") return;
       try {
         this.#commits.removeDefinition();
-        if (isGraph(job)) this.#await(this.#watch().close(job), () => {});
+        if (isGraph(job)) this.#await(Promise.all([this.#watch().close(job), tokens.removeTimer(job)]), () => {});
         this.lease.release();
         this.#leave("ended");
       } catch (error) {
@@ -551,27 +484,16 @@ export class JobActor implements AttemptListener, CommitsOwner {
   #leave(why: ReleaseReason): void {
     if (this.#mode === "gone") return;
     this.#mode = "gone";
-    if (this.#passing) this.#context.memory.releasePassing(this.#footprint);
-    else this.#context.memory.release(this.#footprint);
-    clearTimeout(this.#alarm);
-    clearTimeout(this.#deadline);
+    this.#footprint.release();
+    this.#timers?.close();
     this.#progress?.close();
     this.#attempts.cancel();
     this.#context.lifecycle.emit("released", this.jobId, why);
     for (const listener of this.#goneListeners ?? []) listener();
   }
 
-  #pass(): void {
-    if (this.#passing) return;
-    this.#passing = true;
-    this.#context.memory.pass(this.#footprint);
-  }
-
   onGrown(next: JobState, bytes: number): void {
-    if (this.#mode === "gone" || this.#passing) return;
-    const footprint = footprintOf(next, bytes);
-    this.#context.memory.hold(footprint - this.#footprint);
-    this.#footprint = footprint;
+    this.#footprint.measure(next, bytes);
   }
 
   onTrouble(what: string, error: unknown, isOver?: () => boolean): void {

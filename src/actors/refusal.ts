@@ -1,6 +1,6 @@
 /**
  * What becomes of events whose state does not fit into a message. The largest of what has come fails alone: a result that cannot be
- * kept is a failure of its attempt, a signal that cannot be kept one of its entry.
+ * kept is a failure of its attempt, a signal that cannot be kept one of its entry, and the progress of an attempt is forgotten.
  */
 import type { Failure } from "../job/failure.ts";
 import type { Event } from "../job/transition.ts";
@@ -24,6 +24,7 @@ export function withoutLargest(events: readonly Event[], why: string): Event[] |
 /** What the event adds to the state; undefined if that is next to nothing. */
 function broughtBy(event: Event): unknown {
   if (event.type === "succeeded") return event.result ?? null;
+  if (event.type === "failed" || event.type === "lost") return event.progress;
   return event.type === "signalled" && !event.unfit ? (event.payload ?? null) : undefined;
 }
 
@@ -32,6 +33,10 @@ function failedInstead(event: Event, why: string): Event | undefined {
     const { index, attempt } = event;
     const error = tooLarge(`the state of the job with this result does not fit into a message: ${why}`);
     return { type: "failed", index, attempt, error, retryable: false, random: 0 };
+  }
+  if (event.type === "failed" || event.type === "lost") {
+    const { progress: _progress, ...rest } = event; // the next attempt does without it
+    return rest;
   }
   if (event.type !== "signalled" || event.unfit) return undefined;
   const unfit = tooLarge(`the state of the job with this signal does not fit into a message: ${why}`);

@@ -4,6 +4,8 @@
  * WATCH-1  The inboxes are looked into after each commit that makes the job wait for another signal, or leave memory; when it is taken
  *     over; and when somebody says that something has changed. Who sends a signal stores it first, and looks at the state of the job
  *     after that. So one of the two sees the other.
+ * WATCH-2  Before an entry that waits is given up because its time is over, the inboxes are looked into once more: a signal that was
+ *     stored in time counts also where we have not heard of it yet, as after a pause of this process.
  */
 import { openSignal } from "../bus/messages/signal-payload.ts";
 import type { Signal } from "../bus/store/inbox.ts";
@@ -29,13 +31,20 @@ export class SignalWatch {
 
   /** Whether the inboxes have to be looked into before the job goes on from this state. */
   isDue(job: Graph): boolean {
-    const waiting = job.live.filter(waitsForSignal);
-    return waiting.length > 0 && this.#lookedFor !== keyOf(job, waiting);
+    if (!job.live.some(waitsForSignal)) return false;
+    return this.#lookedFor !== keyOf(job, job.live.filter(waitsForSignal));
+  }
+
+  /** WATCH-2: whether that is about to make an entry give up. */
+  isLastCall(job: Graph, events: readonly Event[], now: number): boolean {
+    const isOver = (branch: Branch) => waitsForSignal(branch) && branch.due_at !== undefined && branch.due_at <= now;
+    return events.some(({ type }) => type === "due") && job.live.some(isOver);
   }
 
   /** What has come: of several entries that wait for the same signal, the first in the list gets the first. @throws AsyncError of the bus */
   async look(job: Graph): Promise<Event[]> {
     const waiting = job.live.filter(waitsForSignal);
+    this.#lookedFor = keyOf(job, waiting); // first: what is said while it looks is a doubt about that look
     const events: Event[] = [];
     const used = new Map<string, number>();
     const exhausted = new Set<string>();
@@ -51,7 +60,6 @@ export class SignalWatch {
       used.set(name, signal.n);
       events.push({ type: "signalled", index, number: signal.n, ...contentOf(signal, name, job) });
     }
-    this.#lookedFor = keyOf(job, waiting);
     return events;
   }
 

@@ -1,6 +1,6 @@
 /**
- * Draws the order of a job's entries: a line for each, in steps from top to bottom. Each entry follows one of the step before, and
- * what is bracketed together runs in parallel. Pure: a document that is right comes in, text goes out.
+ * Draws the order of a job's entries: a line for each, in steps from top to bottom. Each entry follows one of the step before,
+ * and what is bracketed together runs in parallel. Pure: a document that is right comes in, text goes out.
  *
  * Example:
  *

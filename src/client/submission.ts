@@ -9,6 +9,7 @@ import { newJob } from "../job/create.ts";
 import { formatOfDocument } from "../job/document.ts";
 import type { Encoding } from "../job/encoding.ts";
 import { type AsyncError, InvalidInputError, isAsyncError, messageOf } from "../job/errors.ts";
+import { GRAPH_OPTIONS } from "../job/function-state.ts";
 import { chosenJobIdProblem, MADE_UP_PREFIX } from "../job/names.ts";
 import { UnsendableError } from "../job/plain.ts";
 import { isSameJson } from "../job/same.ts";
@@ -135,9 +136,10 @@ export function existingJob(submission: Prepared, found: JobView): SubmittedJob 
   return { ...found, existing: true, ...(differs.length > 0 && { differs }) };
 }
 
-/** What the submission said of a function. */
-function specOf({ name, args = null, retry_options = {}, timeout_ms }: FunctionView) {
-  return { name, args, retry_options, timeout_ms };
+/** What the submission said of a function, or of another entry. */
+function specOf(view: FunctionView) {
+  const { name, args = null, retry_options = {}, timeout_ms } = view;
+  return { name, args, retry_options, timeout_ms, options: GRAPH_OPTIONS.map((option) => view[option]) };
 }
 
 /** @throws InvalidInputError whose paths begin with the index */

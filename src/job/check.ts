@@ -8,11 +8,11 @@ import type { Encoding } from "./encoding.ts";
 import { InvalidInputError, messageOf, type Reason } from "./errors.ts";
 import { graphProblems } from "./graph-check.ts";
 import { isRecord, unsendable } from "./plain.ts";
-import { Chain, type FunctionSpec, type RetryOptions, Submission } from "./schema.ts";
+import { Chain, type FunctionSpec, KINDS, type RetryOptions, Submission } from "./schema.ts";
 import { shapeProblems } from "./shape-problems.ts";
 import { hasExpressions } from "./templates.ts";
 
-/** What a job shows besides its definition. Ignored on input, so that one that was read can be submitted again (under a new id). */
+/** What a job shows besides its definition: ignored on input, so that what was read can be submitted again (under a new id). */
 const REPORTED_BY_JOBS = new Set([
   "state",
   "current_function",
@@ -48,7 +48,7 @@ const REPORTED_BY_FUNCTIONS = new Set([
 ]);
 
 const submissionCheck = TypeCompiler.Compile(Submission);
-/** For chains alone: theirs is a third of the time of the other check, and of what only graphs have nothing is to be looked at. */
+/** For chains alone: it takes a third of the time of the other check, and what only graphs have need not be looked at. */
 const chainCheck = TypeCompiler.Compile(Chain);
 const MAX_REASONS = 20;
 /** A path names keys of the input, which may be as long as a message. */
@@ -81,8 +81,8 @@ export interface CheckOptions {
 /**
  * What is wrong with a job, without submitting it: nothing if it would be accepted. Never throws.
  *
- * @example checkJob({ name: "order", functions: [{ nmae: "charge" }] })
- * // [{ path: "/functions/0/nmae", message: "is not a known field; did you mean name?" }]
+ * @example checkJob({ name: "order", functions: [{ name: "charge", timeuot_ms: 5 }] })
+ * // [{ path: "/functions/0/timeuot_ms", message: "is not a known field; did you mean timeout_ms?" }]
  */
 export function checkJob(document: unknown, { encoding = "json", now = Date.now() }: CheckOptions = {}): Reason[] {
   try {
@@ -146,14 +146,20 @@ function reasonsAgainst(value: unknown, now: number | undefined): Reason[] {
       if (reasons.length === MAX_REASONS) return reasons;
     }
   }
-  const isSpoilt = (path: string) => badPaths.some((bad) => bad === path || bad.startsWith(`${path}/`));
+  // Told of already; or what an entry does cannot be said, as that field is the wrong one.
+  const isSpoilt = (path: string) =>
+    badPaths.some((bad) => bad === path || KINDS.some((kind) => isAt(bad, path, kind)));
   for (const reason of meaningProblems(badPaths.reduce(without, value), now, spoiltNeeds(badPaths))) {
-    // What is no text, or missing, cannot be judged; and what is said of an entry may be as its fields are wrong.
     if (isSpoilt(reason.path)) continue;
     reasons.push({ ...reason, path: reason.path.slice(0, MAX_PATH_LENGTH) });
     if (reasons.length === MAX_REASONS) break;
   }
   return reasons;
+}
+
+/** Whether a path is that field of what is at `parent`, or in it. */
+function isAt(path: string, parent: string, field: string): boolean {
+  return path === `${parent}/${field}` || path.startsWith(`${parent}/${field}/`);
 }
 
 /** The entries of which cannot be said what they follow. */

@@ -1,4 +1,5 @@
 /** An expression that cannot be evaluated. */
+import type { Failure } from "./failure.ts";
 
 /**
  * Its message holds the expression, and the type of what it failed on, but never a value: it is stored, logged and shown to
@@ -20,3 +21,9 @@ export class ExpressionError extends Error {
 
 /** What is wrong, before it is known with which expression. */
 export class EvaluationProblem extends Error {}
+
+/** @throws what is thrown, if it is no fault of an expression */
+export function expressionFailure(error: unknown): Failure {
+  if (!(error instanceof ExpressionError)) throw error;
+  return { code: "expression_error", name: "ExpressionError", message: error.message };
+}

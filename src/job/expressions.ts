@@ -16,7 +16,7 @@ import { intoExpression, isPlain, outOfExpression, typeName } from "./expression
 import { isRecord } from "./plain.ts";
 
 export type { Scope } from "./expression-check.ts";
-export { ExpressionError } from "./expression-error.ts";
+export { ExpressionError, expressionFailure } from "./expression-error.ts";
 export type { Root } from "./expression-library.ts";
 
 /** What an expression is evaluated over. What is not given is null; `results`, `errors`, `skipped` are by the id of an entry. */
@@ -61,9 +61,16 @@ const MAX_PROGRAMS = 200;
 /** A program keeps some of the values that it has looked at last. One that has looked at more than this is compiled again. */
 const MAX_STEPS_KEPT = 10_000;
 
+/**
+ * Of all evaluations of a job while it is in memory, by and large: a job of a thousand entries with a large condition each would keep
+ * its supervisor from all other jobs. So many take a second or two.
+ */
+const MAX_STEPS_OF_JOB = 20_000_000;
+
 /** Evaluates expressions, and keeps what it has compiled: the first evaluation of a text takes some 0.05 ms, others 1 µs. */
 export class Expressions {
   readonly #programs = new Map<string, Program>();
+  #spent = 0;
 
   /**
    * The result as JSON has it (bytes of a MessagePack job stay bytes). The values are not changed.
@@ -71,6 +78,9 @@ export class Expressions {
    * @throws ExpressionError which says the type of what it failed on, and no value
    */
   evaluate(text: string, values: Values): unknown {
+    if (this.#spent > MAX_STEPS_OF_JOB) {
+      throw new ExpressionError(text, `the expressions of the job take more than ${MAX_STEPS_OF_JOB} steps together`);
+    }
     const library = loadLibrary();
     const program = this.#program(text, library);
     library.work.begin();
@@ -80,6 +90,7 @@ export class Expressions {
     } catch (error) {
       throw new ExpressionError(text, reasonOf(error));
     } finally {
+      this.#spent += library.work.spent;
       if (library.work.spent > MAX_STEPS_KEPT) this.#programs.delete(text);
     }
   }

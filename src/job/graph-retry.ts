@@ -2,10 +2,11 @@
 import type { ErrorCode } from "./errors.ts";
 import { eventOf, type JobEventBody } from "./events.ts";
 import { type FunctionState, kindOf, newEntry } from "./function-state.ts";
+import { graphProblems } from "./graph-check.ts";
 import { attemptRefOf, GraphStep, NOT_BEGUN } from "./graph-step.ts";
 import { forgiven } from "./outcome.ts";
 import { followersOf, type Plan, planOf } from "./plan.ts";
-import { inPhase, specOf } from "./record.ts";
+import { documentOf, inPhase, specOf } from "./record.ts";
 import { onNextToken } from "./rest.ts";
 import type { RetryPatch } from "./retry-patch.ts";
 import { type EndedJob, functionAt, type Graph, isGraph, type LiveJob } from "./state.ts";
@@ -49,6 +50,10 @@ function chainProblem(state: EndedJob, { from, failed, args, args_by_id }: Retry
 function graphProblem(state: Graph & EndedJob, patch: RetryPatch): RetryProblem | undefined {
   const { job_id: id } = state;
   const { from, failed, args, args_by_id = {} } = patch;
+  if (state.truncated) {
+    const message = `job ${id} cannot be retried: it was too large to be kept as it was; submit it anew, with less in it`;
+    return { code: "job_ended", message };
+  }
   const plan = planOf(state.functions);
   if (from !== undefined && indexOfEntry(plan, from) === undefined) {
     return { code: "no_entry", message: `job ${id} has no entry ${from} to go on from` };
@@ -79,6 +84,17 @@ function graphProblem(state: Graph & EndedJob, patch: RetryPatch): RetryProblem 
   }
   if (args !== undefined && at === undefined) {
     return { code: "invalid_request", message: `it is not clear whose args these are: name the entry in args_by_id` };
+  }
+  return argsProblem(state, patch, plan);
+}
+
+/** What is wrong with the expressions of other args. */
+function argsProblem(state: Graph, patch: RetryPatch, plan: Plan): RetryProblem | undefined {
+  const { args, args_by_id = {} } = patch;
+  if (![args, ...Object.values(args_by_id)].some(hasExpressions)) return undefined;
+  const entries = edited(state, patch, plan, new Set()).map(documentOf);
+  for (const { path, message } of graphProblems(entries, undefined)) {
+    return { code: "invalid_request", message: `the args cannot be used: ${path} ${message}` };
   }
   return undefined;
 }
@@ -167,7 +183,8 @@ function told(step: GraphStep, job: LiveJob, state: Graph, patch: RetryPatch, pl
   const bodies: JobEventBody[] = edits ? [first, edits] : [first];
   const events = [...bodies.map((body) => eventOf(job, now, body)), ...step.events];
   const error = step.failure;
-  const live: LiveJob = inPhase({ ...job, ...step.fields() }, { state: "pending" });
+  const live: LiveJob = inPhase(job, { state: "pending" });
+  step.writeInto(live);
   if (error) return { state: inPhase(live, { state: "failed", finished_at: now, error }), events };
   if (step.isComplete) return { state: inPhase(live, { state: "completed", finished_at: now }), events };
   return { state: live, events };

@@ -5,10 +5,11 @@
  * ends in the same step, and so may those that follow it.
  */
 
+import { branchIn, placeOf } from "./branches.ts";
 import { dateProblem } from "./dates.ts";
 import { type AttemptRef, eventOf, type JobEvent, type JobEventBody } from "./events.ts";
 import { typeName } from "./expression-values.ts";
-import { ExpressionError } from "./expressions.ts";
+import { ExpressionError, expressionFailure } from "./expressions.ts";
 import type { Failure } from "./failure.ts";
 import { callOf, type FunctionState, kindOf } from "./function-state.ts";
 import type { Functions } from "./functions.ts";
@@ -60,23 +61,21 @@ export class GraphStep {
   }
 
   branch(index: number): Branch | undefined {
-    return branchAt(this.#live, index);
+    return branchIn(this.#live, index);
   }
 
   fn(index: number): FunctionState {
     return this.functions.at(index) ?? functionAt(this.#job, index);
   }
 
-  /** The fields of the job that the step has changed. */
-  fields(): Pick<JobFields, "functions" | "live" | "ended_count" | "current_function" | "signals" | "format"> {
-    return {
-      format: 2,
-      functions: this.functions,
-      live: this.#live,
-      ended_count: this.#endedCount,
-      current_function: Math.min(this.#lowest, this.#plan.length - 1),
-      ...(this.#signals && { signals: this.#signals }),
-    };
+  /** Gives the job, a new object, what the step has changed. */
+  writeInto(next: JobFields): void {
+    next.format = 2;
+    next.functions = this.functions;
+    next.live = this.#live;
+    next.ended_count = this.#endedCount;
+    next.current_function = Math.min(this.#lowest, this.#plan.length - 1);
+    if (this.#signals) next.signals = this.#signals;
   }
 
   tell(body: JobEventBody): void {
@@ -129,8 +128,7 @@ export class GraphStep {
         return;
       }
     }
-    const { error: _error, last_progress: _progress, tried_at: _triedAt, ...rest } = fn;
-    this.#end(index, { ...rest, retry_count: attempt, finished_at: this.#now, result });
+    this.#end(index, { ...withoutTrials(fn), retry_count: attempt, finished_at: this.#now, result });
   }
 
   #expectationProblem(expect: string, result: unknown): Failure | undefined {
@@ -235,11 +233,13 @@ export class GraphStep {
     return Date.parse(value);
   }
 
+  /** @param fn a new object: it gets its rank */
   #end(index: number, fn: FunctionState): void {
     const at = placeOf(this.#live, index);
     if (this.#live[at]?.index === index) this.#live = this.#live.toSpliced(at, 1);
     this.#endedCount += 1;
-    this.setFunction(index, { ...fn, rank: this.#endedCount });
+    fn.rank = this.#endedCount;
+    this.setFunction(index, fn);
     const before = this.#lowest;
     while (this.#lowest < this.#plan.length && this.#hasEnded(this.#lowest)) this.#lowest += 1;
     const ready = readyAfter(this.#plan, index, (one) => this.#hasEnded(one), before, this.#lowest);
@@ -252,34 +252,21 @@ export class GraphStep {
   }
 }
 
-/** Where the branch of an entry is, or would be, among those that are in order. */
-function placeOf(live: readonly Branch[], index: number): number {
-  let [low, high] = [0, live.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if ((live[middle]?.index ?? index) < index) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
-
-export function branchAt(live: readonly Branch[], index: number): Branch | undefined {
-  const branch = live[placeOf(live, index)];
-  return branch?.index === index ? branch : undefined;
-}
-
 export function attemptRefOf(fn: FunctionState, index: number, attempt: number): AttemptRef {
   const name = callOf(fn).name;
   return { function: name === "" ? null : name, index, attempt, ...(fn.id !== undefined && { id: fn.id }) };
 }
 
-/** @throws what is thrown, if it is no fault of an expression */
-export function expressionFailure(error: unknown): Failure {
-  if (!(error instanceof ExpressionError)) throw error;
-  return { code: "expression_error", name: "ExpressionError", message: error.message };
-}
-
 /** The job as the step leaves it, as long as it has not ended. */
 export function stepped(job: LiveJob, step: GraphStep): LiveJob {
-  return { ...inPhase(job, { state: "running" }), ...step.fields() };
+  const next = inPhase(job, { state: "running" });
+  step.writeInto(next);
+  return next;
+}
+
+/** Without what is said of attempts that came to nothing. Most have none: to leave it out costs more than all else. */
+function withoutTrials(fn: FunctionState): FunctionState {
+  if ((fn.error ?? fn.last_progress ?? fn.tried_at) === undefined) return fn;
+  const { error: _error, last_progress: _progress, tried_at: _triedAt, ...rest } = fn;
+  return rest;
 }

@@ -9,9 +9,10 @@
  * GRAPH-4  When an entry has failed for good and nothing deals with that, nothing more begins: the job has failed. What was live then
  *     stays in `live`, so that a retry goes on with it.
  */
+import { branchIn } from "./branches.ts";
 import type { Failure } from "./failure.ts";
 import { callOf, kindOf } from "./function-state.ts";
-import { branchAt, GraphStep, stepped } from "./graph-step.ts";
+import { GraphStep, stepped } from "./graph-step.ts";
 import { afterFailure, afterLoss, begun, type Outcome } from "./outcome.ts";
 import { type Plan, planOf } from "./plan.ts";
 import { inPhase } from "./record.ts";
@@ -144,7 +145,7 @@ function signalled(
   const { index, number, payload, unfit } = event;
   const name = state.functions.at(index)?.wait_for;
   if (name === undefined || number <= (state.signals?.[name] ?? 0)) return { state, events: [] }; // GRAPH-3
-  if (branchAt(state.live, index)?.wait !== "signal") return { state, events: [] };
+  if (branchIn(state.live, index)?.wait !== "signal") return { state, events: [] };
   return stepOf(state, now, plan, (step) => {
     const { id } = step.fn(index);
     step.useSignal(name, number);
@@ -202,7 +203,7 @@ function ripen(step: GraphStep, branch: Branch, now: number): void {
 
 /** Whether an outcome is of a live attempt (MACHINE-2). */
 export function isLiveAttempt(state: Graph, { index, attempt }: AttemptAddress): boolean {
-  const branch = branchAt(state.live, index);
+  const branch = branchIn(state.live, index);
   if (branch?.attempt !== attempt) return false;
   const fn = state.functions.at(index);
   return fn !== undefined && (kindOf(fn) === "function" || fn.handling === true);

@@ -30,6 +30,7 @@ export function jobSchema(): JsonSchema {
 
 /** Of an entry that does this: it does nothing else, and has no options that are for others. */
 function entryOf(kind: (typeof KINDS)[number]): JsonSchema {
-  const refused = Object.keys(MEANINGLESS[kind]).map((option) => [option, false]);
-  return { required: [kind], ...(refused.length > 0 && { properties: Object.fromEntries(refused) }) };
+  const others = KINDS.filter((other) => other !== kind);
+  const refused = [...others, ...Object.keys(MEANINGLESS[kind])].map((option) => [option, false]);
+  return { required: [kind], properties: { [kind]: {}, ...Object.fromEntries(refused) } };
 }

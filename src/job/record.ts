@@ -88,7 +88,13 @@ function asName(name: unknown): unknown {
 }
 
 function branches(value: unknown): string | undefined {
-  return Array.isArray(value) && value.every(isBranch) ? undefined : "is no list of branches";
+  const isRight = Array.isArray(value) && value.every(isBranch) && value.every(isAfterLast);
+  return isRight ? undefined : "is no list of branches";
+}
+
+/** By index, each once. */
+function isAfterLast({ index }: Branch, place: number, all: Branch[]): boolean {
+  return index > (all[place - 1]?.index ?? -1);
 }
 
 function isBranch(value: unknown): boolean {
@@ -169,6 +175,7 @@ export const JOB_FIELDS: Fields<JobFields & AnyPhase> = {
   keep_ms: { kept: "rarely", since: 2, problem: count, view: asIs },
   warn_after_ms: { kept: "rarely", since: 2, problem: count, view: asIs },
   late_at: { kept: "rarely", since: 2, problem: time, view: iso },
+  truncated: { kept: "rarely", since: 2, problem: flag, view: asIs },
   waiting_for: { kept: "rarely", ofPhase: true, problem: oneOf(WAIT_REASONS), view: asIs },
   due_at: { kept: "rarely", ofPhase: true, problem: time, view: iso },
   finished_at: { kept: "always", optional: true, ofPhase: true, problem: time, view: iso },
@@ -199,6 +206,12 @@ export const progressOf = compile<(fn: FunctionState) => Partial<FunctionState>>
 
 /** What its submission says of a function. */
 export const specOf = compile<(fn: FunctionState) => FunctionSpec>({}, copyOfFunction(true));
+
+/** The same as a submission says it: an entry without a function has no name. */
+export function documentOf(fn: FunctionState): FunctionSpec {
+  const { name = "", ...spec } = specOf(fn);
+  return name === "" ? spec : { ...spec, name };
+}
 
 function copyOfFunction(submitted: boolean): string {
   const fields = entriesOf(FUNCTION_FIELDS).filter(([, field]) => (field.submitted === true) === submitted);

@@ -10,6 +10,7 @@
  * keeps the job in memory for 5 s. If it is due in an hour, `toBeParked` says so, the state is committed with token 1, and
  * to the holder of token 0 it now rests as timer 1. Who gets the wake of that timer holds token 1: an attempt is due.
  */
+import { branchIn } from "./branches.ts";
 import { callOf } from "./function-state.ts";
 import {
   type AttemptAddress,
@@ -86,6 +87,12 @@ function restOfGraph(job: Graph & LiveJob, now: number): Rest {
   return { type: "attempts", attempts, until: until === Number.POSITIVE_INFINITY ? undefined : until };
 }
 
+function wakeTimeOfGraph(job: Graph): number {
+  // It may have been parked before it was found that a signal had come: what became ready by that is due at once.
+  const due = job.live.filter(({ wait }) => wait === "none").map(({ since }) => since);
+  return Math.min(nextTimeOf(job), (job.parked_at ?? job.created_at) + LOOK_MS, ...due);
+}
+
 /** The functions of which the entries wait for a worker. */
 function awaitedFunctions(job: Graph): string[] {
   const waiting = job.live.filter(({ wait }) => wait === "worker");
@@ -116,10 +123,7 @@ export function lateAt({ warn_after_ms, late_at, scheduled_at, retried_at }: Job
 
 /** When a job that nobody holds is to be woken at the latest: when it is due, or at its deadline. A time that has passed is "at once". */
 export function wakeAt(job: LiveJob): number {
-  if (isGraph(job)) {
-    if (job.live.some(({ wait }) => wait === "none")) return 0; // it has been retried by hand
-    return Math.min(nextTimeOf(job), (job.parked_at ?? job.created_at) + LOOK_MS);
-  }
+  if (isGraph(job)) return wakeTimeOfGraph(job);
   return untilDeadline(job, dueAt(job));
 }
 
@@ -150,7 +154,7 @@ export function onNextToken(job: LiveJob): LiveJob {
  * @param index of the function
  */
 export function dueSince(job: LiveJob, index: number): number | undefined {
-  if (isGraph(job)) return job.live.find((branch) => branch.index === index)?.since;
+  if (isGraph(job)) return branchIn(job.live, index)?.since;
   if (job.attempt !== 1) return job.state === "waiting" && job.waiting_for === "backoff" ? job.due_at : undefined;
   const before = job.current_function > 0 ? functionAt(job, job.current_function - 1).finished_at : undefined;
   return Math.max(job.scheduled_at, job.retried_at ?? 0, before ?? 0);

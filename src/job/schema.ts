@@ -124,7 +124,7 @@ export const FunctionSpec = Type.Object(
     on_error: Type.Optional(
       Type.Union([Type.Literal("fail"), Type.Literal("continue"), ErrorEntry], {
         description:
-          "What happens when it has failed for good: the job fails (the default), goes on, or another function runs in its place.",
+          "What happens when it has failed for good: the job fails (default) or goes on, or another function runs in its place.",
       }),
     ),
   },

@@ -67,12 +67,13 @@ function shapeName({ const: value, title, type }: TSchema): string {
   return value === undefined ? (title ?? type) : JSON.stringify(value);
 }
 
-/** Longer than any field is. */
-const MAX_FIELD_LENGTH = 64;
+/** Of a shorter word anything may be meant, and no field is longer. */
+const GUESSED = { from: 3, to: 64 };
 
 function unknownField(schema: TSchema, path: string): string {
   if (schema.patternProperties) return "is no name for a tag: these have 1 to 64 letters, digits, '_', '.' and '-'";
   const field = path.slice(path.lastIndexOf("/") + 1);
-  const meant = field.length > MAX_FIELD_LENGTH ? undefined : nearest(field, Object.keys(schema.properties ?? {}));
+  const isGuessed = field.length >= GUESSED.from && field.length <= GUESSED.to;
+  const meant = isGuessed ? nearest(field, Object.keys(schema.properties)) : undefined;
   return meant === undefined ? "is not a known field" : `is not a known field; did you mean ${meant}?`;
 }

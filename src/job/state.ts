@@ -44,6 +44,8 @@ export interface JobFields {
   warn_after_ms?: number;
   /** When it was told that it is late. */
   late_at?: number;
+  /** Of a graph: it has ended with more than fits into a message, so its entries are left without what they were to do. */
+  truncated?: true;
   /** Who is told of the end besides those who listen to events. */
   notify?: string;
   /** Sequence of the submission in stream JOBS: tells its redelivery from another submission with the same id. */
@@ -138,8 +140,33 @@ export function functionAt(job: JobState, index: number): FunctionState {
 
 /** The job without anything that users put into it but names: what is left when it does not fit into a message. */
 export function withoutPayloads<S extends JobState>(job: S): S {
+  if (isGraph(job)) return truncated(job);
   const functions = job.functions.map(({ args: _args, result: _result, last_progress: _progress, ...fn }) => fn);
   return { ...job, data: null, functions };
+}
+
+/** What each entry does, and how it failed, may be as large as the document is: a graph keeps no more than where it came. */
+function truncated<S extends JobState>(job: S): S {
+  const functions = job.functions.map((fn): FunctionState => {
+    const { id, name, retry_count, finished_at, rank, skipped, error, caught } = fn;
+    return {
+      ...(id !== undefined && { id }),
+      name,
+      retry_count,
+      ...(finished_at !== undefined && { finished_at, result: null }),
+      ...(rank !== undefined && { rank }),
+      ...(skipped && { skipped }),
+      ...(error && { error: headOf(error) }),
+      ...(caught && { caught: headOf(caught) }),
+    };
+  });
+  return { ...job, data: null, functions, live: [], truncated: true };
+}
+
+const HEAD_LENGTH = 100;
+
+function headOf({ code, name, message }: Failure): Failure {
+  return { code, name: name.slice(0, HEAD_LENGTH), message: message.slice(0, HEAD_LENGTH) };
 }
 
 /** The compiler's proof that a switch is complete; throws if a value from outside gets here all the same. */

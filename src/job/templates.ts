@@ -21,31 +21,69 @@ export function expressionOf(value: unknown): string | undefined {
   return Object.keys(value).length === 1 ? value.$ : undefined;
 }
 
+/**
+ * Deeper than anything that is sent, so what is nested deeper may be circular. It is left to who encodes it, who says where that is;
+ * as is what throws when it is looked at.
+ */
+const MAX_DEPTH = 250;
+
 /** Stops at the first one. */
 export function hasExpressions(value: unknown): boolean {
-  if (expressionOf(value) !== undefined) return true;
-  if (Array.isArray(value)) return value.some(hasExpressions);
-  return isPlain(value) && Object.keys(value).some((key) => hasExpressions(value[key]));
+  try {
+    return search(value, 0) === "found";
+  } catch {
+    return false; // see MAX_DEPTH
+  }
+}
+
+/** In plain loops: this is asked of the args of every job. */
+function search(value: unknown, depth: number): "found" | "none" | "too deep" {
+  if (typeof value !== "object" || value === null) return "none";
+  if (depth > MAX_DEPTH) return "too deep";
+  if (Array.isArray(value)) {
+    for (let index = 0; index < value.length; index++) {
+      const one: unknown = value[index];
+      if (typeof one !== "object") continue;
+      const inner = search(one, depth + 1);
+      if (inner !== "none") return inner;
+    }
+    return "none";
+  }
+  if (!isPlain(value)) return "none";
+  if ("$" in value && expressionOf(value) !== undefined) return "found";
+  for (const key in value) {
+    const one = value[key];
+    if (typeof one !== "object") continue;
+    const inner = search(one, depth + 1);
+    if (inner !== "none") return inner;
+  }
+  return "none";
 }
 
 /** In the order in which they stand there. */
 export function expressionsIn(value: unknown): Placed[] {
   const found: Placed[] = [];
-  collect(value, "", found);
+  try {
+    collect(value, "", found, 0);
+  } catch {
+    // see MAX_DEPTH
+  }
   return found;
 }
 
-function collect(value: unknown, path: string, found: Placed[]): void {
+/** Whether it goes on: it ends where something is nested too deeply. */
+function collect(value: unknown, path: string, found: Placed[], depth: number): boolean {
+  if (depth > MAX_DEPTH) return false;
   const text = expressionOf(value);
   if (text !== undefined) {
     found.push({ path, text });
-  } else if (Array.isArray(value)) {
-    for (const [index, one] of value.entries()) collect(one, `${path}/${index}`, found);
-  } else if (isPlain(value)) {
-    for (const [key, one] of Object.entries(value)) {
-      collect(one, `${path}/${key.replaceAll("~", "~0").replaceAll("/", "~1")}`, found);
-    }
+    return true;
   }
+  if (Array.isArray(value)) return value.every((one, index) => collect(one, `${path}/${index}`, found, depth + 1));
+  if (!isPlain(value)) return true;
+  return Object.entries(value).every(([key, one]) => {
+    return collect(one, `${path}/${key.replaceAll("~", "~0").replaceAll("/", "~1")}`, found, depth + 1);
+  });
 }
 
 /** Why a value has too many expressions, or undefined if it has not. */
@@ -61,6 +99,7 @@ export function templateProblem(value: unknown): string | undefined {
  * @throws what `evaluate` throws; RangeError if there are more than MAX_EXPRESSIONS (`templateProblem` is asked before)
  */
 export function fill(value: unknown, evaluate: (text: string) => unknown): unknown {
+  if (!hasExpressions(value)) return value;
   let left = MAX_EXPRESSIONS;
   const filled = (one: unknown): unknown => {
     const text = expressionOf(one);

@@ -76,6 +76,8 @@ export interface JobView {
   warn_after_ms?: number;
   /** When it was told that it has not ended in time. */
   late_at?: string;
+  /** It has ended with more than fits into a message: what its entries were to do is left out. It cannot be retried. */
+  truncated?: true;
   /** How many entries have failed and were passed over, when the job is `completed` all the same. */
   warnings?: number;
   /** The result of the last function, when the job is `completed`. */

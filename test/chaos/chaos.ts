@@ -13,13 +13,16 @@ import { Client } from "../../src/client/client.ts";
 import { isAsyncError, messageOf } from "../../src/job/errors.ts";
 import { isEnded } from "../../src/job/state.ts";
 import { Fleet } from "./cluster.ts";
-import { countMessages, readEvents, readExecutions, readOwnerChanges, StateReader } from "./evidence.ts";
+import { countMessages, readEvents, readExecutions, readOwnerChanges, StateReader, subjectsIn } from "./evidence.ts";
 import { Faults } from "./faults.ts";
+import type { Evidence } from "./findings.ts";
 import { Ledger } from "./ledger.ts";
 import { type JobPlan, planJobs } from "./plan.ts";
 import { Random } from "./random.ts";
 import { explain, type RunOptions, table } from "./report.ts";
-import { type Evidence, judge } from "./verdict.ts";
+import { Retrier } from "./retrier.ts";
+import { Signaller } from "./signaller.ts";
+import { judge } from "./verdict.ts";
 
 export interface ChaosOptions extends RunOptions {
   nodes: 1 | 3;
@@ -64,7 +67,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
 }
 
 async function removeStores(folder: string): Promise<void> {
-  const stores = (await readdir(folder)).filter((name) => name.startsWith("store-"));
+  const stores = (await readdir(folder)).filter((name) => name.startsWith("store-") || name === "older");
   await Promise.all(stores.map((name) => rm(join(folder, name), { recursive: true, force: true })));
 }
 
@@ -81,16 +84,17 @@ class Run {
     this.#folder = folder;
     this.#signal = options.signal ?? new AbortController().signal;
     setMaxListeners(0, this.#signal); // everything that waits listens to it
-    this.#plans = planJobs(options.seed, options.jobs);
+    this.#plans = planJobs(options.seed, options.jobs, options.graphs);
   }
 
   async run(): Promise<Omit<ChaosReport, "folder">> {
-    const { nodes, supervisors, workers } = this.#options;
+    const { nodes, supervisors, older, workers } = this.#options;
     this.#tell("starting the fleet");
     const fleet = await Fleet.start({
       folder: this.#folder,
       nodes,
       supervisors,
+      older,
       workers,
       concurrency: CONCURRENCY,
       onComplaint: (what) => this.#complaints.push(what),
@@ -104,7 +108,13 @@ class Run {
 
   async #runOn(fleet: Fleet): Promise<Omit<ChaosReport, "folder">> {
     const { seed, seconds, maxPauseMs } = this.#options;
-    const ledger = new Ledger(new Client(fleet.bus));
+    const client = new Client(fleet.bus);
+    const signaller = new Signaller(client, this.#signal);
+    const retrier = new Retrier(client, this.#signal);
+    const ledger = new Ledger(client, (plan) => {
+      signaller.begin(plan);
+      retrier.begin(plan);
+    });
     // Another series than that of the jobs.
     const faults = new Faults(fleet, new Random(~seed), maxPauseMs);
     const begun = Date.now();
@@ -118,6 +128,7 @@ class Run {
     }
     await submitting;
     this.#tell("all faults are over, waiting for the jobs to end");
+    await Promise.all([signaller.settle(), retrier.settle()]);
     const states = await this.#untilEnded(fleet, ledger);
     await this.#untilNoTokens(fleet);
     this.#tell("reading what there is to judge by");
@@ -131,6 +142,8 @@ class Run {
       executions: await readExecutions(this.#folder),
       owners: await readOwnerChanges(this.#folder),
       faults: faults.record,
+      signals: signaller.records,
+      retries: retrier.outcomes,
     };
     const verdict = judge(evidence);
     const lastEnd = Math.max(begun, ...[...states.states.values()].map((job) => (isEnded(job) ? job.finished_at : 0)));
@@ -175,6 +188,7 @@ class Run {
       for (const stream of [JOBS, TIMERS]) {
         const count = await this.#look(() => countMessages(fleet.bus, stream));
         left = count === 0 ? "" : `stream ${stream} still holds ${count ?? "?"} messages`;
+        if (count) left += `: ${(await this.#look(() => subjectsIn(fleet.bus, stream)))?.join(" ")}`;
         if (left !== "") break;
       }
       if (left === "") return;

@@ -3,11 +3,13 @@
  *
  * Closing it, also after a start that failed, ends every process.
  */
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { Bus } from "../../src/bus/connection.ts";
 import { EVENTS, ensureTopology, inspectTopology, JOBS, KV_JOBS, TIMERS } from "../../src/bus/topology.ts";
 import { isAsyncError } from "../../src/job/errors.ts";
 import { freePort } from "../support/nats.ts";
+import { buildOlderVersion } from "../support/older-version.ts";
 import { eventually } from "../support/waiting.ts";
 import { Member } from "./member.ts";
 import { Node } from "./node.ts";
@@ -18,6 +20,8 @@ export interface FleetOptions {
   folder: string;
   nodes: 1 | 3;
   supervisors: number;
+  /** Supervisors of an older version besides. */
+  older: number;
   workers: number;
   /** Attempts at a time per worker, and per supervisor that executes functions. */
   concurrency: number;
@@ -99,14 +103,20 @@ export class Fleet {
   }
 
   async #startMembers(): Promise<void> {
-    const { folder, supervisors, workers, concurrency, onComplaint } = this.#options;
+    const { folder, supervisors, older, workers, concurrency, onComplaint } = this.#options;
     const nats = ["--nats", this.#url];
     const executing = [WORKER, "--concurrency", String(concurrency)];
+    const readyText = "supervisor is running";
     for (let number = 1; number <= supervisors; number++) {
       // Every other one executes functions itself.
       const args = ["server", "--no-http", ...(number % 2 === 0 ? executing : []), ...nats];
-      const readyText = "supervisor is running";
       this.#members.push(new Member({ role: "supervisor", number, args, readyText, folder, onComplaint }));
+    }
+    const command = older > 0 ? await buildOlderVersion(join(folder, "older")) : "";
+    for (let count = 1; count <= older; count++) {
+      const args = ["server", "--no-http", ...nats];
+      const number = `older-${count}`;
+      this.#members.push(new Member({ role: "supervisor", number, command, args, readyText, folder, onComplaint }));
     }
     for (let number = 1; number <= workers; number++) {
       const args = ["worker", ...executing, ...nats];

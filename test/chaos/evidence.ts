@@ -18,6 +18,9 @@ export interface Execution {
   index: number;
   attempt: number;
   process: string;
+  /** Of graphs: which function it was, and what it was handed; see `ExecutionLine`. */
+  call?: string;
+  input?: number;
   begun: number;
   /** Absent if its worker died before. */
   ended?: number;
@@ -42,6 +45,8 @@ export interface StoredEvent {
 }
 
 const BATCH = 500;
+/** So many are named. */
+const MAX_SUBJECTS = 10;
 const RETRY_MS = 200;
 const READ_LIMIT_MS = 30_000;
 
@@ -122,6 +127,11 @@ async function readPatiently(bus: Bus, stream: string, from: number, limit: numb
 
 export const countMessages = async (bus: Bus, stream: string) => (await streamState(bus, stream)).messages;
 
+/** The subjects of the first messages of a stream. */
+export async function subjectsIn(bus: Bus, stream: string): Promise<string[]> {
+  return (await readBatch(bus, stream, { from: 1, batch: MAX_SUBJECTS })).messages.map(({ subject }) => subject);
+}
+
 /** The executions in the records of the workers, by job id, in the order of their beginnings. */
 export async function readExecutions(folder: string): Promise<Map<string, Execution[]>> {
   const executions = new Map<string, Execution[]>();
@@ -129,10 +139,11 @@ export async function readExecutions(folder: string): Promise<Map<string, Execut
     // A worker may execute the same attempt twice, even at once: then the older one ends first.
     const running = new Map<string, Execution[]>();
     for (const line of lines) {
-      const { at, job, index, attempt, outcome } = JSON.parse(line) as ExecutionLine;
+      const { at, job, index, attempt, call, input, outcome } = JSON.parse(line) as ExecutionLine;
       const key = `${job}/${index}/${attempt}`;
       if (outcome === undefined) {
-        const execution = { job, index, attempt, process, begun: at };
+        const graph = { ...(call !== undefined && { call }), ...(input !== undefined && { input }) };
+        const execution = { job, index, attempt, ...graph, process, begun: at };
         add(executions, job, execution);
         add(running, key, execution);
       } else Object.assign(running.get(key)?.shift() ?? {}, { ended: at, outcome });

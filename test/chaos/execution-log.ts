@@ -8,6 +8,9 @@ export interface ExecutionLine {
   job: string;
   index: number;
   attempt: number;
+  /** Of graphs: which function was executed, and one number of all that it was handed. */
+  call?: string;
+  input?: number;
   /** Absent at the beginning. */
   outcome?: ExecutionOutcome;
 }

@@ -24,8 +24,12 @@ export class Ledger {
   readonly #client: Client;
   readonly #background = new Background();
 
-  constructor(client: Client) {
+  readonly #onSubmitted: (plan: JobPlan) => void;
+
+  /** @param onSubmitted told of each job once, when it was submitted, also where the outcome is not known */
+  constructor(client: Client, onSubmitted: (plan: JobPlan) => void = () => {}) {
     this.#client = client;
+    this.#onSubmitted = onSubmitted;
   }
 
   /** Resolves when each of the jobs is in the ledger and every repetition is through. */
@@ -43,6 +47,7 @@ export class Ledger {
 
   async #submit(plan: JobPlan, signal: AbortSignal): Promise<void> {
     const error = await this.#try(plan);
+    this.#onSubmitted(plan);
     if (error !== undefined) {
       this.unknown.set(plan.id, error);
       return;

@@ -2,6 +2,7 @@
  * The long form of the chaos test.
  *
  *   npm run chaos -- --seed 7 --nodes 3
+ *   npm run chaos -- --seed 7 --graphs 1 --older 2
  *
  * The last line is `chaos: ok`, or what is wrong; then the logs are kept, and the exit code is 1.
  */
@@ -12,9 +13,11 @@ import { commandOf } from "./report.ts";
 
 const DEFAULTS = {
   seed: Math.floor(Math.random() * 100_000),
-  jobs: 11_000,
+  jobs: 8_000,
+  graphs: 0.5,
   nodes: 1,
   supervisors: 3,
+  older: 0,
   workers: 4,
   seconds: 90,
   "max-pause-ms": 15_000,
@@ -24,7 +27,9 @@ const NAMES = Object.keys(DEFAULTS) as Name[];
 
 const options = optionsFrom(process.argv.slice(2));
 if (!options) {
-  const usage = NAMES.map((name) => `[--${name} ${name === "nodes" ? "1|3" : "n"}]`).join(" ");
+  const usage = NAMES.map((name) => `[--${name} ${name === "nodes" ? "1|3" : name === "graphs" ? "0..1" : "n"}]`).join(
+    " ",
+  );
   process.stderr.write(`usage: npm run chaos -- ${usage}\n`);
   process.exit(2);
 }
@@ -64,13 +69,15 @@ function optionsFrom(args: string[]): Omit<ChaosOptions, "keepLogs"> | undefined
   }).values;
   const of = (name: Name) => Number(given[name] ?? DEFAULTS[name]);
   const nodes = of("nodes");
-  if (!NAMES.every((name) => Number.isInteger(of(name)) && of(name) >= 0) || (nodes !== 1 && nodes !== 3))
-    return undefined;
+  const isWell = (name: Name) => (name === "graphs" ? of(name) <= 1 : Number.isInteger(of(name))) && of(name) >= 0;
+  if (!NAMES.every(isWell) || (nodes !== 1 && nodes !== 3)) return undefined;
   return {
     seed: of("seed"),
     jobs: of("jobs"),
     nodes,
+    graphs: of("graphs"),
     supervisors: of("supervisors"),
+    older: of("older"),
     workers: of("workers"),
     seconds: of("seconds"),
     maxPauseMs: of("max-pause-ms"),

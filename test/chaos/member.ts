@@ -22,8 +22,10 @@ const DRAIN_LIMIT_MS = 40_000;
 
 export interface MemberOptions {
   role: "supervisor" | "worker";
-  /** From 1. */
-  number: number;
+  /** Its name among those of its role. */
+  number: string | number;
+  /** The `async` command that it runs. Default: that of this checkout. */
+  command?: string;
   /** Arguments of the `async` command. */
   args: string[];
   /** What it logs when it can be used. */
@@ -97,7 +99,8 @@ export class Member implements Target {
     this.#starts += 1;
     this.#ending = "starting";
     const log = openSync(this.#logFile, "a");
-    const child = spawn(process.execPath, ["dist/cli/main.js", ...this.#options.args], {
+    const { command = "dist/cli/main.js", args } = this.#options;
+    const child = spawn(process.execPath, [command, ...args], {
       // With a channel, so that it notices when we are gone.
       stdio: ["ignore", "ignore", log, "ipc"],
       env: {

@@ -4,6 +4,8 @@
  */
 import type { Encoding } from "../../src/job/encoding.ts";
 import type { Backoff, FunctionSpec, Submission } from "../../src/job/schema.ts";
+import { ALWAYS, documentOf, type Graph } from "./graph-plan.ts";
+import { GRAPH_SHARES, type GraphKind, planGraph } from "./graph-shapes.ts";
 import { Random } from "./random.ts";
 
 /** The functions of a job, by index. */
@@ -21,9 +23,6 @@ export interface StepArgs {
   fatal: boolean;
 }
 
-/** More attempts than there will ever be. */
-const ALWAYS = 1_000_000;
-
 export function resultOf({ salt }: StepArgs, previous: number): number {
   return (previous * 31 + salt) % 1_000_003;
 }
@@ -34,16 +33,31 @@ export interface Step {
   backoff?: Backoff;
 }
 
-export interface JobPlan {
+interface AnyPlan {
   id: string;
+  /** Its kind. */
   name: string;
-  steps: Step[];
   encoding: Encoding;
   /** Its start lies this far ahead when it is submitted; 0 is "now". */
   startAfterMs: number;
   /** It is submitted once more, so long after the acknowledgement. */
   repeatAfterMs: number | undefined;
+}
+
+/** One function after the other. */
+export interface ChainPlan extends AnyPlan {
+  steps: Step[];
   expected: Expected;
+}
+
+export interface GraphPlan extends AnyPlan {
+  graph: Graph;
+}
+
+export type JobPlan = ChainPlan | GraphPlan;
+
+export function isGraphPlan(plan: JobPlan): plan is GraphPlan {
+  return "graph" in plan;
 }
 
 export type Expected =
@@ -60,13 +74,30 @@ const REPEATED = 0.1;
 /** Longer than the supervisors' `parkAfterMs`. Only early jobs wait for so long, so that the run need not. */
 const PARKED_MS = { minimum: 10_500, maximum: 12_000 };
 
-export function planJobs(seed: number, count: number): JobPlan[] {
+/** @param graphs the share of jobs that are graphs, from 0 to 1 */
+export function planJobs(seed: number, count: number, graphs: number): JobPlan[] {
   const random = new Random(seed);
-  return Array.from({ length: count }, (_, number) => planJob(random, `s${seed}-${number}`, number < count / 2));
+  return Array.from({ length: count }, (_, number) => {
+    const id = `s${seed}-${number}`;
+    const early = number < count / 2;
+    return random.chance(graphs) ? planOfGraph(random, id, early) : planChain(random, id, early);
+  });
 }
 
-function planJob(random: Random, id: string, early: boolean): JobPlan {
-  const drawn = drawKind(random);
+function planOfGraph(random: Random, id: string, early: boolean): GraphPlan {
+  const kind: GraphKind = draw(random, GRAPH_SHARES);
+  return {
+    id,
+    name: kind,
+    graph: planGraph(random, kind, early),
+    encoding: random.chance(0.2) ? "msgpack" : "json",
+    startAfterMs: random.chance(0.05) ? random.integer(500, 5_000) : 0,
+    repeatAfterMs: random.chance(REPEATED) ? random.integer(0, 4_000) : undefined,
+  };
+}
+
+function planChain(random: Random, id: string, early: boolean): ChainPlan {
+  const drawn = draw(random, SHARES);
   const kind = drawn === "parked" && !early ? "later" : drawn;
   const steps = planSteps(random, kind);
   let startAfterMs = 0;
@@ -84,13 +115,15 @@ function planJob(random: Random, id: string, early: boolean): JobPlan {
   };
 }
 
-function drawKind(random: Random): Kind {
+/** One of them, as often as its share says. */
+function draw<K extends string>(random: Random, shares: Record<K, number>): K {
+  const kinds = Object.entries(shares) as [K, number][];
   let left = random.next() * 100;
-  for (const [kind, share] of Object.entries(SHARES) as [Kind, number][]) {
+  for (const [kind, share] of kinds) {
     left -= share;
     if (left < 0) return kind;
   }
-  return "single";
+  return (kinds[0] as [K, number])[0];
 }
 
 function planSteps(random: Random, kind: Kind): Step[] {
@@ -150,16 +183,17 @@ function expectedEnd(steps: Step[]): Expected {
 
 /** `now` in ms since 1970. */
 export function submissionOf(plan: JobPlan, now: number): Submission {
-  const functions = plan.steps.map(
-    ({ args, retryLimit, backoff }, index): FunctionSpec => ({
-      name: STEP_NAMES[index] ?? "",
-      args,
-      retry_options: { retry_limit: retryLimit, ...(backoff && { backoff }) },
-    }),
-  );
   return {
     name: plan.name,
-    functions,
+    ...(isGraphPlan(plan) ? documentOf(plan.graph) : { functions: functionsOf(plan) }),
     ...(plan.startAfterMs > 0 && { scheduled_at: new Date(now + plan.startAfterMs).toISOString() }),
   };
+}
+
+function functionsOf({ steps }: ChainPlan): FunctionSpec[] {
+  return steps.map(({ args, retryLimit, backoff }, index) => ({
+    name: STEP_NAMES[index] ?? "",
+    args,
+    retry_options: { retry_limit: retryLimit, ...(backoff && { backoff }) },
+  }));
 }

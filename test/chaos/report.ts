@@ -1,8 +1,9 @@
 /** A run as people read it: the table, and the history of jobs that something is wrong with. */
 import { stripVTControlCharacters } from "node:util";
 import type { JobEvent } from "../../src/job/events.ts";
-import type { Fault } from "./faults.ts";
-import { type Evidence, FINDINGS, type Finding, type FindingKind, overlaps, type Verdict } from "./verdict.ts";
+import { overlaps } from "./excuses.ts";
+import { type Evidence, FINDINGS, type Finding, type FindingKind, type Verdict } from "./findings.ts";
+import { isGraphPlan } from "./plan.ts";
 
 export interface RunOptions {
   seed: number;
@@ -14,6 +15,10 @@ export interface RunOptions {
   seconds: number;
   /** No pause is longer. */
   maxPauseMs: number;
+  /** The share of jobs that are graphs, from 0 to 1. */
+  graphs: number;
+  /** Supervisors of the version before graphs, besides. */
+  older: number;
 }
 
 export interface RunFigures extends RunOptions {
@@ -30,28 +35,40 @@ const MAX_IDS = 20;
 const AROUND_MS = 10_000;
 
 /** How to run the same jobs and faults again. */
-export function commandOf({ seed, jobs, nodes, supervisors, workers, seconds, maxPauseMs }: RunOptions): string {
-  const fleet = `--nodes ${nodes} --supervisors ${supervisors} --workers ${workers}`;
-  return `npm run chaos -- --seed ${seed} --jobs ${jobs} ${fleet} --seconds ${seconds} --max-pause-ms ${maxPauseMs}`;
+export function commandOf(options: RunOptions): string {
+  const { seed, jobs, graphs, nodes, supervisors, older, workers, seconds, maxPauseMs } = options;
+  const what = `--seed ${seed} --jobs ${jobs} --graphs ${graphs}`;
+  const fleet = `--nodes ${nodes} --supervisors ${supervisors} --older ${older} --workers ${workers}`;
+  return `npm run chaos -- ${what} ${fleet} --seconds ${seconds} --max-pause-ms ${maxPauseMs}`;
 }
 
 export function table(figures: RunFigures, evidence: Evidence, verdict: Verdict): string {
-  const { seed, nodes, supervisors, workers, seconds, totalSeconds, unknown, repeated } = figures;
+  const { seed, nodes, supervisors, older, workers, seconds, totalSeconds, unknown, repeated } = figures;
+  const signals = [...evidence.signals.values()].flat();
+  const retries = [...evidence.retries.values()];
+  const graphs = evidence.plans.filter(isGraphPlan).length;
   const found = (...kinds: FindingKind[]) => verdict.findings.filter(({ kind }) => kinds.includes(kind)).length;
   const stored = [...unknown.keys()].filter((id) => evidence.states.has(id)).length;
   const ended = verdict.completed + verdict.failed + verdict.givenUp;
   const rows: [string, string | number][] = [
     ["seed", seed],
-    ["fleet", `${nodes} node(s), ${supervisors} supervisors, ${workers} workers`],
+    ["fleet", `${nodes} node(s), ${supervisors} supervisors, ${older} older ones, ${workers} workers`],
+    ["graphs", `${graphs} of ${evidence.plans.length} jobs`],
     ["duration", `${seconds} s of faults, ${totalSeconds.toFixed(1)} s to the last end`],
     ["acknowledged", evidence.acknowledged.size],
     ["unknown outcomes", `${unknown.size} (${stored} of them stored)`],
     ["submitted twice", repeated],
+    ["signals", counts(signals.map(({ answer, refusal }) => (answer ? "answered" : (refusal ?? "no answer"))))],
+    ["retries by hand", counts(retries)],
     ["completed", verdict.completed],
     ["failed as planned", verdict.failed],
     ["given up", `${verdict.givenUp} (five lost attempts of one step)`],
     ["lost, not ended", found("lost", "unfinished")],
     ["ended wrongly", found("wrong", "unfounded", "too early")],
+    ["out of order", found("out of order")],
+    ["wrong input", found("wrong input")],
+    ["signals lost", found("signal lost")],
+    ["signals used twice", found("signal used twice")],
     ["ended twice", found("ended twice")],
     ["end not told", found("end not told")],
     ["executions", `${verdict.executions}, ${verdict.accepted} of them counted`],
@@ -59,17 +76,18 @@ export function table(figures: RunFigures, evidence: Evidence, verdict: Verdict)
     ["unexplained", found("unexplained")],
     ["begun again", found("begun again")],
     ["lost attempts", verdict.lostAttempts],
-    ["faults", faultCounts(evidence.faults)],
+    ["faults", counts(evidence.faults.map(({ role, kind }) => `${role} ${kind}`))],
     ["rate", `${(ended / totalSeconds).toFixed(1)} jobs/s`],
   ];
   return rows.map(([name, value]) => `${name.padEnd(18)} ${value}\n`).join("");
 }
 
-function faultCounts(faults: Fault[]): string {
-  const counts = new Map<string, number>();
-  for (const { role, kind } of faults) counts.set(`${role} ${kind}`, (counts.get(`${role} ${kind}`) ?? 0) + 1);
-  const listed = [...counts].sort().map(([what, count]) => `${count} ${what}`);
-  return `${faults.length}: ${listed.join(", ")}`;
+/** How many there are, and of each kind. */
+function counts(kinds: string[]): string {
+  const found = new Map<string, number>();
+  for (const kind of kinds) found.set(kind, (found.get(kind) ?? 0) + 1);
+  const listed = [...found].sort().map(([kind, count]) => `${count} ${kind}`);
+  return `${kinds.length}: ${listed.join(", ")}`;
 }
 
 /** What is wrong, with the histories of the first jobs of each kind of finding. */
@@ -110,6 +128,7 @@ function history(job: string, evidence: Evidence): string {
   const lines = [
     `plan: ${JSON.stringify(plan)}`,
     `state: ${JSON.stringify(evidence.states.get(job), (key, value) => (key === "stack" ? undefined : value))}`,
+    `retry: ${evidence.retries.get(job) ?? "none"}`,
     ...moments.map(({ at, what }) => `${new Date(at).toISOString().slice(11, 23)} ${at}  ${what}`),
   ];
   return lines.map((line) => `    ${stripVTControlCharacters(line)}\n`).join("");
@@ -125,8 +144,12 @@ function momentsOf(job: string, evidence: Evidence): Moment[] {
   for (const { storedAt, event } of evidence.events.get(job) ?? []) {
     moments.push({ at: storedAt, what: `event      ${eventText(event)}` });
   }
-  for (const { process, index, attempt, begun, ended, outcome } of evidence.executions.get(job) ?? []) {
-    const step = `step ${index} attempt ${attempt} in ${process}`;
+  for (const { name, n, sentAt, answer, refusal } of evidence.signals.get(job) ?? []) {
+    moments.push({ at: sentAt, what: `signal     ${name} ${n} sent first${refusal ? `, refused: ${refusal}` : ""}` });
+    if (answer) moments.push({ at: answer.at, what: `signal     ${name} ${n} answered as number ${answer.number}` });
+  }
+  for (const { process, index, attempt, call = "", begun, ended, outcome } of evidence.executions.get(job) ?? []) {
+    const step = `step ${index} ${call} attempt ${attempt} in ${process}`;
     moments.push({ at: begun, what: `execution  ${step} begun` });
     if (ended !== undefined) moments.push({ at: ended, what: `execution  ${step} ${outcome}` });
   }

@@ -5,8 +5,9 @@ import { createJob, reduce } from "../../src/job/machine.ts";
 import type { EndedJob, JobState } from "../../src/job/state.ts";
 import type { Execution, StoredEvent } from "./evidence.ts";
 import type { Fault } from "./faults.ts";
+import type { Evidence } from "./findings.ts";
 import { type JobPlan, resultOf, submissionOf } from "./plan.ts";
-import { type Evidence, judge } from "./verdict.ts";
+import { judge } from "./verdict.ts";
 
 const test = suite("verdict");
 
@@ -89,6 +90,8 @@ function evidenceWith(parts: {
     executions: new Map([["job", executions]]),
     owners: new Map([["job", [{ job: "job", process: "supervisor-1.1", at: BEGUN, what: "claimed new" }]]]),
     faults,
+    signals: new Map(),
+    retries: new Map(),
   };
 }
 

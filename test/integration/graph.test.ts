@@ -4,6 +4,10 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Supervisor } from "../../src/actors/supervisor.ts";
 import { Bus } from "../../src/bus/connection.ts";
+import { JobStore } from "../../src/bus/store/job-store.ts";
+import { Signals } from "../../src/bus/store/signals.ts";
+import { readLast } from "../../src/bus/store/stream-read.ts";
+import { TIMERS } from "../../src/bus/topology.ts";
 import { isAsyncError, JobFailedError } from "../../src/job/errors.ts";
 import type { JobDocument } from "../../src/job/schema.ts";
 import type { JobView } from "../../src/job/view.ts";
@@ -188,6 +192,68 @@ test("a job is retried from an entry, with other data", async () => {
   const second = await system.client.wait(first.job_id);
   assert.is(second.result, 7);
   assert.is(second.functions[0]?.result, 2);
+});
+
+test("a job that waits for a signal leaves memory, and goes on with it", async () => {
+  const { job_id } = await system.client.submit({
+    name: "waiting",
+    functions: [
+      { id: "approval", wait_for: "approval" },
+      { name: "echo", args: { $: "results.approval" } },
+    ],
+  });
+  await eventually("it has left memory", async () => system.supervisor.liveJobs === 0);
+  assert.is((await system.client.get(job_id)).waiting_for, "signal");
+  await system.client.signal(job_id, "approval", { by: "me" });
+  assert.equal((await system.client.wait(job_id)).result, { by: "me" });
+});
+
+test("signals that come early are kept in order, and each is used once", async () => {
+  const { job_id } = await system.client.submit({
+    name: "early",
+    functions: [
+      { name: "slow" },
+      { id: "a", wait_for: "go" },
+      { id: "b", wait_for: "go" },
+      { name: "named", needs: ["a", "b"] },
+    ],
+  });
+  await system.client.signal(job_id, "go", 1, { key: "one" });
+  await system.client.signal(job_id, "go", 2);
+  assert.is((await system.client.signal(job_id, "go", 9, { key: "one" })).repeated, true);
+  assert.equal((await system.client.wait(job_id)).result, [1, 2]);
+});
+
+test("a signal that does not come in time fails its entry", async () => {
+  const job = await run({
+    name: "late",
+    functions: [{ wait_for: "go", timeout_ms: 300, on_error: { name: "fallback" } }],
+  });
+  assert.is((job.result as { because: string }).because, "signal go did not come within 300 ms");
+});
+
+test("WATCH-2: a signal that was stored in time counts, also where its job hears of it only when that is over", async () => {
+  const { job_id } = await system.client.submit(
+    { name: "unheard", functions: [{ wait_for: "go", timeout_ms: 600, on_error: "continue" }] },
+    { jobId: "unheard" },
+  );
+  const store = new JobStore(system.bus, { replicas: 1 });
+  const created = await eventually("it is stored", async () => (await store.get(job_id))?.state?.created_at);
+  const signals = new Signals(system.bus, store, () => {});
+  // As who sends it does, but for telling of it.
+  await signals.send({ job_id, created_at: created, encoding: "json" }, "go", Buffer.from('"in time"'));
+  const job = await system.client.wait(job_id);
+  assert.is(job.result, "in time");
+  assert.is(job.warnings ?? 0, 0);
+});
+
+test("the timer of a job that something else has woken goes when the job ends", async () => {
+  const { job_id } = await system.client.submit({ name: "woken", functions: [{ wait_for: "go" }] }, { jobId: "woken" });
+  const timer = () => readLast(system.bus, TIMERS, `job.timer.${job_id}`);
+  await eventually("it rests on its timer", timer);
+  await system.client.signal(job_id, "go");
+  assert.is((await system.client.wait(job_id)).state, "completed");
+  await eventually("its timer is gone", async () => (await timer()) === undefined);
 });
 
 test.run();

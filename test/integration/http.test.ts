@@ -59,7 +59,12 @@ test("POST /v1/job answers 200 and the job, in the shape of the original system"
   assert.is(body.current_function, 0);
   assert.is(body.state, "pending");
   assert.ok(!Number.isNaN(Date.parse(body.created_at)) && !Number.isNaN(Date.parse(body.scheduled_at)));
-  assert.equal(body.functions[0], { name: "/v1/test-1", retry_count: 0, retry_options: { retry_limit: 3 } });
+  assert.equal(body.functions[0], {
+    kind: "function",
+    name: "/v1/test-1",
+    retry_count: 0,
+    retry_options: { retry_limit: 3 },
+  });
 });
 
 test("GET /v1/job/<id> answers {Job}, from the moment the submission is acknowledged", async () => {
@@ -127,7 +132,7 @@ test("an invalid job is answered 400 with every reason", async () => {
   assert.is(status, 400);
   assert.is(body.error.code, "invalid_submission");
   const paths = body.error.reasons.map((reason: { path: string }) => reason.path).sort();
-  assert.equal(paths, ["/functions/1/nam", "/functions/1/name", "/name", "/tiemout_ms"]);
+  assert.equal(paths, ["/functions/0/name", "/functions/1", "/functions/1/nam", "/name", "/tiemout_ms"]);
 });
 
 const refused: [

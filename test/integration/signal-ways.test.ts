@@ -29,14 +29,15 @@ test.after(async () => {
 /** What the job gets as the payload of that number. */
 async function value(job: JobState, n: number): Promise<unknown> {
   const signal = await rig.signals.read(job.job_id, job.created_at, "approval", n - 1);
-  assert.ok(signal?.n === n);
+  assert.ok(signal);
+  assert.is(signal.n, n);
   const opened = openSignal(signal, job.encoding);
   assert.is(opened.problem, undefined);
   return "value" in opened ? opened.value : undefined;
 }
 
-async function post(path: string, body?: string | Uint8Array, headers: Record<string, string> = {}) {
-  const init = { method: "POST", headers, ...(body !== undefined && { body: body as string }) };
+async function post(path: string, body?: string | Uint8Array<ArrayBuffer>, headers: Record<string, string> = {}) {
+  const init: RequestInit = { method: "POST", headers, ...(body !== undefined && { body }) };
   const response = await fetch(`${bridge.url}/v1/job/${path}`, init);
   // biome-ignore lint/suspicious/noExplicitAny: the tests look into answers of several shapes
   return { status: response.status, body: (await response.json()) as any };
@@ -56,7 +57,9 @@ test("POST /v1/job/<id>/signal/<name>: the body is the payload, JSON, MessagePac
   assert.is((await post("http/signal/approval")).body.number, 2);
   assert.is(await value(job, 2), null);
   for (const [index, one] of [7, 55, "text", { id: 2n ** 60n }, Buffer.from("hello")].entries()) {
-    const sent = await post("http/signal/approval", packr.pack(one), { "content-type": "application/msgpack" });
+    const sent = await post("http/signal/approval", Uint8Array.from(packr.pack(one)), {
+      "content-type": "application/msgpack",
+    });
     assert.is(sent.body.number, 3 + index);
   }
   assert.is(await value(job, 3), 7);

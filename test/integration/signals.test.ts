@@ -17,6 +17,7 @@ import { Signals } from "../../src/bus/store/signals.ts";
 import { deleteMessage, readLast } from "../../src/bus/store/stream-read.ts";
 import { TIMERS } from "../../src/bus/topology.ts";
 import { headersOf } from "../../src/bus/wire/headers.ts";
+import { JetStreamError } from "../../src/bus/wire/jetstream.ts";
 import { AsyncError, isAsyncError } from "../../src/job/errors.ts";
 import type { JobState } from "../../src/job/state.ts";
 import { type Made, SignalRig } from "../support/signal-rig.ts";
@@ -239,6 +240,37 @@ test("large ones that do not fit into a message together are refused as if there
   assert.is((await ask("large.approval", "1")).number, 2, "a small one does");
   await rig.put({ ...job, signals: { approval: 2 }, version: 2 });
   assert.is((await ask("large.approval", body)).number, 3);
+});
+
+test("a bucket without room is told as such, and nothing is stored", async () => {
+  const job = await rig.job("no-room");
+  const noRoom = async () => {
+    throw new JetStreamError("jobs_full", 10077, "maximum bytes exceeded");
+  };
+  const store = { part: (key: string) => rig.store.part(key), putPart: noRoom } as unknown as JobStore;
+  const signals = new Signals(rig.system.bus, store, () => {});
+  assert.is((await refusal(signals.send(job, "approval", Buffer.of()))).code, "storage_full");
+});
+
+test("REQUEST-4: what is held for who sends signals has a limit, beyond it one is refused and may try again", async () => {
+  const job = await rig.job("crowded");
+  let found: () => void = () => {};
+  const finding = new Promise<void>((resolve) => {
+    found = resolve;
+  });
+  const requests = requestsWith({ find: () => finding.then(() => ({ state: { ...job, functions: [] } })) });
+  const body = Buffer.alloc(1024 ** 2);
+  const outcomes: string[] = [];
+  const all = Array.from({ length: 70 }, async () =>
+    outcomes.push((await refusal(requests.take("crowded.x", body))).code),
+  );
+  await eventually("those beyond it are refused", () => outcomes.length > 0);
+  assert.equal(new Set(outcomes), new Set(["bus_overloaded"]));
+  assert.is(outcomes.length, 70 - 63);
+  found();
+  await Promise.all(all);
+  assert.is(outcomes.filter((code) => code === "unknown_signal").length, 63);
+  assert.is((await refusal(requests.take("crowded.x", body))).code, "unknown_signal", "there is room again");
 });
 
 // --- which jobs take signals

@@ -6,17 +6,17 @@ import type { NatsConnection, NodeConnectionOptions } from "nats";
 import { pino } from "pino";
 import { Supervisor } from "../../src/actors/supervisor.ts";
 import { Bus } from "../../src/bus/connection.ts";
-import { Client } from "../../src/client/client.ts";
-import type { Encoding } from "../../src/job/encoding.ts";
 import { isAsyncError } from "../../src/job/errors.ts";
 import { isEnded } from "../../src/job/state.ts";
 import type { WorkerOptions } from "../../src/worker/options.ts";
 import { Worker } from "../../src/worker/worker.ts";
+import { Customer } from "./customer.ts";
 import { Faults } from "./faults.ts";
 import { ACK_WAIT_MS, Invariants, Violation } from "./invariants.ts";
 import { JetStream } from "./jetstream.ts";
-import { BEHAVIOURS, MAY_BE_STORED, REFUSALS, wait } from "./kinds.ts";
+import { BEHAVIOURS, wait } from "./kinds.ts";
 import { Network } from "./network.ts";
+import type { Jobs } from "./surroundings.ts";
 import { NOBODY, SimProcess, World } from "./world.ts";
 
 export interface Report {
@@ -40,10 +40,15 @@ const HEARTBEAT_MS = 200;
 /** No job takes longer once the faults have stopped. */
 const LIMIT_MS = 180_000;
 const TRACE_TAIL = 60;
+/** Not before that is it quiet: all submissions, changes and signals that are planned have been made. */
+const CALM_MS = 6_500;
 
 /** Runs the history of a seed. Never rejects: what goes wrong is the report's `failure`. */
-export async function runHistory(seed: number, { fullTrace = false } = {}): Promise<Report> {
-  const history = new History(seed, fullTrace);
+export async function runHistory(
+  seed: number,
+  { fullTrace = false, jobs = "any" }: { fullTrace?: boolean; jobs?: Jobs } = {},
+): Promise<Report> {
+  const history = new History(seed, fullTrace, jobs);
   return history.run();
 }
 
@@ -59,21 +64,22 @@ class History {
   readonly #supervisors: SimProcess[] = [];
   readonly #workers: SimProcess[] = [];
   #client: SimProcess | undefined;
+  #customer: Customer | undefined;
   readonly #buses = new Map<SimProcess, Bus>();
   /** Who is asked whether he hears replies, once all jobs have ended. */
   #asked = false;
   readonly #unanswered = new Set<string>();
-  #submitted = 0;
   #processes = 0;
   #executions = 0;
-  #openRequests = 0;
   #failure: Error | undefined;
   /** The bucket of states is too small for all jobs, so that ended ones have to expire. */
   readonly #crowded: boolean;
   readonly #faults: Faults;
+  readonly #jobs: Jobs;
 
-  constructor(seed: number, fullTrace: boolean) {
+  constructor(seed: number, fullTrace: boolean, jobs: Jobs) {
     this.#seed = seed;
+    this.#jobs = jobs;
     this.#fullTrace = fullTrace;
     this.#world = new World(seed);
     this.#network = new Network(this.#world);
@@ -91,6 +97,7 @@ class History {
     this.#jetStream = new JetStream(this.#network, checked, ACK_WAIT_MS, this.#world.random.chance(1 / 2));
     this.#invariants.watch(this.#jetStream);
     this.#crowded = this.#world.random.chance(1 / 12);
+    this.#invariants.signals.crowded = this.#crowded;
     const bucketBytes = this.#crowded ? this.#world.random.int(16_000, 30_000) : Number.POSITIVE_INFINITY;
     this.#jetStream.stream("KV_jobs").maxBytes = bucketBytes;
     this.#faults = new Faults({
@@ -154,6 +161,7 @@ class History {
     if (!random.chance(1 / 8)) {
       this.#faults.plan(random.between(2_000, 6_000));
       this.#invariants.repeats = this.#network.faults.repeat > 0;
+      this.#invariants.signals.calmAt = this.#faults.untilMs;
     }
   }
 
@@ -234,7 +242,8 @@ class History {
         const index = Number(idempotencyKey.split("/")[1]);
         this.#executions += 1;
         const execution = { jobId, index, attempt, number: this.#executions };
-        this.#guarded(() => this.#invariants.begun(execution, name))();
+        const { args, error } = context;
+        this.#guarded(() => this.#invariants.begun(execution, name, { args, error }))();
         await behave(context, this.#world);
         return execution;
       });
@@ -259,161 +268,49 @@ class History {
   // --- jobs
 
   #startClient(): void {
-    const { random } = this.#world;
     const process = this.#process("client");
     this.#client = process;
     this.#launch(process, async () => {
       const bus = await Bus.open({ name: process.name, connect: this.#connector(process) });
       this.#buses.set(process, bus);
-      const client = new Client(bus);
-      const count = this.#crowded ? random.int(8, 20) : random.int(2, 5);
-      for (let i = 0; i < count; i++) {
-        const kind = random.pick(["chosen", "chosen", "made up", "run"] as const);
-        if (kind === "chosen") this.#planJob(client, process, `j${i}`);
-        else if (kind === "made up") this.#planMadeUp(client, process, `m${i}`);
-        else this.#planRun(client, process, `r${i}`);
-      }
+      this.#customer = new Customer(bus, {
+        world: this.#world,
+        network: this.#network,
+        invariants: this.#invariants,
+        process,
+        crowded: this.#crowded,
+        jobs: this.#jobs,
+        note: (line) => this.#note(line),
+        fail: (error) => this.#fail(error),
+        check: (check) => this.#guarded(check)(),
+      });
+      this.#customer.begin();
       // Workers of the function that nobody has served yet.
       this.#world.after(2_000, () => this.#startWorker(), NOBODY);
+      this.#world.after(Math.max(CALM_MS, this.#faults.untilMs), () => this.#sendSignals(), NOBODY);
     });
   }
 
-  /** A job with an id of its own, which may be submitted again and again. */
-  #planJob(client: Client, process: SimProcess, jobId: string): void {
-    const { random } = this.#world;
-    const { at, submit } = this.#planSubmission(process, `submit ${jobId}`, async (job, encoding) => {
-      await client.submit(job as unknown, { jobId, encoding, timeoutMs: SUBMIT_LIMIT_MS });
-      this.#invariants.acknowledged.add(jobId);
-    });
-    while (random.chance(0.25)) this.#world.after(at + random.between(0, 4_000), submit, process);
-    this.#planChanges(client, process, jobId, at);
-  }
-
-  /** A job whose id the client makes up: it is begun before anything is stored of it. */
-  #planMadeUp(client: Client, process: SimProcess, label: string): void {
-    this.#planSubmission(process, `submit ${label}`, async (job, encoding) => {
-      const { job_id } = await client.submit(job as unknown, { encoding, timeoutMs: SUBMIT_LIMIT_MS });
-      this.#invariants.acknowledged.add(job_id);
-      this.#planChanges(client, process, job_id, 0);
-    });
-  }
-
-  /** The same for somebody who waits for the result. */
-  #planRun(client: Client, process: SimProcess, label: string): void {
-    this.#planSubmission(process, `run ${label}`, async (job, encoding) => {
-      let id = label;
-      const onSubmitted = (jobId: string) => {
-        id = jobId;
-        this.#invariants.acknowledged.add(jobId);
-        this.#planChanges(client, process, jobId, 0);
-      };
-      try {
-        const result = await client.run(job, { encoding, timeoutMs: RUN_LIMIT_MS, onSubmitted });
-        this.#guarded(() => this.#invariants.ran(id, result))();
-      } catch (error) {
-        if (id === label && isAsyncError(error) && REFUSALS.has(error.code)) throw error;
-        this.#guarded(() => this.#invariants.ranInVain(id, error))();
-        throw error;
-      }
-    });
-  }
-
-  /** Returns when it is submitted, and how to do so once more. */
-  #planSubmission(
-    process: SimProcess,
-    what: string,
-    ask: (job: object, encoding: Encoding) => Promise<void>,
-  ): { at: number; submit: () => void } {
-    const world = this.#world;
-    const { random } = world;
-    this.#submitted += 1;
-    const job = this.#randomJob();
-    const encoding = random.pick(["json", "msgpack"] as const);
-    const submit = () =>
-      this.#request(what, async () => {
-        try {
-          await ask(job, encoding);
-        } catch (error) {
-          // Whoever is told that there is no room or no permission tries again later.
-          if (isAsyncError(error) && REFUSALS.has(error.code)) {
-            this.#network.strikes(`told ${error.code}`, 1);
-            world.after(random.between(300, 1_500), submit, process);
-          } else if (isAsyncError(error) && !MAY_BE_STORED.has(error.code)) {
-            this.#fail(new Violation("SIM-10", `${what}: refused with ${error.code}, which does not say what to do`));
-          }
-          throw error;
-        }
-      });
-    const at = random.between(10, 2_000);
-    this.#world.after(at, submit, process);
-    return { at, submit };
-  }
-
-  /** It may be cancelled, and retried by hand, some time after `at`, in ms from now. */
-  #planChanges(client: Client, process: SimProcess, jobId: string, at: number): void {
-    const world = this.#world;
-    const { random } = world;
-    if (random.chance(0.2)) {
-      const cancel = () => this.#request(`cancel ${jobId}`, () => client.cancel(jobId));
-      world.after(at + random.between(0, 3_000), cancel, process);
-    }
-    if (random.chance(0.25)) {
-      const again = () =>
-        this.#request(`retry ${jobId}`, () => client.retry(jobId, random.chance(0.5) ? { data: "new" } : {}));
-      world.after(at + random.between(500, 6_000), again, process);
-    }
-  }
-
-  #randomJob() {
-    const { random } = this.#world;
-    const functions = Array.from({ length: random.int(1, 3) }, () => ({
-      name: random.pick(Object.keys(BEHAVIOURS)),
-      ...(this.#crowded && { args: "x".repeat(random.int(100, 500)) }),
-      ...(random.chance(0.7) && {
-        retry_options: {
-          retry_limit: random.int(1, 4),
-          backoff: { type: "fixed" as const, delay_ms: random.pick([0, 20, 300, 1_200]), jitter: random.float() },
-        },
-      }),
-      // What hangs ends by its timeout.
-      timeout_ms: random.int(200, 3_000),
-    }));
-    return {
-      name: "simulated",
-      data: random.int(0, 9),
-      functions,
-      ...(random.chance(0.15) && { timeout_ms: random.int(500, 8_000) }),
-      ...(random.chance(0.15) && {
-        scheduled_at: new Date(this.#world.wallClock + random.int(-1_000, 3_000)).toISOString(),
-      }),
-    };
-  }
-
-  /** A request of the client: it may fail, as NATS or the supervisors may be away, or because it comes too late. */
-  #request(what: string, ask: () => Promise<unknown>): void {
-    this.#note(what);
-    this.#openRequests += 1;
-    ask()
-      .then(() => this.#note(`${what}: done`))
-      .catch((error) => {
-        if (!isAsyncError(error)) this.#fail(error);
-        this.#note(`${what}: ${error}`);
-      })
-      .finally(() => {
-        this.#openRequests -= 1;
-      });
+  /** At last somebody sends what jobs wait for. */
+  #sendSignals(): void {
+    this.#guarded(() => this.#customer?.sendWhatIsMissing())();
+    this.#world.after(500, () => this.#sendSignals(), NOBODY);
   }
 
   // --- the end
 
   /** All jobs have ended, and nothing is left of them but their states. */
   #quiet(): boolean {
-    const { jobs, acknowledged, expired } = this.#invariants;
-    if (this.#world.now < Math.max(6_500, this.#faults.untilMs) || this.#openRequests > 0) return false;
-    if (acknowledged.size < this.#submitted) return false;
-    if (this.#jetStream.stream("JOBS").messages.size + this.#jetStream.stream("TIMERS").messages.size > 0) return false;
-    for (const { state, keptEnds, endEvents } of [...jobs.values(), ...expired.values()]) {
-      if (!isEnded(state) || keptEnds !== endEvents) return false;
+    const { jobs, expired } = this.#invariants;
+    if (this.#world.now < Math.max(CALM_MS, this.#faults.untilMs) || !this.#customer?.isDone) return false;
+    if (this.#jetStream.stream("JOBS").messages.size > 0) return false;
+    // A timer that is left of a graph fires when it would have looked around itself, and stands for nothing.
+    for (const { subject } of this.#jetStream.stream("TIMERS").messages.values()) {
+      if (!subject.startsWith("job.timer.") || jobs.get(subject.slice("job.timer.".length))?.graph === undefined)
+        return false;
+    }
+    for (const [jobId, seen] of [...jobs, ...expired]) {
+      if (!isEnded(seen.state) || !this.#invariants.areEndsTold(jobId, seen)) return false;
     }
     return this.#isAllHeard();
   }
@@ -469,7 +366,3 @@ class History {
     if (!this.#fullTrace && this.#trace.length > 2 * TRACE_TAIL) this.#trace.splice(0, TRACE_TAIL);
   }
 }
-
-const SUBMIT_LIMIT_MS = 60_000;
-/** Far more than any job takes, faults included. */
-const RUN_LIMIT_MS = 300_000;

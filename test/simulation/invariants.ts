@@ -3,19 +3,22 @@
  *
  * SIM-1  A job ends once: an ended state never changes but by a retry. EVENTS has one event of each end that it keeps, never
  *     more, and nobody is told of an end that is not stored.
- * SIM-2  No function begins before the end of its predecessor is committed, nor is it invoked again after its own.
- * SIM-3  Executions never exceed the limit, but for what was lost or taken over.
- * SIM-4  No effect of a stale attempt or actor: a result belongs to the live attempt, and once another supervisor has begun an
- *     attempt, the one before commits nothing.
- * SIM-5  A live job always has a token, and its definition if its state names one; a submission goes only when a state, a rejection, or an earlier copy of it is stored.
+ * SIM-2  No entry begins before the ends of all that it follows are committed, nor is it invoked again after its own. In a chain
+ *     that is the function before it; for graphs see `graph-invariants.ts`.
+ * SIM-3  Executions of an entry never exceed its limit, and that of its `on_error`, but for what was lost or taken over.
+ * SIM-4  No effect of a stale attempt or actor: a result belongs to the live attempt of its entry, and once another supervisor has
+ *     begun an attempt, the one before commits nothing. What has ended never changes but by a retry.
+ * SIM-5  A live job always has a token, and its definition if its state names one; a submission goes only when a state, a rejection,
+ *     or an earlier copy of it is stored. A graph that nobody holds has a token for all that it waits for (`token-invariants.ts`).
  * SIM-6  All jobs end once faults stop, and none that was acknowledged is lost.
  * SIM-7  Whoever waits for a job's end is told of one that is stored, and with its result.
  * SIM-8  A job without a start waits for no clock before it begins, no clock ends it before its time, and nothing is parked
- *     twice for the same time, however the clocks differ.
+ *     twice for the same time, however the clocks differ. (A graph that waits for workers or signals may be woken by these, in vain.)
  * SIM-10 Where there is no room, or no permission, nothing gets lost by it: no state of a live job expires, and none of an ended
  *     one so soon that its token could still come again; what is begun before it is stored is executed once until it is. Nobody
  *     is refused without being told. (SIM-6 says that all that was acknowledged ends when there is room and permission again.)
  * SIM-11 Of each live state that is stored it can be said why it waits, and that agrees with the state.
+ * SIM-12 Signals are used once, and not lost (`signal-invariants.ts`).
  */
 
 import { isDeepStrictEqual } from "node:util";
@@ -25,59 +28,24 @@ import { type Brief, completed } from "../../src/bus/store/brief-state.ts";
 import { isPart, ownerOfDefinition, readDefinition } from "../../src/bus/store/definition.ts";
 import { storedJob } from "../../src/bus/store/job-store.ts";
 import { isProbe } from "../../src/bus/write-probe.ts";
+import { parseSubmission } from "../../src/job/check.ts";
 import { isAsyncError, JobFailedError } from "../../src/job/errors.ts";
 import type { JobEvent } from "../../src/job/events.ts";
-import { isEnded, type JobState } from "../../src/job/state.ts";
+import { planOf } from "../../src/job/plan.ts";
+import type { Submission } from "../../src/job/schema.ts";
+import { type Graph, isEnded, isGraph, type JobState } from "../../src/job/state.ts";
+import { requireNoClock } from "./clock-invariants.ts";
+import { mostExecutions } from "./documents.ts";
+import { firstBranches, type Given, GraphInvariants, graphMemory } from "./graph-invariants.ts";
 import type { JetStream, Observer } from "./jetstream.ts";
 import type { Connection, Packet } from "./network.ts";
 import { reasonProblem } from "./reasons.ts";
+import { type Execution, functionKey, type Seen, type SentSignal, Violation } from "./seen.ts";
+import { SignalInvariants } from "./signal-invariants.ts";
 import type { Stored } from "./stream.ts";
+import { requireToken } from "./token-invariants.ts";
 
-export class Violation extends Error {
-  constructor(invariant: string, message: string) {
-    super(`${invariant}: ${message}`);
-    this.name = "Violation";
-  }
-}
-
-/** What a handler returns: which execution it was. */
-export interface Execution {
-  jobId: string;
-  index: number;
-  attempt: number;
-  number: number;
-}
-
-interface Seen {
-  state: JobState;
-  /** How often it has ended, and been retried by hand. */
-  ends: number;
-  retries: number;
-  /** Commits by which a supervisor took it over. */
-  takeovers: number;
-  /** Those whose events stream EVENTS keeps. */
-  keptEnds: number;
-  endEvents: number;
-  /** The supervisor that published the newest invocation. */
-  invoker: string | undefined;
-  /** It was cancelled or retried. */
-  byHand: boolean;
-  /** When the end of each function was committed, in virtual ms. */
-  committedAt: Map<number, number>;
-  /** For what it was parked last (SIM-8). */
-  parkedFor: string | undefined;
-  /** Which of the jobs that had this id it is: ended ones expire. */
-  generation: number;
-  /** When its newest state was stored, in virtual ms. */
-  storedAt: number;
-  /** It had begun before there was room to store it, was given back, and began once more (SIM-10). */
-  begunInVain: boolean;
-}
-
-/** Functions, and which of the jobs that had the id it is. */
-function functionKey(jobId: string, generation: number, index: number): string {
-  return `${jobId}~${generation}/${index}`;
-}
+export { type Execution, Violation } from "./seen.ts";
 
 /** Of the consumers. */
 export const ACK_WAIT_MS = 1_500;
@@ -104,6 +72,8 @@ export class Invariants implements Observer {
   repeats = false;
   /** Virtual ms, by the sequence of the submission. */
   readonly #submittedAt = new Map<number, number>();
+  /** How many there were, by subject. */
+  readonly #submissions = new Map<string, number>();
   /** Who has begun jobs of which nothing but the submission was stored. */
   readonly #beginners = new Map<string, string>();
   /** The process of each writer that has claimed a job. */
@@ -114,12 +84,16 @@ export class Invariants implements Observer {
   readonly #log: (line: string) => void;
   /** The writer of a process, as it signs states. */
   readonly #writerOf: (process: string) => string | undefined;
+  readonly #graphs: GraphInvariants;
+  readonly signals: SignalInvariants;
   #jetStream: JetStream | undefined;
 
   constructor(now: () => number, log: (line: string) => void, writerOf: (process: string) => string | undefined) {
     this.#now = now;
     this.#log = log;
     this.#writerOf = writerOf;
+    this.#graphs = new GraphInvariants(now, (jobId, number) => this.executions.get(`${jobId}#${number}`));
+    this.signals = new SignalInvariants(now, (jobId) => (this.#submissions.get(`job.submit.${jobId}`) ?? 0) > 1);
   }
 
   /** States that lean on a definition. */
@@ -132,6 +106,7 @@ export class Invariants implements Observer {
   onStored(stream: string, message: Stored): void {
     if (isProbe(message.subject)) return; // stands for no job
     if (stream === "JOBS") this.#submittedAt.set(message.sequence, this.#now());
+    if (stream === "JOBS") this.#submissions.set(message.subject, (this.#submissions.get(message.subject) ?? 0) + 1);
     if (stream === "KV_jobs" && isPart(keyOf(message))) this.#log(`${message.subject} #${message.sequence}`);
     else if (stream === "KV_jobs") this.#onState(message);
     else if (stream === "EVENTS") this.#onEvent(message);
@@ -150,7 +125,7 @@ export class Invariants implements Observer {
     if (stream === "JOBS" && !seen && !this.expired.has(jobId) && !this.#isSubmitted(jobId)) {
       throw new Violation("SIM-5", `the submission of ${jobId} went, but there is no state`);
     }
-    if (seen) this.#requireToken(jobId, seen.state, `after ${message.subject} went`);
+    if (seen) requireToken(this.#jetStream, seen.state, `after ${message.subject} went`);
   }
 
   onDelivered(stream: string, message: Stored, to: string): void {
@@ -188,11 +163,12 @@ export class Invariants implements Observer {
         `function ${index} of ${job_id} is invoked again ${this.#now() - since} ms after its end`,
       );
     }
+    if (seen.graph && !seen.byHand) this.#graphs.requireFollows(seen, seen.graph, index, STALE_MS);
     // One that does not know yet that the job goes on elsewhere may begin an attempt too: it is not the owner for that.
     if (this.#owners.get(job_id) === from.process.name) seen.invoker = this.#writerOf(from.process.name);
   }
 
-  begun(execution: Execution, functionName: string): void {
+  begun(execution: Execution, functionName: string, given: Given): void {
     const { jobId, index } = execution;
     this.#log(`begin ${jobId} ${index} attempt ${execution.attempt} (${functionSubject(functionName)})`);
     const seen = this.#find(jobId);
@@ -203,6 +179,8 @@ export class Invariants implements Observer {
       if (this.#counts.has(key) && !this.repeats) {
         throw new Violation("SIM-10", `${jobId}, which is not stored, is executed twice`);
       }
+    } else if (seen?.graph) {
+      this.#graphs.begun(seen, seen.graph, execution, given);
     } else if (state.current_function < index) {
       throw new Violation("SIM-2", `function ${index} of ${jobId} has begun, stored is ${state.current_function}`);
     }
@@ -213,8 +191,8 @@ export class Invariants implements Observer {
   /** A client that ran the job has its result. */
   ran(jobId: string, result: unknown): void {
     const state = this.#find(jobId)?.state;
-    const stored = state?.functions.at(state.functions.length - 1)?.result as Execution | undefined;
-    if (state?.state !== "completed" || stored?.number !== (result as Execution).number) {
+    const stored = state?.functions.at(state.functions.length - 1)?.result;
+    if (state?.state !== "completed" || !isDeepStrictEqual(stored, result)) {
       throw new Violation(
         "SIM-7",
         `${jobId}, which is ${state?.state}, was run with the result ${JSON.stringify(result)}`,
@@ -238,15 +216,17 @@ export class Invariants implements Observer {
     }
     for (const [jobId, seen] of [...this.jobs, ...this.expired]) {
       if (!isEnded(seen.state)) throw new Violation("SIM-6", `job ${jobId} is still ${seen.state.state}`);
-      if (seen.endEvents !== seen.keptEnds) {
+      if (!this.areEndsTold(jobId, seen)) {
         const ends = `${seen.keptEnds} of ${seen.ends} ends`;
         throw new Violation("SIM-1", `of job ${jobId}, ${ends} are to be kept, and ${seen.endEvents} events are`);
       }
       for (const [index, fn] of [...seen.state.functions].entries()) {
+        const onError = typeof fn.on_error === "object" ? fn.on_error : undefined;
         const most =
-          (fn.retry_options?.retry_limit ?? 1) * (1 + seen.retries) +
-          (wasFull && seen.begunInVain && index === 0 ? 1 : 0) +
-          (faultless ? 0 : seen.takeovers + 5 * (1 + seen.retries));
+          (mostExecutions(fn.retry_options) + (onError ? mostExecutions(onError.retry_options) : 0)) *
+            (1 + seen.retries) +
+          (wasFull && seen.begunInVain.has(index) ? 1 : 0) +
+          (faultless ? 0 : seen.takeovers + (onError ? 10 : 5) * (1 + seen.retries));
         const count = this.#counts.get(functionKey(jobId, seen.generation, index)) ?? 0;
         if (count > most)
           throw new Violation("SIM-3", `function ${index} of ${jobId} was executed ${count} times of ${most}`);
@@ -274,26 +254,30 @@ export class Invariants implements Observer {
       parkedFor: undefined,
       generation: this.#nextGeneration(jobId),
       storedAt: 0,
-      begunInVain: false,
+      begunInVain: new Set<number>(),
+      graph: isGraph(state) ? graphMemory(state) : undefined,
     };
-    this.#requireNoClock(seen, before?.state, state);
+    requireNoClock(seen, before?.state, state, this.#now() - (this.#submittedAt.get(state.sequence) ?? 0));
     if (!isEnded(state) && message.headers?.get("Nats-TTL")) {
       throw new Violation("SIM-10", `${jobId} is ${state.state}, and its state may expire`);
     }
-    const problem = isEnded(state) ? undefined : reasonProblem(state, this.#now());
-    if (problem !== undefined) throw new Violation("SIM-11", `${jobId}: ${problem}`);
     if (before) this.#compare(seen, before.state, state);
     else {
-      this.#requireLive(NOTHING_YET, state);
-      const isUnbegun = !isEnded(state) && state.current_function === 0 && state.functions.at(0)?.retry_count === 0;
-      seen.begunInVain = isUnbegun && this.#counts.has(functionKey(jobId, seen.generation, 0));
+      if (!isGraph(state)) this.#requireLive(NOTHING_YET, state);
+      seen.begunInVain = this.#unbegun(state, seen.generation);
       const beginner = this.#beginners.get(jobId);
       if (beginner !== undefined && this.#writerOf(beginner) !== state.writer) {
         seen.takeovers += 1;
         this.#owners.delete(jobId); // whoever has written it claims it when he hears that it is stored
       }
     }
-    if (isEnded(state) && (!before || !isEnded(before.state))) {
+    if (isGraph(state) && seen.graph && before?.state.version !== state.version) {
+      this.#graphs.onState(seen, seen.graph, before?.state as Graph | undefined, state);
+      this.signals.compare(seen, before?.state as Graph | undefined, state);
+    }
+    const problem = isEnded(state) ? undefined : reasonProblem(state, this.#now());
+    if (problem !== undefined) throw new Violation("SIM-11", `${jobId}: ${problem}`);
+    if (isEnded(state) && (!before || !isEnded(before.state) || isRetried(before.state, state))) {
       seen.ends += 1;
       if (state.state !== "completed" || this.#jetStream?.storesCompleted) seen.keptEnds += 1;
     }
@@ -309,7 +293,7 @@ export class Invariants implements Observer {
     seen.state = state;
     seen.storedAt = this.#now();
     this.jobs.set(jobId, seen);
-    this.#requireToken(jobId, state, "when its state was stored");
+    requireToken(this.#jetStream, state, "when its state was stored");
   }
 
   /** SIM-5: what a live state leans on is there. */
@@ -367,7 +351,8 @@ export class Invariants implements Observer {
       throw new Violation("SIM-4", `the data of ${jobId} is another without a retry`);
     }
     if (isEnded(before)) {
-      if (!isEnded(after)) {
+      // What follows by then may end it at once.
+      if (!isEnded(after) || isRetried(before, after)) {
         if (after.token !== before.token + 1)
           throw new Violation("SIM-1", `job ${jobId} lives again without a new token`);
         seen.retries += 1;
@@ -381,7 +366,7 @@ export class Invariants implements Observer {
     if (after.writer === before.writer && seen.invoker !== undefined && seen.invoker !== after.writer) {
       throw new Violation("SIM-4", `${after.writer} has committed ${jobId} after ${seen.invoker} had begun an attempt`);
     }
-    this.#requireLive(before, after);
+    if (!isGraph(after)) this.#requireLive(before, after);
   }
 
   /** SIM-4: what is new of results is of the attempt that was live. */
@@ -402,49 +387,38 @@ export class Invariants implements Observer {
 
   /** SIM-2: a job of which nothing is stored but its submission begins with the first attempt of its first function. */
   #requireFirst(jobId: string, index: number, attempt: number): void {
-    if (this.#isSubmitted(jobId) && index === 0 && attempt === 1) return;
+    const first = this.#submission(jobId)?.functions;
+    const isFirst = first && firstBranches(planOf(first)).some((branch) => branch.index === index);
+    if (this.#isSubmitted(jobId) && (isFirst ?? index === 0) && attempt === 1) return;
     throw new Violation("SIM-2", `attempt ${attempt} of function ${index} of ${jobId}, which is not stored`);
   }
 
   #isSubmitted(jobId: string): boolean {
-    for (const { subject } of this.#jetStream?.stream("JOBS").messages.values() ?? []) {
-      if (subject === `job.submit.${jobId}`) return true;
-    }
-    return false;
+    return this.#submission(jobId) !== undefined;
   }
 
-  /** SIM-8 */
-  #requireNoClock(seen: Seen, before: JobState | undefined, state: JobState): void {
-    const { job_id: jobId, timeout_ms: timeoutMs = 0, sequence, token } = state;
-    if (state.scheduled_at === state.created_at) {
-      if (state.state === "scheduled") throw new Violation("SIM-8", `${jobId} waits for a start that it was not given`);
-      const passedMs = this.#now() - (this.#submittedAt.get(sequence) ?? 0);
-      const isAlone = seen.takeovers === 0 && seen.retries === 0 && (!before || before.writer === state.writer);
-      // Those who take it over have a clock of their own. One that waits beyond its deadline has nothing to lose.
-      const isWaiting = before?.state === "waiting" && before.waiting_for === "backoff";
-      if (
-        state.state === "failed" &&
-        state.error.code === "job_timeout" &&
-        isAlone &&
-        !isWaiting &&
-        passedMs < timeoutMs - 1
-      ) {
-        throw new Violation("SIM-8", `${jobId} has ended after ${passedMs} ms, and has ${timeoutMs}`);
-      }
+  #submission(jobId: string): Submission | undefined {
+    for (const { subject, data } of this.#jetStream?.stream("JOBS").messages.values() ?? []) {
+      if (subject === `job.submit.${jobId}`) return parseSubmission(decode(data));
     }
-    if (isEnded(state) || !before || token === before.token) return;
-    const isTimed = state.state === "scheduled" || (state.state === "waiting" && state.waiting_for === "backoff");
-    const until = isTimed ? `${state.state} ${"due_at" in state ? state.due_at : state.scheduled_at}` : undefined;
-    const isBroughtBack = state.writer.endsWith("/sweep"); // its token had got lost
-    if (until !== undefined && until === seen.parkedFor && !isBroughtBack)
-      throw new Violation("SIM-8", `${jobId} is parked again: ${until}`);
-    seen.parkedFor = until;
+    return undefined;
+  }
+
+  /** What had been executed before this first state was stored, which knows of nothing. */
+  #unbegun(state: JobState, generation: number): Set<number> {
+    const fns = [...state.functions];
+    if (isEnded(state) || fns.some(({ retry_count }) => retry_count > 0)) return new Set();
+    return new Set(
+      fns.flatMap((_, index) => (this.#counts.has(functionKey(state.job_id, generation, index)) ? index : [])),
+    );
   }
 
   #noteEnds({ committedAt }: Seen, state: JobState): void {
-    const open = isEnded(state) ? state.functions.length : state.current_function;
+    const hasEnded = (index: number) =>
+      isEnded(state) ||
+      (isGraph(state) ? state.functions.at(index)?.finished_at !== undefined : index < state.current_function);
     for (let index = 0; index < state.functions.length; index++) {
-      if (index >= open) committedAt.delete(index);
+      if (!hasEnded(index)) committedAt.delete(index);
       else if (!committedAt.has(index)) committedAt.set(index, this.#now());
     }
   }
@@ -468,18 +442,32 @@ export class Invariants implements Observer {
     }
   }
 
-  /** SIM-5. Any message that leads to the job will do: an older token is the cause to make the newer one. */
-  #requireToken(jobId: string, state: JobState, when: string): void {
-    if (isEnded(state)) return;
-    const jetStream = this.#jetStream;
-    if (!jetStream || jetStream.stream("JOBS").messages.has(state.sequence)) return;
-    const timers = jetStream.stream("TIMERS");
-    if (timers.newest.has(`job.timer.${jobId}`) || timers.newest.has(`job.wake.${jobId}`)) return;
-    for (const { subject } of timers.messages.values()) {
-      if (subject.startsWith("job.wait.") && subject.endsWith(`.${jobId}`)) return;
-    }
-    throw new Violation("SIM-5", `live job ${jobId} has no token ${when}`);
+  /** A client asks for a retry from that entry on. */
+  asks(jobId: string, from: number): void {
+    this.#find(jobId)?.graph?.asked.add(from);
   }
+
+  /** Whether what is to be kept of its ends is kept. One that was cancelled may have expired before its timer fired, and settled it. */
+  areEndsTold(jobId: string, { state, byHand, endEvents, keptEnds }: Seen): boolean {
+    const isLost = byHand && state.state === "cancelled" && this.expired.has(jobId) && endEvents === keptEnds - 1;
+    return endEvents === keptEnds || isLost;
+  }
+
+  /** A client has been told that its signal is stored. */
+  signalled(signal: SentSignal, number: number, sentAt: number): void {
+    const seen = this.#find(signal.jobId);
+    this.signals.answered(signal, number, sentAt, seen, seen?.generation ?? this.#nextGeneration(signal.jobId));
+  }
+
+  /** The signals that jobs wait for without end, and that nobody has sent. */
+  missingSignals(): [jobId: string, name: string][] {
+    return this.signals.missing(this.jobs.values());
+  }
+}
+
+/** From the end of a run, by hand. */
+function isRetried(before: JobState, after: JobState): boolean {
+  return after.created_at === before.created_at && (after.retries ?? 0) > (before.retries ?? 0);
 }
 
 function keyOf({ subject }: Stored): string {

@@ -3,12 +3,15 @@
  *
  *   npm run simulate -- --seeds 100000 [--from 1]     many, on all cores; ends with 1 at the first that fails
  *   npm run simulate -- --seed 4711                   one, with everything that happened
+ *   npm run simulate -- --seed 4711 --stacks          with the stack of what failed
+ *   npm run simulate -- --jobs graphs                 with graphs only (or chains); half of the jobs are if nothing is said
  */
 import { fork } from "node:child_process";
 import { once } from "node:events";
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { runHistory } from "./history.ts";
+import type { Jobs } from "./surroundings.ts";
 
 interface Totals {
   seeds: number;
@@ -26,15 +29,19 @@ const { values } = parseArgs({
     seeds: { type: "string", default: "20000" },
     from: { type: "string", default: "1" },
     seed: { type: "string" },
+    jobs: { type: "string", default: "any" },
+    /** So many failures end a lane, and those beside it: more would be the same fault again. */
+    failures: { type: "string", default: "5" },
+    stacks: { type: "boolean", default: false },
     lanes: { type: "string", default: String(Math.min(2, availableParallelism())) },
   },
 });
 /** A history leaves nothing behind, so it had better be gone before anything of it is copied. */
 const YOUNG_MIB = 32;
-/** More would be the same fault again. */
-const MAX_FAILED = 5;
+const jobs = values.jobs as Jobs;
 
-if (process.send) Error.stackTraceLimit = 0; // most errors are none of ours; a replay has the stack of what failed
+// Most errors are none of ours, and their stacks are stored: with them a history in a small bucket is another one.
+if (!values.stacks) Error.stackTraceLimit = 0;
 if (process.send) process.send(await runLane(Number(values.from), Number(values.seeds)));
 else if (values.seed !== undefined) process.exitCode = await replay(Number(values.seed));
 else process.exitCode = await runAll(Number(values.from), Number(values.seeds), Number(values.lanes));
@@ -42,8 +49,8 @@ else process.exitCode = await runAll(Number(values.from), Number(values.seeds), 
 /** Seeds one after the other. */
 async function runLane(from: number, count: number): Promise<Totals> {
   const totals = nothing();
-  for (let seed = from; seed < from + count && totals.failed.length < MAX_FAILED; seed++) {
-    const report = await runHistory(seed);
+  for (let seed = from; seed < from + count && totals.failed.length < Number(values.failures); seed++) {
+    const report = await runHistory(seed, { jobs });
     add(totals, {
       seeds: 1,
       jobs: report.jobs,
@@ -62,10 +69,13 @@ async function runAll(from: number, seeds: number, lanes: number): Promise<numbe
   const begun = performance.now();
   const totals = nothing();
   const share = Math.ceil(seeds / lanes);
+  const enough = new AbortController();
   await Promise.all(
     Array.from({ length: lanes }, async (_, lane) => {
       const count = Math.min(share, seeds - lane * share);
-      if (count > 0) add(totals, await startLane(from + lane * share, count));
+      if (count <= 0) return;
+      add(totals, await startLane(from + lane * share, count, enough.signal));
+      if (totals.failed.length >= Number(values.failures)) enough.abort();
     }),
   );
   const seconds = (performance.now() - begun) / 1_000;
@@ -92,20 +102,27 @@ async function runAll(from: number, seeds: number, lanes: number): Promise<numbe
 }
 
 /** A part of the seeds, in a process of its own. */
-async function startLane(from: number, count: number): Promise<Totals> {
-  const child = fork(import.meta.filename, ["--from", String(from), "--seeds", String(count)], {
+async function startLane(from: number, count: number, enough: AbortSignal): Promise<Totals> {
+  const options = ["--from", String(from), "--seeds", String(count), "--jobs", jobs, "--failures", values.failures];
+  const child = fork(import.meta.filename, options, {
     execArgv: [...process.execArgv, `--max-semi-space-size=${YOUNG_MIB}`],
   });
+  const end = () => child.kill();
+  enough.addEventListener("abort", end);
   const [totals] = (await Promise.race([
     once(child, "message"),
-    once(child, "exit").then(([code]) => Promise.reject(new Error(`a lane has gone with exit code ${code}`))),
+    once(child, "exit").then(([code]) => {
+      if (enough.aborted) return [nothing()];
+      throw new Error(`a lane has gone with exit code ${code}`);
+    }),
   ])) as [Totals];
-  child.disconnect();
+  enough.removeEventListener("abort", end);
+  if (child.connected) child.disconnect();
   return totals;
 }
 
 async function replay(seed: number): Promise<number> {
-  const report = await runHistory(seed, { fullTrace: true });
+  const report = await runHistory(seed, { fullTrace: true, jobs });
   process.stdout.write(`${report.trace.join("\n")}\n`);
   const verdict = report.failure ? (report.failure.stack ?? report.failure.message) : "every invariant held";
   process.stdout.write(`seed ${seed}: ${verdict}\n`);

@@ -8,7 +8,7 @@ import { matcher } from "./subjects.ts";
 import { NOBODY, SimProcess, World } from "./world.ts";
 
 const test = suite("simulation");
-const SEEDS = 2_500;
+const SEEDS = 5_000;
 
 test("random numbers depend on the seed alone, and are spread evenly", () => {
   const draw = (seed: number) => {

@@ -207,8 +207,10 @@ export class World {
     Math.random = () => this.random.float();
     // Ids and writers as well, so that a seed is the same history each time. They have numbers of their own.
     const ids = new Random(this.#seed + 1);
-    crypto.randomBytes = ((length: number) =>
-      Buffer.from(Array.from({ length }, () => Math.floor(ids.float() * 256)))) as typeof realBytes;
+    crypto.randomBytes = ((length: number) => {
+      const words = Uint32Array.from({ length: Math.ceil(length / 4) }, () => ids.float() * 2 ** 32);
+      return Buffer.from(words.buffer, 0, length);
+    }) as typeof realBytes;
     timersPromises.setTimeout = ((ms: number, value: unknown, { signal }: { signal?: AbortSignal } = {}) =>
       this.#delay(ms, value, signal)) as typeof realDelay;
     syncBuiltinESMExports();

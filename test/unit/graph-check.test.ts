@@ -8,8 +8,6 @@ import { checkJob, parseSubmission } from "../../src/job/check.ts";
 import { newJob } from "../../src/job/create.ts";
 import { isAsyncError } from "../../src/job/errors.ts";
 import { MAX_JOB_EXPRESSIONS } from "../../src/job/graph-check.ts";
-import { Order, orderOf, stepsOf } from "../../src/job/order.ts";
-import { endless, followersOf, planOf } from "../../src/job/plan.ts";
 import { MAX_DURATION_MS } from "../../src/job/schema.ts";
 import { viewOf } from "../../src/job/view.ts";
 import { NOW, ORIGIN, reasonsOf } from "./support.ts";
@@ -183,7 +181,10 @@ test("a fault in one of several shapes is told of the one that was meant", () =>
 });
 
 test("a misspelt field says which one may have been meant", () => {
-  assert.equal(told(job({ nmae: "a" })), ["/functions/0/nmae is not a known field; did you mean name?"]);
+  assert.equal(told(job({ nmae: "a" })), [
+    "/functions/0/nmae is not a known field; did you mean name?",
+    "/functions/0 must have one of name, wait_for, sleep_ms and sleep_until",
+  ]);
   assert.equal(told({ ...job({ name: "a" }), time_out_ms: 5 }), [
     "/time_out_ms is not a known field; did you mean timeout_ms?",
   ]);
@@ -365,6 +366,27 @@ test("a stored definition, in which what is no function has an empty name, is re
 test("checkJob tells what cannot be sent or read, and never throws", () => {
   assert.equal(checkJob({ ...job({ name: "a" }), data: { n: 1n } })[0]?.path, "/data/n");
   assert.equal(checkJob({ ...job({ name: "a" }), data: { n: 1n } }, { encoding: "msgpack" }), []);
+  const circular: Record<string, unknown> = { x: 1 };
+  circular.self = [circular, circular];
+  let deep: unknown = 1;
+  for (let depth = 0; depth < 20_000; depth++) deep = [deep];
+  const throws = () => {
+    throw new Error("not for you");
+  };
+  const hostile = new Proxy({}, { getPrototypeOf: throws, get: throws, ownKeys: throws });
+  // Args are looked through for expressions in both kinds of jobs.
+  for (const more of [{}, { id: "a" }]) {
+    const [found] = checkJob(job({ name: "a", args: circular, ...more }));
+    assert.equal(found?.path, "/functions/0/args/self/0");
+    assert.match(found?.message ?? "", "circular");
+    assert.match(
+      checkJob(job({ name: "a", args: deep, ...more }))[0]?.message ?? "",
+      "nested more than 200 levels deep",
+    );
+    const unreadable = checkJob(job({ name: "a", args: hostile, ...more }));
+    assert.equal(unreadable[0]?.path, "/functions/0/args");
+    assert.match(unreadable[0]?.message ?? "", "cannot be read");
+  }
   const thrower = Object.defineProperty(job({ name: "a" }), "data", {
     enumerable: true,
     get() {
@@ -372,77 +394,6 @@ test("checkJob tells what cannot be sent or read, and never throws", () => {
     },
   });
   assert.match(checkJob(thrower)[0]?.message ?? "", "not for you");
-});
-
-// --- the order
-
-/** Graphs without circles: an entry needs some of those before it in a shuffled list, or follows the list where that is possible. */
-const graph = fc
-  .array(fc.record({ needs: fc.array(fc.nat(11), { maxLength: 4 }), listed: fc.boolean() }), {
-    minLength: 1,
-    maxLength: 12,
-  })
-  .map((entries) =>
-    entries.map(({ needs, listed }, index) => {
-      const ids = [...new Set(needs.filter((one) => one < entries.length && one !== index))].map((one) => `e${one}`);
-      return { id: `e${index}`, name: "a", ...(!listed && { needs: ids }) };
-    }),
-  );
-
-test("an entry has ended before another one exactly if the other follows it", () => {
-  fc.assert(
-    fc.property(graph, (entries) => {
-      const plan = planOf(entries);
-      fc.pre(endless(plan).length === 0);
-      const order = new Order(plan);
-      const steps = stepsOf(plan);
-      assert.equal(
-        steps.flat().toSorted((a, b) => a - b),
-        [...entries.keys()],
-      );
-      const stepOf = (index: number) => steps.findIndex((step) => step.includes(index));
-      for (const one of entries.keys()) {
-        const followers = followersOf(plan, one);
-        for (const other of entries.keys()) assert.is(order.follows(other, one), followers.includes(other));
-        for (const other of followers) assert.ok(stepOf(other) > stepOf(one));
-        const direct = order.followedBy(one);
-        assert.is(stepOf(one), Math.max(-1, ...direct.map(stepOf)) + 1);
-        const before = new Set([
-          ...direct,
-          ...[...entries.keys()].filter((it) => direct.some((d) => order.follows(d, it))),
-        ]);
-        assert.equal([...before].toSorted(), [...entries.keys()].filter((it) => order.follows(one, it)).toSorted());
-      }
-    }),
-    { numRuns: 500 },
-  );
-});
-
-test("whether entries wait for each other is told of just those documents that cannot end", () => {
-  fc.assert(
-    fc.property(graph, (entries) => {
-      const ended = new Set<number>();
-      for (let before = -1; before < ended.size; ) {
-        before = ended.size;
-        for (const [index, { needs }] of entries.entries()) {
-          const waits = needs ? needs.map((id) => Number(id.slice(1))) : [...Array(index).keys()];
-          if (waits.every((one) => ended.has(one))) ended.add(index);
-        }
-      }
-      const stuck = [...entries.keys()].filter((index) => !ended.has(index));
-      assert.equal(endless(planOf(entries)), stuck);
-      const found = checkJob(job(...entries));
-      assert.is(
-        found.some(({ message }) => message.startsWith("makes a circle")),
-        stuck.length > 0,
-      );
-    }),
-    { numRuns: 500 },
-  );
-});
-
-test("the order names ids, and indexes where there are none", () => {
-  assert.equal(orderOf(parseSubmission(ORDER)), [["reserve", 5], ["approve", "charge"], [3, 4], [6]]);
 });
 
 test("whatever a graph holds, it is accepted or refused with reasons", () => {

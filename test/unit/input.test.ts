@@ -24,8 +24,8 @@ const done = (state: Graph, index: number, result: unknown): Graph => {
 /** The invocation of the next attempt of an entry, and its bytes. */
 function invocation(state: Graph, index: number, results?: EncodedResults) {
   const attempt = state.live.find((branch) => branch.index === index)?.attempt ?? 1;
-  const input = inputOf(state, index, planOf(state.functions));
-  const payload = encodeInvocation(live(state), { index, attempt }, NOW, undefined, results, input);
+  const plan = planOf(state.functions);
+  const payload = encodeInvocation(live(state), { index, attempt }, NOW, undefined, results, plan);
   const text = typeof payload === "string" ? payload : Buffer.from(payload).toString();
   return { text, body: JSON.parse(text) };
 }

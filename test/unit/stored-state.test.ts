@@ -233,6 +233,7 @@ const EVERY_FIELD: Required<JobFields & AnyPhase> = {
   tags: { customer: "c1" },
   keep_ms: 1_000,
   warn_after_ms: 2_000,
+  truncated: true,
   late_at: NOW + 40,
 };
 
@@ -469,6 +470,7 @@ const WRONG: Wrong = [
     [...NO_NUMBERS, null],
   ],
   [["signals", "tags"], NO_MAPS],
+  [["truncated"], [1, "x", false, null]],
   [["live"], [1, "x", true, null, {}, ...NO_BRANCHES.map((branch) => [branch])]],
   [
     ["job_id", "notify", "writer"],

@@ -13,10 +13,11 @@ import { AsyncError, isAsyncError } from "../../job/errors.ts";
 import type { Failure } from "../../job/failure.ts";
 import { callOf, type FunctionState } from "../../job/function-state.ts";
 import type { Functions } from "../../job/functions.ts";
-import type { EntryInput } from "../../job/input.ts";
+import { type EntryInput, inputOf } from "../../job/input.ts";
 import { isRecord, toJsonValue } from "../../job/plain.ts";
+import type { Plan } from "../../job/plan.ts";
 import { MAX_DURATION_MS } from "../../job/schema.ts";
-import { type AttemptAddress, functionAt, type LiveJob } from "../../job/state.ts";
+import { type AttemptAddress, functionAt, isGraph, type LiveJob } from "../../job/state.ts";
 import { iso } from "../../job/time.ts";
 import { RawHeaders } from "../wire/headers.ts";
 import { isNoResponders } from "../wire/jetstream.ts";
@@ -61,6 +62,9 @@ export function attemptTimeoutMs(job: LiveJob, index: number, now: number): numb
 /**
  * The body of the invocation of an attempt that may take `timeoutMs` from `now`; with the `results` of the same job if they
  * are encoded: then it is good until the next call with them.
+ *
+ * @param plan of a graph
+ * @throws ExpressionError where the args of an entry cannot be had
  */
 export function encodeInvocation(
   job: LiveJob,
@@ -68,10 +72,11 @@ export function encodeInvocation(
   now: number,
   timeoutMs: number | undefined,
   results?: EncodedResults,
-  input?: EntryInput,
+  plan?: Plan,
 ): Payload {
   const fn = functionAt(job, index);
-  if (input || fn.last_progress !== undefined) {
+  if (plan || fn.last_progress !== undefined) {
+    const input = plan && isGraph(job) ? inputOf(job, index, plan) : undefined;
     return encodeEntry(job, fn, { index, attempt }, now, timeoutMs, results, input);
   }
   const body: Invocation = {
@@ -121,6 +126,7 @@ function encodeEntry(
     ...(fn.last_progress !== undefined && { last_progress: fn.last_progress }),
     results,
   };
+  if (encoded) encoded.headers = undefined;
   if (!isFromAll) return encodePayload(body, job.encoding);
   return encoded.insertedInto(encode(body, job.encoding), job.functions, index);
 }

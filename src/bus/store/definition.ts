@@ -13,10 +13,8 @@
  */
 
 import { isAsyncError } from "../../job/errors.ts";
-import type { FunctionState } from "../../job/function-state.ts";
 import { isRecord } from "../../job/plain.ts";
-import { specOf } from "../../job/record.ts";
-import type { FunctionSpec } from "../../job/schema.ts";
+import { documentOf } from "../../job/record.ts";
 import type { JobState } from "../../job/state.ts";
 import { decode, encode } from "../messages/codec.ts";
 
@@ -46,12 +44,6 @@ type Run = Pick<JobState, "created_at" | "retries">;
 export function packDefinition({ created_at, retries = 0, name, data, functions }: JobState): Uint8Array {
   const submission = encode({ name, data, functions: functions.map(documentOf) }, "msgpack");
   return encode({ created_at, retries, submission }, "msgpack");
-}
-
-/** As a submission says it: an entry without a function has no name. */
-function documentOf(fn: FunctionState): FunctionSpec {
-  const { name = "", ...spec } = specOf(fn);
-  return name === "" ? spec : { ...spec, name };
 }
 
 /** What {@link packDefinition} has packed; undefined if it is something else. */

@@ -132,6 +132,9 @@ export class EventLog {
 }
 
 /** The same for each repetition of the event, and for no other one. */
-function messageId({ job_id, type, at }: JobEvent | RejectedEvent): string {
-  return `${job_id}:${type}:${at}`;
+function messageId(event: JobEvent | RejectedEvent): string {
+  const { job_id, type, at } = event;
+  // By a clock that was set back, another run of the job may end at the same time.
+  const run = "run" in event && event.run > 1 ? `:${event.run}` : "";
+  return `${job_id}:${type}:${at}${run}`;
 }

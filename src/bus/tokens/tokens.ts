@@ -4,10 +4,11 @@
  */
 
 import { timerSubject, waitSubject, wakeSubject } from "../../api/subjects.ts";
+import { isAsyncError } from "../../job/errors.ts";
 import { type Parked, restParked, wakeAt } from "../../job/rest.ts";
-import type { LiveJob } from "../../job/state.ts";
+import type { JobState, LiveJob } from "../../job/state.ts";
 import type { Bus } from "../connection.ts";
-import { readAt, readLast } from "../store/stream-read.ts";
+import { deleteMessage, readAt, readLast } from "../store/stream-read.ts";
 import { JOBS, TIMERS } from "../topology.ts";
 import { Backlog } from "./backlog.ts";
 import { isTokenOf, Timers, type TokenOwner, timerNumberOf, tokenBody } from "./timers.ts";
@@ -56,6 +57,22 @@ export class Tokens {
    */
   wake(job: LiveJob): Promise<Wake> {
     return publishWake(this.#bus, job.job_id, Buffer.from(tokenBody(job, job.token)));
+  }
+
+  /**
+   * Removes the timer of a job that has ended, where something else has woken it before: it would fire for nothing, a day later. Where
+   * that fails it does so, and is settled then. So this never throws what the bus does.
+   */
+  async removeTimer(job: JobState): Promise<void> {
+    if (job.token === 0) return;
+    try {
+      const timer = await readLast(this.#bus, TIMERS, timerSubject(job.job_id));
+      // A job that has been retried meanwhile has a newer one.
+      if (!timer || !isTokenOf(job, timer.data) || timerNumberOf(timer.data) > job.token) return;
+      await deleteMessage(this.#bus, TIMERS, timer.sequence);
+    } catch (error) {
+      if (!isAsyncError(error)) throw error;
+    }
   }
 
   /** Whether the token that the state names is there, waiting or in the hands of a supervisor. @throws AsyncError of the bus */

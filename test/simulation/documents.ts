@@ -1,0 +1,161 @@
+/** The documents of the jobs of a history: chains, and graphs of all that an entry may say. */
+import { endless, type Plan, planOf } from "../../src/job/plan.ts";
+import type { FunctionSpec, RetryOptions, Submission } from "../../src/job/schema.ts";
+import { BEHAVIOURS } from "./kinds.ts";
+import type { Random } from "./random.ts";
+
+/** What a document depends on besides chance. */
+export interface DocumentOptions {
+  /** The bucket of states is too small for all jobs: they are made larger, so that it fills. */
+  crowded: boolean;
+  /** Ms since 1970. */
+  now: number;
+}
+
+/** What the names of signals are drawn from: few, so that entries of a job wait for the same one. */
+export const SIGNALS = ["go", "ok"];
+/** Sleeps: none, in memory, and longer than supervisors keep a job for that. */
+const SLEEPS_MS = [0, 30, 350, 900, 2_500];
+const MAX_ENTRIES = 7;
+
+/** A job whose functions follow each other. */
+export function chainDocument(random: Random, options: DocumentOptions): Submission {
+  const functions = Array.from({ length: random.int(1, 3) }, () => ({
+    name: random.pick(Object.keys(BEHAVIOURS)),
+    ...(options.crowded && { args: "x".repeat(random.int(100, 500)) }),
+    ...(random.chance(0.7) && { retry_options: retryOptions(random) }),
+    // What hangs ends by its timeout.
+    timeout_ms: random.int(200, 3_000),
+  }));
+  return { name: "simulated", data: random.int(0, 9), functions, ...timesOf(random, options) };
+}
+
+/** What conditions and args of graphs look at. */
+export function graphData(random: Random, now: number) {
+  return { n: random.int(0, 9), on: random.chance(0.7), at: new Date(now + random.int(-500, 3_000)).toISOString() };
+}
+
+/** A job of which entries run beside each other, wait, sleep, are skipped, and deal with failures. */
+export function graphDocument(random: Random, options: DocumentOptions): Submission {
+  const entries = orderedEntries(random, random.int(1, MAX_ENTRIES));
+  const plan = planOf(entries);
+  const functions = entries.map((entry, index) => {
+    const certain = certainlyBefore(plan, index).flatMap((one) => entries[one]?.id ?? []);
+    return { ...entry, ...conditionsOf(random, certain), ...workOf(random, certain, options) };
+  });
+  return {
+    name: "graph",
+    data: graphData(random, options.now),
+    functions,
+    ...timesOf(random, options),
+    // So that it is a graph whatever its entries say.
+    warn_after_ms: random.pick([300, 2_000, 60_000]),
+  };
+}
+
+/** Ids and needs: diamonds, fans, joins, needs of what stands later in the list, and entries without any in between. */
+function orderedEntries(random: Random, count: number): FunctionSpec[] {
+  const ids = Array.from({ length: count }, (_, index) => `e${index}`);
+  const shape = random.pick(["any", "any", "fan", "line"] as const);
+  const isLater = random.chance(0.2);
+  const entries = ids.map((id, index): FunctionSpec => {
+    if (shape === "line") return { id };
+    if (shape === "fan") return index === 0 || index === count - 1 ? { id } : { id, needs: random.pick([[], ["e0"]]) };
+    const others = isLater ? ids.filter((one) => one !== id) : ids.slice(0, index);
+    const needs = others.filter(() => random.chance(1.5 / Math.max(2, others.length)));
+    return random.chance(0.7) ? { id, needs } : random.chance(0.5) ? { id } : {};
+  });
+  const named = new Set(entries.flatMap(({ id }) => id ?? []));
+  for (const entry of entries) if (entry.needs) entry.needs = entry.needs.filter((id) => named.has(id));
+  return endless(planOf(entries)).length === 0 ? entries : orderedEntries(random, count);
+}
+
+/** The entries that have ended whenever that one begins, in the order of the list. */
+export function certainlyBefore(plan: Plan, index: number): number[] {
+  const found = new Set<number>();
+  const open = [index];
+  for (let one = open.pop(); one !== undefined; one = open.pop()) {
+    for (const before of plan.needsOf(one) ?? Array.from({ length: one }, (_, at) => at)) {
+      if (found.has(before)) continue;
+      found.add(before);
+      open.push(before);
+    }
+  }
+  return [...found].sort((a, b) => a - b);
+}
+
+function conditionsOf(random: Random, certain: string[]): Partial<FunctionSpec> {
+  const id = certain.length > 0 ? random.pick(certain) : undefined;
+  const conditions = ["data.on", "data.n > 2", "!data.on", "data.n + 1 > 0"];
+  if (id !== undefined) {
+    conditions.push(`results.${id} != null`, `!skipped.${id}`, `results.?${id}.?attempt.orValue(1) < 2`);
+    conditions.push(`!has(errors.${id})`, `results.${id}.attempt < 3`); // the last one fails where it was skipped
+  }
+  return {
+    ...(random.chance(0.35) && { when: random.pick(conditions) }),
+    ...(random.chance(0.5) && { on_error: onError(random) }),
+  };
+}
+
+function onError(random: Random): NonNullable<FunctionSpec["on_error"]> {
+  const kind = random.pick(["fail", "continue", "continue", "entry"] as const);
+  if (kind !== "entry") return kind;
+  return {
+    name: random.pick(["quick", "flaky", "slow"]),
+    ...(random.chance(0.5) && { args: { because: { $: "error.code" } } }),
+    ...(random.chance(0.5) && { retry_options: retryOptions(random) }),
+    timeout_ms: 3_000,
+  };
+}
+
+/** What the entry does. */
+function workOf(random: Random, certain: string[], { crowded, now }: DocumentOptions): Partial<FunctionSpec> {
+  const kind = random.pick(["function", "function", "function", "sleep", "signal"] as const);
+  if (kind === "sleep") {
+    if (random.chance(0.7)) return { sleep_ms: random.pick(SLEEPS_MS) };
+    return { sleep_until: random.chance(0.5) ? { $: "data.at" } : new Date(now + random.int(0, 4_000)).toISOString() };
+  }
+  if (kind === "signal") {
+    return {
+      wait_for: random.pick(SIGNALS),
+      ...(random.chance(0.4) && { timeout_ms: random.pick([50, 700, 5_000]) }),
+      ...(random.chance(0.3) && { expect: "result.ok" }),
+    };
+  }
+  const seen = certain.length > 0 && random.chance(0.5) ? { $: `results.${random.pick(certain)}` } : { $: "data.n" };
+  return {
+    name: random.pick(Object.keys(BEHAVIOURS)),
+    ...(random.chance(0.6) && { args: { seen } }),
+    ...(crowded && { args: "x".repeat(random.int(50, 200)) }),
+    ...(random.chance(0.7) && { retry_options: retryOptions(random) }),
+    ...(random.chance(0.2) && { expect: random.pick(["result.attempt < 3", "result.number > 0"]) }),
+    timeout_ms: random.int(200, 3_000),
+  };
+}
+
+function retryOptions(random: Random): RetryOptions {
+  const delay_ms = random.pick([0, 20, 300, 1_200]);
+  if (random.chance(0.15)) {
+    // The whole of the delay each time, so that it is known how often it may run.
+    return {
+      retry_for_ms: random.int(1, 2_500),
+      backoff: { type: "fixed", delay_ms: Math.max(100, delay_ms), jitter: 0 },
+    };
+  }
+  return { retry_limit: random.int(1, 4), backoff: { type: "fixed", delay_ms, jitter: random.float() } };
+}
+
+/** Most executions that the options allow for, without those that are lost. */
+export function mostExecutions(options: RetryOptions = {}): number {
+  const { retry_limit: limit = options.retry_for_ms === undefined ? 1 : Number.POSITIVE_INFINITY, retry_for_ms } =
+    options;
+  if (retry_for_ms === undefined) return limit;
+  return Math.min(limit, 1 + Math.floor(retry_for_ms / (options.backoff?.delay_ms ?? 1)));
+}
+
+function timesOf(random: Random, { now }: DocumentOptions): Pick<Submission, "timeout_ms" | "scheduled_at"> {
+  return {
+    ...(random.chance(0.15) && { timeout_ms: random.int(500, 8_000) }),
+    ...(random.chance(0.15) && { scheduled_at: new Date(now + random.int(-1_000, 3_000)).toISOString() }),
+  };
+}

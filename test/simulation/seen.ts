@@ -1,0 +1,77 @@
+/** What the invariants remember of a job. */
+import type { Plan } from "../../src/job/plan.ts";
+import type { JobState } from "../../src/job/state.ts";
+
+export class Violation extends Error {
+  constructor(invariant: string, message: string) {
+    super(`${invariant}: ${message}`);
+    this.name = "Violation";
+  }
+}
+
+/** What a handler returns: which execution it was. */
+export interface Execution {
+  jobId: string;
+  index: number;
+  attempt: number;
+  number: number;
+}
+
+/** A signal that is sent, maybe several times. */
+export interface SentSignal {
+  jobId: string;
+  name: string;
+  key: string;
+  /** Its payload; `signal` is the number by which it is known in results. */
+  payload: { signal: number; ok: boolean };
+}
+
+export interface Seen {
+  state: JobState;
+  /** How often it has ended, and been retried by hand. */
+  ends: number;
+  retries: number;
+  /** Commits by which a supervisor took it over. */
+  takeovers: number;
+  /** Those whose events stream EVENTS keeps. */
+  keptEnds: number;
+  endEvents: number;
+  /** The supervisor that published the newest invocation. */
+  invoker: string | undefined;
+  /** It was cancelled or retried. */
+  byHand: boolean;
+  /** When the end of each function was committed, in virtual ms. */
+  committedAt: Map<number, number>;
+  /** For what it was parked last (SIM-8). */
+  parkedFor: string | undefined;
+  /** Which of the jobs that had this id it is: ended ones expire. */
+  generation: number;
+  /** When its newest state was stored, in virtual ms. */
+  storedAt: number;
+  /** It had begun before there was room to store it, was given back, and began once more: these functions (SIM-10). */
+  begunInVain: ReadonlySet<number>;
+  /** Of a graph. */
+  graph: GraphMemory | undefined;
+}
+
+/** What is remembered of a graph besides. */
+export interface GraphMemory {
+  plan: Plan;
+  /** By index: what certainly has ended when it begins. */
+  before: readonly (readonly number[])[];
+  /** Entries that have ended in any of its states. */
+  everEnded: Set<number>;
+  /** By index: when an entry that had ended was to run again, in virtual ms. */
+  resetAt: Map<number, number>;
+  /** From which entries it was asked to be run again. */
+  asked: Set<number>;
+  /** When it was retried last, in virtual ms; 0 if it was not. */
+  runBeganAt: number;
+  /** By index: until when an entry sleeps, ms since 1970, and what tells whose clock that is. */
+  asleep: Map<number, { dueAt: number; takeovers: number }>;
+}
+
+/** Functions, and which of the jobs that had the id it is. */
+export function functionKey(jobId: string, generation: number, index: number): string {
+  return `${jobId}~${generation}/${index}`;
+}
