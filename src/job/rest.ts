@@ -76,11 +76,14 @@ function restOfGraph(job: Graph & LiveJob, now: number): Rest {
   }
   let others = 0;
   let until = nextTimeOf(job);
-  for (const branch of job.live) {
-    if (branch.wait !== "none") others += 1;
+  const { live } = job;
+  for (let at = 0; at < live.length; at++) {
+    const branch = live[at] as Branch;
+    if (branch.wait === "none") continue;
+    others += 1;
     if (branch.wait === "worker") until = Math.min(until, branch.since + ROOM_RETRY_MS);
   }
-  const attempts = others === 0 ? job.live : job.live.filter(({ wait }) => wait === "none");
+  const attempts = others === 0 ? live : live.filter(({ wait }) => wait === "none");
   return { type: "attempts", attempts, until: until === Number.POSITIVE_INFINITY ? undefined : until };
 }
 
@@ -100,7 +103,11 @@ function awaitedFunctions(job: Graph): string[] {
 function nextTimeOf(job: Graph): number {
   if (job.state === "scheduled") return untilDeadline(job, job.scheduled_at);
   let next = Math.min(lateAt(job) ?? Number.POSITIVE_INFINITY, job.deadline_at ?? Number.POSITIVE_INFINITY);
-  for (const branch of job.live) if (branch.due_at !== undefined) next = Math.min(next, dueAtOf(branch));
+  const { live } = job;
+  for (let at = 0; at < live.length; at++) {
+    const branch = live[at] as Branch;
+    if (branch.due_at !== undefined) next = Math.min(next, dueAtOf(branch));
+  }
   return next;
 }
 
