@@ -26,7 +26,8 @@ const MANY = 64;
  * @param before undefined: all of them
  */
 export function changedSince(functions: Functions, before: Functions | undefined): number[] {
-  if (functions instanceof ChunkedFunctions && before instanceof ChunkedFunctions) return functions.changedSince(before);
+  if (functions instanceof ChunkedFunctions && before instanceof ChunkedFunctions)
+    return functions.changedSince(before);
   const changed: number[] = [];
   for (let index = 0; index < functions.length; index++) {
     if (functions.at(index) !== before?.at(index)) changed.push(index);
