@@ -15,6 +15,8 @@ export interface Numbers {
   seconds: number;
   /** Jobs per second. */
   rate: number;
+  /** Sent one at a time. */
+  signals: number;
 }
 
 export type NumberName = keyof Numbers;
@@ -34,6 +36,7 @@ export const LIMITS: Record<NumberName, Limit> = {
   rounds: { minimum: 1, maximum: 100, what: "times that each thing is measured; the medians are told" },
   seconds: { minimum: 1, maximum: 86_400, what: "length of what lasts a given time" },
   rate: { minimum: 1, maximum: 100_000, what: "jobs per second of what has a given rate" },
+  signals: { minimum: 1, maximum: 100_000, what: "signals that are sent, one at a time" },
 };
 
 /** What a number is where neither the user nor the scenario says otherwise. */
@@ -46,6 +49,7 @@ export const DEFAULTS: Numbers = {
   rounds: 5,
   seconds: 10,
   rate: 500,
+  signals: 500,
 };
 
 /** What async can be measured against: itself in one process, the floor, and what is in bench/peers. */

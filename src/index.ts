@@ -1,6 +1,6 @@
 /** The public API. What is not exported here may change at any time. */
 export type { DispatcherOptions } from "./actors/dispatcher.ts";
-export type { Lifecycle, LifecycleEvents, ReleaseReason, Trouble } from "./actors/lifecycle.ts";
+export type { Lifecycle, LifecycleEvents, Notice, Predecessor, ReleaseReason, Trouble } from "./actors/lifecycle.ts";
 export { Supervisor, type SupervisorOptions } from "./actors/supervisor.ts";
 export type {
   EventsReply,
@@ -15,7 +15,7 @@ export type {
   SubmittedJob,
 } from "./api/requests.ts";
 export type { AccessOptions } from "./bus/address.ts";
-export { Bus, type BusOptions } from "./bus/connection.ts";
+export { Bus, type BusOptions, type Denial, type Fault } from "./bus/connection.ts";
 export type { Invocation } from "./bus/messages/invocation.ts";
 export {
   type EmbeddedServer,
@@ -25,6 +25,7 @@ export {
 } from "./bus/server/embedded-server.ts";
 export type { GuardExit } from "./bus/server/guard.ts";
 export type { Topology, TopologyOptions } from "./bus/topology.ts";
+export type { Listening } from "./bus/wire/steady-subscription.ts";
 export { Client } from "./client/client.ts";
 export type { Limits } from "./client/ends.ts";
 export type { ListRequest, RunOptions, WaitOptions } from "./client/options.ts";
@@ -56,7 +57,7 @@ export type { Failure, FailureCode } from "./job/failure.ts";
 export type { EntryKind } from "./job/function-state.ts";
 export { type JsonSchema, jobSchema } from "./job/json-schema.ts";
 export type { RetryPatch } from "./job/retry-patch.ts";
-export type { Backoff, FunctionSpec, JobDocument, RetryOptions, Submission } from "./job/schema.ts";
+export type { Backoff, ErrorEntry, FunctionSpec, JobDocument, RetryOptions, Submission } from "./job/schema.ts";
 export type { AttemptAddress, StateName, WaitReason } from "./job/state.ts";
 export type { FunctionView, JobView } from "./job/view.ts";
 export { VERSION } from "./version.ts";

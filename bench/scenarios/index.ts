@@ -2,11 +2,15 @@
 import type { Scenario } from "../scenario.ts";
 import { backlog } from "./backlog.ts";
 import { chain } from "./chain.ts";
+import { diamond } from "./diamond.ts";
+import { fan } from "./fan.ts";
 import { fanout } from "./fanout.ts";
 import { floor } from "./floor.ts";
+import { graphSize } from "./graph-size.ts";
 import { http } from "./http.ts";
 import { idle } from "./idle.ts";
 import { latency } from "./latency.ts";
+import { parked } from "./parked.ts";
 import { recovery } from "./recovery.ts";
 import { single } from "./single.ts";
 import { soak } from "./soak.ts";
@@ -17,6 +21,9 @@ export const SCENARIOS: readonly Scenario[] = [
   submit,
   single,
   chain,
+  diamond,
+  graphSize,
+  fan,
   fanout,
   latency,
   http,
@@ -24,4 +31,5 @@ export const SCENARIOS: readonly Scenario[] = [
   recovery,
   soak,
   backlog,
+  parked,
 ];

@@ -17,3 +17,8 @@ export interface HeldStart {
   /** On the clock that all processes have in common, see clock.ts. */
   atUs: number;
 }
+
+/** Takes a while. Args: the time in ms, and a number whose successor it returns. */
+export const WAIT_FUNCTION = "bench.wait";
+/** Returns the sum of the results before it. */
+export const SUM_FUNCTION = "bench.sum";

@@ -8,16 +8,18 @@ import type { Dispatcher } from "./dispatcher.ts";
 
 /** The attempts of one job that are in line or in flight: one in a chain. */
 export class Attempts {
-  #all: Attempt[] = [];
+  /** By the index of their entry: a graph may have a thousand, and asks for each of them at each step. */
+  readonly #all = new Map<number, Attempt>();
   /** Gone from here as soon as that attempt has been held back, or has failed: maybe before it is known which one it is. */
   #dispatching: AttemptAddress | undefined;
 
   get inFlight(): boolean {
-    return this.#all.some((attempt) => attempt.inFlight);
+    for (const attempt of this.#all.values()) if (attempt.inFlight) return true;
+    return false;
   }
 
   has(address: AttemptAddress): boolean {
-    return this.#all.some((attempt) => attempt.has(address));
+    return this.#all.get(address.index)?.has(address) ?? false;
   }
 
   dispatch(
@@ -32,20 +34,20 @@ export class Attempts {
     const attempt = dispatcher.dispatch(job, address, listener, results, plan);
     if (this.#dispatching !== address) return;
     this.#dispatching = undefined;
-    this.#all.push(attempt);
+    this.#all.get(address.index)?.cancel(); // nobody waits for the outcome of an earlier one
+    this.#all.set(address.index, attempt);
   }
 
   /** It has come to its end, or was held back. */
   delete({ index, attempt }: AttemptAddress): void {
     if (this.#dispatching?.index === index && this.#dispatching.attempt === attempt) this.#dispatching = undefined;
-    const at = this.#all.findIndex((one) => one.has({ index, attempt }));
-    if (at >= 0) this.#all.splice(at, 1);
+    if (this.has({ index, attempt })) this.#all.delete(index);
   }
 
   /** Nobody waits for their outcomes any more. */
   cancel(): void {
-    for (const attempt of this.#all) attempt.cancel();
-    this.#all = [];
+    for (const attempt of this.#all.values()) attempt.cancel();
+    this.#all.clear();
   }
 }
 

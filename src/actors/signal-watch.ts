@@ -31,8 +31,8 @@ export class SignalWatch {
 
   /** Whether the inboxes have to be looked into before the job goes on from this state. */
   isDue(job: Graph): boolean {
-    const waiting = job.live.filter(waitsForSignal);
-    return waiting.length > 0 && this.#lookedFor !== keyOf(job, waiting);
+    if (!job.live.some(waitsForSignal)) return false;
+    return this.#lookedFor !== keyOf(job, job.live.filter(waitsForSignal));
   }
 
   /** WATCH-2: whether that is about to make an entry give up. */

@@ -11,7 +11,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
-import { afterPrefix, CHANGED_PREFIX } from "../api/subjects.ts";
+import { afterPrefix, CHANGED_PREFIX, changedSubject } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
 import { EventLog } from "../bus/store/event-log.ts";
 import { JobList } from "../bus/store/job-list.ts";
@@ -42,6 +42,7 @@ import { BacklogFeeder } from "./backlog-feeder.ts";
 import { Depths } from "./depths.ts";
 import { Dispatcher, type DispatcherOptions } from "./dispatcher.ts";
 import { DrainCount } from "./drain-count.ts";
+import type { JobActor } from "./job-actor.ts";
 import { JobControl } from "./job-control.ts";
 import { LARGE_SUBMISSION_BYTES, LargePace } from "./large-pace.ts";
 import type { Lease } from "./lease.ts";
@@ -425,8 +426,17 @@ export class Supervisor {
       if (uncertain) actor.verify();
       if (actor.lease.valid && !actor.heldBack) void this.#extend(actor.lease);
       else if (actor.lease.valid || !actor.lease.missRound()) actor.verify();
-      else actor.abandon();
+      else this.#abandon(actor);
     }
+  }
+
+  /**
+   * Its message is another's, who may not know that the job was taken over here: then its attempt in flight counts for nothing, and
+   * nobody would begin the next one before that ends.
+   */
+  #abandon(actor: JobActor): void {
+    actor.abandon();
+    this.#bus.nc.publish(changedSubject(actor.jobId));
   }
 
   /** At a random time around the given one, so that supervisors started together do not look together. */

@@ -6,11 +6,21 @@ import { readJsonObject } from "../bus/messages/codec.ts";
 import { AsyncError, type ErrorCode } from "../job/errors.ts";
 import { isRecord } from "../job/plain.ts";
 
+/** How supervisors of format 1 refuse a retry that says more than they know. */
+const SAYS_MORE = " is not a known field; there are data and args";
+
 /** What a supervisor answers instead of what it was asked for. */
 export function errorIn(reply: Msg): AsyncError | undefined {
   if (!reply.headers?.has(ERROR_CODE_HEADER)) return undefined;
   const { code, message } = answerIn(reply) as ErrorReply;
+  if (code === "invalid_request" && typeof message === "string" && message.endsWith(SAYS_MORE)) return tooOld(message);
   return new AsyncError(code as ErrorCode, message);
+}
+
+/** It may be a field that others know, while a fleet is upgraded. */
+function tooOld(message: string): AsyncError {
+  const next = "the supervisor that was asked is of an older version; if that field is meant, upgrade it";
+  return new AsyncError("newer_format", `${message}: ${next}`);
 }
 
 /** @throws AsyncError `bus_timeout`: who may listen to requests may have answered, and anything, so the outcome is not known */

@@ -63,7 +63,7 @@ export function newEntry(spec: FunctionSpec): FunctionState {
   const fn = newFunction(spec);
   for (const option of GRAPH_OPTIONS) {
     // What one key of a spec holds is what the same key of a state does.
-    if (spec[option] !== undefined) Object.assign(fn, { [option]: spec[option] });
+    if (spec[option] !== undefined) (fn as unknown as Record<string, unknown>)[option] = spec[option];
   }
   return fn;
 }

@@ -15,6 +15,15 @@ export interface Functions extends Iterable<FunctionState> {
   slice(begin: number, end: number): FunctionState[];
 }
 
+/** The indexes at which two lists of the same job differ, in order. What they share is not looked at one by one. */
+export function changedIndexes(now: Functions, before: Functions): number[] {
+  if (now === before) return [];
+  if (now instanceof ChunkedFunctions && before instanceof ChunkedFunctions) return now.changedSince(before);
+  const changed: number[] = [];
+  for (let index = 0; index < now.length; index++) if (now.at(index) !== before.at(index)) changed.push(index);
+  return changed;
+}
+
 const CHUNK_BITS = 5;
 const CHUNK = 1 << CHUNK_BITS;
 /** To copy fewer costs less than to find one in a list of arrays. */
@@ -49,6 +58,16 @@ class ChunkedFunctions implements Functions {
     const chunk = this.#chunks[number];
     if (!chunk) throw new RangeError(`there is no function ${index}`);
     return new ChunkedFunctions(this.#chunks.with(number, chunk.with(index & (CHUNK - 1), fn)), this.length);
+  }
+
+  changedSince(before: ChunkedFunctions): number[] {
+    const changed: number[] = [];
+    for (const [number, chunk] of this.#chunks.entries()) {
+      const other = before.#chunks[number];
+      if (chunk === other) continue;
+      for (const [at, fn] of chunk.entries()) if (fn !== other?.[at]) changed.push(number * CHUNK + at);
+    }
+    return changed;
   }
 
   map<T>(callback: (fn: FunctionState, index: number) => T): T[] {

@@ -183,7 +183,8 @@ function told(step: GraphStep, job: LiveJob, state: Graph, patch: RetryPatch, pl
   const bodies: JobEventBody[] = edits ? [first, edits] : [first];
   const events = [...bodies.map((body) => eventOf(job, now, body)), ...step.events];
   const error = step.failure;
-  const live: LiveJob = inPhase({ ...job, ...step.fields() }, { state: "pending" });
+  const live: LiveJob = inPhase(job, { state: "pending" });
+  step.writeInto(live);
   if (error) return { state: inPhase(live, { state: "failed", finished_at: now, error }), events };
   if (step.isComplete) return { state: inPhase(live, { state: "completed", finished_at: now }), events };
   return { state: live, events };
@@ -233,7 +234,9 @@ function edited(
   for (const [index, changed] of changes) {
     const { args: _args, ...fn } = functionAt(state, index);
     const next = changed === null ? fn : { ...fn, args: changed };
-    functions = functions.with(index, again.has(index) ? next : withRun(next));
+    // What may have been executed with the others before. Starts are recorded late, so that is all that is live.
+    const isBegun = fn.retry_count > 0 || state.live.some((branch) => branch.index === index);
+    functions = functions.with(index, isBegun && !again.has(index) ? withRun(next) : next);
   }
   return functions;
 }

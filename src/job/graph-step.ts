@@ -5,6 +5,7 @@
  * ends in the same step, and so may those that follow it.
  */
 
+import { branchIn, placeOf } from "./branches.ts";
 import { dateProblem } from "./dates.ts";
 import { type AttemptRef, eventOf, type JobEvent, type JobEventBody } from "./events.ts";
 import { typeName } from "./expression-values.ts";
@@ -29,7 +30,8 @@ export class GraphStep {
   /** Why the job has failed, if it has. */
   failure: Failure | undefined;
   functions: Functions;
-  readonly #live: Map<number, Branch>;
+  /** By index. Never changed but copied: a step changes few of many. */
+  #live: readonly Branch[];
   #endedCount: number;
   /** The lowest index that has not ended. */
   #lowest: number;
@@ -43,7 +45,7 @@ export class GraphStep {
     this.#plan = plan;
     this.#now = now;
     this.functions = job.functions;
-    this.#live = new Map(job.live.map((branch) => [branch.index, branch]));
+    this.#live = job.live;
     this.#endedCount = job.ended_count ?? 0;
     this.#lowest = job.current_function;
     this.#signals = job.signals;
@@ -55,28 +57,25 @@ export class GraphStep {
   }
 
   get isEmpty(): boolean {
-    return this.#live.size === 0;
+    return this.#live.length === 0;
   }
 
   branch(index: number): Branch | undefined {
-    return this.#live.get(index);
+    return branchIn(this.#live, index);
   }
 
   fn(index: number): FunctionState {
     return this.functions.at(index) ?? functionAt(this.#job, index);
   }
 
-  /** The fields of the job that the step has changed. */
-  fields(): Pick<JobFields, "functions" | "live" | "ended_count" | "current_function" | "signals" | "format"> {
-    const live = [...this.#live.values()].sort((a, b) => a.index - b.index);
-    return {
-      format: 2,
-      functions: this.functions,
-      live,
-      ended_count: this.#endedCount,
-      current_function: Math.min(this.#lowest, this.#plan.length - 1),
-      ...(this.#signals && { signals: this.#signals }),
-    };
+  /** Gives the job, a new object, what the step has changed. */
+  writeInto(next: JobFields): void {
+    next.format = 2;
+    next.functions = this.functions;
+    next.live = this.#live;
+    next.ended_count = this.#endedCount;
+    next.current_function = Math.min(this.#lowest, this.#plan.length - 1);
+    if (this.#signals) next.signals = this.#signals;
   }
 
   tell(body: JobEventBody): void {
@@ -92,7 +91,8 @@ export class GraphStep {
   }
 
   setBranch(branch: Branch): void {
-    this.#live.set(branch.index, branch);
+    const at = placeOf(this.#live, branch.index);
+    this.#live = this.#live.toSpliced(at, this.#live[at]?.index === branch.index ? 1 : 0, branch);
   }
 
   /** What begins with the job. */
@@ -128,8 +128,7 @@ export class GraphStep {
         return;
       }
     }
-    const { error: _error, last_progress: _progress, tried_at: _triedAt, ...rest } = fn;
-    this.#end(index, { ...rest, retry_count: attempt, finished_at: this.#now, result });
+    this.#end(index, { ...withoutTrials(fn), retry_count: attempt, finished_at: this.#now, result });
   }
 
   #expectationProblem(expect: string, result: unknown): Failure | undefined {
@@ -153,7 +152,7 @@ export class GraphStep {
     const { on_error: onError } = fn;
     if (fn.handling || onError === undefined || onError === "fail") {
       this.setFunction(index, { ...fn, error });
-      if (!this.#live.has(index)) this.setBranch({ index, attempt: NOT_BEGUN, wait: "none", since: this.#now });
+      if (!this.branch(index)) this.setBranch({ index, attempt: NOT_BEGUN, wait: "none", since: this.#now });
       this.failure ??= error;
       return;
     }
@@ -234,10 +233,13 @@ export class GraphStep {
     return Date.parse(value);
   }
 
+  /** @param fn a new object: it gets its rank */
   #end(index: number, fn: FunctionState): void {
-    this.#live.delete(index);
+    const at = placeOf(this.#live, index);
+    if (this.#live[at]?.index === index) this.#live = this.#live.toSpliced(at, 1);
     this.#endedCount += 1;
-    this.setFunction(index, { ...fn, rank: this.#endedCount });
+    fn.rank = this.#endedCount;
+    this.setFunction(index, fn);
     const before = this.#lowest;
     while (this.#lowest < this.#plan.length && this.#hasEnded(this.#lowest)) this.#lowest += 1;
     const ready = readyAfter(this.#plan, index, (one) => this.#hasEnded(one), before, this.#lowest);
@@ -257,5 +259,14 @@ export function attemptRefOf(fn: FunctionState, index: number, attempt: number):
 
 /** The job as the step leaves it, as long as it has not ended. */
 export function stepped(job: LiveJob, step: GraphStep): LiveJob {
-  return { ...inPhase(job, { state: "running" }), ...step.fields() };
+  const next = inPhase(job, { state: "running" });
+  step.writeInto(next);
+  return next;
+}
+
+/** Without what is said of attempts that came to nothing. Most have none: to leave it out costs more than all else. */
+function withoutTrials(fn: FunctionState): FunctionState {
+  if ((fn.error ?? fn.last_progress ?? fn.tried_at) === undefined) return fn;
+  const { error: _error, last_progress: _progress, tried_at: _triedAt, ...rest } = fn;
+  return rest;
 }

@@ -9,6 +9,7 @@
  * GRAPH-4  When an entry has failed for good and nothing deals with that, nothing more begins: the job has failed. What was live then
  *     stays in `live`, so that a retry goes on with it.
  */
+import { branchIn } from "./branches.ts";
 import type { Failure } from "./failure.ts";
 import { callOf, kindOf } from "./function-state.ts";
 import { GraphStep, stepped } from "./graph-step.ts";
@@ -144,7 +145,7 @@ function signalled(
   const { index, number, payload, unfit } = event;
   const name = state.functions.at(index)?.wait_for;
   if (name === undefined || number <= (state.signals?.[name] ?? 0)) return { state, events: [] }; // GRAPH-3
-  if (branchAt(state, index)?.wait !== "signal") return { state, events: [] };
+  if (branchIn(state.live, index)?.wait !== "signal") return { state, events: [] };
   return stepOf(state, now, plan, (step) => {
     const { id } = step.fn(index);
     step.useSignal(name, number);
@@ -200,13 +201,9 @@ function ripen(step: GraphStep, branch: Branch, now: number): void {
   } else step.setBranch({ index, attempt, wait: "none", since: now });
 }
 
-export function branchAt(state: Graph, index: number): Branch | undefined {
-  return state.live.find((branch) => branch.index === index);
-}
-
 /** Whether an outcome is of a live attempt (MACHINE-2). */
 export function isLiveAttempt(state: Graph, { index, attempt }: AttemptAddress): boolean {
-  const branch = branchAt(state, index);
+  const branch = branchIn(state.live, index);
   if (branch?.attempt !== attempt) return false;
   const fn = state.functions.at(index);
   return fn !== undefined && (kindOf(fn) === "function" || fn.handling === true);

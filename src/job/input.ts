@@ -25,13 +25,11 @@ export function inputOf(job: Graph, index: number, plan: Plan): EntryInput {
   const args = fill(call.args ?? null, (text) => plan.expressions.evaluate(text, values(text)));
   const needs = plan.needsOf(index);
   const input: EntryInput = { args, needs };
-  const ids = needs ? needs.map((need) => idAt(job, need)) : job.functions.slice(0, index).map(({ id = null }) => id);
-  if (ids.some((id) => id !== null)) input.result_ids = ids;
+  if (needs) {
+    // They are named by their ids.
+    if (needs.length > 0) input.result_ids = needs.map((need) => plan.ids[need] ?? null);
+  } else if (plan.firstId < index) input.result_ids = plan.ids.slice(0, index);
   if (error) input.error = error;
   if (fn.runs !== undefined) input.idempotency_key = `${job.job_id}/${index}/r${fn.runs}`;
   return input;
-}
-
-function idAt(job: Graph, index: number): string | null {
-  return functionAt(job, index).id ?? null;
 }

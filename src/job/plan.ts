@@ -13,6 +13,9 @@ export interface Plan {
   /** How many entries there are. */
   readonly length: number;
   readonly indexOf: ReadonlyMap<string, number>;
+  /** The ids in the order of the list, null where an entry has none; `firstId` is the index of the first that has one. */
+  readonly ids: readonly (string | null)[];
+  readonly firstId: number;
   /** Its expressions, as far as they have been compiled. */
   readonly expressions: Expressions;
   /** The indexes of what an entry needs, in the order in which it names them; undefined: all before it in the list. */
@@ -49,6 +52,8 @@ export function planOf(entries: Iterable<Ordered>): Plan {
   return {
     length: all.length,
     indexOf,
+    ids: all.map(({ id = null }) => id),
+    firstId: Math.min(all.length, ...indexOf.values()),
     expressions: new Expressions(),
     needsOf: (index) => needs[index],
     dependentsOf: (index) => dependents[index] ?? NONE,

@@ -88,7 +88,13 @@ function asName(name: unknown): unknown {
 }
 
 function branches(value: unknown): string | undefined {
-  return Array.isArray(value) && value.every(isBranch) ? undefined : "is no list of branches";
+  const isRight = Array.isArray(value) && value.every(isBranch) && value.every(isAfterLast);
+  return isRight ? undefined : "is no list of branches";
+}
+
+/** By index, each once. */
+function isAfterLast({ index }: Branch, place: number, all: Branch[]): boolean {
+  return index > (all[place - 1]?.index ?? -1);
 }
 
 function isBranch(value: unknown): boolean {

@@ -10,6 +10,7 @@
  * keeps the job in memory for 5 s. If it is due in an hour, `toBeParked` says so, the state is committed with token 1, and
  * to the holder of token 0 it now rests as timer 1. Who gets the wake of that timer holds token 1: an attempt is due.
  */
+import { branchIn } from "./branches.ts";
 import { callOf } from "./function-state.ts";
 import {
   type AttemptAddress,
@@ -73,9 +74,13 @@ function restOfGraph(job: Graph & LiveJob, now: number): Rest {
   if (job.state === "scheduled" && job.scheduled_at > now) {
     return { type: "attempts", attempts: [], until: untilDeadline(job, job.scheduled_at) };
   }
-  const attempts = job.live.filter(({ wait }) => wait === "none");
-  const rooms = job.live.filter(({ wait }) => wait === "worker").map(({ since }) => since + ROOM_RETRY_MS);
-  const until = Math.min(nextTimeOf(job), ...rooms);
+  let others = 0;
+  let until = nextTimeOf(job);
+  for (const branch of job.live) {
+    if (branch.wait !== "none") others += 1;
+    if (branch.wait === "worker") until = Math.min(until, branch.since + ROOM_RETRY_MS);
+  }
+  const attempts = others === 0 ? job.live : job.live.filter(({ wait }) => wait === "none");
   return { type: "attempts", attempts, until: until === Number.POSITIVE_INFINITY ? undefined : until };
 }
 
@@ -94,8 +99,9 @@ function awaitedFunctions(job: Graph): string[] {
 /** The first time at which something is due about a graph, ms since 1970; infinite if there is none. */
 function nextTimeOf(job: Graph): number {
   if (job.state === "scheduled") return untilDeadline(job, job.scheduled_at);
-  const times = job.live.map(dueAtOf);
-  return Math.min(...times, lateAt(job) ?? Number.POSITIVE_INFINITY, job.deadline_at ?? Number.POSITIVE_INFINITY);
+  let next = Math.min(lateAt(job) ?? Number.POSITIVE_INFINITY, job.deadline_at ?? Number.POSITIVE_INFINITY);
+  for (const branch of job.live) if (branch.due_at !== undefined) next = Math.min(next, dueAtOf(branch));
+  return next;
 }
 
 function dueAtOf({ wait, due_at }: Branch): number {
@@ -141,7 +147,7 @@ export function onNextToken(job: LiveJob): LiveJob {
  * @param index of the function
  */
 export function dueSince(job: LiveJob, index: number): number | undefined {
-  if (isGraph(job)) return job.live.find((branch) => branch.index === index)?.since;
+  if (isGraph(job)) return branchIn(job.live, index)?.since;
   if (job.attempt !== 1) return job.state === "waiting" && job.waiting_for === "backoff" ? job.due_at : undefined;
   const before = job.current_function > 0 ? functionAt(job, job.current_function - 1).finished_at : undefined;
   return Math.max(job.scheduled_at, job.retried_at ?? 0, before ?? 0);

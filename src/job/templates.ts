@@ -99,6 +99,7 @@ export function templateProblem(value: unknown): string | undefined {
  * @throws what `evaluate` throws; RangeError if there are more than MAX_EXPRESSIONS (`templateProblem` is asked before)
  */
 export function fill(value: unknown, evaluate: (text: string) => unknown): unknown {
+  if (!hasExpressions(value)) return value;
   let left = MAX_EXPRESSIONS;
   const filled = (one: unknown): unknown => {
     const text = expressionOf(one);

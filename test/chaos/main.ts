@@ -2,6 +2,7 @@
  * The long form of the chaos test.
  *
  *   npm run chaos -- --seed 7 --nodes 3
+ *   npm run chaos -- --seed 7 --graphs 1 --older 2
  *
  * The last line is `chaos: ok`, or what is wrong; then the logs are kept, and the exit code is 1.
  */

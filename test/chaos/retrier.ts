@@ -2,12 +2,13 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Client } from "../../src/client/client.ts";
 import { type ErrorCode, isAsyncError } from "../../src/job/errors.ts";
+import type { RetryPatch } from "../../src/job/retry-patch.ts";
 import { Background } from "./background.ts";
 import { idOf } from "./graph-plan.ts";
 import { type GraphPlan, isGraphPlan, type JobPlan } from "./plan.ts";
 
 /** So long a job may be unknown: it may never have been stored. */
-const UNKNOWN_LIMIT_MS = 20_000;
+const UNKNOWN_LIMIT_MS = 10_000;
 /** So long is waited for its end. */
 const WAIT_LIMIT_MS = 180_000;
 const PAUSE_MS = 300;
@@ -19,6 +20,8 @@ const UNCERTAIN: ReadonlySet<ErrorCode> = new Set([
   "jetstream_unavailable",
   "bus_overloaded",
 ]);
+
+const NOT_DONE: ReadonlySet<ErrorCode> = new Set(["newer_format", "job_not_ended", "job_ended"]);
 
 export class Retrier {
   /** By job id: it was answered, or why not. */
@@ -46,13 +49,24 @@ export class Retrier {
     const { retry } = graph;
     if (!retry || !(await this.#hasEnded(id))) return;
     const where = retry.from === "failed" ? { failed: true } : { from: idOf(retry.from) };
+    const patch: RetryPatch = { ...where, data: retry.data, by: "chaos" };
+    let outcome = await this.#ask(id, patch);
+    // Only older supervisors were there to answer: they have done nothing.
+    while (outcome === "newer_format") {
+      await delay(PAUSE_MS, undefined, { signal: this.#signal });
+      outcome = await this.#ask(id, patch);
+    }
+    this.outcomes.set(id, outcome);
+  }
+
+  async #ask(id: string, patch: RetryPatch): Promise<"answered" | ErrorCode> {
     try {
-      await this.#client.retry(id, { ...where, data: retry.data, by: "chaos" });
-      this.outcomes.set(id, "answered");
+      await this.#client.retry(id, patch);
+      return "answered";
     } catch (error) {
       // Where an answer got lost, the client asks again: then the job goes on already, or has ended once more.
-      if (!isAsyncError(error) || !(UNCERTAIN.has(error.code) || error.code === "job_not_ended")) throw error;
-      this.outcomes.set(id, error.code);
+      if (isAsyncError(error) && (UNCERTAIN.has(error.code) || NOT_DONE.has(error.code))) return error.code;
+      throw error;
     }
   }
 

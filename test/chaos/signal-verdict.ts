@@ -1,10 +1,11 @@
 /** Judges what has become of the signals of a graph: each is used once, in order, and none that was answered is lost. */
 import type { EndedJob } from "../../src/job/state.ts";
 import type { Case } from "./case.ts";
+import { type Graph, neededBy } from "./graph-plan.ts";
 import type { GraphPlan } from "./plan.ts";
 import type { SignalRecord } from "./signaller.ts";
 
-/** A signal that was answered so long before an entry gave up waiting was there. */
+/** A signal that was answered so long before the time of an entry was over was there. */
 const THERE_MS = 1_000;
 
 export function judgeSignals({ id, graph }: GraphPlan, state: EndedJob, { evidence, find }: Case): void {
@@ -15,12 +16,12 @@ export function judgeSignals({ id, graph }: GraphPlan, state: EndedJob, { eviden
     if (indexes.length > 1) find("signal used twice", `number ${n} is the result of entries ${indexes.join(", ")}`);
     if (!record) find("unfounded", `entry ${indexes[0]}: signal ${n} was never sent`);
   }
-  for (const record of records) judgeRecord(record, used.has(record.n), graph.entries, state, find);
+  for (const record of records) judgeRecord(record, used.has(record.n), graph, state, find);
   judgeSequence(records, used, find);
 }
 
 /** The entries that have got each payload. */
-function usesIn(entries: GraphPlan["graph"]["entries"], state: EndedJob): Map<number, number[]> {
+function usesIn(entries: Graph["entries"], state: EndedJob): Map<number, number[]> {
   const used = new Map<number, number[]>();
   for (const [index, { action }] of entries.entries()) {
     const fn = state.functions.at(index);
@@ -34,7 +35,7 @@ function usesIn(entries: GraphPlan["graph"]["entries"], state: EndedJob): Map<nu
 function judgeRecord(
   { n, name, answer, again, refusal }: SignalRecord,
   isUsed: boolean,
-  entries: GraphPlan["graph"]["entries"],
+  graph: Graph,
   state: EndedJob,
   find: Case["find"],
 ): void {
@@ -46,22 +47,24 @@ function judgeRecord(
     if (number !== answer.number) find("signal used twice", `number ${n} is stored as ${answer.number} and ${number}`);
   }
   if (isUsed) return;
-  for (const [index, { action }] of entries.entries()) {
+  for (const [index, { action }] of graph.entries.entries()) {
     if (action.type !== "wait" || action.signal !== name) continue;
     const fn = state.functions.at(index);
     const gaveUp = [fn?.caught, fn?.error].some((failure) => failure?.code === "signal_timeout");
-    const at = fn?.caught && !fn.handling ? fn.finished_at : timedOutBy(state, index);
-    if (gaveUp && at !== undefined && answer.at < at - THERE_MS) {
-      find("signal lost", `number ${n} was answered at ${answer.at}, entry ${index} gave up at ${at}`);
+    const over = overAt(graph, index, action.timeoutMs ?? Number.POSITIVE_INFINITY, state);
+    if (gaveUp && answer.at < over - THERE_MS) {
+      find(
+        "signal lost",
+        `number ${n} was answered at ${answer.at}, entry ${index} was to wait until ${over} at least`,
+      );
     }
   }
 }
 
-/** When it gave up at the latest, if the state says so: something took its place then, or the job failed. */
-function timedOutBy(state: EndedJob, index: number): number | undefined {
-  const fn = state.functions.at(index);
-  if (fn?.handling) return fn.started_at ?? fn.finished_at;
-  return state.state === "failed" ? state.finished_at : undefined;
+/** When the time of an entry was over at the earliest: it has waited since what it follows had ended. */
+function overAt(graph: Graph, index: number, timeoutMs: number, state: EndedJob): number {
+  const before = neededBy(graph, index).map((one) => state.functions.at(one)?.finished_at ?? 0);
+  return Math.max(state.created_at, state.scheduled_at, ...before) + timeoutMs;
 }
 
 /** Those of a name are used in the order in which they were stored. */

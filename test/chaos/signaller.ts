@@ -26,8 +26,8 @@ export interface SignalRecord {
 }
 
 const PAUSE_MS = 300;
-/** So long a job may be unknown that was acknowledged, or of which that is not known. */
-const UNKNOWN_LIMIT_MS = 20_000;
+/** So long a job may be unknown: longer than an outage, after which its submission may be stored that was on its way. */
+const UNKNOWN_LIMIT_MS = 10_000;
 const AGAIN_AFTER_MS = 1_000;
 
 export class Signaller {

@@ -7,6 +7,7 @@ import type { ErrorReply, FunctionDepth, ListReply } from "../../src/api/request
 import { Bus } from "../../src/bus/connection.ts";
 import { readBatch } from "../../src/bus/store/stream-read.ts";
 import { ensureTopology } from "../../src/bus/topology.ts";
+import { headersOf } from "../../src/bus/wire/headers.ts";
 import { Client } from "../../src/client/client.ts";
 import { type Bridge, startBridge } from "../../src/http/bridge.ts";
 import { isAsyncError } from "../../src/job/errors.ts";
@@ -493,6 +494,33 @@ test("whoever listens to questions may answer them, with anything: that is an er
     await bridge.close();
     await bus.close();
     await own.close();
+  }
+});
+
+// --- supervisors of several versions
+
+test("a retry that an older supervisor does not understand is asked for again, as another one may", async () => {
+  const mixed = await System.start("without supervisor");
+  try {
+    const answers = [
+      { code: "invalid_request", message: "from is not a known field; there are data and args" },
+      { job_id: "mixed", state: "pending", functions: [] },
+    ];
+    const asked: unknown[] = [];
+    mixed.bus.nc.subscribe("job.retry.mixed", {
+      callback: (_error, message) => {
+        asked.push(message.json());
+        const answer = answers[Math.min(asked.length, answers.length) - 1] ?? {};
+        const refusal = { "Nats-Service-Error": "refused", "Nats-Service-Error-Code": "400" };
+        message.respond(JSON.stringify(answer), "code" in answer ? { headers: headersOf(refusal) } : {});
+      },
+    });
+    assert.is((await mixed.client.retry("mixed", { from: "b" })).state, "pending");
+    assert.equal(asked, [{ from: "b" }, { from: "b" }]);
+    answers.pop();
+    assert.is(await code(mixed.client.retry("mixed", { from: "b" })), "newer_format");
+  } finally {
+    await mixed.close();
   }
 });
 

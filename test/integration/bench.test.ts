@@ -40,13 +40,17 @@ const SHORT_FORMS: Record<string, { args: string[]; figure: string }> = {
     args: ["--jobs", "300", "--rounds", "1", "--workers", "2", "--supervisors", "2", "--against", "floor"],
     figure: "ofFloor",
   },
+  diamond: { args: ["--jobs", "200", "--rounds", "1"], figure: "ofChain" },
+  "graph-size": { args: ["--jobs", "1", "--rounds", "1"], figure: "supervisorUs" },
+  fan: { args: ["--jobs", "2"], figure: "p50Ms" },
   fanout: { args: ["--jobs", "300", "--rounds", "1"], figure: "smallestSharePercent" },
   latency: { args: ["--jobs", "50", "--rounds", "1", "--seconds", "1"], figure: "p50Ms" },
   http: { args: ["--jobs", "300", "--rounds", "1"], figure: "ofBare" },
   soak: { args: ["--seconds", "2", "--rate", "100"], figure: "p99Ms" },
+  parked: { args: ["--jobs", "100", "--signals", "10"], figure: "residentMb" },
 };
 /** These mostly wait: they run while others do. */
-const BESIDE = ["recovery", "backlog", "idle"];
+const BESIDE = ["recovery", "backlog", "idle", "parked"];
 
 const beside = new Map(BESIDE.map((name) => [name, bench([name, ...(SHORT_FORMS[name]?.args ?? [])])]));
 

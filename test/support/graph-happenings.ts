@@ -26,7 +26,8 @@ export function happening(state: Graph, choose: Choose, now: number): Event {
   const sort = choose(12);
   if (sort < 7 && attempts.length > 0) return outcome(attempts[choose(attempts.length)] as Branch, choose);
   const waiting = state.live.filter(({ wait }) => wait === "signal");
-  if (sort < 9 && waiting.length > 0) return signalFor(state, (waiting[choose(waiting.length)] as Branch).index, choose);
+  if (sort < 9 && waiting.length > 0)
+    return signalFor(state, (waiting[choose(waiting.length)] as Branch).index, choose);
   return anyEvent(state, choose);
 }
 
@@ -83,7 +84,7 @@ function anyEvent(state: Graph, choose: Choose): Event {
     case 3:
       return { type: "expired" };
     case 4:
-      return choose(3) === 2 ? { type: "cancelled" } : { type: "due" };
+      return choose(3) > 0 ? { type: "cancelled" } : { type: "due" };
     case 5:
       return { type: "signalled", index, number: choose(4), payload: SIGNALS[choose(SIGNALS.length)] };
     case 6:

@@ -15,15 +15,26 @@
  *
  * In a graph, several functions may be run, and steps end in any order. So instead of one function there are `[index, what is known
  * of it]` of all that have begun, and the steps stand in the order in which they ended, three elements for each: its index, what
- * it returned, and when, or all that is known of it where it has not simply succeeded the first time.
+ * it returned, and when, or all that is known of it where it has not simply succeeded the first time. Of its branches, those
+ * next to each other that wait for their first attempt since the same time are one array (`packedBranches`): a fan of a thousand
+ * entries would else be stored a thousand times.
  */
 import { parseSubmission } from "../../job/check.ts";
 import { AsyncError, isAsyncError, messageOf } from "../../job/errors.ts";
 import { type FunctionState, newEntry, newFunction } from "../../job/function-state.ts";
-import { functionList } from "../../job/functions.ts";
+import { changedIndexes, type Functions, functionList } from "../../job/functions.ts";
 import { isRecord } from "../../job/plain.ts";
 import { progressOf, stateProblem } from "../../job/record.ts";
-import { functionAt, type Graph, isEnded, isGraph, type JobState, type LiveJob } from "../../job/state.ts";
+import {
+  BRANCH_WAITS,
+  type Branch,
+  functionAt,
+  type Graph,
+  isEnded,
+  isGraph,
+  type JobState,
+  type LiveJob,
+} from "../../job/state.ts";
 import { decode } from "../messages/codec.ts";
 import { EncodedArray } from "../messages/encoded-array.ts";
 import { packFields, type Unpacked } from "./stored-state.ts";
@@ -41,6 +52,9 @@ export class BriefWriter {
   readonly #steps = new EncodedArray("msgpack");
   /** The last of them. */
   #stepEndedAt: number | undefined;
+  /** Of a graph: the entries as they were written last, and what was known of those that had not ended. */
+  #written: Functions | undefined;
+  readonly #begun = new Map<number, Partial<FunctionState>>();
 
   constructor(definition?: number) {
     this.definition = definition;
@@ -63,17 +77,69 @@ export class BriefWriter {
 
   #writeGraph(state: LiveJob & Graph): Uint8Array {
     this.#stepEndedAt ??= state.created_at;
-    const written = this.#steps.length / GRAPH_STEP;
-    for (const { index, fn } of endedSince(state, written)) {
+    const { functions } = state;
+    const changed = this.#written ? changedIndexes(functions, this.#written) : [...functions.map((_, index) => index)];
+    this.#written = functions;
+    const ended: Step[] = [];
+    for (const index of changed) {
+      const fn = functionAt(state, index);
+      if (fn.finished_at !== undefined) {
+        ended.push({ index, fn });
+        this.#begun.delete(index);
+      } else if (isTouched(fn)) this.#begun.set(index, progressOf(fn));
+    }
+    for (const { index, fn } of ended.sort((a, b) => rankOf(a.fn) - rankOf(b.fn))) {
       this.#steps.push(index);
       this.#steps.push(fn.result ?? null);
       this.#steps.push(graphFactsOf(fn, this.#stepEndedAt));
       this.#stepEndedAt = fn.finished_at ?? this.#stepEndedAt;
     }
-    return this.#steps.insertedInto(packFields(state, this.#reference, begunIn(state), []));
+    const begun = [...this.#begun].sort(([a], [b]) => a - b);
+    const packed = { ...state, live: packedBranches(state.live) } as unknown as LiveJob;
+    return this.#steps.insertedInto(packFields(packed, this.#reference, begun, []));
   }
 }
 
+type PackedBranch =
+  | [index: number, count: number, since: number]
+  | [index: number, attempt: number, wait: number, since: number, dueAt: number | null];
+
+function packedBranches(live: readonly Branch[]): PackedBranch[] {
+  const packed: PackedBranch[] = [];
+  let run: [index: number, count: number, since: number] | undefined;
+  for (const { index, attempt, wait, since, due_at: dueAt } of live) {
+    if (attempt !== 1 || wait !== "none" || dueAt !== undefined) {
+      packed.push([index, attempt, BRANCH_WAITS.indexOf(wait), since, dueAt ?? null]);
+      run = undefined;
+    } else if (run && run[0] + run[1] === index && run[2] === since) run[1] += 1;
+    else {
+      run = [index, 1, since];
+      packed.push(run);
+    }
+  }
+  return packed;
+}
+
+/** Of what anyone may have stored: what makes no sense is no branch of a state then. */
+function unpackedBranches(packed: unknown, count: number): unknown {
+  if (!Array.isArray(packed)) return packed;
+  const live: unknown[] = [];
+  for (const one of packed) {
+    if (!Array.isArray(one) || live.length > count) return undefined;
+    if (one.length > RUN) {
+      const [index, attempt, wait, since, dueAt] = one;
+      live.push({ index, attempt, wait: BRANCH_WAITS[wait], since, ...(dueAt !== null && { due_at: dueAt }) });
+      continue;
+    }
+    const [first, length, since] = one;
+    if (!(length <= count)) return undefined;
+    for (let at = 0; at < length; at++) live.push({ index: first + at, attempt: 1, wait: "none", since });
+  }
+  return live;
+}
+
+/** Elements of a run of branches. */
+const RUN = 3;
 /** Elements of a step of a graph. */
 const GRAPH_STEP = 3;
 
@@ -82,27 +148,13 @@ interface Step {
   fn: FunctionState;
 }
 
-/** Those that ended after the first `count`, in order. */
-function endedSince(state: Graph, count: number): Step[] {
-  const ended: Step[] = [];
-  if (state.ended_count === count) return ended;
-  for (let index = 0; index < state.functions.length; index++) {
-    const fn = functionAt(state, index);
-    if (fn.finished_at !== undefined && rankOf(fn) > count) ended.push({ index, fn });
-  }
-  return ended.sort((a, b) => rankOf(a.fn) - rankOf(b.fn));
-}
-
 function rankOf({ rank }: FunctionState): number {
   return rank ?? 0;
 }
 
-/** What is known of those that have not ended: only a retry by hand knows anything of one that is not live. */
-function begunIn(state: Graph): [index: number, known: Partial<FunctionState>][] {
-  const known = (index: number): [number, Partial<FunctionState>] => [index, progressOf(functionAt(state, index))];
-  if (state.retries === undefined) return state.live.map(({ index }) => known(index));
-  const indexes = Array.from({ length: state.functions.length }, (_, index) => index);
-  return indexes.filter((index) => functionAt(state, index).finished_at === undefined).map(known);
+/** Whether there is anything to be known of an entry that has not ended: of most of a large fan there is not. */
+function isTouched({ retry_count, failures, lost, interrupted, handling, runs, error }: FunctionState): boolean {
+  return retry_count > 0 || (failures ?? lost ?? interrupted ?? handling ?? runs ?? error) !== undefined;
 }
 
 /** Like {@link factsOf}. */
@@ -160,6 +212,7 @@ export function completed(
     if (hasBranches) addGraphSteps(functions, steps, Number(head.created_at), current);
     else addSteps(functions, steps, head, current);
     const state = { ...head, name, data: data ?? null, functions };
+    if (hasBranches) Object.assign(state, { live: unpackedBranches(head.live, specs.length) ?? 0 });
     const problem = stateProblem(state);
     if (problem !== undefined) return { problem: `its ${problem}` };
     return { state: { ...state, functions: functionList(functions) } as unknown as JobState };

@@ -1,0 +1,21 @@
+/** Several kinds of jobs on one system, in turn: what is compared is the jobs, not the systems. */
+import type { AsyncSystem, Batch } from "./contenders/async-system.ts";
+import type { Competitor } from "./rounds.ts";
+
+export interface Kind extends Omit<Batch, "jobs"> {
+  name: string;
+}
+
+/** The system stays open: whoever started it closes it. */
+export function competitorsOn(system: AsyncSystem, kinds: readonly Kind[]): Competitor[] {
+  return kinds.map(({ name, job, problem }) => ({
+    name,
+    measurements: [],
+    running: {
+      processes: system.processes,
+      run: ({ jobs }) => system.run({ jobs, job, problem }),
+      storedBytes: () => system.storedBytes(),
+      close: async () => {},
+    },
+  }));
+}
