@@ -86,6 +86,7 @@ export function returned(fn: FunctionState, attempt: number, result: unknown, at
   done.retry_count = attempt;
   if (fn.failures !== undefined) done.failures = fn.failures;
   if (fn.lost !== undefined) done.lost = fn.lost;
+  if (fn.interrupted !== undefined) done.interrupted = fn.interrupted;
   if (fn.started_at !== undefined) done.started_at = fn.started_at;
   done.finished_at = at;
   done.result = result;

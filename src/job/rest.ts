@@ -76,18 +76,21 @@ function restOfGraph(job: Graph & LiveJob, now: number): Rest {
   }
   let others = 0;
   let until = nextTimeOf(job);
-  for (const branch of job.live) {
-    if (branch.wait !== "none") others += 1;
+  const { live } = job;
+  for (let at = 0; at < live.length; at++) {
+    const branch = live[at] as Branch;
+    if (branch.wait === "none") continue;
+    others += 1;
     if (branch.wait === "worker") until = Math.min(until, branch.since + ROOM_RETRY_MS);
   }
-  const attempts = others === 0 ? job.live : job.live.filter(({ wait }) => wait === "none");
+  const attempts = others === 0 ? live : live.filter(({ wait }) => wait === "none");
   return { type: "attempts", attempts, until: until === Number.POSITIVE_INFINITY ? undefined : until };
 }
 
 function wakeTimeOfGraph(job: Graph): number {
-  // It may have been parked before it was found that a signal had come: what became ready by that is due at once.
-  const due = job.live.filter(({ wait }) => wait === "none").map(({ since }) => since);
-  return Math.min(nextTimeOf(job), (job.parked_at ?? job.created_at) + LOOK_MS, ...due);
+  // It may have been parked before it was found that a signal had come, or be retried by hand: that is due by any clock.
+  if (job.live.some(({ wait }) => wait === "none")) return 0;
+  return Math.min(nextTimeOf(job), (job.parked_at ?? job.created_at) + LOOK_MS);
 }
 
 /** The functions of which the entries wait for a worker. */
@@ -100,7 +103,11 @@ function awaitedFunctions(job: Graph): string[] {
 function nextTimeOf(job: Graph): number {
   if (job.state === "scheduled") return untilDeadline(job, job.scheduled_at);
   let next = Math.min(lateAt(job) ?? Number.POSITIVE_INFINITY, job.deadline_at ?? Number.POSITIVE_INFINITY);
-  for (const branch of job.live) if (branch.due_at !== undefined) next = Math.min(next, dueAtOf(branch));
+  const { live } = job;
+  for (let at = 0; at < live.length; at++) {
+    const branch = live[at] as Branch;
+    if (branch.due_at !== undefined) next = Math.min(next, dueAtOf(branch));
+  }
   return next;
 }
 

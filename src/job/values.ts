@@ -33,7 +33,7 @@ export function valuesFor(
     if (fn.caught) errors[word] = withoutStack(fn.caught);
     if (fn.skipped) skipped[word] = true;
   }
-  const about = { id: job.job_id, name: job.name, created_at: iso(job.created_at) };
+  const about = { id: job.job_id, name: job.name, created_at: iso(job.created_at), scheduled_for: null };
   const { error } = more;
   return {
     data: job.data,

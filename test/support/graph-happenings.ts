@@ -1,7 +1,6 @@
 /** What may happen to the job of a graph: outcomes in any order, doubles, stale ones, resumes, signals, retries by hand. */
 import type { Failure } from "../../src/job/failure.ts";
 import { kindOf } from "../../src/job/function-state.ts";
-import { LOST_LIMIT } from "../../src/job/outcome.ts";
 import type { RetryPatch } from "../../src/job/retry-patch.ts";
 import { usedNumber } from "../../src/job/signals.ts";
 import {
@@ -132,6 +131,3 @@ export function answer({ index, attempt }: AttemptAddress, choose: Choose): Even
       return { type: "succeeded", ...address, result: RESULTS[choose(RESULTS.length)] };
   }
 }
-
-/** Most answers that one entry and its `on_error` entry can take without an end, where each of them is a failure that counts. */
-export const MOST_ANSWERS = 2 * (LOST_LIMIT + 1_000);

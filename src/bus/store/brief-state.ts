@@ -11,7 +11,8 @@
  * the definition, in an array, what is known of the function
  * being run, and the steps that are done, two elements for each: what it returned, and when it had, in ms since the one
  * before (the first: since the job was created). The second is an array, `[finished_at, retry_count, started_at, failures,
- * lost]` with times of the same kind, where the step has not simply succeeded the first time.
+ * lost, interrupted]` with times of the same kind, where the step has not simply succeeded the first time; the last of these is
+ * there only in records of format 2.
  *
  * In a graph, several functions may be run, and steps end in any order. So instead of one function there are `[index, what is known
  * of it]` of all that have begun, and the steps stand in the order in which they ended, three elements for each: its index, what
@@ -107,17 +108,29 @@ type PackedBranch =
 function packedBranches(live: readonly Branch[]): PackedBranch[] {
   const packed: PackedBranch[] = [];
   let run: [index: number, count: number, since: number] | undefined;
-  for (const { index, attempt, wait, since, due_at: dueAt } of live) {
-    if (attempt !== 1 || wait !== "none" || dueAt !== undefined) {
+  // A plain loop, here and in `rest.ts`: a large fan goes through it at each step, and an iterator takes many times as long.
+  for (let at = 0; at < live.length; at++) {
+    const branch = live[at] as Branch;
+    const before = live[at - 1];
+    if (run && branch.since === before?.since && branch.index === before.index + 1 && isFirst(branch)) {
+      run[1] += 1;
+      continue;
+    }
+    const { index, attempt, wait, since, due_at: dueAt } = branch;
+    if (!isFirst(branch)) {
       packed.push([index, attempt, BRANCH_WAITS.indexOf(wait), since, dueAt ?? null]);
       run = undefined;
-    } else if (run && run[0] + run[1] === index && run[2] === since) run[1] += 1;
-    else {
+    } else {
       run = [index, 1, since];
       packed.push(run);
     }
   }
   return packed;
+}
+
+/** Whether its first attempt is due. */
+function isFirst({ attempt, wait, due_at }: Branch): boolean {
+  return attempt === 1 && wait === "none" && due_at === undefined;
 }
 
 /** Of what anyone may have stored: what makes no sense is no branch of a state then. */
@@ -168,14 +181,26 @@ function graphFactsOf(fn: FunctionState, before: number): number | Partial<Funct
 /** How a step came to its end. Times are relative to the end of the step before. */
 type Facts =
   | number
-  | [finishedAt: number | null, retryCount: number, startedAt: number | null, failures: number, lost: number];
+  | [
+      finishedAt: number | null,
+      retryCount: number,
+      startedAt: number | null,
+      failures: number,
+      lost: number,
+      interrupted?: number,
+    ];
 
-function factsOf({ retry_count, finished_at, started_at, failures, lost }: FunctionState, before: number): Facts {
+function factsOf(
+  { retry_count, finished_at, started_at, failures, lost, interrupted }: FunctionState,
+  before: number,
+): Facts {
   const since = (at: number | undefined) => (at === undefined ? null : at - before);
-  if (retry_count === 1 && finished_at !== undefined && (started_at ?? failures ?? lost) === undefined) {
+  if (retry_count === 1 && finished_at !== undefined && (started_at ?? failures ?? lost ?? interrupted) === undefined) {
     return finished_at - before;
   }
-  return [since(finished_at), retry_count, since(started_at), failures ?? 0, lost ?? 0];
+  const facts: Facts = [since(finished_at), retry_count, since(started_at), failures ?? 0, lost ?? 0];
+  if (interrupted) facts.push(interrupted);
+  return facts;
 }
 
 /** What is stored of a job, without its definition. */
@@ -254,11 +279,12 @@ function withStep(fn: FunctionState | undefined, result: unknown, facts: Facts, 
   if (!fn) throw new AsyncError("undecodable", "it has fewer functions than are done");
   if (typeof facts === "number") return { ...fn, retry_count: 1, result, finished_at: before + facts };
   if (!Array.isArray(facts)) throw new AsyncError("undecodable", "what is known of a function that is done is missing");
-  const [finishedAt, retry_count, startedAt, failures, lost] = facts;
+  const [finishedAt, retry_count, startedAt, failures, lost, interrupted] = facts;
   const done: FunctionState = { ...fn, retry_count, result };
   if (typeof finishedAt === "number") done.finished_at = before + finishedAt;
   if (typeof startedAt === "number") done.started_at = before + startedAt;
   if (failures) done.failures = failures;
   if (lost) done.lost = lost;
+  if (interrupted) done.interrupted = interrupted;
   return done;
 }
