@@ -59,6 +59,8 @@ import {
 import { listWorkers, type WorkerView } from "./workers.ts";
 
 const REQUEST_TIMEOUT_MS = 2_000;
+/** Of what is not asked for again where no answer comes: half of it is for the answer. */
+const ONCE_TIMEOUT_MS = 6_000;
 const SUBMIT_TIMEOUT_MS = 5_000;
 /** The supervisor that is asked takes a second itself. */
 const FUNCTIONS_TIMEOUT_MS = 4_000;
@@ -221,8 +223,10 @@ export class Client {
     requireJobId(jobId);
     // Requests are JSON, also where the patch came in another encoding.
     const request = JSON.stringify(toJsonValue(patch, "msgpack"));
-    const passes = patch.from === undefined && !patch.failed ? mayPass : wasNotDone;
-    return jobIn(answerIn(await this.#send(retrySubject(jobId), request, REQUEST_TIMEOUT_MS, undefined, passes)));
+    const isOnce = patch.from !== undefined || patch.failed === true;
+    const timeoutMs = isOnce ? ONCE_TIMEOUT_MS : REQUEST_TIMEOUT_MS;
+    const passes = isOnce ? wasNotDone : mayPass;
+    return jobIn(answerIn(await this.#send(retrySubject(jobId), request, timeoutMs, undefined, passes)));
   }
 
   /**
