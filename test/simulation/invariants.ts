@@ -447,10 +447,14 @@ export class Invariants implements Observer {
     this.#find(jobId)?.graph?.asked.add(from);
   }
 
-  /** Whether what is to be kept of its ends is kept. One that was cancelled may have expired before its timer fired, and settled it. */
+  /**
+   * Whether what is to be kept of its ends is kept. The end of one that was cancelled, where it could not be told at once, is told when
+   * its timer fires (CONTROL-1), which may be a day ahead; by then it may have expired.
+   */
   areEndsTold(jobId: string, { state, byHand, endEvents, keptEnds }: Seen): boolean {
-    const isLost = byHand && state.state === "cancelled" && this.expired.has(jobId) && endEvents === keptEnds - 1;
-    return endEvents === keptEnds || isLost;
+    if (endEvents === keptEnds) return true;
+    if (!byHand || state.state !== "cancelled" || endEvents < keptEnds - 1) return false;
+    return this.expired.has(jobId) || this.#jetStream?.stream("TIMERS").newest.has(`job.timer.${jobId}`) === true;
   }
 
   /** A client has been told that its signal is stored. */
