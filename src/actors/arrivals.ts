@@ -5,7 +5,7 @@
  * ARRIVALS-2  A job has at most one actor in a supervisor. A message for a job whose claim or departure is under way waits
  *     for its end.
  * ARRIVALS-3  A message is acknowledged only when what it stands for is stored elsewhere: the job's end, a newer token, or
- *     (for a repeated submission) the token of the job that has the id.
+ *     (for a repeated submission) the token of the job that has the id. So a second wake of the token that an actor has is not.
  * ARRIVALS-4  A token that is older than the state's is acknowledged only when the state's own token is there; if it is missing,
  *     it is made first. So a crash between the commit, the token and the acknowledgement of a parking loses nothing.
  * ARRIVALS-5  A token newer than the state's was made for a retry by hand that has not been committed. It is used up (the state
