@@ -150,8 +150,8 @@ function addRoutes(app: FastifyInstance, client: Client): void {
   }));
   app.post<{ Params: { id: string }; Body: ParsedBody | undefined }>(
     "/v1/job/:id/retry",
-    async ({ params, body, raw }) => ({
-      Job: await questions.ask(raw, () => client.retry(params.id, parsePatch(body?.value))),
+    async ({ params, body, raw, ip }) => ({
+      Job: await questions.ask(raw, () => client.retry(params.id, signed(parsePatch(body?.value), ip))),
     }),
   );
   app.post<{ Params: { id: string; name: string }; Body: ParsedBody | undefined }>(
@@ -199,6 +199,12 @@ function checked({ value, encoding }: ParsedBody): { valid: true; order: (string
   const reasons = checkJob(value, { encoding });
   if (reasons.length > 0) throw new InvalidInputError("invalid_submission", "not a valid job", reasons);
   return { valid: true, order: orderOf(parseSubmission(value)) };
+}
+
+/** What is changed is told of with whom it came from, if the body does not say that. */
+function signed(patch: RetryPatch, ip: string): RetryPatch {
+  const isEdit = (patch.data ?? patch.args ?? patch.args_by_id) !== undefined;
+  return isEdit ? { by: `http ${ip}`, ...patch } : patch;
 }
 
 /** The optional body of a retry. */

@@ -12,7 +12,7 @@ import { conditionProblem, expressionProblem, type Scope } from "./expressions.t
 import { Order } from "./order.ts";
 import { endless, type Plan, planOf } from "./plan.ts";
 import { type FunctionSpec, KINDS } from "./schema.ts";
-import { expressionsIn, templateProblem } from "./templates.ts";
+import { expressionsIn, hasExpressions, templateProblem } from "./templates.ts";
 
 /** Of a whole job: each takes some ten microseconds to check, and a message has room for many times more. */
 export const MAX_JOB_EXPRESSIONS = 5_000;
@@ -203,7 +203,7 @@ function* expressionProblems(
   const ids = someTimes([...plan.indexOf.keys()]);
   let count = 0;
   for (const [index, entry] of entries.entries()) {
-    if (!entry) continue;
+    if (!entry || !mayHaveExpressions(entry)) continue;
     const scopeOf = (names: Names): Scope => ({
       names,
       entries: (id) => {
@@ -224,6 +224,13 @@ function* expressionProblems(
       if (message !== undefined) yield { path, message };
     }
   }
+}
+
+/** Most entries have none: to find that out costs less than to look for each. */
+function mayHaveExpressions(entry: FunctionSpec): boolean {
+  const { when, expect, args, sleep_until } = entry;
+  if ((when ?? expect ?? sleep_until) !== undefined) return true;
+  return hasExpressions(args) || hasExpressions(argsOnError(entry));
 }
 
 function* expressionsOf(entry: FunctionSpec, path: string): Generator<Placed> {

@@ -15,7 +15,7 @@ import { callOf, type FunctionState, kindOf } from "./function-state.ts";
 import type { Functions } from "./functions.ts";
 import { forgiven } from "./outcome.ts";
 import { firstOf, type Plan, readyAfter } from "./plan.ts";
-import { inPhase } from "./record.ts";
+import { copyOf, inPhase } from "./record.ts";
 import { type Branch, functionAt, type Graph, type JobFields, type LiveJob } from "./state.ts";
 import { valuesFor } from "./values.ts";
 
@@ -128,7 +128,9 @@ export class GraphStep {
         return;
       }
     }
-    this.#end(index, { ...withoutTrials(fn), retry_count: attempt, finished_at: this.#now, result });
+    const done = copyOf(withoutTrials(fn));
+    done.retry_count = attempt;
+    this.#end(index, done, result);
   }
 
   #expectationProblem(expect: string, result: unknown): Failure | undefined {
@@ -158,7 +160,7 @@ export class GraphStep {
     }
     const { error: _error, ...rest } = fn;
     if (onError === "continue") {
-      this.#end(index, { ...rest, caught: error, finished_at: this.#now, result: null });
+      this.#end(index, { ...rest, caught: error }, null);
       return;
     }
     const { last_progress: _progress, ...handled } = forgiven(rest); // it is of another function
@@ -185,7 +187,7 @@ export class GraphStep {
     const fn = this.fn(index);
     if (fn.when !== undefined && !this.#evaluateCondition(fn.when)) {
       this.tell({ type: "skipped", ...(fn.id !== undefined && { id: fn.id }), index });
-      this.#end(index, { ...fn, skipped: true, finished_at: this.#now, result: null });
+      this.#end(index, { ...fn, skipped: true }, null);
       return;
     }
     this.#start(index);
@@ -194,20 +196,21 @@ export class GraphStep {
   /** @throws ExpressionError */
   #start(index: number): void {
     const fn = this.fn(index);
-    const branch = { index, attempt: fn.retry_count + 1, since: this.#now };
+    const attempt = fn.retry_count + 1;
+    const since = this.#now;
     switch (kindOf(fn)) {
       case "function":
-        this.setBranch({ ...branch, wait: "none" });
+        this.setBranch({ index, attempt, wait: "none", since });
         return;
       case "wait": {
-        const until = fn.timeout_ms === undefined ? {} : { due_at: this.#now + fn.timeout_ms };
-        this.setBranch({ ...branch, wait: "signal", ...until });
+        const until = fn.timeout_ms === undefined ? {} : { due_at: since + fn.timeout_ms };
+        this.setBranch({ index, attempt, wait: "signal", since, ...until });
         return;
       }
       case "sleep": {
         const until = this.#wakeTime(fn);
-        if (until > this.#now) this.setBranch({ ...branch, wait: "sleep", due_at: until });
-        else this.#end(index, { ...fn, finished_at: this.#now, result: null });
+        if (until > this.#now) this.setBranch({ index, attempt, wait: "sleep", since, due_at: until });
+        else this.#end(index, copyOf(fn), null);
       }
     }
   }
@@ -233,11 +236,13 @@ export class GraphStep {
     return Date.parse(value);
   }
 
-  /** @param fn a new object: it gets its rank */
-  #end(index: number, fn: FunctionState): void {
-    const at = placeOf(this.#live, index);
-    if (this.#live[at]?.index === index) this.#live = this.#live.toSpliced(at, 1);
+  /** @param fn a new object: it gets its end */
+  #end(index: number, fn: FunctionState, result: unknown): void {
+    const place = placeOf(this.#live, index);
+    if (this.#live[place]?.index === index) this.#live = this.#live.toSpliced(place, 1);
     this.#endedCount += 1;
+    fn.finished_at = this.#now;
+    fn.result = result;
     fn.rank = this.#endedCount;
     this.setFunction(index, fn);
     const before = this.#lowest;

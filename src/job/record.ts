@@ -201,6 +201,15 @@ export const inPhase = compile<<P extends LivePhase | EndPhase>(job: JobFields, 
   copyCode(["job", "phase"], entriesOf(JOB_FIELDS), ([, field]) => (field.ofPhase ? "phase" : "job")),
 );
 
+/**
+ * All that is known of a function, as a new object. To add a field to a spread of it costs 3 µs, to one of these 0.1 (measured):
+ * at each step of a graph that was a third of the whole step.
+ */
+export const copyOf = compile<(fn: FunctionState) => FunctionState>(
+  {},
+  copyCode(["fn"], entriesOf(FUNCTION_FIELDS), () => "fn"),
+);
+
 /** What is known of a function besides its submission. */
 export const progressOf = compile<(fn: FunctionState) => Partial<FunctionState>>({}, copyOfFunction(false));
 

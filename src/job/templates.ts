@@ -88,6 +88,7 @@ function collect(value: unknown, path: string, found: Placed[], depth: number): 
 
 /** Why a value has too many expressions, or undefined if it has not. */
 export function templateProblem(value: unknown): string | undefined {
+  if (!hasExpressions(value)) return undefined;
   const count = expressionsIn(value).length;
   if (count <= MAX_EXPRESSIONS) return undefined;
   return `has ${count} expressions; at most ${MAX_EXPRESSIONS} are taken: give the entry what they read, and let it pick`;

@@ -2,7 +2,7 @@ import * as fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { FunctionState } from "../../src/job/function-state.ts";
-import { functionList } from "../../src/job/functions.ts";
+import { changedIndexes, functionList } from "../../src/job/functions.ts";
 
 const some = (count: number): FunctionState[] =>
   Array.from({ length: count }, (_, index) => ({ name: `f${index}`, retry_count: 0 }));
@@ -34,6 +34,18 @@ test("functions are what an array of them is, however many there are, and a chan
       );
       const half = Math.floor(count / 2);
       assert.equal(list.slice(half, count), array.slice(half));
+    }),
+  );
+});
+
+test("what has changed since an earlier list is found, however many there are and however often it was changed", () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 200 }), fc.array(fc.nat(), { maxLength: 20 }), (count, places) => {
+      const before = functionList(some(count));
+      let list = before;
+      for (const place of places) list = list.with(place % count, { name: "changed", retry_count: 1 });
+      const changed = [...new Set(places.map((place) => place % count))].sort((a, b) => a - b);
+      assert.equal(changedIndexes(list, before), changed);
     }),
   );
 });

@@ -105,14 +105,14 @@ function encodeEntry(
   encoded: EncodedResults | undefined,
   input: EntryInput = { args: fn.args ?? null, needs: undefined },
 ): Payload {
-  const { args, needs, ...more } = input;
+  const { args, needs, result_ids, error, idempotency_key } = input;
   const isFromAll = encoded !== undefined && needs === undefined;
   const results = needs
     ? needs.map((need) => resultOf(functionAt(job, need)))
     : isFromAll
       ? []
       : job.functions.slice(0, index).map(resultOf);
-  const body: Invocation = {
+  const body: Partial<Invocation> = {
     job_id: job.job_id,
     job_name: job.name,
     function: callOf(fn).name,
@@ -122,10 +122,12 @@ function encodeEntry(
     data: job.data,
     deadline: timeoutMs === undefined ? null : iso(now + timeoutMs),
     timeout_ms: timeoutMs ?? null,
-    ...more,
-    ...(fn.last_progress !== undefined && { last_progress: fn.last_progress }),
-    results,
   };
+  if (result_ids) body.result_ids = result_ids;
+  if (error) body.error = error;
+  if (idempotency_key !== undefined) body.idempotency_key = idempotency_key;
+  if (fn.last_progress !== undefined) body.last_progress = fn.last_progress;
+  body.results = results; // the last field
   if (encoded) encoded.headers = undefined;
   if (!isFromAll) return encodePayload(body, job.encoding);
   return encoded.insertedInto(encode(body, job.encoding), job.functions, index);
