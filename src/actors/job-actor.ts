@@ -356,7 +356,8 @@ export class JobActor implements AttemptListener, CommitsOwner {
   /** A graph: begins what is due and not under way yet, and waits for what is due next. */
   #goOn(job: LiveJob, attempts: readonly AttemptAddress[], until: number | undefined): void {
     if (this.#context.isDraining()) {
-      if (!this.#attempts.inFlight) this.handOver();
+      // What has come meanwhile is dealt with first: it would be lost, and its attempt executed again.
+      if (!this.#attempts.inFlight && this.#mailbox.isEmpty) this.handOver();
       return;
     }
     if (until !== undefined) this.#sleepUntil(until);
