@@ -119,11 +119,11 @@ export class JobActor implements AttemptListener, CommitsOwner {
     if (!this.#attempts.inFlight && this.#mode !== "busy") this.handOver();
   }
 
-  /** Gives the job to another supervisor now. An attempt in flight will be run again there. */
-  handOver(): void {
+  /** Gives the job to another supervisor, at once or after a time. An attempt in flight will be run again there. */
+  handOver(delayMs?: number): void {
     if (this.#mode === "gone") return;
     // A lease that has run out may be another supervisor's by now, whom this would take it from.
-    if (!isEnded(this.#commits.state) && this.lease.valid) this.lease.handOver();
+    if (!isEnded(this.#commits.state) && this.lease.valid) this.lease.handOver(delayMs);
     this.#leave("handed_over");
   }
 
@@ -242,15 +242,10 @@ export class JobActor implements AttemptListener, CommitsOwner {
   #committed(result: CommitResult, events: JobEvent[], mail: Event[]): void {
     if (this.#mode === "gone") return;
     if (result === "stored") this.#proceed(events);
-    else if (result === "full") this.#giveBack();
+    else if (result === "full")
+      this.handOver(FULL_RETRY_MS); // its submission comes again later
     else if (typeof result === "string") this.#writtenByOthers(result);
     else this.#refused(result.why, mail);
-  }
-
-  /** There is no room for its state: its submission comes again later. */
-  #giveBack(): void {
-    if (this.lease.valid) this.lease.handOver(FULL_RETRY_MS);
-    this.#leave("handed_over");
   }
 
   /** The state does not fit into a message: the largest of what has come cannot be kept. */

@@ -281,7 +281,10 @@ export class Invariants implements Observer {
     if (problem !== undefined) throw new Violation("SIM-11", `${jobId}: ${problem}`);
     if (isEnded(state) && (!before || !isEnded(before.state) || isRetried(before.state, state))) {
       seen.ends += 1;
-      if (state.state === "completed") seen.results.push(state.functions.at(state.functions.length - 1)?.result);
+      if (state.state === "completed") {
+        const { functions } = state;
+        seen.results.push(functions.at(functions.length - 1)?.result);
+      }
       if (state.state !== "completed" || this.#jetStream?.storesCompleted) seen.keptEnds += 1;
     }
     if (before && state.writer !== before.state.writer) {
