@@ -249,7 +249,7 @@ export class Invariants implements Observer {
       takeovers: 0,
       keptEnds: 0,
       endEvents: 0,
-      results: [],
+      results: [] as unknown[],
       invoker: undefined,
       byHand: false,
       committedAt: new Map(),
