@@ -380,7 +380,7 @@ test("at most ten needs are named, and the others are counted", () => {
   assert.match(last?.text ?? "", /^needs e0, .*, e9 and 6 more$/);
 });
 
-test("a graph of which nothing is stored yet: what begins at once is due, the rest needs it", () => {
+test("a graph of which nothing is stored yet: what begins at once has begun, the rest needs it", () => {
   const job = taken(
     newJob({ name: "test", functions: [{ name: "a", needs: [] }, { sleep_ms: 5, needs: [] }, { name: "c" }] }),
   );
@@ -388,7 +388,7 @@ test("a graph of which nothing is stored yet: what begins at once is due, the re
     entriesOf(job, IDLE).map(({ reason, text }) => [reason, text]),
     [
       ["starting", "an attempt of fn.a begins; its workers have room"],
-      ["starting", "begins now"],
+      ["sleep", `sleeps until ${iso(NOW + 5)}`],
       ["needs", "needs entry 0, entry 1"],
     ],
   );
