@@ -146,7 +146,7 @@ function signalled(
 ): Transition {
   const { index, number, payload, unfit } = event;
   const name = state.functions.at(index)?.wait_for;
-  if (name === undefined || number <= (state.signals?.[name] ?? 0)) return { state, events: [] }; // GRAPH-3
+  if (name === undefined || number <= usedNumber(state, name)) return { state, events: [] }; // GRAPH-3
   if (branchIn(state.live, index)?.wait !== "signal") return { state, events: [] };
   return stepOf(state, now, plan, (step) => {
     const { id } = step.fn(index);
