@@ -17,6 +17,7 @@ import { afterFailure, afterLoss, begun, type Outcome } from "./outcome.ts";
 import { type Plan, planOf } from "./plan.ts";
 import { inPhase } from "./record.ts";
 import { lateAt, ROOM_RETRY_MS } from "./rest.ts";
+import { usedNumber } from "./signals.ts";
 import {
   type AttemptAddress,
   type Branch,
