@@ -168,7 +168,10 @@ function resumed(state: LiveGraph, firedAt: number, now: number, plan: Plan): Tr
       ? { index: branch.index, attempt, wait: "none", since: now }
       : { ...branch, attempt };
   });
-  return due({ ...state, live }, Math.max(firedAt, now), now, plan);
+  // A retry by hand leaves it pending; from now on it waits for what its branches do.
+  const isWaiting = live.some(({ wait }) => wait !== "none");
+  const next: LiveGraph = { ...(isWaiting ? inPhase(state, { state: "running" }) : state), live };
+  return due(next, Math.max(firedAt, now), now, plan);
 }
 
 /** What is due at `at`, which the clock of the server may say before ours does. */
