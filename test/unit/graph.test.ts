@@ -252,6 +252,16 @@ test("a sleep ends when its time has come, not before; one of no time ends at on
   assert.is(run.fn(1).result, null);
 });
 
+test("what a sleep is expected to give is looked at also where it ends at once", () => {
+  for (const expect of ["result == null", "result != null"]) {
+    const codes = [0, 1_000].map((sleep_ms) => {
+      const run = new Run([{ sleep_ms, expect }, f("a")]);
+      return (sleep_ms === 0 ? run : run.due(sleep_ms)).code;
+    });
+    assert.equal(codes, expect === "result == null" ? [undefined, undefined] : Array(2).fill("expectation_failed"));
+  }
+});
+
 test("a sleep lasts until a date, or what an expression gives as one", () => {
   const at = new Date(NOW + 60_000).toISOString();
   for (const sleep_until of [at, { $: "data.at" }]) {
