@@ -218,7 +218,7 @@ test("a signal is used once, by an entry that waits for it (GRAPH-3)", () => {
     assert.is(events[0]?.type, "signalled");
     assert.not.ok(after.live.some(({ index, wait }) => index === event.index && wait === "signal") && !isEnded(after));
   });
-  assert.ok(met.used > 50 && met.left > 50, JSON.stringify(met));
+  assert.ok(met.used > 10 && met.left > 10, JSON.stringify(met)); // it is some 50 of each, by chance
 });
 
 test("failures, losses and interruptions never exceed their limits, and a job that has used them up is not run (MACHINE-4)", () => {

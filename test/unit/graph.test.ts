@@ -301,6 +301,15 @@ test("a signal is used once, in order, by one entry (GRAPH-3)", () => {
   assert.is(run.state.state, "completed");
 });
 
+test("a signal may be named as what every object has", () => {
+  const run = new Run([{ wait_for: "constructor" }, { wait_for: "constructor" }, f("a")]);
+  const { state } = run;
+  assert.is(run.signal(0, 0).state, state, "no signal has that number");
+  assert.equal(run.signal(0, 1).live, [1]);
+  assert.equal(run.signal(1, 1).live, [1], "it is used");
+  assert.equal(run.signal(1, 2).live, [2]);
+});
+
 test("a signal that does not come in time fails its entry; without a timeout it is waited for for ever", () => {
   const run = new Run([{ wait_for: "go", timeout_ms: 1_000 }]);
   assert.is(run.due(999).state.state, "running");
