@@ -7,7 +7,7 @@ import { textWidth } from "../../src/cli/table.ts";
 import { explain, functionsToAsk, MAX_ASKED, MAX_EXPLAINED } from "../../src/job/explain.ts";
 import type { ExplainedEntry, ExplainReason, Facts } from "../../src/job/explanation.ts";
 import { newEntry } from "../../src/job/function-state.ts";
-import { createJob, reduce } from "../../src/job/machine.ts";
+import { createJob, reduce, untaken } from "../../src/job/machine.ts";
 import { firstOf, planOf, readyAfter } from "../../src/job/plan.ts";
 import type { FunctionSpec, Submission } from "../../src/job/schema.ts";
 import {
@@ -381,9 +381,8 @@ test("at most ten needs are named, and the others are counted", () => {
 });
 
 test("a graph of which nothing is stored yet: what begins at once is due, the rest needs it", () => {
-  const job = taken(
-    newJob({ name: "test", functions: [{ name: "a", needs: [] }, { sleep_ms: 5, needs: [] }, { name: "c" }] }),
-  );
+  const functions = [{ name: "a", needs: [] }, { sleep_ms: 5, needs: [] }, { name: "c" }];
+  const job = taken(untaken(createJob({ name: "test", functions }, ORIGIN, NOW)));
   assert.equal(
     entriesOf(job, IDLE).map(({ reason, text }) => [reason, text]),
     [

@@ -3,7 +3,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { parseSubmission } from "../../src/job/check.ts";
 import type { Failure } from "../../src/job/failure.ts";
-import { createJob, isAsSubmitted, reduce } from "../../src/job/machine.ts";
+import { createJob, isAsSubmitted, reduce, untaken } from "../../src/job/machine.ts";
 import { ROOM_RETRY_MS, rest, toBeParked } from "../../src/job/rest.ts";
 import type { FunctionSpec } from "../../src/job/schema.ts";
 import { type Branch, functionAt, type Graph, isEnded, isGraph, type JobState } from "../../src/job/state.ts";
@@ -157,6 +157,30 @@ test("skipped entries follow each other in one step, to the end of the job", () 
   assert.equal(run.told, ["skipped", "skipped", "skipped"]);
   assert.is(run.state.state, "completed");
   assert.is(run.state.ended_count, 4);
+});
+
+test("a graph that is not taken yet is pending: it does not sleep, wait or skip anything before it is taken", () => {
+  for (const first of [{ sleep_ms: 1_000 }, { wait_for: "go" }, f("a", { when: "false" })]) {
+    for (const functions of [[first], [first, f("b")]]) {
+      const shown = viewOf(untaken(new Run(functions).last));
+      assert.equal([shown.state, shown.waiting_for, shown.due_at], ["pending", undefined, undefined]);
+      assert.is(shown.current_function, 0);
+      for (const fn of shown.functions) assert.not.ok(fn.skipped || fn.finished_at);
+    }
+  }
+  const { last } = new Run([f("a", { needs: [] }), f("b", { needs: [] })]);
+  assert.is(untaken(last), last.state, "as it was submitted");
+  const started = new Date(NOW + 60_000).toISOString();
+  assert.is(untaken(new Run([{ wait_for: "go" }], { scheduled_at: started }).last).state, "scheduled");
+});
+
+test("what is cancelled before it is taken begins from the start when it is retried", () => {
+  const { state } = reduce(untaken(new Run([{ wait_for: "go" }, f("a")]).last), { type: "cancelled" }, NOW);
+  const again = asGraph(reduce(state, { type: "retried" }, NOW).state);
+  assert.equal(
+    again.live.map(({ index, wait }) => [index, wait]),
+    [[0, "signal"]],
+  );
 });
 
 test("a condition that cannot be evaluated fails its entry, and says nothing of the values", () => {
