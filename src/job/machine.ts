@@ -42,9 +42,9 @@ import {
 import { iso } from "./time.ts";
 import type { Event, EventOfEntries, Transition } from "./transition.ts";
 
-/** The first transition of a submitted job. */
-export function createJob(submission: Submission, origin: Origin, now: number): Transition {
-  const job = withDeadline(newJob(submission, origin, now), now);
+/** The first transition of a submitted job. @param asGraph whether it is one, if that is known */
+export function createJob(submission: Submission, origin: Origin, now: number, asGraph?: boolean): Transition {
+  const job = withDeadline(newJob(submission, origin, now, asGraph), now);
   if (job.state === "pending") {
     return isGraph(job) && !pastDeadline(job, now) ? openGraph(job, now) : unlessExpired(job, now);
   }
