@@ -5,7 +5,7 @@
  * ARRIVALS-2  A job has at most one actor in a supervisor. A message for a job whose claim or departure is under way waits
  *     for its end.
  * ARRIVALS-3  A message is acknowledged only when what it stands for is stored elsewhere: the job's end, a newer token, or
- *     (for a repeated submission) the token of the job that has the id.
+ *     (for a repeated submission) the token of the job that has the id. So a second wake of the token that an actor has is not.
  * ARRIVALS-4  A token that is older than the state's is acknowledged only when the state's own token is there; if it is missing,
  *     it is made first. So a crash between the commit, the token and the acknowledgement of a parking loses nothing.
  * ARRIVALS-5  A token newer than the state's was made for a retry by hand that has not been committed. It is used up (the state
@@ -18,6 +18,8 @@
  * ARRIVALS-9  An id may be used again. A wake of another job than the one that has its id stands for nothing. Stream JOBS may
  *     be made anew, and its sequences with it: a submission is what made a job only if it was also stored at that time; and
  *     a job whose id is made from its sequence takes the place of an ended one from before, or waits for its end.
+ * ARRIVALS-10  A graph may wait for several things under one token, and what comes first takes it along. What comes after that, while it
+ *     is live, is a second wake: whoever gets it leaves the job to its owner.
  */
 
 import { WAKE_PREFIX } from "../api/subjects.ts";
@@ -26,6 +28,7 @@ import { readBatch } from "../bus/store/stream-read.ts";
 import type { Awake } from "../bus/tokens/awake.ts";
 import type { Delivery } from "../bus/tokens/delivery.ts";
 import { isTokenOf, timerNumberOf } from "../bus/tokens/timers.ts";
+import { hasOlderWake } from "../bus/tokens/wakes.ts";
 import { JOBS } from "../bus/topology.ts";
 import { isProbe } from "../bus/write-probe.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
@@ -341,12 +344,21 @@ export class Arrivals {
       if (restored) delivery.ack(); // ARRIVALS-4
       return true;
     }
+    if (!first && isGraph(state) && lease.number === state.token && (await this.#isDouble(state, delivery))) {
+      delivery.nak(DOUBLE_RETRY_MS); // ARRIVALS-10
+      return true;
+    }
     // A state that is older than its token was restored from a backup. It takes that number, so that its next one is newer.
     const held = lease.number > state.token ? { ...state, token: lease.number } : state;
     const definition = named ?? (await this.#define(held));
     this.#context.lifecycle.emit("claimed", jobId, "resumed", this.#holderBefore(state, delivery));
     this.#host(arrival, held, revision, definition).resume(first ? undefined : delivery.storedAt);
     return true;
+  }
+
+  #isDouble(state: JobState, { sequence }: Delivery): Promise<boolean> {
+    const { job_id: jobId, token } = state;
+    return this.#patiently(jobId, () => hasOlderWake(this.#context.bus, state, token, sequence));
   }
 
   /** A job that has parked has no submission any more: if there are steps enough to come, its definition is stored for them. */

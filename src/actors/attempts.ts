@@ -6,20 +6,22 @@ import type { Event } from "../job/transition.ts";
 import type { Attempt, AttemptListener, FailureDetails } from "./attempt.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 
-/** The attempts of one job that are in line or in flight: one in a chain. */
+/** The attempts of one job that are in line or in flight, one of each entry: in a chain there is one. */
 export class Attempts {
-  /** By the index of their entry: a graph may have a thousand, and asks for each of them at each step. */
-  readonly #all = new Map<number, Attempt>();
+  #first: Attempt | undefined;
+  /** Where there are several: those besides the first, by the index of their entry. */
+  #others: Map<number, Attempt> | undefined;
   /** Gone from here as soon as that attempt has been held back, or has failed: maybe before it is known which one it is. */
   #dispatching: AttemptAddress | undefined;
 
   get inFlight(): boolean {
-    for (const attempt of this.#all.values()) if (attempt.inFlight) return true;
+    if (this.#first?.inFlight) return true;
+    for (const attempt of this.#others?.values() ?? []) if (attempt.inFlight) return true;
     return false;
   }
 
   has(address: AttemptAddress): boolean {
-    return this.#all.get(address.index)?.has(address) ?? false;
+    return this.#of(address.index)?.has(address) ?? false;
   }
 
   dispatch(
@@ -34,20 +36,37 @@ export class Attempts {
     const attempt = dispatcher.dispatch(job, address, listener, results, plan);
     if (this.#dispatching !== address) return;
     this.#dispatching = undefined;
-    this.#all.get(address.index)?.cancel(); // nobody waits for the outcome of an earlier one
-    this.#all.set(address.index, attempt);
+    this.#of(address.index)?.cancel(); // nobody waits for the outcome of an earlier one
+    this.#set(attempt);
   }
 
   /** It has come to its end, or was held back. */
   delete({ index, attempt }: AttemptAddress): void {
     if (this.#dispatching?.index === index && this.#dispatching.attempt === attempt) this.#dispatching = undefined;
-    if (this.has({ index, attempt })) this.#all.delete(index);
+    if (this.#of(index)?.attempt !== attempt) return;
+    if (this.#first?.index === index) this.#first = undefined;
+    else this.#others?.delete(index);
   }
 
   /** Nobody waits for their outcomes any more. */
   cancel(): void {
-    for (const attempt of this.#all.values()) attempt.cancel();
-    this.#all.clear();
+    this.#first?.cancel();
+    this.#first = undefined;
+    for (const attempt of this.#others?.values() ?? []) attempt.cancel();
+    this.#others = undefined;
+  }
+
+  #of(index: number): Attempt | undefined {
+    return this.#first?.index === index ? this.#first : this.#others?.get(index);
+  }
+
+  #set(attempt: Attempt): void {
+    const { index } = attempt;
+    if ((this.#first === undefined && !this.#others?.has(index)) || this.#first?.index === index) this.#first = attempt;
+    else {
+      this.#others ??= new Map();
+      this.#others.set(index, attempt);
+    }
   }
 }
 

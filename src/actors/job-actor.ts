@@ -118,11 +118,11 @@ export class JobActor implements AttemptListener, CommitsOwner {
     if (!this.#attempts.inFlight && this.#mode !== "busy") this.handOver();
   }
 
-  /** Gives the job to another supervisor now. An attempt in flight will be run again there. */
-  handOver(): void {
+  /** Gives the job to another supervisor, at once or after a time. An attempt in flight will be run again there. */
+  handOver(delayMs?: number): void {
     if (this.#mode === "gone") return;
     // A lease that has run out may be another supervisor's by now, whom this would take it from.
-    if (!isEnded(this.#commits.state) && this.lease.valid) this.lease.handOver();
+    if (!isEnded(this.#commits.state) && this.lease.valid) this.lease.handOver(delayMs);
     this.#leave("handed_over");
   }
 
@@ -242,16 +242,11 @@ export class JobActor implements AttemptListener, CommitsOwner {
   #committed(result: CommitResult, events: JobEvent[], mail: Event[]): void {
     if (this.#mode === "gone") return;
     if (result === "stored") this.#proceed(events);
-    else if (result === "full") this.#giveBack();
+    else if (result === "full")
+      this.handOver(FULL_RETRY_MS); // its submission comes again later
     else if (typeof result === "string") this.#writtenByOthers(result);
     // It does not fit into a message: the largest of what has come cannot be kept.
     else this.#dealNow(withoutLargest(mail, result.why) ?? [{ type: "unstorable", why: result.why }]);
-  }
-
-  /** There is no room for its state: its submission comes again later. */
-  #giveBack(): void {
-    if (this.lease.valid) this.lease.handOver(FULL_RETRY_MS);
-    this.#leave("handed_over");
   }
 
   /** Deals with these before what waits, then with that. */
@@ -327,8 +322,10 @@ export class JobActor implements AttemptListener, CommitsOwner {
       return;
     }
     this.#mode = "ready";
-    if (this.#context.isDraining()) this.drain();
-    else if (how.type === "attempt") this.#execute(job, how);
+    if (this.#context.isDraining()) {
+      // What has come meanwhile is dealt with first: it would be lost, and its attempt executed again.
+      if (this.#mailbox.isEmpty) this.drain();
+    } else if (how.type === "attempt") this.#execute(job, how);
     else if (how.type === "memory") this.#timersOf().dueAt(how.until);
     else this.#goOn(job, how.attempts, how.until);
   }

@@ -16,6 +16,10 @@ export class Mailbox {
     this.#doubt = true;
   }
 
+  get isEmpty(): boolean {
+    return !this.#doubt && this.#events === undefined;
+  }
+
   /** What is to be dealt with next: a doubt before anything else, then all events together. Undefined if there is nothing. */
   take(): "doubt" | Event[] | undefined {
     if (this.#doubt) {

@@ -5,6 +5,7 @@ import type { ErrorReply } from "../api/requests.ts";
 import { readJsonObject } from "../bus/messages/codec.ts";
 import { AsyncError, type ErrorCode } from "../job/errors.ts";
 import { isRecord } from "../job/plain.ts";
+import type { JobView } from "../job/view.ts";
 
 /** How supervisors of format 1 refuse a retry that says more than they know. */
 const SAYS_MORE = " is not a known field; there are data and args";
@@ -28,6 +29,13 @@ export function answerIn(reply: Msg): object {
   const answer = readJsonObject(reply.data);
   if (answer) return answer;
   throw unreadable("is no JSON object");
+}
+
+/** @throws AsyncError `bus_timeout` if it is no job */
+export function jobIn(answer: Partial<JobView>): JobView {
+  const isJob = typeof answer.job_id === "string" && typeof answer.state === "string" && areRecords(answer.functions);
+  if (!isJob) throw unreadable("is no job");
+  return answer as JobView;
 }
 
 /** The outcome of what was asked for is not known. */

@@ -37,10 +37,10 @@ import type { JobDocument } from "../job/schema.ts";
 import { requireLimit } from "../job/time.ts";
 import type { JobView } from "../job/view.ts";
 import { RandomText } from "../util/random-text.ts";
-import { answerIn, areRecords, errorIn, recordsIn, unreadable } from "./answers.ts";
+import { answerIn, areRecords, errorIn, jobIn, recordsIn, unreadable } from "./answers.ts";
 import { type Completed, Ends } from "./ends.ts";
 import { DEFAULT_LIST_LIMIT, type ListRequest, type RunOptions, type WaitOptions } from "./options.ts";
-import { closed, mayPass, patiently, tryMs } from "./patience.ts";
+import { closed, mayPass, patiently, tryMs, wasNotDone } from "./patience.ts";
 import { prepareSignal, readSignalReply, type SignalOptions } from "./signal.ts";
 import { StorageNotice } from "./storage-notice.ts";
 import {
@@ -59,6 +59,8 @@ import {
 import { listWorkers, type WorkerView } from "./workers.ts";
 
 const REQUEST_TIMEOUT_MS = 2_000;
+/** Of what is not asked for again where no answer comes: half of it is for the answer. */
+const ONCE_TIMEOUT_MS = 6_000;
 const SUBMIT_TIMEOUT_MS = 5_000;
 /** The supervisor that is asked takes a second itself. */
 const FUNCTIONS_TIMEOUT_MS = 4_000;
@@ -214,12 +216,17 @@ export class Client {
    *
    * @example await client.retry("order-4711", { from: "charge", args_by_id: { charge: { amount: 10 } }, by: "ann" });
    * @throws AsyncError `job_not_found`, `job_not_ended`, `job_ended` (it is completed, or was never valid), `no_entry` (it has no
-   * such entry), `invalid_request`, `payload_too_large`, `invalid_job_id`, or what the bus throws
+   * such entry), `invalid_request`, `payload_too_large`, `invalid_job_id`, or what the bus throws: with `from` or `failed` it may be done then,
+   * and is not asked for again, as that would run the same entries once more
    */
   async retry(jobId: string, patch: RetryPatch = {}): Promise<JobView> {
     requireJobId(jobId);
     // Requests are JSON, also where the patch came in another encoding.
-    return this.#askJob(retrySubject(jobId), toJsonValue(patch, "msgpack"));
+    const request = JSON.stringify(toJsonValue(patch, "msgpack"));
+    const isOnce = patch.from !== undefined || patch.failed === true;
+    const timeoutMs = isOnce ? ONCE_TIMEOUT_MS : REQUEST_TIMEOUT_MS;
+    const passes = isOnce ? wasNotDone : mayPass;
+    return jobIn(answerIn(await this.#send(retrySubject(jobId), request, timeoutMs, undefined, passes)));
   }
 
   /**
@@ -433,13 +440,10 @@ export class Client {
   }
 
   async #askJob(subject: string, request?: unknown, timeoutMs?: number): Promise<JobView> {
-    const answer = (await this.#ask(subject, request, timeoutMs)) as Partial<JobView>;
-    const isJob = typeof answer.job_id === "string" && typeof answer.state === "string" && areRecords(answer.functions);
-    if (!isJob) throw unreadable("is no job");
-    return answer as JobView;
+    return jobIn(await this.#ask(subject, request, timeoutMs));
   }
 
-  async #ask(subject: string, request?: unknown, timeoutMs = REQUEST_TIMEOUT_MS): Promise<unknown> {
+  async #ask(subject: string, request?: unknown, timeoutMs = REQUEST_TIMEOUT_MS): Promise<object> {
     return answerIn(await this.#reply(subject, request, timeoutMs));
   }
 
@@ -447,8 +451,13 @@ export class Client {
     return this.#send(subject, request === undefined ? "" : JSON.stringify(request), timeoutMs);
   }
 
-  async #send(subject: string, body: Payload, timeoutMs: number, headers?: MsgHdrs): Promise<Msg> {
-    const reply = await patiently(this.bus, timeoutMs, (leftMs) => this.#request(subject, body, leftMs, headers));
+  async #send(subject: string, body: Payload, timeoutMs: number, headers?: MsgHdrs, passes = mayPass): Promise<Msg> {
+    const reply = await patiently(
+      this.bus,
+      timeoutMs,
+      (leftMs) => this.#request(subject, body, leftMs, headers),
+      passes,
+    );
     const error = errorIn(reply);
     if (error) throw error;
     return reply;

@@ -15,6 +15,14 @@ const TRANSIENT = new Set<ErrorCode>([
   "newer_format", // another supervisor may be able to read it
 ]);
 
+/** These say that nothing was done. Where no answer has come, something may have been. */
+const NOT_DONE = new Set<ErrorCode>(["no_responders", "bus_overloaded", "newer_format"]);
+
+/** Whether trying again may mend it, and does not do it twice. */
+export function wasNotDone(error: unknown): error is AsyncError {
+  return isAsyncError(error) && NOT_DONE.has(error.code);
+}
+
 /** Whether trying again may mend it. */
 export function mayPass(error: unknown): error is AsyncError {
   return isAsyncError(error) && TRANSIENT.has(error.code);
@@ -23,16 +31,22 @@ export function mayPass(error: unknown): error is AsyncError {
 /**
  * Tries until it succeeds, fails for good, the time is over, or the client is closed. One try gets at most half of the time.
  *
+ * @param passes whether it is tried again after that error
  * @throws AsyncError `closed`, or what the last try has failed with
  */
-export async function patiently<T>(bus: Bus, timeoutMs: number, call: (leftMs: number) => Promise<T>): Promise<T> {
+export async function patiently<T>(
+  bus: Bus,
+  timeoutMs: number,
+  call: (leftMs: number) => Promise<T>,
+  passes = mayPass,
+): Promise<T> {
   const end = performance.now() + timeoutMs;
   for (let failures = 0; ; failures++) {
     if (bus.closed) throw closed();
     try {
       return await call(Math.max(50, Math.min(end - performance.now(), tryMs(timeoutMs))));
     } catch (error) {
-      if (!mayPass(error)) throw error;
+      if (!passes(error)) throw error;
       if (bus.closed) throw closed(error);
       const leftMs = end - performance.now();
       if (leftMs <= 0) throw error;

@@ -131,7 +131,7 @@ function started(state: LiveGraph, { index, attempt }: AttemptAddress, now: numb
     const fn = step.fn(index);
     step.setFunction(index, begun(fn, attempt, now));
     // Whatever it waited for: an attempt of it is executed.
-    step.setBranch({ index, attempt, wait: "none", since: step.branch(index)?.since ?? now });
+    step.setBranch({ index, attempt, wait: "none", since: now });
     step.tell({ type: "started", ...step.refOf(index, attempt) });
   });
 }
@@ -139,8 +139,10 @@ function started(state: LiveGraph, { index, attempt }: AttemptAddress, now: numb
 function noRoom(state: LiveGraph, { index, attempt }: AttemptAddress, now: number, plan: Plan): Transition {
   return stepOf(state, now, plan, (step) => {
     const { name } = callOf(step.fn(index));
-    step.setBranch({ index, attempt, wait: "worker", since: now });
-    step.tell({ type: "waiting", waiting_for: "worker", function: name, index });
+    const before = step.branch(index);
+    step.setBranch({ index, attempt, wait: "worker", since: before?.since ?? now, due_at: now + ROOM_RETRY_MS });
+    // It is told once: what has looked for room before has a time at which it did.
+    if (before?.due_at === undefined) step.tell({ type: "waiting", waiting_for: "worker", function: name, index });
   });
 }
 
@@ -172,9 +174,7 @@ function resumed(state: LiveGraph, firedAt: number, now: number, plan: Plan): Tr
     const isRecorded = state.functions.at(branch.index)?.retry_count === branch.attempt;
     const attempt =
       isRecorded && branch.wait !== "signal" && branch.wait !== "sleep" ? branch.attempt + 1 : branch.attempt;
-    return branch.wait === "worker"
-      ? { index: branch.index, attempt, wait: "none", since: now }
-      : { ...branch, attempt };
+    return { ...branch, attempt, wait: branch.wait === "worker" ? "none" : branch.wait };
   });
   // A retry by hand leaves it pending; from now on it waits for what its branches do.
   const isWaiting = live.some(({ wait }) => wait !== "none");
@@ -196,8 +196,7 @@ function due(state: LiveGraph, at: number, now: number, plan: Plan): Transition 
 }
 
 /** When something is to be done about it; never for what waits for an attempt. */
-function dueOf({ wait, since, due_at }: Branch): number {
-  if (wait === "worker") return since + ROOM_RETRY_MS;
+function dueOf({ wait, due_at }: Branch): number {
   return wait === "none" ? Number.POSITIVE_INFINITY : (due_at ?? Number.POSITIVE_INFINITY);
 }
 
@@ -209,7 +208,8 @@ function ripen(step: GraphStep, branch: Branch, now: number): void {
     const fn = step.fn(index);
     const message = `signal ${fn.wait_for} did not come within ${fn.timeout_ms} ms`;
     step.fail(index, { code: "signal_timeout", name: "SignalTimeout", message });
-  } else step.setBranch({ index, attempt, wait: "none", since: now });
+  } else if (wait === "worker") step.setBranch({ ...branch, wait: "none" });
+  else step.setBranch({ index, attempt, wait: "none", since: now });
 }
 
 /** Whether an outcome is of a live attempt (MACHINE-2). */

@@ -41,7 +41,8 @@ export function openEntries(job: LiveJob, now: number, plan: Plan | undefined, i
   const open: OpenEntry[] = [];
   let index = 0;
   for (const fn of job.functions) {
-    if (fn.finished_at === undefined) {
+    // A function of a chain that has returned after the deadline is run again by a retry.
+    if (fn.finished_at === undefined || (!isGraph(job) && index === job.current_function)) {
       const wait = waitOf(fn, index, open.length === 0);
       open.push({ index, fn, wait: wait.type === "needs" ? wait : (notBegun ?? wait) });
     }

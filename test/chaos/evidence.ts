@@ -48,6 +48,7 @@ const BATCH = 500;
 /** So many are named. */
 const MAX_SUBJECTS = 10;
 const RETRY_MS = 200;
+const LEADER_LIMIT_MS = 1_000;
 const READ_LIMIT_MS = 30_000;
 
 /** The states of jobs, read from the stream beneath the bucket as it grows. */
@@ -108,10 +109,23 @@ async function readFrom(
     for (const message of messages) onMessage(message);
     next = (messages.at(-1)?.sequence ?? next - 1) + 1;
     if (pending > 0 || next > end) continue;
+    if (await isGone(bus, stream, end)) return end + 1;
     if (performance.now() > limit) throw new Error(`stream ${stream} ends at ${next - 1}, not at ${end}`);
     await delay(RETRY_MS);
   }
   return next;
+}
+
+/** Whether the leader does not have that message any more: what is removed from a bucket leaves a mark that expires. */
+async function isGone(bus: Bus, stream: string, sequence: number): Promise<boolean> {
+  try {
+    const query = JSON.stringify({ seq: sequence });
+    const reply = await bus.mux.request(`$JS.API.STREAM.MSG.GET.${stream}`, query, LEADER_LIMIT_MS);
+    return reply.json<{ error?: { code: number } }>().error?.code === 404;
+  } catch (error) {
+    if (isAsyncError(error)) return false; // no leader, right now
+    throw error;
+  }
 }
 
 async function readPatiently(bus: Bus, stream: string, from: number, limit: number): Promise<StoredBatch> {

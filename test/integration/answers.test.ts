@@ -524,4 +524,19 @@ test("a retry that an older supervisor does not understand is asked for again, a
   }
 });
 
+test("a retry that runs entries again is asked for once where no answer comes, any other one again", async () => {
+  const silent = await System.start("without supervisor");
+  try {
+    const asked: unknown[] = [];
+    silent.bus.nc.subscribe("job.retry.unheard", { callback: (_error, message) => void asked.push(message.json()) });
+    assert.is(await code(silent.client.retry("unheard", { from: "b" })), "bus_timeout");
+    assert.is(await code(silent.client.retry("unheard", { failed: true })), "bus_timeout");
+    assert.equal(asked, [{ from: "b" }, { failed: true }]);
+    assert.is(await code(silent.client.retry("unheard")), "bus_timeout");
+    assert.ok(asked.length > 3, "it is asked for again");
+  } finally {
+    await silent.close();
+  }
+});
+
 test.run();

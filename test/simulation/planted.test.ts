@@ -27,7 +27,10 @@ const BUGS: Planted[] = [
   {
     bug: "a signal that came early is lost: the inboxes are not looked into when an entry begins to wait",
     file: "src/actors/signal-watch.ts",
-    edit: ["#lookedFor !== keyOf(job, waiting)", '#lookedFor?.split(":")[0] !== keyOf(job, waiting).split(":")[0]'],
+    edit: [
+      "this.#lookedFor !== keyOf(job, job.live.filter(waitsForSignal))",
+      'this.#lookedFor?.split(":")[0] !== keyOf(job, []).split(":")[0]',
+    ],
     finds: /SIM-6|SIM-12/,
   },
   {

@@ -36,6 +36,8 @@ export interface Seen {
   /** Those whose events stream EVENTS keeps. */
   keptEnds: number;
   endEvents: number;
+  /** The results with which it has completed: once, unless it was retried after that. */
+  results: unknown[];
   /** The supervisor that published the newest invocation. */
   invoker: string | undefined;
   /** It was cancelled or retried. */

@@ -54,7 +54,7 @@ test("what failed goes on, with all its executions, on the next token, and is wo
   assert.is(state.token, failed.token + 1);
   assert.is(state.deadline_at, LATER + 1_000);
   assert.is(state.retries, 1);
-  assert.equal(restParked(live(state)), { type: "parked", until: 0, functionNames: [] }, "by any clock");
+  assert.equal(restParked(live(state)), { type: "parked", until: 0, functionNames: [] }, "due by any clock");
   assert.is(done(done(state, 1), 2).state, "completed");
 });
 

@@ -44,9 +44,14 @@ export async function readAt(bus: Bus, stream: string, sequence: number): Promis
   return messageFrom(stream, await ask(bus, stream, "", JSON.stringify({ seq: sequence })));
 }
 
-/** The first message from a sequence on. Of single ones much cheaper than {@link readBatch}. @throws AsyncError of the bus */
-export async function readNext(bus: Bus, stream: string, from: number): Promise<StoredMessage | undefined> {
-  const query = JSON.stringify({ seq: Math.max(1, from), next_by_subj: ">" });
+/** The first message from a sequence on, on that subject if one is given. Of single ones much cheaper than {@link readBatch}. @throws AsyncError of the bus */
+export async function readNext(
+  bus: Bus,
+  stream: string,
+  from: number,
+  subject = ">",
+): Promise<StoredMessage | undefined> {
+  const query = JSON.stringify({ seq: Math.max(1, from), next_by_subj: subject });
   return messageFrom(stream, await ask(bus, stream, "", query));
 }
 
