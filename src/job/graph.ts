@@ -11,11 +11,12 @@
  */
 import { branchIn } from "./branches.ts";
 import type { Failure } from "./failure.ts";
-import { callOf, kindOf } from "./function-state.ts";
+import { callOf, kindOf, newEntry } from "./function-state.ts";
+import { functionList } from "./functions.ts";
 import { GraphStep, stepped } from "./graph-step.ts";
 import { afterFailure, afterLoss, begun, type Outcome } from "./outcome.ts";
 import { type Plan, planOf } from "./plan.ts";
-import { inPhase } from "./record.ts";
+import { inPhase, specOf } from "./record.ts";
 import { lateAt, ROOM_RETRY_MS } from "./rest.ts";
 import { usedNumber } from "./signals.ts";
 import {
@@ -40,7 +41,13 @@ export function openGraph(job: LiveGraph, now: number, plan: Plan = planOf(job.f
   // Where nothing has happened yet but that functions are due, the job is as its submission says.
   const isUntouched = !isEnded(next.state) && (next.state.live ?? []).every(({ wait }) => wait === "none");
   if (!isUntouched || next.state.ended_count !== 0) return next;
-  return { ...next, state: { ...next.state, ...inPhase(next.state, { state: "pending" }) } };
+  return { ...next, state: inPhase(next.state, { state: "pending" }) };
+}
+
+/** The same job before anything of it has begun. */
+export function unopened(job: LiveGraph): LiveGraph {
+  const functions = functionList(job.functions.map((fn) => newEntry(specOf(fn))));
+  return { ...job, functions, live: [], ended_count: 0, current_function: 0 };
 }
 
 /** Whether it has been opened: what is scheduled has not. */
@@ -169,7 +176,10 @@ function resumed(state: LiveGraph, firedAt: number, now: number, plan: Plan): Tr
       isRecorded && branch.wait !== "signal" && branch.wait !== "sleep" ? branch.attempt + 1 : branch.attempt;
     return { ...branch, attempt, wait: branch.wait === "worker" ? "none" : branch.wait };
   });
-  return due({ ...state, live }, Math.max(firedAt, now), now, plan);
+  // A retry by hand leaves it pending; from now on it waits for what its branches do.
+  const isWaiting = live.some(({ wait }) => wait !== "none");
+  const next: LiveGraph = { ...(isWaiting ? inPhase(state, { state: "running" }) : state), live };
+  return due(next, Math.max(firedAt, now), now, plan);
 }
 
 /** What is due at `at`, which the clock of the server may say before ours does. */
