@@ -360,9 +360,16 @@ export class JobActor implements AttemptListener, CommitsOwner {
       return;
     }
     if (until !== undefined) this.#sleepUntil(until);
-    for (const { index, attempt } of attempts) {
+    const due = attempts.filter((address) => !this.#attempts.has(address));
+    if (due.length > 0 && this.#footprint.mustWait) {
+      // All in one commit: a fan of a thousand would else be stored a thousand times, each time that it is woken.
+      for (const { index, attempt } of due) this.#mailbox.post({ type: "no_room", index, attempt });
+      this.#turn();
+      return;
+    }
+    for (const address of due) {
       if (this.#mode !== "ready") return; // one of them has been held back, or has failed already
-      if (!this.#attempts.has({ index, attempt })) this.#execute(job, { index, attempt });
+      this.#execute(job, address);
     }
   }
 
@@ -386,8 +393,8 @@ export class JobActor implements AttemptListener, CommitsOwner {
       this.handOver();
       return;
     }
-    if (this.#footprint.mustWait) {
-      if (!isGraph(job)) this.#footprint.pass();
+    if (!isGraph(job) && this.#footprint.mustWait) {
+      this.#footprint.pass();
       this.onNoRoom(address);
       return;
     }
