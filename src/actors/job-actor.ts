@@ -201,27 +201,27 @@ export class JobActor implements AttemptListener, CommitsOwner {
         if (mail === undefined) return;
         this.#mode = "busy";
         const job = this.#commits.state;
+        const now = Date.now();
         if (mail === "doubt") this.#reread();
-        else if (isGraph(job) && this.#watch().isLastCall(job, mail, Date.now())) this.#dealAfterLook(job, mail);
-        else this.#deal(mail);
+        else if (isGraph(job) && this.#watch().isLastCall(job, mail, now)) this.#dealAfterLook(job, mail);
+        else this.#deal(mail, now);
       }
     } catch (error) {
       this.onFault(error);
     }
   }
 
-  #deal(mail: Event[]): void {
-    const { state, events } = this.#reduceAll(mail);
+  #deal(mail: Event[], now = Date.now()): void {
+    const { state, events } = this.#reduceAll(mail, now);
     if (state === this.#commits.state) this.#act(events);
     else this.#commits.commit(state, (result) => this.#committed(result, events, mail));
   }
 
-  #reduceAll(mail: Event[]): Transition {
-    const now = Date.now();
+  #reduceAll(mail: Event[], now: number): Transition {
     let { state } = this.#commits;
     let events: JobEvent[] = [];
     const plan = this.#planOf(state);
-    for (const event of mail) {
+    for (const event of isGraph(state) ? gainsFirst(mail) : mail) {
       // Not before: until its outcome is dealt with it is under way, else it would be begun again.
       if ("attempt" in event && event.type !== "started") this.#attempts.delete(event);
       const next = reduce(state, event, now, plan);
@@ -477,4 +477,11 @@ export class JobActor implements AttemptListener, CommitsOwner {
   onTrouble(what: string, error: unknown, isOver?: () => boolean): void {
     this.#context.lifecycle.emit("trouble", { what, jobId: this.jobId, error, ...(isOver && { isOver }) });
   }
+}
+
+/** What has come to a graph, results first: what was gained is kept, although another entry has failed in the same moment. */
+function gainsFirst(mail: Event[]): Event[] {
+  if (mail.length === 1) return mail;
+  const isGain = ({ type }: Event) => type === "succeeded" || type === "signalled";
+  return [...mail.filter(isGain), ...mail.filter((event) => !isGain(event))];
 }

@@ -30,7 +30,7 @@ import { requireJobId, sequenceOf } from "../job/names.ts";
 import { toJsonValue } from "../job/plain.ts";
 import type { RetryPatch } from "../job/retry-patch.ts";
 import { isSameJson } from "../job/same.ts";
-import { isEnded, type JobState, type LiveJob, withoutPayloads } from "../job/state.ts";
+import { isEnded, isGraph, type JobState, type LiveJob, withoutPayloads } from "../job/state.ts";
 import type { Event } from "../job/transition.ts";
 import { Limiter } from "../util/limiter.ts";
 import type { Lifecycle } from "./lifecycle.ts";
@@ -145,6 +145,8 @@ export class JobControl {
       await eventLog.record(event, change.state.notify);
       // Cancelled before anybody took it: its submission takes up no room any more.
       if (change.before === 0) await deleteMessage(bus, JOBS, change.state.sequence);
+      // It may sleep for long: its timer would only settle what is settled.
+      if (isGraph(change.state)) await this.#context.tokens.removeTimer(change.state);
     } catch (error) {
       if (!isAsyncError(error)) throw error; // CONTROL-1
       lifecycle.emit("trouble", { what: "a cancelled job is left to be settled by its owner", jobId, error });
@@ -164,8 +166,11 @@ export class JobControl {
     const change = await this.#change(jobId, { type: "retried", ...patch }, async (found): Promise<Decision> => {
       if (!isEnded(found)) {
         // The same request again: its first answer was lost.
-        if (Date.now() - (found.retried_at ?? 0) < REPETITION_MS && hasWhatIsAsked(found, patch)) return "leave";
-        throw new AsyncError("job_not_ended", `job ${jobId} is ${found.state}; cancel it first`);
+        const isRecent = Date.now() - (found.retried_at ?? 0) < REPETITION_MS;
+        // Where it was asked to go on from is not in the state.
+        const isToldApart = patch.from === undefined && patch.failed !== true;
+        if (isRecent && isToldApart && hasWhatIsAsked(found, patch)) return "leave";
+        throw new AsyncError("job_not_ended", `job ${jobId} has not ended; cancel it first`);
       }
       const problem = retryProblem(found, patch);
       if (problem) throw new AsyncError(problem.code, problem.message);
@@ -195,8 +200,7 @@ export class JobControl {
     for (let tries = 0; tries < TRIES; tries++) {
       const { state, revision } = await this.find(jobId);
       // The answer to an earlier try may have been lost.
-      if (tries > 0 && state.writer === writer && stateFollows(event, state))
-        return { state, changed: true, before: revision };
+      if (tries > 0 && state.writer === writer) return { state, changed: true, before: revision };
       if ((await decide(state)) === "leave") return { state, changed: false, before: revision };
       const next = reduce(state, event, Date.now());
       let stamped: JobState = { ...next.state, version: state.version + 1, writer };
@@ -263,11 +267,6 @@ function newerFormat(jobId: string, format: number): AsyncError {
     "newer_format",
     `job ${jobId} was stored by a newer version (format ${format}) than that of the supervisor that was asked; upgrade it`,
   );
-}
-
-/** Whether a state that we have written is what the event makes. */
-function stateFollows(event: Event, state: JobState): boolean {
-  return event.type === "cancelled" ? state.state === "cancelled" : !isEnded(state);
 }
 
 /**

@@ -4,7 +4,8 @@
  *
  * REQUEST-1  The inbox is written first, and the state is read again after that. The owner does it the other way round: it commits that the
  *     job waits, or leaves memory, and looks into the inbox after that. So one of the two sees what the other one has written.
- * REQUEST-2  A job that has ended by then takes no signals, unless it is this one that it has used; and its inbox goes.
+ * REQUEST-2  A job that has ended by then takes no signals, unless it is this one that it has used: it is taken back, so that a retry by
+ *     hand does not find what its sender was refused.
  * REQUEST-3  A job that rests on its timer because it waits for this signal is woken. Any other one has an owner, who is told, or
  *     is about to get one, who will look. If it cannot be woken in time that is an error: repeated with the same key, it stores
  *     nothing, and tells and wakes once more.
@@ -87,7 +88,7 @@ export class SignalRequests {
     const { state } = await find(jobId); // REQUEST-1
     if (usedNumber(state, name) < sent.n) {
       if (isEnded(state)) {
-        await signals.remove(jobId, [name]); // REQUEST-2
+        if (!sent.repeated) await signals.withdraw(state, name, sent.n); // REQUEST-2
         throw hasEnded(state);
       }
       await this.#tell(state, name, sent);

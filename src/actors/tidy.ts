@@ -4,6 +4,7 @@ import type { Bus } from "../bus/connection.ts";
 import { ownerOfDefinition } from "../bus/store/definition.ts";
 import { inboxOf, isInboxOf, nextSignal, readInbox, SAME_TIME_MS } from "../bus/store/inbox.ts";
 import type { JobStore, StoredJob } from "../bus/store/job-store.ts";
+import { settle } from "../bus/store/signals.ts";
 import { mayHaveForgotten, type StoredMessage } from "../bus/store/stream-read.ts";
 import type { Tokens } from "../bus/tokens/tokens.ts";
 import { JOBS, KV_PREFIX } from "../bus/topology.ts";
@@ -51,7 +52,8 @@ async function tidyInbox(
   }
   if (cannotBeRead(stored)) return;
   const state = stored?.state;
-  if (!state || isEnded(state)) store.removePart(key, sequence);
+  if (!state) store.removePart(key, sequence);
+  else if (isEnded(state)) settle(store, state, name, { data, sequence });
   else if (isForgotten(state, name, data)) await tokens.wake(state);
 }
 

@@ -27,13 +27,13 @@ export function retryProblem(state: EndedJob, patch: RetryPatch): RetryProblem |
   return isGraph(state) ? graphProblem(state, patch) : chainProblem(state, patch);
 }
 
-function chainProblem(state: EndedJob, { from, failed, args, args_by_id }: RetryPatch): RetryProblem | undefined {
+function chainProblem(state: EndedJob, { from, args, args_by_id }: RetryPatch): RetryProblem | undefined {
   const { job_id: id, functions } = state;
   if (state.state === "completed") {
     return { code: "job_ended", message: `job ${id} cannot be retried: it is completed` };
   }
-  if (failed || args_by_id !== undefined) {
-    const message = `the functions of job ${id} have no ids and none was passed over: it goes on where it failed, with other args if you like`;
+  if (args_by_id !== undefined) {
+    const message = `the functions of job ${id} have no ids: it goes on where it failed, give the args of that as args`;
     return { code: "invalid_request", message };
   }
   if (from !== undefined && from !== state.current_function) {

@@ -341,13 +341,13 @@ test("a job that is only a submission takes signals, and has them once it is sto
   assert.equal(await values(untaken), ["early", "late"]);
 });
 
-test("SIGNALS-2: the inboxes of an ended job are removed, those of one that was retried meanwhile are not", async () => {
+test("SIGNALS-2: the inboxes of a completed job are removed, those of one that was retried meanwhile are not", async () => {
   const names = ["approval", "payment"];
   const job = await rig.job("removed", { names });
   for (const name of names) await ask(`removed.${name}`, "1");
   await rig.signals.remove("removed", names);
   assert.equal(await values(job), [1], "it lives");
-  await rig.end(job);
+  await rig.end(job, {}, "completed");
   await rig.signals.remove("removed", names);
   for (const name of names) {
     await eventually("it goes", async () => ((await rig.inboxMessage("removed", name))?.data.length ?? 0) === 0);
@@ -355,6 +355,18 @@ test("SIGNALS-2: the inboxes of an ended job are removed, those of one that was 
   await rig.signals.remove("removed", names);
   await rig.put({ ...job, signals: { approval: 1 }, version: 9 });
   assert.is((await ask("removed.approval", "2")).number, 2, "after a retry the numbers go on");
+});
+
+test("SIGNALS-2: what a job that was cancelled has not used stays for a retry, for as long as the job does", async () => {
+  const names = ["approval", "payment"];
+  const job = await rig.job("kept", { names });
+  for (const name of names) await ask(`kept.${name}`, "1");
+  await rig.end(job, { signals: { payment: 1 } });
+  await rig.signals.remove("kept", names);
+  await eventually("what was used goes", async () => (await rig.inboxMessage("kept", "payment"))?.data.length === 0);
+  const expires = async () => (await rig.inboxMessage("kept"))?.expires === true;
+  await eventually("the other one has an end", expires);
+  assert.equal(await values(job), [1]);
 });
 
 // --- who is told
@@ -425,7 +437,7 @@ test("the sweep removes the inbox of a job that has ended, and wakes a parked on
   const used = await rig.job("swept-used", { token: 5 });
   const all = [ended, parked, used];
   for (const job of all) await rig.signals.send(job, "approval", Buffer.of());
-  await rig.end(ended);
+  await rig.end(ended, {}, "completed");
   await rig.put({ ...used, signals: { approval: 1 }, version: 2 });
   const { store, tokens, system } = rig;
   const eventLog = new EventLog(system.bus, { storesCompleted: false });

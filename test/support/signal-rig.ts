@@ -88,10 +88,12 @@ export class SignalRig {
   }
 
   /** Ends it as if its owner had. */
-  async end(job: JobState, more: Partial<JobFields> = {}): Promise<void> {
-    await this.put(
-      inPhase({ ...job, ...more, version: job.version + 1 }, { state: "cancelled", finished_at: Date.now() }),
-    );
+  async end(
+    job: JobState,
+    more: Partial<JobFields> = {},
+    state: "cancelled" | "completed" = "cancelled",
+  ): Promise<void> {
+    await this.put(inPhase({ ...job, ...more, version: job.version + 1 }, { state, finished_at: Date.now() }));
   }
 
   inboxMessage(jobId: string, name = "approval"): Promise<StoredMessage | undefined> {

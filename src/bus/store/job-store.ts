@@ -221,6 +221,12 @@ export class JobStore {
     this.#bus.mux.store(`${this.#prefix}.${key}`, "", headers, TIMEOUT_MS, () => {});
   }
 
+  /** The part with that sequence is kept for as long as the state of a job that has ended. If that fails it is left to the sweep. */
+  expirePart(key: string, data: Uint8Array, sequence: number): void {
+    const headers = expectSequenceWithTtl(sequence, this.#ttl);
+    this.#bus.mux.store(`${this.#prefix}.${key}`, data, headers, TIMEOUT_MS, () => {});
+  }
+
   async #read(id: string): Promise<StoredJob | undefined> {
     const message = await this.#message(KV_JOBS, { last_by_subj: `${KV_PREFIX}.${id}` });
     return message && storedJob(id, message.sequence, message.data);

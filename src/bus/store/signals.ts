@@ -11,7 +11,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { AsyncError, isAsyncError } from "../../job/errors.ts";
 import { usedNumber } from "../../job/signals.ts";
-import { isEnded, type JobState } from "../../job/state.ts";
+import { type EndedJob, isEnded, type JobState } from "../../job/state.ts";
 import { RandomText } from "../../util/random-text.ts";
 import type { Bus } from "../connection.ts";
 import { storedPayload } from "../messages/signal-payload.ts";
@@ -103,24 +103,36 @@ export class Signals {
   }
 
   /**
-   * Removes the inboxes of a job that has ended (SIGNALS-2). What fails is left to the sweep, so this never throws what the bus does.
+   * Removes the inboxes of a job that has ended (SIGNALS-2), but for signals that it has not used and a retry by hand may (`settle`). What
+   * fails is left to the sweep, so this never throws what the bus does.
    *
    * @param names of the signals that the job waits for: see `signalNames`
    */
   async remove(jobId: string, names: readonly string[]): Promise<void> {
     try {
-      const found: { key: string; sequence: number }[] = [];
+      const found: { name: string; part: StoredPart }[] = [];
       for (const name of names) {
-        const key = inboxKey(jobId, name);
-        const part = await this.#store.part(key);
-        if (part && part.data.length > 0) found.push({ key, sequence: part.sequence });
+        const part = await this.#store.part(inboxKey(jobId, name));
+        if (part && part.data.length > 0) found.push({ name, part });
       }
       if (found.length === 0) return;
       const state = (await this.#store.get(jobId))?.state;
       if (!state || !isEnded(state)) return;
-      for (const { key, sequence } of found) this.#store.removePart(key, sequence);
+      for (const { name, part } of found) settle(this.#store, state, name, part);
     } catch (error) {
       if (!isAsyncError(error)) throw error; // the sweep sees to it
+    }
+  }
+
+  /** Takes back a signal that came too late. If that fails, a retry by hand would use it. */
+  async withdraw(job: EndedJob, name: string, n: number): Promise<void> {
+    try {
+      const { inbox, sequence } = await this.#read(job.job_id, job.created_at, name);
+      if (!inbox?.kept.some((signal) => signal.n === n)) return;
+      const kept = inbox.kept.filter((signal) => signal.n !== n);
+      settle(this.#store, job, name, { data: packInbox({ ...inbox, kept }), sequence });
+    } catch (error) {
+      if (!isAsyncError(error)) throw error; // its sender is told that it was refused all the same
     }
   }
 
@@ -160,6 +172,24 @@ export class Signals {
       throw error; // it was not sent
     }
   }
+}
+
+/** An inbox as it is stored. */
+export interface StoredPart {
+  data: Uint8Array;
+  sequence: number;
+}
+
+/**
+ * What becomes of an inbox when its job has ended: it goes, or, where the job may be retried and has not used all of it, it stays for
+ * as long as the state does.
+ */
+export function settle(store: JobStore, state: EndedJob, name: string, { data, sequence }: StoredPart): void {
+  const key = inboxKey(state.job_id, name);
+  const inbox = state.state === "completed" ? undefined : readInbox(data);
+  const isNeeded = inbox && isInboxOf(inbox, state) && nextSignal(inbox, usedNumber(state, name)) !== undefined;
+  if (isNeeded) store.expirePart(key, data, sequence);
+  else store.removePart(key, sequence);
 }
 
 function full(jobId: string, name: string, why: string): AsyncError {

@@ -44,9 +44,11 @@ export class Tokens {
    * @throws AsyncError of the bus: the outcome is unknown, repeat it, unless it `isRefusedForGood`
    */
   async restore(job: LiveJob): Promise<void> {
-    if (await this.exists(job)) return;
+    // A signal may have come while it left memory, of which nobody has told: it looks for itself.
+    const mustLook = job.live?.some(({ wait }) => wait === "signal") ?? false;
+    if (!mustLook && (await this.exists(job))) return;
     // A timer that is there already is set for the end of its patience.
-    if (restParked(job).functionNames.length > 0) await this.timers.hurry(job, job.token);
+    if (mustLook || restParked(job).functionNames.length > 0) await this.timers.hurry(job, job.token);
     else await this.timers.restore(job, wakeAt(job), job.token);
   }
 
