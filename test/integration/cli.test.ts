@@ -171,6 +171,7 @@ test("every command has help, with examples that it understands", async () => {
   const { code, output } = await run(["submit", "--help"]);
   assert.is(code, 0);
   assert.match(output, /Examples:\n {2}async submit job\.json --wait/);
+  assert.match((await run(["events", "--help"])).output, /that it\s+completed\s+only\s+with\s+--store-completed/);
   const { version } = JSON.parse(await readFile("package.json", "utf8"));
   assert.equal(await run(["--version"]), { code: 0, output: version });
 });
