@@ -35,6 +35,7 @@ import { AsyncError, isAsyncError } from "../job/errors.ts";
 import type { RejectedEvent } from "../job/events.ts";
 import { callOf } from "../job/function-state.ts";
 import { isAsSubmitted, reduce } from "../job/machine.ts";
+import { type Plan, planOf } from "../job/plan.ts";
 import { FORMAT } from "../job/record.ts";
 import { rest, toBeParked } from "../job/rest.ts";
 import { type EndedJob, functionAt, isEnded, isGraph, type JobState, type LiveJob } from "../job/state.ts";
@@ -306,11 +307,14 @@ export class Arrivals {
     const due = how.type === "attempt" ? [how] : how.type === "attempts" ? how.attempts : [];
     const { dispatcher, memory } = this.#context;
     const mustWait = memory.mustWait(footprint, memory.used);
-    let queued: Transition = { state, events };
+    const queued: Transition = { state, events: [...events] };
+    let plan: Plan | undefined; // of a thousand entries it takes longer to make than all else
     for (const { index, attempt } of due) {
       if (!mustWait && !dispatcher.isFull(callOf(functionAt(state, index)).name)) continue;
-      const next = reduce(queued.state, { type: "no_room", index, attempt }, now);
-      queued = { state: next.state, events: [...queued.events, ...next.events] };
+      if (isGraph(state)) plan ??= planOf(state.functions);
+      const next = reduce(queued.state, { type: "no_room", index, attempt }, now, plan);
+      queued.state = next.state;
+      queued.events.push(...next.events);
     }
     return queued;
   }

@@ -34,7 +34,6 @@ import {
   isGraph,
   type JobState,
   type LiveJob,
-  unreachable,
 } from "../job/state.ts";
 import type { Event, Transition } from "../job/transition.ts";
 import type { ActorContext, ActorMode } from "./actor-context.ts";
@@ -60,7 +59,7 @@ export class JobActor implements AttemptListener, CommitsOwner {
   #mode: ActorMode = "ready";
   readonly #footprint: Footprint;
   readonly #attempts = new Attempts();
-  /** Of a graph, as soon as it is needed. */
+  /** Of a graph, as soon as they are needed. */
   #plan: Plan | undefined;
   #signals: SignalWatch | undefined;
   /** The results of a long job, as they are sent. */
@@ -221,20 +220,21 @@ export class JobActor implements AttemptListener, CommitsOwner {
     const now = Date.now();
     let { state } = this.#commits;
     let events: JobEvent[] = [];
+    const plan = this.#planOf(state);
     for (const event of mail) {
       // Not before: until its outcome is dealt with it is under way, else it would be begun again.
       if ("attempt" in event && event.type !== "started") this.#attempts.delete(event);
-      const next = reduce(state, event, now, this.#plan);
+      const next = reduce(state, event, now, plan);
       state = next.state;
       events = events.length === 0 ? next.events : [...events, ...next.events];
     }
-    if (!isEnded(state) && this.#isUnderWay(state)) return { state, events };
-    // It does not leave memory before it is known that none has come; it is looked again when it is stored that it leaves.
-    if (!isEnded(state) && isGraph(state) && this.#watch().isDue(state)) return { state, events };
-    const before = this.#commits.state;
-    if (!isEnded(state) && isGraph(state) && state !== before && before.token > this.lease.number) {
+    if (isEnded(state) || this.#isUnderWay(state)) return { state, events };
+    if (isGraph(state)) {
+      // It does not leave memory before it is known that no signal has come. When it is stored that it leaves, it is looked again.
+      if (this.#watch().isDue(state)) return { state, events };
+      const before = this.#commits.state;
       // It rests on a token that somebody else may have made by now, for a time that is not the right one any more.
-      return { state: onNextToken(state), events };
+      if (state !== before && before.token > this.lease.number) return { state: onNextToken(state), events };
     }
     return { state: toBeParked(state, this.lease.number, now, this.#context.parkAfterMs), events };
   }
@@ -245,12 +245,8 @@ export class JobActor implements AttemptListener, CommitsOwner {
     else if (result === "full")
       this.handOver(FULL_RETRY_MS); // its submission comes again later
     else if (typeof result === "string") this.#writtenByOthers(result);
-    else this.#refused(result.why, mail);
-  }
-
-  /** The state does not fit into a message: the largest of what has come cannot be kept. */
-  #refused(why: string, mail: Event[]): void {
-    this.#dealNow(withoutLargest(mail, why) ?? [{ type: "unstorable", why }]);
+    // It does not fit into a message: the largest of what has come cannot be kept.
+    else this.#dealNow(withoutLargest(mail, result.why) ?? [{ type: "unstorable", why: result.why }]);
   }
 
   /** Deals with these before what waits, then with that. */
@@ -318,28 +314,20 @@ export class JobActor implements AttemptListener, CommitsOwner {
       return;
     }
     const how = rest(job, this.lease.number, Date.now());
-    switch (how.type) {
-      case "attempt":
-        this.#mode = "ready";
-        this.#execute(job, how);
-        break;
-      case "memory":
-        this.#mode = "ready";
-        this.#sleepUntil(how.until);
-        break;
-      case "attempts":
-        this.#mode = "ready";
-        this.#goOn(job, how.attempts, how.until);
-        break;
-      case "parked":
-        this.#mode = "busy";
-        this.#await(this.#park(job, how), (refused) => {
-          if (refused !== undefined) this.#dealNow([{ type: "refused", why: refused }]);
-        });
-        break;
-      default:
-        unreachable(how);
+    if (how.type === "parked") {
+      this.#mode = "busy";
+      this.#await(this.#park(job, how), (refused) => {
+        if (refused !== undefined) this.#dealNow([{ type: "refused", why: refused }]);
+      });
+      return;
     }
+    this.#mode = "ready";
+    if (this.#context.isDraining()) {
+      // What has come meanwhile is dealt with first: it would be lost, and its attempt executed again.
+      if (this.#mailbox.isEmpty) this.drain();
+    } else if (how.type === "attempt") this.#execute(job, how);
+    else if (how.type === "memory") this.#timersOf().dueAt(how.until);
+    else this.#goOn(job, how.attempts, how.until);
   }
 
   /** The attempt that a chain is at is in line or in flight. */
@@ -350,12 +338,7 @@ export class JobActor implements AttemptListener, CommitsOwner {
 
   /** A graph: begins what is due and not under way yet, and waits for what is due next. */
   #goOn(job: LiveJob, attempts: readonly AttemptAddress[], until: number | undefined): void {
-    if (this.#context.isDraining()) {
-      // What has come meanwhile is dealt with first: it would be lost, and its attempt executed again.
-      if (!this.#attempts.inFlight && this.#mailbox.isEmpty) this.handOver();
-      return;
-    }
-    if (until !== undefined) this.#sleepUntil(until);
+    if (until !== undefined) this.#timersOf().dueAt(until);
     for (const { index, attempt } of attempts) {
       if (this.#mode !== "ready") return; // one of them has been held back, or has failed already
       if (!this.#attempts.has({ index, attempt })) this.#execute(job, { index, attempt });
@@ -378,26 +361,18 @@ export class JobActor implements AttemptListener, CommitsOwner {
   }
 
   #execute(job: LiveJob, address: AttemptAddress): void {
-    if (this.#context.isDraining()) {
-      this.handOver();
-      return;
-    }
     if (this.#footprint.mustWait) {
       if (!isGraph(job)) this.#footprint.pass();
       this.onNoRoom(address);
       return;
     }
     if (job.deadline_at !== undefined) this.#timersOf().watchDeadline(job.deadline_at);
-    if (isGraph(job)) this.#plan ??= planOf(job.functions);
-    this.#attempts.dispatch(this.#context.dispatcher, job, address, this, this.#results, this.#plan);
+    this.#attempts.dispatch(this.#context.dispatcher, job, address, this, this.#results, this.#planOf(job));
   }
 
-  #sleepUntil(until: number): void {
-    if (this.#context.isDraining()) {
-      this.handOver();
-      return;
-    }
-    this.#timersOf().dueAt(until);
+  #planOf(job: JobState): Plan | undefined {
+    if (isGraph(job)) this.#plan ??= planOf(job.functions);
+    return this.#plan;
   }
 
   #timersOf(): ActorTimers {

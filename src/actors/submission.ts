@@ -5,7 +5,7 @@ import { afterPrefix, SUBMIT } from "../api/subjects.ts";
 import { decode, encodingOf } from "../bus/messages/codec.ts";
 import type { Waiting } from "../bus/store/job-list.ts";
 import type { Delivery } from "../bus/tokens/delivery.ts";
-import { parseSubmission } from "../job/check.ts";
+import { parseDocument } from "../job/check.ts";
 import type { Origin } from "../job/create.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import type { Failure } from "../job/failure.ts";
@@ -50,14 +50,14 @@ export function readSubmission({ data, sequence, storedAt, subject }: Waiting): 
     if (ofSubject === undefined && typeof ofBody === "string" && chosenJobIdProblem(ofBody) === undefined) {
       origin.jobId = ofBody;
     }
-    const submission = parseSubmission(body, storedAt);
+    const { submission, isGraph } = parseDocument(body, storedAt);
     if (submission.job_id !== undefined && submission.job_id !== origin.jobId) {
       throw new AsyncError(
         "invalid_submission",
         `the body names job ${submission.job_id}, the subject ${origin.jobId}`,
       );
     }
-    return { type: "job", jobId: origin.jobId, first: (now) => createJob(submission, origin, now) };
+    return { type: "job", jobId: origin.jobId, first: (now) => createJob(submission, origin, now, isGraph) };
   } catch (error) {
     if (!isAsyncError(error)) throw error;
     const failure: Failure = { code: "invalid_submission", name: error.name, message: error.message };

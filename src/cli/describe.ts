@@ -2,6 +2,7 @@
 import type { FunctionDepth, ListedEvent } from "../api/requests.ts";
 import type { WorkerView } from "../client/workers.ts";
 import type { JobEvent, RejectedEvent } from "../job/events.ts";
+import type { WaitReason } from "../job/state.ts";
 import type { FunctionView, JobView } from "../job/view.ts";
 import { brief, type Column, cut, outputWidth, table } from "./table.ts";
 
@@ -19,10 +20,7 @@ export function describeJob(job: JobView, width = outputWidth()): string {
     ["job", job.job_id],
     ["name", short(job.name)],
     ["tags", job.tags && short(tagsOf(job.tags))],
-    [
-      "state",
-      job.waiting_for ? `${job.state} for ${job.waiting_for === "worker" ? "a worker" : "the backoff"}` : job.state,
-    ],
+    ["state", stateOf(job)],
     ["created", job.created_at],
     ["starts", job.state === "scheduled" ? job.scheduled_at : undefined],
     ["due", job.due_at],
@@ -48,7 +46,19 @@ export function describeJob(job: JobView, width = outputWidth()): string {
   return [...head, "", functions, ...tail].join("\n");
 }
 
-/** Those whose worker went silent, or had to stop, use up no retry. */
+const WAITS: Record<WaitReason, string> = {
+  worker: "a worker",
+  backoff: "the backoff",
+  sleep: "the end of a sleep",
+  signal: "a signal",
+};
+
+function stateOf({ state, waiting_for, warnings }: JobView): string {
+  if (waiting_for) return `${state} for ${WAITS[waiting_for]}`;
+  return warnings ? `${state}, with ${warnings} warning${warnings === 1 ? "" : "s"}` : state;
+}
+
+/** Those whose worker went silent, or had to stop, use up no retry. There may be more than the limit: what a retry by hand adds. */
 function runsOf({ retry_count, retry_options, lost_count, interrupted_count }: FunctionView): string {
   const limit = retry_options?.retry_limit ?? (retry_options?.retry_for_ms === undefined ? 1 : "∞");
   const lost = lost_count ? ` (${lost_count} lost)` : "";
@@ -81,8 +91,13 @@ const whole = (value: unknown) => brief(value, Number.POSITIVE_INFINITY);
 
 function outcomeOf(fn: FunctionView, job: JobView): string {
   if (fn.skipped) return "skipped";
-  if (fn.error) return `failed: ${whole(fn.error.message)}`;
-  if (fn.finished_at !== undefined) return whole(fn.result ?? null);
+  const failed = fn.error && whole(fn.error.message);
+  if (fn.finished_at !== undefined) {
+    const result = whole(fn.result ?? null);
+    if (failed === undefined) return result;
+    return typeof fn.on_error === "object" ? `${result} (in place of: ${failed})` : `passed over: ${failed}`;
+  }
+  if (failed !== undefined) return job.finished_at === undefined ? `last failed: ${failed}` : `failed: ${failed}`;
   if (fn.started_at === undefined) return "-";
   return job.state === "cancelled" ? "cancelled" : "running";
 }
@@ -109,7 +124,7 @@ function shortTime(time: string): string {
 
 function positionOf(job: JobView): string {
   const fn = job.functions[job.current_function];
-  return fn ? `${job.current_function + 1}/${job.functions.length} ${fn.name}` : "-";
+  return fn ? `${job.current_function + 1}/${job.functions.length} ${nameOf(fn)}` : "-";
 }
 
 export function describeWorkers(workers: WorkerView[], width = outputWidth()): string {

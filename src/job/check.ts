@@ -4,6 +4,7 @@
  */
 import { TypeCompiler } from "@sinclair/typebox/compiler";
 import { dateProblem } from "./dates.ts";
+import { isGraphDocument } from "./document.ts";
 import type { Encoding } from "./encoding.ts";
 import { InvalidInputError, messageOf, type Reason } from "./errors.ts";
 import { graphProblems } from "./graph-check.ts";
@@ -64,13 +65,29 @@ const MAX_PATH_LENGTH = 256;
  * @throws InvalidInputError `invalid_submission` with every reason (at most 20), in the order of the document
  */
 export function parseSubmission(input: unknown, now?: number): Submission {
+  return parseDocument(input, now).submission;
+}
+
+/** A submission that is right, and which of the two machines its job needs. */
+export interface ParsedDocument {
+  submission: Submission;
+  isGraph: boolean;
+}
+
+/** The same for who makes a job of it: that it is a chain is found on the way, and takes as long to find again as its check. */
+export function parseDocument(input: unknown, now?: number): ParsedDocument {
   // Most are right as they are. Leaving out is slow, and telling what is wrong much slower than telling that nothing is.
-  if (chainCheck.Check(input) && isRightChain(input, now)) return input;
-  if (submissionCheck.Check(input) && isPlain(input) && meaningProblems(input, now).next().done) return input;
+  if (chainCheck.Check(input) && isRightChain(input, now)) {
+    return { submission: input, isGraph: input.warn_after_ms !== undefined };
+  }
+  if (submissionCheck.Check(input) && isPlain(input) && meaningProblems(input, now).next().done) {
+    return { submission: input, isGraph: isGraphDocument(input) };
+  }
   const value = withoutReported(input);
   const reasons = reasonsAgainst(value, now);
   if (reasons.length > 0) throw new InvalidInputError("invalid_submission", "not a valid job", reasons);
-  return value as Submission;
+  const submission = value as Submission;
+  return { submission, isGraph: isGraphDocument(submission) };
 }
 
 export interface CheckOptions {

@@ -21,10 +21,17 @@ export interface Origin {
 /**
  * `now` (ms since 1970) decides whether its start is still ahead, if it was given a start. When it was stored is a time of
  * another clock, so nothing is decided by it; and the time of a job without a start begins when it is taken (`withDeadline`).
+ *
+ * @param isGraph if it is known
  */
-export function newJob(submission: Submission, origin: Origin, now: number): LiveJob {
+export function newJob(
+  submission: Submission,
+  origin: Origin,
+  now: number,
+  isGraph = isGraphDocument(submission),
+): LiveJob {
   const { notify, scheduled_at, timeout_ms, tags, keep_ms, warn_after_ms } = submission;
-  const fields = newFields(origin, submission);
+  const fields = newFields(origin, submission, isGraph);
   if (tags !== undefined) fields.tags = tags;
   if (keep_ms !== undefined) fields.keep_ms = keep_ms;
   if (warn_after_ms !== undefined) fields.warn_after_ms = warn_after_ms;
@@ -51,11 +58,10 @@ export function withoutDeadline(job: LiveJob): LiveJob {
 
 /** What a submission that is no valid job makes: one without functions. */
 export function newInvalidJob(name: string, origin: Origin): LiveJob {
-  return inPhase(newFields(origin, { name, functions: [] }), { state: "pending" });
+  return inPhase(newFields(origin, { name, functions: [] }, false), { state: "pending" });
 }
 
-function newFields(origin: Origin, submission: Submission): JobFields {
-  const isGraph = isGraphDocument(submission);
+function newFields(origin: Origin, submission: Submission, isGraph: boolean): JobFields {
   const fields: JobFields = {
     job_id: origin.jobId,
     name: submission.name,

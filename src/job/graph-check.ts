@@ -36,7 +36,7 @@ export function* graphProblems(
   for (const [index, entry] of entries.entries()) {
     if (entry) yield* entryProblems(entry, `/functions/${index}`, now);
   }
-  const plan = planOf(entries.map((entry) => entry ?? {}));
+  const plan = planOf(Array.from(entries, (entry) => entry ?? {})); // `map` would leave out what a list leaves out
   yield* repeatedIds(entries);
   /** Entries whose needs are not what was meant: of these it cannot be said what they follow. */
   const unclear = new Set(spoilt);

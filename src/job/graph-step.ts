@@ -210,7 +210,7 @@ export class GraphStep {
       case "sleep": {
         const until = this.#wakeTime(fn);
         if (until > this.#now) this.setBranch({ index, attempt, wait: "sleep", since, due_at: until });
-        else this.#end(index, copyOf(fn), null);
+        else this.succeed(index, fn.retry_count, null);
       }
     }
   }

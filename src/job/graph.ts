@@ -11,12 +11,14 @@
  */
 import { branchIn } from "./branches.ts";
 import type { Failure } from "./failure.ts";
-import { callOf, kindOf } from "./function-state.ts";
+import { callOf, kindOf, newEntry } from "./function-state.ts";
+import { functionList } from "./functions.ts";
 import { GraphStep, stepped } from "./graph-step.ts";
 import { afterFailure, afterLoss, begun, type Outcome } from "./outcome.ts";
 import { type Plan, planOf } from "./plan.ts";
-import { inPhase } from "./record.ts";
+import { inPhase, specOf } from "./record.ts";
 import { lateAt, ROOM_RETRY_MS } from "./rest.ts";
+import { usedNumber } from "./signals.ts";
 import {
   type AttemptAddress,
   type Branch,
@@ -39,7 +41,13 @@ export function openGraph(job: LiveGraph, now: number, plan: Plan = planOf(job.f
   // Where nothing has happened yet but that functions are due, the job is as its submission says.
   const isUntouched = !isEnded(next.state) && (next.state.live ?? []).every(({ wait }) => wait === "none");
   if (!isUntouched || next.state.ended_count !== 0) return next;
-  return { ...next, state: { ...next.state, ...inPhase(next.state, { state: "pending" }) } };
+  return { ...next, state: inPhase(next.state, { state: "pending" }) };
+}
+
+/** The same job before anything of it has begun. */
+export function unopened(job: LiveGraph): LiveGraph {
+  const functions = functionList(job.functions.map((fn) => newEntry(specOf(fn))));
+  return { ...job, functions, live: [], ended_count: 0, current_function: 0 };
 }
 
 /** Whether it has been opened: what is scheduled has not. */
@@ -123,7 +131,7 @@ function started(state: LiveGraph, { index, attempt }: AttemptAddress, now: numb
     const fn = step.fn(index);
     step.setFunction(index, begun(fn, attempt, now));
     // Whatever it waited for: an attempt of it is executed.
-    step.setBranch({ index, attempt, wait: "none", since: step.branch(index)?.since ?? now });
+    step.setBranch({ index, attempt, wait: "none", since: now });
     step.tell({ type: "started", ...step.refOf(index, attempt) });
   });
 }
@@ -131,8 +139,10 @@ function started(state: LiveGraph, { index, attempt }: AttemptAddress, now: numb
 function noRoom(state: LiveGraph, { index, attempt }: AttemptAddress, now: number, plan: Plan): Transition {
   return stepOf(state, now, plan, (step) => {
     const { name } = callOf(step.fn(index));
-    step.setBranch({ index, attempt, wait: "worker", since: now });
-    step.tell({ type: "waiting", waiting_for: "worker", function: name, index });
+    const before = step.branch(index);
+    step.setBranch({ index, attempt, wait: "worker", since: before?.since ?? now, due_at: now + ROOM_RETRY_MS });
+    // It is told once: what has looked for room before has a time at which it did.
+    if (before?.due_at === undefined) step.tell({ type: "waiting", waiting_for: "worker", function: name, index });
   });
 }
 
@@ -144,7 +154,7 @@ function signalled(
 ): Transition {
   const { index, number, payload, unfit } = event;
   const name = state.functions.at(index)?.wait_for;
-  if (name === undefined || number <= (state.signals?.[name] ?? 0)) return { state, events: [] }; // GRAPH-3
+  if (name === undefined || number <= usedNumber(state, name)) return { state, events: [] }; // GRAPH-3
   if (branchIn(state.live, index)?.wait !== "signal") return { state, events: [] };
   return stepOf(state, now, plan, (step) => {
     const { id } = step.fn(index);
@@ -164,11 +174,12 @@ function resumed(state: LiveGraph, firedAt: number, now: number, plan: Plan): Tr
     const isRecorded = state.functions.at(branch.index)?.retry_count === branch.attempt;
     const attempt =
       isRecorded && branch.wait !== "signal" && branch.wait !== "sleep" ? branch.attempt + 1 : branch.attempt;
-    return branch.wait === "worker"
-      ? { index: branch.index, attempt, wait: "none", since: now }
-      : { ...branch, attempt };
+    return { ...branch, attempt, wait: branch.wait === "worker" ? "none" : branch.wait };
   });
-  return due({ ...state, live }, Math.max(firedAt, now), now, plan);
+  // A retry by hand leaves it pending; from now on it waits for what its branches do.
+  const isWaiting = live.some(({ wait }) => wait !== "none");
+  const next: LiveGraph = { ...(isWaiting ? inPhase(state, { state: "running" }) : state), live };
+  return due(next, Math.max(firedAt, now), now, plan);
 }
 
 /** What is due at `at`, which the clock of the server may say before ours does. */
@@ -185,8 +196,7 @@ function due(state: LiveGraph, at: number, now: number, plan: Plan): Transition 
 }
 
 /** When something is to be done about it; never for what waits for an attempt. */
-function dueOf({ wait, since, due_at }: Branch): number {
-  if (wait === "worker") return since + ROOM_RETRY_MS;
+function dueOf({ wait, due_at }: Branch): number {
   return wait === "none" ? Number.POSITIVE_INFINITY : (due_at ?? Number.POSITIVE_INFINITY);
 }
 
@@ -198,7 +208,8 @@ function ripen(step: GraphStep, branch: Branch, now: number): void {
     const fn = step.fn(index);
     const message = `signal ${fn.wait_for} did not come within ${fn.timeout_ms} ms`;
     step.fail(index, { code: "signal_timeout", name: "SignalTimeout", message });
-  } else step.setBranch({ index, attempt, wait: "none", since: now });
+  } else if (wait === "worker") step.setBranch({ ...branch, wait: "none" });
+  else step.setBranch({ index, attempt, wait: "none", since: now });
 }
 
 /** Whether an outcome is of a live attempt (MACHINE-2). */

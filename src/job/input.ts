@@ -30,6 +30,9 @@ export function inputOf(job: Graph, index: number, plan: Plan): EntryInput {
     if (needs.length > 0) input.result_ids = needs.map((need) => plan.ids[need] ?? null);
   } else if (plan.firstId < index) input.result_ids = plan.ids.slice(0, index);
   if (error) input.error = error;
-  if (fn.runs !== undefined) input.idempotency_key = `${job.job_id}/${index}/r${fn.runs}`;
+  // What failed may have been done all the same: what runs in its place must not be taken for a repetition of it.
+  const part = fn.handling ? "/on_error" : "";
+  const run = fn.runs === undefined ? "" : `/r${fn.runs}`;
+  if (part !== "" || run !== "") input.idempotency_key = `${job.job_id}/${index}${part}${run}`;
   return input;
 }

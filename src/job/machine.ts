@@ -18,7 +18,7 @@ import { type AttemptRef, eventOf, type JobEventBody } from "./events.ts";
 import type { Failure } from "./failure.ts";
 import { type FunctionState, returned } from "./function-state.ts";
 import type { Functions } from "./functions.ts";
-import { isLiveAttempt, openGraph, reduceGraph } from "./graph.ts";
+import { isLiveAttempt, openGraph, reduceGraph, unopened } from "./graph.ts";
 import { editsOf, retryGraph, retryProblem } from "./graph-retry.ts";
 import { afterFailure, afterLoss, begun, forgiven, needsNewerFormat, type Outcome } from "./outcome.ts";
 import { type Plan, planOf } from "./plan.ts";
@@ -42,9 +42,9 @@ import {
 import { iso } from "./time.ts";
 import type { Event, EventOfEntries, Transition } from "./transition.ts";
 
-/** The first transition of a submitted job. */
-export function createJob(submission: Submission, origin: Origin, now: number): Transition {
-  const job = withDeadline(newJob(submission, origin, now), now);
+/** The first transition of a submitted job. @param asGraph whether it is one, if that is known */
+export function createJob(submission: Submission, origin: Origin, now: number, asGraph?: boolean): Transition {
+  const job = withDeadline(newJob(submission, origin, now, asGraph), now);
   if (job.state === "pending") {
     return isGraph(job) && !pastDeadline(job, now) ? openGraph(job, now) : unlessExpired(job, now);
   }
@@ -58,10 +58,13 @@ export function createFailedJob(error: Failure, name: string, origin: Origin, no
 
 /**
  * A job of which nothing is stored but its submission, as it is to be shown. It has not ended, even if its first transition
- * is its end: someone may have begun it before its deadline, and complete it.
+ * is its end: someone may have begun it before its deadline, and complete it. Nor does it sleep, wait for a signal or skip
+ * anything yet: these begin when it is taken.
  */
 export function untaken({ state }: Transition): LiveJob {
-  return withoutDeadline(isEnded(state) ? inPhase(state, { state: "pending" }) : state);
+  if (!isEnded(state) && (state.state === "scheduled" || isAsSubmitted(state))) return withoutDeadline(state);
+  const pending = inPhase(state, { state: "pending" });
+  return withoutDeadline(isGraph(pending) ? unopened(pending) : pending);
 }
 
 /** Whether the first state of a job says nothing that its submission does not: then it need not be stored before it is begun. */

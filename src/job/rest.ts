@@ -81,7 +81,7 @@ function restOfGraph(job: Graph & LiveJob, now: number): Rest {
     const branch = live[at] as Branch;
     if (branch.wait === "none") continue;
     others += 1;
-    if (branch.wait === "worker") until = Math.min(until, branch.since + ROOM_RETRY_MS);
+    if (branch.wait === "worker") until = Math.min(until, branch.due_at ?? 0);
   }
   const attempts = others === 0 ? live : live.filter(({ wait }) => wait === "none");
   return { type: "attempts", attempts, until: until === Number.POSITIVE_INFINITY ? undefined : until };

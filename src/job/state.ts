@@ -62,7 +62,10 @@ export interface Branch extends AttemptAddress {
   wait: BranchWait;
   /** Since when it waits for that, ms since 1970. */
   since: number;
-  /** When a backoff or a sleep ends; of a signal, when it is not waited for any longer. */
+  /**
+   * When a backoff or a sleep ends; of a signal, when it is not waited for any longer. Of what waits for a worker, when it is tried
+   * again; and once it has been, that stays.
+   */
   due_at?: number;
 }
 

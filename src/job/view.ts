@@ -110,7 +110,8 @@ function addBranches(view: JobView, job: Graph): void {
   if (!lowest) return;
   view.state = "waiting";
   view.waiting_for = lowest.wait === "none" ? "worker" : lowest.wait;
-  const times = job.live.map(({ due_at }) => due_at).filter((at) => at !== undefined);
+  const timed = job.live.filter(({ wait }) => wait !== "none" && wait !== "worker");
+  const times = timed.map(({ due_at }) => due_at).filter((at) => at !== undefined);
   if (times.length > 0) view.due_at = iso(Math.min(...times));
 }
 

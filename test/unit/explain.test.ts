@@ -7,7 +7,7 @@ import { textWidth } from "../../src/cli/table.ts";
 import { explain, functionsToAsk, MAX_ASKED, MAX_EXPLAINED } from "../../src/job/explain.ts";
 import type { ExplainedEntry, ExplainReason, Facts } from "../../src/job/explanation.ts";
 import { newEntry } from "../../src/job/function-state.ts";
-import { createJob, reduce } from "../../src/job/machine.ts";
+import { createJob, reduce, untaken } from "../../src/job/machine.ts";
 import { firstOf, planOf, readyAfter } from "../../src/job/plan.ts";
 import type { FunctionSpec, Submission } from "../../src/job/schema.ts";
 import {
@@ -380,15 +380,14 @@ test("at most ten needs are named, and the others are counted", () => {
   assert.match(last?.text ?? "", /^needs e0, .*, e9 and 6 more$/);
 });
 
-test("a graph of which nothing is stored yet: what begins at once has begun, the rest needs it", () => {
-  const job = taken(
-    newJob({ name: "test", functions: [{ name: "a", needs: [] }, { sleep_ms: 5, needs: [] }, { name: "c" }] }),
-  );
+test("a graph of which nothing is stored yet: what begins at once is due, the rest needs it", () => {
+  const functions = [{ name: "a", needs: [] }, { sleep_ms: 5, needs: [] }, { name: "c" }];
+  const job = taken(untaken(createJob({ name: "test", functions }, ORIGIN, NOW)));
   assert.equal(
     entriesOf(job, IDLE).map(({ reason, text }) => [reason, text]),
     [
       ["starting", "an attempt of fn.a begins; its workers have room"],
-      ["sleep", `sleeps until ${iso(NOW + 5)}`],
+      ["starting", "begins now"],
       ["needs", "needs entry 0, entry 1"],
     ],
   );

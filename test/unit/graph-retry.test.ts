@@ -1,6 +1,7 @@
 /** Retries of graphs by hand: what may be asked for, and how the job goes on. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { answerOf } from "../../src/job/answer.ts";
 import { parseSubmission } from "../../src/job/check.ts";
 import { retryProblem } from "../../src/job/graph-retry.ts";
 import { inputOf } from "../../src/job/input.ts";
@@ -157,6 +158,14 @@ test("a signal that was used is not used again: an entry that is run again waits
   state = retried(done(state, 1), { from: "go" });
   assert.is(on(state, { type: "signalled", index: 0, number: 1, payload: "again" }), state);
   assert.equal(liveIn(on(state, { type: "signalled", index: 0, number: 2, payload: "second" })), [1]);
+});
+
+test("what waits for a signal after a retry is shown so as soon as the job is taken, not as waiting for a worker", () => {
+  const state = retried(graph(reduce(open([{ wait_for: "go" }]), { type: "cancelled" }, NOW).state));
+  assert.is(answerOf(state, LATER).state, "pending");
+  const { state: taken } = reduce(state, { type: "resumed", firedAt: LATER }, LATER);
+  const { state: shown, waiting_for } = answerOf(taken, LATER + 10_000, true);
+  assert.equal([shown, waiting_for], ["waiting", "signal"]);
 });
 
 // --- failed

@@ -3,7 +3,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { parseSubmission } from "../../src/job/check.ts";
 import type { Failure } from "../../src/job/failure.ts";
-import { createJob, isAsSubmitted, reduce } from "../../src/job/machine.ts";
+import { createJob, isAsSubmitted, reduce, untaken } from "../../src/job/machine.ts";
 import { ROOM_RETRY_MS, rest, toBeParked } from "../../src/job/rest.ts";
 import type { FunctionSpec } from "../../src/job/schema.ts";
 import { type Branch, functionAt, type Graph, isEnded, isGraph, type JobState } from "../../src/job/state.ts";
@@ -159,6 +159,30 @@ test("skipped entries follow each other in one step, to the end of the job", () 
   assert.is(run.state.ended_count, 4);
 });
 
+test("a graph that is not taken yet is pending: it does not sleep, wait or skip anything before it is taken", () => {
+  for (const first of [{ sleep_ms: 1_000 }, { wait_for: "go" }, f("a", { when: "false" })]) {
+    for (const functions of [[first], [first, f("b")]]) {
+      const shown = viewOf(untaken(new Run(functions).last));
+      assert.equal([shown.state, shown.waiting_for, shown.due_at], ["pending", undefined, undefined]);
+      assert.is(shown.current_function, 0);
+      for (const fn of shown.functions) assert.not.ok(fn.skipped || fn.finished_at);
+    }
+  }
+  const { last } = new Run([f("a", { needs: [] }), f("b", { needs: [] })]);
+  assert.is(untaken(last), last.state, "as it was submitted");
+  const started = new Date(NOW + 60_000).toISOString();
+  assert.is(untaken(new Run([{ wait_for: "go" }], { scheduled_at: started }).last).state, "scheduled");
+});
+
+test("what is cancelled before it is taken begins from the start when it is retried", () => {
+  const { state } = reduce(untaken(new Run([{ wait_for: "go" }, f("a")]).last), { type: "cancelled" }, NOW);
+  const again = asGraph(reduce(state, { type: "retried" }, NOW).state);
+  assert.equal(
+    again.live.map(({ index, wait }) => [index, wait]),
+    [[0, "signal"]],
+  );
+});
+
 test("a condition that cannot be evaluated fails its entry, and says nothing of the values", () => {
   const run = new Run([f("a", { when: "data.secret > 1.0" })], { data: { secret: "hunter2" } });
   assert.is(run.code, "expression_error");
@@ -252,6 +276,16 @@ test("a sleep ends when its time has come, not before; one of no time ends at on
   assert.is(run.fn(1).result, null);
 });
 
+test("what a sleep is expected to give is looked at also where it ends at once", () => {
+  for (const expect of ["result == null", "result != null"]) {
+    const codes = [0, 1_000].map((sleep_ms) => {
+      const run = new Run([{ sleep_ms, expect }, f("a")]);
+      return (sleep_ms === 0 ? run : run.due(sleep_ms)).code;
+    });
+    assert.equal(codes, expect === "result == null" ? [undefined, undefined] : Array(2).fill("expectation_failed"));
+  }
+});
+
 test("a sleep lasts until a date, or what an expression gives as one", () => {
   const at = new Date(NOW + 60_000).toISOString();
   for (const sleep_until of [at, { $: "data.at" }]) {
@@ -289,6 +323,15 @@ test("a signal is used once, in order, by one entry (GRAPH-3)", () => {
   assert.is(run.signal(2, 4).state, state, "that entry does not wait yet");
   run.signal(1, 4).signal(2, 1);
   assert.is(run.state.state, "completed");
+});
+
+test("a signal may be named as what every object has", () => {
+  const run = new Run([{ wait_for: "constructor" }, { wait_for: "constructor" }, f("a")]);
+  const { state } = run;
+  assert.is(run.signal(0, 0).state, state, "no signal has that number");
+  assert.equal(run.signal(0, 1).live, [1]);
+  assert.equal(run.signal(1, 1).live, [1], "it is used");
+  assert.equal(run.signal(1, 2).live, [2]);
 });
 
 test("a signal that does not come in time fails its entry; without a timeout it is waited for for ever", () => {

@@ -420,6 +420,12 @@ test("whatever comes, it is a submission or an InvalidInputError", () => {
   fc.assert(fc.property(anything, survives), { numRuns: 500 });
 });
 
+test("a list that leaves an entry out is refused", () => {
+  const isRefusal = (error: unknown) => error instanceof InvalidInputError;
+  // biome-ignore lint/suspicious/noSparseArray: that is what is tested
+  assert.throws(() => parseSubmission({ name: "test", functions: [, { name: "a" }] }), isRefusal);
+});
+
 test("whatever the fields of a submission hold, it is a submission or an InvalidInputError", () => {
   const spoilt = (good: fc.Arbitrary<unknown>) => fc.oneof({ weight: 3, arbitrary: good }, anything);
   const retry_options = fc.dictionary(fc.constantFrom("retry_limit", "backoff", "x"), spoilt(fc.integer()));

@@ -1,18 +1,19 @@
 /**
- * The state of a live job without what its submission, or its definition (`definition.ts`), says: the names and args of its functions, and its data. A job that
- * has many functions, or much data, is stored so at each of its steps: in full, every step would cost as much as all of
- * the job, and a job of a thousand functions a million of them.
+ * The state of a live job without what its submission, or its definition (`definition.ts`), says: the names and args of its
+ * functions, and its data. A job that has many functions, or much data, is stored so at each of its steps: in full, every step
+ * would cost as much as all of the job, and a job of a thousand functions a million of them.
  *
  * BRIEF-1  Only a job whose token is its submission is stored so, as that is there to read it with; or one whose definition is
  *     stored, which it names.
  * BRIEF-2  What is stored of a step that is done never changes, so its bytes are made once (`BriefWriter`).
  *
- * It has the layout of `stored-state.ts` with other things in its last three fields: no name, or instead of it the sequence of
- * the definition, in an array, what is known of the function
- * being run, and the steps that are done, two elements for each: what it returned, and when it had, in ms since the one
- * before (the first: since the job was created). The second is an array, `[finished_at, retry_count, started_at, failures,
- * lost, interrupted]` with times of the same kind, where the step has not simply succeeded the first time; the last of these is
- * there only in records of format 2.
+ * It has the layout of `stored-state.ts` with other things in its last three fields:
+ * - instead of the name, null, or the sequence of the definition in an array;
+ * - instead of the data, what is known of the function being run;
+ * - instead of the functions, the steps that are done, two elements for each: what it returned, and when it had, in ms since the
+ *   one before (the first: since the job was created). Where the step has not simply succeeded the first time, the second is an
+ *   array, `[finished_at, retry_count, started_at, failures, lost, interrupted]` with times of the same kind; the last of these
+ *   is there only in records of format 2.
  *
  * In a graph, several functions may be run, and steps end in any order. So instead of one function there are `[index, what is known
  * of it]` of all that have begun, and the steps stand in the order in which they ended, three elements for each: its index, what

@@ -86,7 +86,7 @@ export class Tokens {
     // In the order in which one turns into the other, so that it is not missed while it does.
     const { functionNames, until } = restParked(job);
     const parts = functionNames.map((name) => waitSubject(name, id));
-    // A chain in a backlog is found by whichever of the two is there. A graph waits for several things: it needs all.
+    // All of them are needed, as each may be the only one that wakes the job in time; or the wake that one of them has turned into.
     if (until !== undefined) parts.push(timerSubject(id));
     let found = 0;
     for (const subject of parts) if (await isThere(subject)) found += 1;
