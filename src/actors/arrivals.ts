@@ -93,6 +93,12 @@ const LONG = 1_024;
 /** From so many commits to come on it is worth one more message to store the definition of a job besides its state. */
 const WORTH_DEFINING = 3;
 
+/**
+ * A token that is further ahead of its state than this is none of ours: one of a retry, or of a state that was restored from a
+ * backup, is a few ahead. Taken over, it could be so large that the job could not count on.
+ */
+const MAX_AHEAD = 1_000_000;
+
 /** A message that stands for a job: a submission, which can make it (`first`), or the wake of a parked one. */
 interface Arrival {
   jobId: string;
@@ -335,6 +341,13 @@ export class Arrivals {
     const { jobId, lease, delivery, first } = arrival;
     if (first ? !isMadeBy(state, delivery) : !isTokenOf(state, delivery.data)) {
       this.#drop(arrival); // a repetition, or ARRIVALS-9
+      return true;
+    }
+    if (lease.number - state.token > MAX_AHEAD) {
+      this.#trouble("dropped a wake with a number that is none of ours", undefined, jobId, {
+        kind: "dropped a message",
+      });
+      delivery.ack();
       return true;
     }
     if (isEnded(state) && lease.number > state.token) return this.#useUp(state, revision, arrival);

@@ -339,9 +339,16 @@ export class JobActor implements AttemptListener, CommitsOwner {
   /** A graph: begins what is due and not under way yet, and waits for what is due next. */
   #goOn(job: LiveJob, attempts: readonly AttemptAddress[], until: number | undefined): void {
     if (until !== undefined) this.#timersOf().dueAt(until);
-    for (const { index, attempt } of attempts) {
+    const due = attempts.filter((address) => !this.#attempts.has(address));
+    if (due.length > 0 && this.#footprint.mustWait) {
+      // All in one commit: a fan of a thousand would else be stored a thousand times, each time that it is woken.
+      for (const { index, attempt } of due) this.#mailbox.post({ type: "no_room", index, attempt });
+      this.#turn();
+      return;
+    }
+    for (const address of due) {
       if (this.#mode !== "ready") return; // one of them has been held back, or has failed already
-      if (!this.#attempts.has({ index, attempt })) this.#execute(job, { index, attempt });
+      this.#execute(job, address);
     }
   }
 
@@ -361,8 +368,8 @@ export class JobActor implements AttemptListener, CommitsOwner {
   }
 
   #execute(job: LiveJob, address: AttemptAddress): void {
-    if (this.#footprint.mustWait) {
-      if (!isGraph(job)) this.#footprint.pass();
+    if (!isGraph(job) && this.#footprint.mustWait) {
+      this.#footprint.pass();
       this.onNoRoom(address);
       return;
     }

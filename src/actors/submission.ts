@@ -6,7 +6,7 @@ import { decode, encodingOf } from "../bus/messages/codec.ts";
 import type { Waiting } from "../bus/store/job-list.ts";
 import type { Delivery } from "../bus/tokens/delivery.ts";
 import { parseDocument } from "../job/check.ts";
-import type { Origin } from "../job/create.ts";
+import { newJob, type Origin } from "../job/create.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import type { Failure } from "../job/failure.ts";
 import { createFailedJob, createJob, untaken } from "../job/machine.ts";
@@ -17,7 +17,13 @@ import type { JobState, LiveJob } from "../job/state.ts";
 import type { Transition } from "../job/transition.ts";
 
 export type ReadSubmission =
-  | { type: "job"; jobId: string; first: (now: number) => Transition }
+  | {
+      type: "job";
+      jobId: string;
+      first: (now: number) => Transition;
+      /** The job before anything is begun of it. */
+      submitted: (now: number) => JobState;
+    }
   /** No id can be had: there is nothing to record it under. */
   | { type: "rejected"; jobId: string; reason: string };
 
@@ -57,11 +63,16 @@ export function readSubmission({ data, sequence, storedAt, subject }: Waiting): 
         `the body names job ${submission.job_id}, the subject ${origin.jobId}`,
       );
     }
-    return { type: "job", jobId: origin.jobId, first: (now) => createJob(submission, origin, now, isGraph) };
+    return {
+      ...{ type: "job", jobId: origin.jobId },
+      first: (now) => createJob(submission, origin, now, isGraph),
+      submitted: (now) => newJob(submission, origin, now, isGraph),
+    };
   } catch (error) {
     if (!isAsyncError(error)) throw error;
     const failure: Failure = { code: "invalid_submission", name: error.name, message: error.message };
-    return { type: "job", jobId: origin.jobId, first: (now) => createFailedJob(failure, nameOf(body), origin, now) };
+    const first = (now: number) => createFailedJob(failure, nameOf(body), origin, now);
+    return { type: "job", jobId: origin.jobId, first, submitted: (now) => first(now).state };
   }
 }
 
@@ -74,10 +85,13 @@ export function newerFormatOf({ headers }: Pick<Delivery, "headers">): number | 
   return format > FORMAT ? format : undefined;
 }
 
-/** The job that a submission which nobody has taken yet will make, as it is to be shown; undefined if it will make none. */
+/**
+ * The job that a submission which nobody has taken yet will make, as it is to be shown; undefined if it will make none. No condition of
+ * its entries is evaluated: a thousand may take a second, and a list shows a hundred jobs.
+ */
 export function untakenJob(submission: Waiting): LiveJob | undefined {
   const read = readSubmission(submission);
-  return read.type === "job" ? untaken(read.first(Date.now())) : undefined;
+  return read.type === "job" ? untaken({ state: read.submitted(Date.now()), events: [] }) : undefined;
 }
 
 /**

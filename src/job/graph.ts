@@ -19,6 +19,7 @@ import { type Plan, planOf } from "./plan.ts";
 import { inPhase, specOf } from "./record.ts";
 import { lateAt, ROOM_RETRY_MS } from "./rest.ts";
 import { usedNumber } from "./signals.ts";
+import { soundnessProblem } from "./sound.ts";
 import {
   type AttemptAddress,
   type Branch,
@@ -104,8 +105,11 @@ function finish(state: LiveGraph, step: GraphStep, now: number): Transition {
   if (step.isComplete) return { state: inPhase(next, { state: "completed", finished_at: now }), events };
   if (!step.isEmpty) return { state: next, events };
   // Documents whose entries wait for each other are refused when they are submitted.
-  const message = "no entry of the job can go on: what is left waits for itself";
-  return { state: failedBy(next, { code: "corrupt_state", name: "CorruptState", message }, now), events };
+  return { state: corrupt(next, "no entry of the job can go on: what is left waits for itself", now), events };
+}
+
+function corrupt(state: LiveJob, message: string, now: number): EndedJob {
+  return failedBy(state, { code: "corrupt_state", name: "CorruptState", message }, now);
 }
 
 function failedBy(state: LiveJob, error: Failure, now: number): EndedJob {
@@ -170,6 +174,9 @@ function signalled(
  * unseen, so the next one must not share its number.
  */
 function resumed(state: LiveGraph, firedAt: number, now: number, plan: Plan): Transition {
+  const problem = soundnessProblem(state);
+  if (problem !== undefined)
+    return { state: corrupt(state, `what is stored of the job makes no sense: ${problem}`, now), events: [] };
   const live = state.live.map((branch): Branch => {
     const isRecorded = state.functions.at(branch.index)?.retry_count === branch.attempt;
     const attempt =

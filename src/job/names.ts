@@ -26,8 +26,9 @@ const headerText = /^[!-~](?:[ -~]*[!-~])?$/;
 /** Parts of printable ASCII but `*` and `>`, with dots between them, and no `$` in front. */
 const functionName = /^(?!\$)[!-)+\-/-=?-~]+(?:\.[!-)+\-/-=?-~]+)*$/;
 
-/** They mean something in CEL, so `results.<id>` could not be written. */
+/** They mean something in CEL, so `results.<id>` could not be written; or are a field that expressions leave out of all values. */
 const RESERVED_WORDS = [
+  "__proto__",
   ...["true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import"],
   ...["let", "loop", "package", "namespace", "return", "var", "void", "while"],
 ];

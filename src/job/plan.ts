@@ -82,7 +82,9 @@ export function readyAfter(
   lowestBefore: number,
   lowest: number,
 ): number[] {
-  const ready = plan.dependentsOf(ended).filter((index) => plan.needsOf(index)?.every(hasEnded));
+  // What has ended already is there only in a circle, as somebody else may have stored one: it would go round for ever.
+  const isReady = (index: number) => !hasEnded(index) && plan.needsOf(index)?.every(hasEnded);
+  const ready = plan.dependentsOf(ended).filter(isReady);
   if (lowest > lowestBefore && lowest < plan.length && plan.needsOf(lowest) === undefined) ready.push(lowest);
   return ready;
 }

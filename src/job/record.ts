@@ -75,7 +75,8 @@ const functionList = (value: unknown) =>
 const flag = (value: unknown) => (value === true ? undefined : "is no flag");
 const texts = (value: unknown) => (Array.isArray(value) && value.every(isText) ? undefined : "is no list of texts");
 const isText = (value: unknown) => typeof value === "string";
-const hasText = (value: unknown, key: string) => isRecord(value) && isText(value[key]);
+const hasText = (value: unknown, key: string): value is Record<string, unknown> =>
+  isRecord(value) && isText(value[key]);
 
 /** The same for all of them. */
 const option = (problem: Field["problem"]) =>
@@ -127,7 +128,9 @@ export const FUNCTION_FIELDS: Fields<FunctionState> = {
   needs: option(texts),
   when: option(text),
   expect: option(text),
-  on_error: option((value) => (hasText(value, "name") ? undefined : oneOf(["fail", "continue"])(value))),
+  on_error: option((value) =>
+    hasText(value, "name") && value.name !== "" ? undefined : oneOf(["fail", "continue"])(value),
+  ),
   interrupted: { kept: "rarely", since: 2, problem: count, view: asIs, viewedAs: "interrupted_count" },
   tried_at: { kept: "rarely", since: 2, problem: time },
   last_progress: { kept: "rarely", since: 2, problem: anything, view: asIs },

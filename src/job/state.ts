@@ -150,6 +150,7 @@ export function withoutPayloads<S extends JobState>(job: S): S {
 
 /** What each entry does, and how it failed, may be as large as the document is: a graph keeps no more than where it came. */
 function truncated<S extends JobState>(job: S): S {
+  const length = Math.min(HEAD_LENGTH, Math.floor(HEADS_LENGTH / job.functions.length));
   const functions = job.functions.map((fn): FunctionState => {
     const { id, name, retry_count, finished_at, rank, skipped, error, caught } = fn;
     return {
@@ -159,17 +160,21 @@ function truncated<S extends JobState>(job: S): S {
       ...(finished_at !== undefined && { finished_at, result: null }),
       ...(rank !== undefined && { rank }),
       ...(skipped && { skipped }),
-      ...(error && { error: headOf(error) }),
-      ...(caught && { caught: headOf(caught) }),
+      ...(error && { error: headOf(error, length) }),
+      ...(caught && { caught: headOf(caught, length) }),
     };
   });
   return { ...job, data: null, functions, live: [], truncated: true };
 }
 
+/** Most characters of a text of an error, and of those of all entries: they must fit into a message besides ids and names. */
 const HEAD_LENGTH = 100;
+const HEADS_LENGTH = 20_000;
 
-function headOf({ code, name, message }: Failure): Failure {
-  return { code, name: name.slice(0, HEAD_LENGTH), message: message.slice(0, HEAD_LENGTH) };
+/** Anything may be stored. */
+function headOf({ code, name, message }: Failure, length: number): Failure {
+  const head = (text: unknown) => String(text ?? "").slice(0, length);
+  return { code, name: head(name), message: head(message) };
 }
 
 /** The compiler's proof that a switch is complete; throws if a value from outside gets here all the same. */

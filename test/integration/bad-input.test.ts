@@ -209,6 +209,24 @@ test(`nudges, announcements, events and wakes that nobody of ours sent (seed ${S
   });
 });
 
+test("a wake that says a number far ahead of its job does not make the job uncountable", async () => {
+  const { job_id } = await system.client.submit({
+    name: "parked",
+    functions: [{ wait_for: "go" }, { name: "honest", args: 1 }],
+  });
+  const wake = `job.wake.${job_id}`;
+  await eventually("it waits outside of memory", () => system.supervisor.liveJobs === 0);
+  for (const number of [Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER - 1, 2 ** 40]) {
+    await system.bus.mux.publish(wake, `${number}`);
+    await eventually("the wake is dropped", async () => {
+      const { messages } = await readBatch(system.bus, "TIMERS", { filter: wake, from: 1, batch: 1 });
+      return messages.length === 0;
+    });
+  }
+  await system.client.signal(job_id, "go");
+  assert.is((await system.client.wait(job_id, { timeoutMs: 10_000 })).state, "completed");
+});
+
 test(`workers: invocations that are none (seed ${SEED})`, async () => {
   for (const body of everything()) {
     const reply = await system.bus.mux.request("fn.honest", body, 5_000);

@@ -200,6 +200,31 @@ test("large jobs wait on disk, whatever they hold, and an innocent one passes th
   }
 });
 
+test("a large fan for which there is no room is stored a few times, not once for each of its entries", async () => {
+  const system = await System.start({ maxMemoryBytes: 1, parkAfterMs: 200, briefAboveBytes: 2_048 });
+  try {
+    await system.worker((w) => w.func("slow", () => delay(300)), { concurrency: 1 });
+    const data = Array.from({ length: 60_000 }, (_, n) => ({ n }));
+    const fan = (name: string) => ({
+      name,
+      data,
+      functions: [{ id: "a", sleep_ms: 400 }, ...Array.from({ length: 200 }, () => ({ name, needs: ["a"] }))],
+    });
+    await system.client.submit(fan("nobody"));
+    const { job_id } = await system.client.submit(fan("slow"));
+    const look = async () => (await system.supervisor.store.get(job_id))?.state;
+    await eventually(
+      "it waits for room",
+      async () => (await look())?.live?.some(({ wait }) => wait === "worker") ?? false,
+    );
+    await delay(1_000);
+    const version = (await look())?.version ?? 0;
+    assert.ok(version < 50, `stored ${version} times`);
+  } finally {
+    await system.close();
+  }
+});
+
 test("[FEEDER-3] hundreds of functions that nobody serves hold up an innocent job for no more than seconds", async () => {
   const MAX = 100;
   const system = await System.start({ maxLiveJobs: MAX });

@@ -4,11 +4,13 @@ import * as assert from "uvu/assert";
 import { functionSubject, submitSubject } from "../../src/api/subjects.ts";
 import {
   chosenJobIdProblem,
+  entryIdProblem,
   functionNameProblem,
   jobIdOfSequence,
   jobIdProblem,
   MAX_FUNCTION_NAME_LENGTH,
   MAX_JOB_ID_LENGTH,
+  PATTERNS,
   sequenceOf,
 } from "../../src/job/names.ts";
 
@@ -31,6 +33,14 @@ test("what cannot be one subject token, key and path segment is no job id", () =
   for (const id of ["a.b", "a b", "a*", ">", "$a", "a/b", "a\n", "\na", "é", "a\u0000", "a%20", "..", "=", "a:b"]) {
     assert.match(jobIdProblem(id) ?? "", "must consist of", JSON.stringify(id));
   }
+});
+
+test("what expressions could never name is no id of an entry, and the schema says so as well", () => {
+  for (const id of ["__proto__", "in", "a-b", "1a", ""]) {
+    assert.ok(entryIdProblem(id), id);
+    assert.not.ok(new RegExp(PATTERNS.entryId).test(id), id);
+  }
+  for (const id of ["constructor", "toString", "_proto_", "a1"]) assert.is(entryIdProblem(id), undefined, id);
 });
 
 test("an empty job id and one that is too long are refused for that", () => {

@@ -9,6 +9,7 @@ import {
   oversizedJob,
   type ReadSubmission,
   readSubmission,
+  untakenJob,
 } from "../../src/actors/submission.ts";
 import { encode } from "../../src/bus/messages/codec.ts";
 import type { Delivery } from "../../src/bus/tokens/delivery.ts";
@@ -253,6 +254,20 @@ test("one whose state is too large keeps its tags, and the time for which it is 
   assert.equal([state.format, state.tags, state.keep_ms], [2, { customer: "c1" }, 60_000]);
   const plain = oversizedJob(firstOf(read(submissionOf("a"))), "2 MB", NOW).state;
   assert.equal([plain.format, "tags" in plain, "keep_ms" in plain], [undefined, false, false]);
+});
+
+test("a job that nobody has taken is shown without evaluating its conditions, which may take a second", () => {
+  const data = Array.from({ length: 20_000 }, (_, n) => n);
+  const when = "data.all(n, n >= 0)";
+  const functions = Array.from({ length: 1_000 }, () => ({ name: "f", needs: [], when }));
+  const body = Buffer.from(JSON.stringify({ name: "slow", data, functions }));
+  const begin = performance.now();
+  const shown = Array.from({ length: 20 }, () =>
+    untakenJob({ subject: "job.submit.slow", data: body, sequence: 7, storedAt: NOW }),
+  );
+  assert.ok(performance.now() - begin < 5_000, `${performance.now() - begin} ms`);
+  assert.is(shown[0]?.state, "pending");
+  assert.equal(shown[0]?.live, []);
 });
 
 test.run();
