@@ -108,11 +108,9 @@ export class JobControl {
     if (found) return found;
     const reason = await this.#rejection(jobId);
     if (reason !== undefined) throw new AsyncError("invalid_job_id", `the submission ${jobId} was rejected: ${reason}`);
-    const others = "or its submission, which names it in its body only, has not been taken yet";
-    throw new AsyncError(
-      "job_not_found",
-      `there is no job ${jobId}, or it ended so long ago that it was removed, ${others}`,
-    );
+    const gone = `there is no job ${jobId}, or it was removed some time after its end`;
+    const untaken = "If only the body of its submission has this id, ask again when a supervisor has taken it";
+    throw new AsyncError("job_not_found", `${gone}. ${untaken}`);
   }
 
   /**

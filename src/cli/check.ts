@@ -5,7 +5,7 @@ import { orderOf } from "../job/order.ts";
 import { EXIT } from "./exit.ts";
 import { drawGraph } from "./graph.ts";
 import { readJobFile } from "./job-file.ts";
-import { table } from "./table.ts";
+import { describeReasons } from "./reasons.ts";
 
 /** Exits with 1 where something is wrong. @throws AsyncError if the file cannot be read, or holds no JSON or MessagePack */
 export async function check(file: string, { json }: { json?: true }): Promise<void> {
@@ -20,7 +20,5 @@ function asData(job: unknown, reasons: Reason[]): object {
 }
 
 function asText(job: unknown, reasons: Reason[]): string {
-  if (reasons.length === 0) return drawGraph(parseSubmission(job));
-  const rows = reasons.map(({ path, message }) => [path || "/", message]);
-  return table(["at", { title: "what is wrong" }], rows);
+  return reasons.length > 0 ? describeReasons(reasons) : drawGraph(parseSubmission(job));
 }

@@ -1,5 +1,6 @@
 import { CommanderError } from "commander";
-import { type ErrorCode, isAsyncError, messageOf } from "../job/errors.ts";
+import { type ErrorCode, InvalidInputError, isAsyncError, messageOf } from "../job/errors.ts";
+import { describeReasons } from "./reasons.ts";
 
 export const EXIT = {
   done: 0,
@@ -43,6 +44,8 @@ export function exitCodeOf(error: unknown): number {
 export function reportError(error: unknown): void {
   const debug = process.env.ASYNC_LOG_LEVEL === "debug" || process.env.ASYNC_LOG_LEVEL === "trace";
   if (debug && error instanceof Error) process.stderr.write(`${error.stack}\n`);
-  if (isAsyncError(error)) process.stderr.write(`async: ${error.message} [${error.code}]\n`);
+  if (error instanceof InvalidInputError) {
+    process.stderr.write(`async: ${error.summary} [${error.code}]\n${describeReasons(error.reasons)}\n`);
+  } else if (isAsyncError(error)) process.stderr.write(`async: ${error.message} [${error.code}]\n`);
   else process.stderr.write(`async: unexpected failure: ${messageOf(error)}; ASYNC_LOG_LEVEL=debug shows where\n`);
 }

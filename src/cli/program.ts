@@ -127,7 +127,7 @@ export function createProgram(): Command {
 
   command(
     "events <id>",
-    "shows what has happened to a job, as far as it is kept: errors of earlier attempts, retries, its end",
+    "shows what has happened to a job, as far as it is kept: failed attempts, retries, how it ended; but that it completed only with --store-completed of the server",
   )
     .option("--follow", "show what happens from now on too, until the end of the job")
     .option("--limit <n>", "most events to show", integer(1, MAX_LIST_LIMIT), DEFAULT_LIST_LIMIT)

@@ -29,6 +29,7 @@ import { applyLimits, TIMEOUTS } from "./limits.ts";
 import { Questions } from "./questions.ts";
 import { type Health, readiness } from "./readiness.ts";
 import { Refusals } from "./refusals.ts";
+import { answerUnrouted } from "./routes.ts";
 
 export interface BridgeOptions {
   client: Client;
@@ -84,6 +85,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   applyLimits(app, host, bodyLimit, maxConnections);
   parseBodies(app);
   reportErrors(app, { log, refusals });
+  answerUnrouted(app);
   addRoutes(app, client);
   try {
     const url = await app.listen({ host, port });
@@ -288,10 +290,6 @@ function unavailable(reply: FastifyReply): void {
 
 /** Every error has the body `{error: {code, message, reasons?}}`. */
 function reportErrors(app: FastifyInstance, telling: Telling): void {
-  app.setNotFoundHandler((request, reply) => {
-    const message = `there is no route ${request.method} ${request.url.split("?")[0]}; docs/jobs.md has those there are`;
-    return reply.code(404).send({ error: { code: "no_route", message } });
-  });
   app.setErrorHandler((error: FastifyError, _request, reply) => sendError(error, reply, telling));
 }
 

@@ -9,6 +9,7 @@ import type { Encoding } from "./encoding.ts";
 import { InvalidInputError, messageOf, type Reason } from "./errors.ts";
 import { graphProblems } from "./graph-check.ts";
 import { isRecord, unsendable } from "./plain.ts";
+import { inDocumentOrder } from "./reason-order.ts";
 import { Chain, type FunctionSpec, KINDS, type RetryOptions, Submission } from "./schema.ts";
 import { shapeProblems } from "./shape-problems.ts";
 import { hasExpressions } from "./templates.ts";
@@ -51,7 +52,8 @@ const REPORTED_BY_FUNCTIONS = new Set([
 const submissionCheck = TypeCompiler.Compile(Submission);
 /** For chains alone: it takes a third of the time of the other check, and what only graphs have need not be looked at. */
 const chainCheck = TypeCompiler.Compile(Chain);
-const MAX_REASONS = 20;
+/** Most that are told of one document. */
+export const MAX_REASONS = 20;
 /** A path names keys of the input, which may be as long as a message. */
 const MAX_PATH_LENGTH = 256;
 
@@ -60,7 +62,7 @@ const MAX_PATH_LENGTH = 256;
  * comes back where nothing is to be left out.
  *
  * @param now ms since 1970, to refuse times that are too far ahead; not given for what has been stored
- * @throws InvalidInputError `invalid_submission` with every reason (at most 20)
+ * @throws InvalidInputError `invalid_submission` with every reason (at most 20), in the order of the document
  */
 export function parseSubmission(input: unknown, now?: number): Submission {
   return parseDocument(input, now).submission;
@@ -152,14 +154,19 @@ function hasNoUndefined(options: object): boolean {
   return isPlainObject(options) && !Object.values(options).includes(undefined);
 }
 
-/** What is wrong, the shape first. */
+/** What is wrong, in the order of the document. Where there is too much of it, what is wrong with its shape goes first. */
 function reasonsAgainst(value: unknown, now: number | undefined): Reason[] {
+  const reasons = inDocumentOrder(someAgainst(value, now), value);
+  return reasons.map(({ path, message }) => ({ path: path.slice(0, MAX_PATH_LENGTH), message }));
+}
+
+function someAgainst(value: unknown, now: number | undefined): Reason[] {
   const reasons: Reason[] = [];
   const badPaths: string[] = [];
   if (!submissionCheck.Check(value)) {
     for (const { path, message } of shapeProblems(submissionCheck.Errors(value))) {
       badPaths.push(path);
-      reasons.push({ path: path.slice(0, MAX_PATH_LENGTH), message });
+      reasons.push({ path, message });
       if (reasons.length === MAX_REASONS) return reasons;
     }
   }
@@ -168,7 +175,7 @@ function reasonsAgainst(value: unknown, now: number | undefined): Reason[] {
     badPaths.some((bad) => bad === path || KINDS.some((kind) => isAt(bad, path, kind)));
   for (const reason of meaningProblems(badPaths.reduce(without, value), now, spoiltNeeds(badPaths))) {
     if (isSpoilt(reason.path)) continue;
-    reasons.push({ ...reason, path: reason.path.slice(0, MAX_PATH_LENGTH) });
+    reasons.push(reason);
     if (reasons.length === MAX_REASONS) break;
   }
   return reasons;
@@ -211,7 +218,8 @@ function withoutReported(input: unknown): unknown {
   const job = given(input, REPORTED_BY_JOBS);
   if (!isRecord(job)) return job;
   if ("tags" in job) job.tags = given(job.tags);
-  if (Array.isArray(job.functions)) job.functions = job.functions.map(entryWithoutReported);
+  // Not `map`, which would leave holes as they are.
+  if (Array.isArray(job.functions)) job.functions = Array.from(job.functions, entryWithoutReported);
   return job;
 }
 

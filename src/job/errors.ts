@@ -52,6 +52,7 @@ export type ErrorCode =
   | "invalid_option"
   // answers to requests
   | "no_route"
+  | "method_not_allowed"
   | "internal";
 
 /** By this one copy of the package knows the errors of another: a CommonJS worker in TypeScript loads its own. */
@@ -81,11 +82,14 @@ export interface Reason {
 /** The input was refused; `reasons` lists everything that is wrong with it, not only the first. */
 export class InvalidInputError extends AsyncError {
   readonly reasons: Reason[];
+  /** What was refused, without the reasons, e.g. "not a valid job". */
+  readonly summary: string;
 
   constructor(code: "invalid_submission" | "invalid_request", message: string, reasons: Reason[]) {
     super(code, `${message}: ${reasons.map((r) => `${r.path || "/"} ${r.message}`).join("; ")}`);
     this.name = "InvalidInputError";
     this.reasons = reasons;
+    this.summary = message;
   }
 }
 

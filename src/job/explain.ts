@@ -105,7 +105,7 @@ function said(
     case "not_taken":
       return {
         reason: "not_taken",
-        text: "no supervisor has taken the job: they are full, have no room in storage, or none runs",
+        text: "no supervisor has taken the job: they are full, or have no room in storage",
       };
     case "starting":
       return { reason: "starting", text: "begins now" };

@@ -9,7 +9,7 @@ export interface Context<Args = unknown, Data = unknown> {
   readonly data: Data;
   /** The function's args, as submitted; null if there are none. */
   readonly args: Args;
-  /** From 1. */
+  /** From 1. It goes on being counted after a retry by hand, and where this runs in place of an entry that failed. */
   readonly attempt: number;
   /** Results of the job's functions before this one, in order. */
   readonly results: readonly unknown[];
@@ -40,7 +40,7 @@ export interface Context<Args = unknown, Data = unknown> {
   readonly log: Logger;
   /**
    * The same for every attempt of this function of this job: hand it to systems that can drop repetitions. Another one when the
-   * function is run again by hand although it was done.
+   * function is run again by hand although it was done, and where it runs in place of an entry that failed.
    */
   readonly idempotencyKey: string;
 }

@@ -133,7 +133,7 @@ test("a job whose id is in the body only is found, waited for and cancelled befo
     assert.is((await waiting).state, "cancelled");
     const missing = await full.client.get("in-no-body").catch((error) => error);
     assert.is(missing.code, "job_not_found");
-    assert.match(missing.message, "has not been taken yet");
+    assert.match(missing.message, "when a supervisor has taken it");
   } finally {
     await full.close();
   }

@@ -147,6 +147,25 @@ test("async check draws a job that is right", async () => {
   ]);
 });
 
+test("async check says that there may be more where it tells the most there can be", async () => {
+  const many = (length: number) => ({ name: "many", functions: Array.from({ length }, () => ({ name: "a b" })) });
+  const lines = async (length: number) => (await check(many(length))).output.trim().split("\n");
+  assert.is((await lines(19)).length, 20);
+  assert.equal((await lines(30)).slice(20), [
+    "/functions/19/name  must consist of printable ASCII characters without spaces",
+    "and maybe more: mend these first",
+  ]);
+});
+
+test("async submit prints the reasons as async check does", async () => {
+  const path = join(folder, "bad.json");
+  await writeFile(path, JSON.stringify(BAD));
+  const checked = await toEnd(startBuiltCli(["check", path]));
+  const submitted = await toEnd(startBuiltCli(["submit", path], { NATS_URL: system.url }));
+  assert.is(submitted.code, 2);
+  assert.is(submitted.output, `async: not a valid job [invalid_submission]\n${checked.output}`);
+});
+
 test("async check --json gives reasons or the order", async () => {
   const good = await check(GOOD, "--json");
   assert.is(good.code, 0);

@@ -116,7 +116,7 @@ test("wrong use exits with 2 and says what is wrong", async () => {
     [["server", "--http", "nonsense"], "host:port"],
     [["worker", "x.ts", "--concurrency", "0"], "integer from 1"],
     [["submit", join(folder, "missing.json")], "cannot read the job"],
-    [["submit", await file("bad.json", '{"name":"x"}')], "/functions is required"],
+    [["submit", await file("bad.json", '{"name":"x"}')], /\/functions +is required/],
     [["submit", await file("broken.json", "{")], "not valid JSON"],
     [["get", "not an id"], "job id"],
     [["worker", await file("empty.mjs", "export const x = 1;")], "does not export a worker"],
@@ -171,6 +171,7 @@ test("every command has help, with examples that it understands", async () => {
   const { code, output } = await run(["submit", "--help"]);
   assert.is(code, 0);
   assert.match(output, /Examples:\n {2}async submit job\.json --wait/);
+  assert.match((await run(["events", "--help"])).output, /that it\s+completed\s+only\s+with\s+--store-completed/);
   const { version } = JSON.parse(await readFile("package.json", "utf8"));
   assert.equal(await run(["--version"]), { code: 0, output: version });
 });

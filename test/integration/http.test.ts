@@ -163,6 +163,35 @@ for (const [what, status, code, request] of refused) {
   });
 }
 
+test("an unknown route is answered with those there are", async () => {
+  const { status, body } = await ask("/v2/job");
+  assert.is(status, 404);
+  for (const route of [
+    "POST and GET /v1/job",
+    "GET and DELETE /v1/job/:id",
+    "POST /v1/job/:id/signal/:name",
+    "GET /readyz",
+  ]) {
+    assert.match(body.error.message, route);
+  }
+  assert.is((await ask("/v1/job/a/b", { method: "PUT" })).status, 404);
+});
+
+test("a method that a route does not have is answered 405, with those it has", async () => {
+  const cases = [
+    ["PUT", "/v1/job", "GET, HEAD, POST"],
+    ["POST", "/v1/job/order-1", "DELETE, GET, HEAD"],
+    ["GET", "/v1/job/order-1/retry?x=1", "POST"],
+    ["DELETE", "/readyz", "GET, HEAD"],
+  ] as const;
+  for (const [method, path, allowed] of cases) {
+    const { status, headers, body } = await ask(path, { method });
+    assert.equal([status, body.error.code], [405, "method_not_allowed"], path);
+    assert.is(headers.get("allow"), allowed);
+    assert.match(body.error.message, allowed);
+  }
+});
+
 test("ids of every length that there can be work, longer ones are bad requests", async () => {
   for (const length of [100, 101, 128]) {
     const job_id = "x".repeat(length);

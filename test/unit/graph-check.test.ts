@@ -182,8 +182,8 @@ test("a fault in one of several shapes is told of the one that was meant", () =>
 
 test("a misspelt field says which one may have been meant", () => {
   assert.equal(told(job({ nmae: "a" })), [
-    "/functions/0/nmae is not a known field; did you mean name?",
     "/functions/0 must have one of name, wait_for, sleep_ms and sleep_until",
+    "/functions/0/nmae is not a known field; did you mean name?",
   ]);
   assert.equal(told({ ...job({ name: "a" }), time_out_ms: 5 }), [
     "/time_out_ms is not a known field; did you mean timeout_ms?",

@@ -98,8 +98,40 @@ test("all that is wrong in meaning is listed too", () => {
   const input = { ...submissionOf("a b", "ok", "x.*"), job_id: "a.b", scheduled_at: "tomorrow" };
   assert.equal(
     reasonsOf(input).map((reason) => reason.path),
-    ["/job_id", "/functions/0/name", "/functions/2/name", "/scheduled_at"],
+    ["/functions/0/name", "/functions/2/name", "/job_id", "/scheduled_at"],
   );
+});
+
+test("reasons stand in the order of the document, those of an entry together", () => {
+  const input = {
+    tiemout_ms: 1,
+    functions: [
+      ...Array.from({ length: 10 }, () => ({ name: "ok" })),
+      { id: "x", needs: ["nope"], retries: 3, name: "a b" },
+      { args: { $: "data.total +" }, timeout_ms: 0, "a/b": 1, name: "ok", when: "1" },
+    ],
+    scheduled_at: "2026-11-31T00:00:00Z",
+  };
+  assert.equal(
+    reasonsOf(input).map((reason) => reason.path),
+    [
+      "/name",
+      "/tiemout_ms",
+      "/functions/10/needs/0",
+      "/functions/10/retries",
+      "/functions/10/name",
+      "/functions/11/args",
+      "/functions/11/timeout_ms",
+      "/functions/11/a~1b",
+      "/functions/11/when",
+      "/scheduled_at",
+    ],
+  );
+});
+
+test("an array with holes is refused as one with entries that are missing", () => {
+  assert.equal(reasons({ name: "holes", functions: new Array(2) }).length, 2);
+  assert.match(reasons({ name: "holes", functions: new Array(1) })[0] ?? "", "/functions/0 ");
 });
 
 test("at most 20 reasons are listed, each path once", () => {

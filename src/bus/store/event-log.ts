@@ -1,9 +1,9 @@
 /**
  * Lifecycle events on `job.event.<id>.<type>`. They are notices: the record of what has become of a job is its state.
  *
- * Stream EVENTS keeps those that are rare: failures, cancellations, rejections, retries. The event of a job that completes is
- * published for who listens now, and kept only where the stream was made so (`storeCompleted`): it would be as many messages
- * again as there are jobs.
+ * Stream EVENTS keeps all but one of them: the event of a job that completes is published for who listens now, and kept only
+ * where the stream was made so (`storeCompleted`). It would be as many messages again as there are jobs. What is kept of the end
+ * of a job is stored with an acknowledgement; all else, progress too, is published once and may be missed.
  *
  * EVENTS-1  Whom the submission names is notified of the end right after its event is sent, with the same write, and again each
  *     time that is repeated. (In this order the server stores the event while it tells them: 5 % less latency.)
