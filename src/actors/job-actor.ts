@@ -244,18 +244,13 @@ export class JobActor implements AttemptListener, CommitsOwner {
     if (result === "stored") this.#proceed(events);
     else if (result === "full") this.#giveBack();
     else if (typeof result === "string") this.#writtenByOthers(result);
-    else this.#refused(result.why, mail);
+    else this.#dealNow(withoutLargest(mail, result.why, result.overBytes) ?? [{ type: "unstorable", why: result.why }]);
   }
 
   /** There is no room for its state: its submission comes again later. */
   #giveBack(): void {
     if (this.lease.valid) this.lease.handOver(FULL_RETRY_MS);
     this.#leave("handed_over");
-  }
-
-  /** The state does not fit into a message: the largest of what has come cannot be kept. */
-  #refused(why: string, mail: Event[]): void {
-    this.#dealNow(withoutLargest(mail, why) ?? [{ type: "unstorable", why }]);
   }
 
   /** Deals with these before what waits, then with that. */

@@ -6,19 +6,26 @@ import type { Failure } from "../job/failure.ts";
 import type { Event } from "../job/transition.ts";
 import { sizeOf } from "./memory.ts";
 
-/** The same events with the largest one failed; undefined if none of them has brought anything. */
-export function withoutLargest(events: readonly Event[], why: string): Event[] | undefined {
-  let largest = -1;
-  let bytes = -1;
+/**
+ * The same events with the largest one failed, or as many of the largest as have brought `overBytes`: where hundreds come together, to
+ * encode a full state for each of them would keep this process from all else for seconds. Undefined if none of them has brought anything.
+ */
+export function withoutLargest(events: readonly Event[], why: string, overBytes = 0): Event[] | undefined {
+  const brought: { index: number; bytes: number }[] = [];
   for (const [index, event] of events.entries()) {
-    const brought = broughtBy(event);
-    const size = brought === undefined ? -1 : sizeOf(brought);
-    if (size <= bytes) continue;
-    [largest, bytes] = [index, size];
+    const value = broughtBy(event);
+    if (value !== undefined) brought.push({ index, bytes: sizeOf(value) });
   }
-  const event = events[largest];
-  const failed = event && failedInstead(event, why);
-  return failed && events.toSpliced(largest, 1, failed);
+  if (brought.length === 0) return undefined;
+  const next = [...events];
+  let over = overBytes;
+  for (const { index, bytes } of brought.sort((a, b) => b.bytes - a.bytes)) {
+    const event = events[index];
+    next[index] = (event && failedInstead(event, why)) ?? (next[index] as Event);
+    over -= bytes;
+    if (!(over > 0)) break;
+  }
+  return next;
 }
 
 /** What the event adds to the state; undefined if that is next to nothing. */

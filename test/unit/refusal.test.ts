@@ -41,6 +41,18 @@ test("one after the other fails, until none of them has brought anything", () =>
   assert.equal(left, [3, 2, 1, 0]);
 });
 
+test("where it is known how much is too much, as many of the largest fail at once as have brought that", () => {
+  const sizes = [100, 5_000, 200, 7_000, 6_000];
+  const events = sizes.map((length, index) => succeeded(index, "x".repeat(length)));
+  const failed = (overBytes: number) =>
+    withoutLargest(events, WHY, overBytes)?.flatMap(({ type }, index) => (type === "failed" ? [index] : []));
+  assert.equal(failed(0), [3]);
+  assert.equal(failed(7_000), [3]);
+  assert.equal(failed(12_000), [3, 4]);
+  assert.equal(failed(1_000_000), [0, 1, 2, 3, 4]);
+  assert.equal(failed(Number.NaN), [3]);
+});
+
 test("where nothing has brought anything there is nothing to be left out", () => {
   assert.is(withoutLargest([], WHY), undefined);
   assert.is(withoutLargest([{ type: "resumed" }, { type: "lost", index: 0, attempt: 1 }], WHY), undefined);
