@@ -1,6 +1,7 @@
 /**
  * What becomes of events whose state does not fit into a message. The largest of what has come fails alone: a result that cannot be
- * kept is a failure of its attempt, a signal that cannot be kept one of its entry, and the progress of an attempt is forgotten.
+ * kept is a failure of its attempt, a signal that cannot be kept one of its entry; the progress of an attempt is forgotten, and so
+ * is the stack of an error.
  */
 import type { Failure } from "../job/failure.ts";
 import type { Event } from "../job/transition.ts";
@@ -31,7 +32,8 @@ export function withoutLargest(events: readonly Event[], why: string, overBytes 
 /** What the event adds to the state; undefined if that is next to nothing. */
 function broughtBy(event: Event): unknown {
   if (event.type === "succeeded") return event.result ?? null;
-  if (event.type === "failed" || event.type === "lost") return event.progress;
+  if (event.type === "failed") return event.progress ?? event.error.stack;
+  if (event.type === "lost") return event.progress;
   return event.type === "signalled" && !event.unfit ? (event.payload ?? null) : undefined;
 }
 
@@ -40,6 +42,10 @@ function failedInstead(event: Event, why: string): Event | undefined {
     const { index, attempt } = event;
     const error = tooLarge(`the state of the job with this result does not fit into a message: ${why}`);
     return { type: "failed", index, attempt, error, retryable: false, random: 0 };
+  }
+  if (event.type === "failed" && event.progress === undefined) {
+    const { stack: _stack, ...error } = event.error; // where something stands in a program is the least of what is said
+    return { ...event, error };
   }
   if (event.type === "failed" || event.type === "lost") {
     const { progress: _progress, ...rest } = event; // the next attempt does without it
