@@ -27,8 +27,8 @@ export type CommitResult =
   | Found
   /** There is no room for it, and nothing of the job is stored but its submission. */
   | "full"
-  /** It does not fit into a message. */
-  | { type: "refused"; why: string };
+  /** It does not fit into a message; it has about so many bytes too much, as far as that is known. */
+  | { type: "refused"; why: string; overBytes?: number };
 
 /** What someone else has made of the job. */
 export type Found =
@@ -104,16 +104,20 @@ export class Commits {
     this.#assertFollows(next);
     next.version = this.#state.version + 1;
     next.writer = this.#context.writer;
+    let bytes = 0; // told after a refusal that needs no answer
+    const overBytes = () => Math.max(0, bytes - this.#context.bus.maxPayload);
     const onOutcome = (outcome: CommitOutcome) => {
       if (outcome.type === "stored") {
         this.#set(next, outcome.revision);
         done("stored");
       } else
         this.#sortOut(next, outcome)
-          .then(done)
+          .then((result) =>
+            done(typeof result === "object" && overBytes() > 0 ? { ...result, overBytes: overBytes() } : result),
+          )
           .catch((error) => this.#owner.onFault(error));
     };
-    const bytes = this.#context.store.put(next, this.#revision, onOutcome, this.#brief);
+    bytes = this.#context.store.put(next, this.#revision, onOutcome, this.#brief);
     if (bytes < this.#grownAt) return;
     this.#grownAt = grownAt(bytes);
     this.#owner.onGrown(next, bytes);

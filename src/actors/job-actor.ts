@@ -246,7 +246,7 @@ export class JobActor implements AttemptListener, CommitsOwner {
       this.handOver(FULL_RETRY_MS); // its submission comes again later
     else if (typeof result === "string") this.#writtenByOthers(result);
     // It does not fit into a message: the largest of what has come cannot be kept.
-    else this.#dealNow(withoutLargest(mail, result.why) ?? [{ type: "unstorable", why: result.why }]);
+    else this.#dealNow(withoutLargest(mail, result.why, result.overBytes) ?? [{ type: "unstorable", why: result.why }]);
   }
 
   /** Deals with these before what waits, then with that. */

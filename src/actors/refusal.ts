@@ -1,30 +1,39 @@
 /**
  * What becomes of events whose state does not fit into a message. The largest of what has come fails alone: a result that cannot be
- * kept is a failure of its attempt, a signal that cannot be kept one of its entry, and the progress of an attempt is forgotten.
+ * kept is a failure of its attempt, a signal that cannot be kept one of its entry; the progress of an attempt is forgotten, and so
+ * is the stack of an error.
  */
 import type { Failure } from "../job/failure.ts";
 import type { Event } from "../job/transition.ts";
 import { sizeOf } from "./memory.ts";
 
-/** The same events with the largest one failed; undefined if none of them has brought anything. */
-export function withoutLargest(events: readonly Event[], why: string): Event[] | undefined {
-  let largest = -1;
-  let bytes = -1;
+/**
+ * The same events with the largest one failed, or as many of the largest as have brought `overBytes`: where hundreds come together, to
+ * encode a full state for each of them would keep this process from all else for seconds. Undefined if none of them has brought anything.
+ */
+export function withoutLargest(events: readonly Event[], why: string, overBytes = 0): Event[] | undefined {
+  const brought: { index: number; bytes: number }[] = [];
   for (const [index, event] of events.entries()) {
-    const brought = broughtBy(event);
-    const size = brought === undefined ? -1 : sizeOf(brought);
-    if (size <= bytes) continue;
-    [largest, bytes] = [index, size];
+    const value = broughtBy(event);
+    if (value !== undefined) brought.push({ index, bytes: sizeOf(value) });
   }
-  const event = events[largest];
-  const failed = event && failedInstead(event, why);
-  return failed && events.toSpliced(largest, 1, failed);
+  if (brought.length === 0) return undefined;
+  const next = [...events];
+  let over = overBytes;
+  for (const { index, bytes } of brought.sort((a, b) => b.bytes - a.bytes)) {
+    const event = events[index];
+    next[index] = (event && failedInstead(event, why)) ?? (next[index] as Event);
+    over -= bytes;
+    if (!(over > 0)) break;
+  }
+  return next;
 }
 
 /** What the event adds to the state; undefined if that is next to nothing. */
 function broughtBy(event: Event): unknown {
   if (event.type === "succeeded") return event.result ?? null;
-  if (event.type === "failed" || event.type === "lost") return event.progress;
+  if (event.type === "failed") return event.progress ?? event.error.stack;
+  if (event.type === "lost") return event.progress;
   return event.type === "signalled" && !event.unfit ? (event.payload ?? null) : undefined;
 }
 
@@ -33,6 +42,10 @@ function failedInstead(event: Event, why: string): Event | undefined {
     const { index, attempt } = event;
     const error = tooLarge(`the state of the job with this result does not fit into a message: ${why}`);
     return { type: "failed", index, attempt, error, retryable: false, random: 0 };
+  }
+  if (event.type === "failed" && event.progress === undefined) {
+    const { stack: _stack, ...error } = event.error; // where something stands in a program is the least of what is said
+    return { ...event, error };
   }
   if (event.type === "failed" || event.type === "lost") {
     const { progress: _progress, ...rest } = event; // the next attempt does without it

@@ -18,19 +18,30 @@ interface Harness {
   commit(state: JobState): Promise<CommitResult>;
 }
 
-function harness(outcome: (state: JobState, count: number) => CommitOutcome, stored?: StoredJob): Harness {
+/** Of each state. */
+const BYTES = 1_500;
+
+function harness(
+  outcome: (state: JobState, count: number) => CommitOutcome,
+  stored?: StoredJob,
+  maxPayload = 1_000_000,
+): Harness {
   const written: JobState[] = [];
   const put = (state: JobState, _revision: number, done: (outcome: CommitOutcome) => void) => {
     written.push(state);
     if (written.length > 20) throw new Error("it goes on for ever");
-    queueMicrotask(() => done(outcome(state, written.length)));
+    // As the connection does: what it cannot send is refused before it returns.
+    const what = outcome(state, written.length);
+    if (what.type === "refused") done(what);
+    else queueMicrotask(() => done(what));
+    return BYTES;
   };
   const store = {
     put,
     commit: (state: JobState, revision: number) => new Promise((resolve) => put(state, revision, resolve)),
     get: async () => stored,
   };
-  const bus = { whenConnected: async () => true };
+  const bus = { whenConnected: async () => true, maxPayload };
   const context = { bus, store, writer: "w" } as unknown as CommitsContext;
   let fault: ((error: unknown) => void) | undefined;
   const owner: CommitsOwner = {
@@ -70,6 +81,12 @@ test("a result that does not fit is refused, and so is what is live (COMMIT-3)",
     assert.equal(await commit(state), { type: "refused", why: "too large" });
     assert.is(commits.state, JOB, "nothing is stored");
   }
+});
+
+test("a refusal says how many bytes are too many, where that is known", async () => {
+  const { commit } = harness(() => refused, undefined, 1_000);
+  const next = reduce(JOB, succeededWith(JOB, 1), NOW).state;
+  assert.equal(await commit(next), { type: "refused", why: "too large", overBytes: 500 });
 });
 
 test("a state that does not fit without its payloads is a fault, not a loop", async () => {

@@ -41,6 +41,29 @@ test("one after the other fails, until none of them has brought anything", () =>
   assert.equal(left, [3, 2, 1, 0]);
 });
 
+test("where it is known how much is too much, as many of the largest fail at once as have brought that", () => {
+  const sizes = [100, 5_000, 200, 7_000, 6_000];
+  const events = sizes.map((length, index) => succeeded(index, "x".repeat(length)));
+  const failed = (overBytes: number) =>
+    withoutLargest(events, WHY, overBytes)?.flatMap(({ type }, index) => (type === "failed" ? [index] : []));
+  assert.equal(failed(0), [3]);
+  assert.equal(failed(7_000), [3]);
+  assert.equal(failed(12_000), [3, 4]);
+  assert.equal(failed(1_000_000), [0, 1, 2, 3, 4]);
+  assert.equal(failed(Number.NaN), [3]);
+});
+
+test("of a failure the progress is left out first, then the stack of its error; what it says stays", () => {
+  const error = { code: "function_failed", name: "Error", message: "no luck", stack: "x".repeat(8_000) } as const;
+  const failed: Event = { ...{ type: "failed", index: 0, attempt: 1, error, retryable: true, random: 0 }, progress: 5 };
+  const { stack: _stack, ...said } = error;
+  const first = withoutLargest([failed], WHY);
+  assert.equal(first, [{ type: "failed", index: 0, attempt: 1, error, retryable: true, random: 0 }]);
+  const second = withoutLargest(first ?? [], WHY);
+  assert.equal(second, [{ type: "failed", index: 0, attempt: 1, error: said, retryable: true, random: 0 }]);
+  assert.is(withoutLargest(second ?? [], WHY), undefined);
+});
+
 test("where nothing has brought anything there is nothing to be left out", () => {
   assert.is(withoutLargest([], WHY), undefined);
   assert.is(withoutLargest([{ type: "resumed" }, { type: "lost", index: 0, attempt: 1 }], WHY), undefined);
