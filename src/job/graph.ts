@@ -17,6 +17,7 @@ import { afterFailure, afterLoss, begun, type Outcome } from "./outcome.ts";
 import { type Plan, planOf } from "./plan.ts";
 import { inPhase } from "./record.ts";
 import { lateAt, ROOM_RETRY_MS } from "./rest.ts";
+import { usedNumber } from "./signals.ts";
 import { soundnessProblem } from "./sound.ts";
 import {
   type AttemptAddress,
@@ -148,7 +149,7 @@ function signalled(
 ): Transition {
   const { index, number, payload, unfit } = event;
   const name = state.functions.at(index)?.wait_for;
-  if (name === undefined || number <= (state.signals?.[name] ?? 0)) return { state, events: [] }; // GRAPH-3
+  if (name === undefined || number <= usedNumber(state, name)) return { state, events: [] }; // GRAPH-3
   if (branchIn(state.live, index)?.wait !== "signal") return { state, events: [] };
   return stepOf(state, now, plan, (step) => {
     const { id } = step.fn(index);
