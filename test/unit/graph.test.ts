@@ -473,4 +473,11 @@ test("a view says what a waiting job waits for: what its lowest entry does, unti
   assert.is(viewOf(run.state).state, "running");
 });
 
+test("a signal that is named as what every object has is counted as any other (GRAPH-3)", () => {
+  const wait = (wait_for: string): FunctionSpec => ({ wait_for, needs: [] });
+  const run = new Run([wait("go"), wait("constructor"), { name: "f" }]).signal(0, 1);
+  assert.equal(run.signal(1, 0).live, [1], "number 0 is none");
+  assert.equal(run.signal(1, 1).state.signals, { go: 1, constructor: 1 });
+});
+
 test.run();
