@@ -227,9 +227,10 @@ export class Invariants implements Observer {
           (wasFull && seen.begunInVain.has(index) ? 1 : 0) +
           (faultless ? 0 : seen.takeovers + (onError ? 10 : 5) * (1 + seen.retries));
         const count = this.#counts.get(functionKey(jobId, seen.generation, index)) ?? 0;
-        // The time for which it is tried passes by the clock of whoever has it.
-        const isOfOneClock = seen.takeovers === 0 || fn.retry_options?.retry_for_ms === undefined;
-        if (count > most && isOfOneClock)
+        // The time for which it is tried passes by the clock of whoever has it, and a backoff outside of memory by that of the server.
+        const isOfOneClock = seen.takeovers === 0 && seen.state.token === 0;
+        const isLimited = isOfOneClock || fn.retry_options?.retry_for_ms === undefined;
+        if (count > most && isLimited)
           throw new Violation("SIM-3", `function ${index} of ${jobId} was executed ${count} times of ${most}`);
       }
     }

@@ -43,8 +43,8 @@ const BUGS: Planted[] = [
     bug: "a condition is evaluated again when the job is taken over",
     file: "src/job/graph.ts",
     edit: [
-      "return due({ ...state, live }, Math.max(firedAt, now), now, plan);",
-      `const again = stepOf({ ...state, live }, now, plan, (step) => {
+      "return due(next, Math.max(firedAt, now), now, plan);",
+      `const again = stepOf(next, now, plan, (step) => {
         step.begin(live.filter(({ wait }) => wait === "none").map(({ index }) => index));
       });
       return isEnded(again.state) ? again : due(again.state as LiveGraph, Math.max(firedAt, now), now, plan);`,
@@ -54,7 +54,7 @@ const BUGS: Planted[] = [
   {
     bug: "an entry begins when one of its needs has ended, not all",
     file: "src/job/plan.ts",
-    edit: ["plan.needsOf(index)?.every(hasEnded));", "plan.needsOf(index)?.some(hasEnded));"],
+    edit: ["&& plan.needsOf(index)?.every(hasEnded);", "&& plan.needsOf(index)?.some(hasEnded);"],
     finds: /SIM-2/,
   },
   {

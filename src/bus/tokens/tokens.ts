@@ -30,11 +30,26 @@ export class Tokens {
    *
    * @throws AsyncError of the bus: the outcome is unknown, repeat it, unless it `isRefusedForGood`
    */
-  async place(job: TokenOwner, number: number, how: Parked): Promise<void> {
+  async place(job: TokenOwner & Pick<JobState, "live">, number: number, how: Parked): Promise<void> {
     // Where there are two, whichever turns into a wake first takes the job along; the other one finds it gone on, or past
     // its deadline.
     if (how.until !== undefined) await this.timers.schedule(job, how.until, number);
-    for (const name of how.functionNames) await this.backlog.put(name, job, number);
+    for (const name of how.functionNames) {
+      if (job.live && number > 1) await this.#replacePlace(name, job, number);
+      else await this.backlog.put(name, job, number);
+    }
+  }
+
+  /** A graph that something else has woken has left its place where it was: each time that it parks there would be one more. */
+  async #replacePlace(functionName: string, job: TokenOwner, number: number): Promise<void> {
+    const before = await readLast(this.#bus, TIMERS, waitSubject(functionName, job.job_id));
+    await this.backlog.put(functionName, job, number);
+    if (!before || !isTokenOf(job, before.data) || timerNumberOf(before.data) >= number) return;
+    try {
+      await deleteMessage(this.#bus, TIMERS, before.sequence);
+    } catch (error) {
+      if (!isAsyncError(error)) throw error; // its job has a newer token: it is dropped when its turn comes
+    }
   }
 
   /**
