@@ -7,6 +7,7 @@
  * stored, so it belongs to the format. A field that refers to another one (`mostly`, `presentWith`) comes after it.
  */
 import { compile } from "../util/compile.ts";
+import { packedBranches, unpackedBranches } from "./branches.ts";
 import type { Encoding } from "./encoding.ts";
 import { type FunctionState, kindOf } from "./function-state.ts";
 import { isRecord, toJsonValue } from "./plain.ts";
@@ -50,6 +51,8 @@ export interface Field<Value = unknown> {
   submitted?: true;
   /** Where it is `always` kept, but may be absent. Null is stored then. */
   optional?: true;
+  /** How it is stored, if not as it is; `unpack` takes whatever somebody may have stored. Of those that are `rarely` kept. */
+  stored?: { pack: (value: Value) => unknown; unpack: (stored: unknown) => unknown };
   /** It usually equals this field. Null is stored then. */
   mostly?: string;
   /** It exists exactly when this field does: then a stored null is a value, else it means absent. */
@@ -170,7 +173,7 @@ export const JOB_FIELDS: Fields<JobFields & AnyPhase> = {
   timeout_ms: { kept: "rarely", problem: count, view: asIs },
   deadline_at: { kept: "rarely", problem: time, view: iso },
   notify: { kept: "rarely", problem: text, view: asIs },
-  live: { kept: "rarely", since: 2, problem: branches },
+  live: { kept: "rarely", since: 2, problem: branches, stored: { pack: packedBranches, unpack: unpackedBranches } },
   ended_count: { kept: "rarely", since: 2, problem: count },
   signals: { kept: "rarely", since: 2, problem: record },
   parked_at: { kept: "rarely", since: 2, problem: time },

@@ -136,6 +136,7 @@ test("a job that sleeps leaves memory, and goes on in time", async () => {
     name: "sleeping",
     functions: [{ name: "echo" }, { sleep_ms: 1_500 }, { name: "echo" }],
   });
+  await eventually("it sleeps", async () => (await system.client.get(job_id)).due_at !== undefined);
   await eventually("it has left memory", async () => system.supervisor.liveJobs === 0);
   const asleep = await system.client.get(job_id);
   assert.is(asleep.state, "waiting");

@@ -437,19 +437,14 @@ const NO_TEXTS = [1, {}, [], true];
 const NO_MAPS = [1, "x", [], true, null];
 const UNKNOWN = ["nonsense", 1, {}, null];
 
-const BRANCH = { index: 1, attempt: 1, wait: "none", since: NOW };
+/** As they are stored: index, attempt, number of what it waits for, since, due. */
+const BRANCH = [1, 1, 0, NOW, null];
 const NO_BRANCHES = [
-  ...[1, null, [], {}],
-  ...NO_NUMBERS.flatMap((no) => [
-    { ...BRANCH, index: no },
-    { ...BRANCH, attempt: no },
-  ]),
-  ...NO_TIMES.flatMap((no) => [
-    { ...BRANCH, since: no },
-    { ...BRANCH, due_at: no },
-  ]),
-  ...UNKNOWN.map((no) => ({ ...BRANCH, wait: no })),
-  { ...BRANCH, index: 2 },
+  ...[1, null, {}, [0], [0, 5_000, 1]],
+  ...NO_NUMBERS.flatMap((no) => [BRANCH.with(0, no as number), BRANCH.with(1, no as number)]),
+  ...NO_TIMES.flatMap((no) => [BRANCH.with(3, no as number), BRANCH.with(4, no as number)]),
+  ...[9, "none", -1].map((no) => BRANCH.with(2, no as number)),
+  BRANCH.with(0, 2),
 ];
 
 /** Values that a field cannot have. Null is one of them where it stands for nothing else. */
@@ -519,12 +514,21 @@ function* eachWrong(wrong: Wrong, fields: object): Generator<[field: string, val
   for (const [names, values] of wrong) for (const name of names) for (const value of values) yield [name, value];
 }
 
+/** A record as somebody else may have stored it: with those branches, which are stored in another form than they have in a state. */
+function withBranches(record: Uint8Array, live: unknown): Uint8Array {
+  const elements = elementsOf(record);
+  Object.assign(elements.at(-4) as object, { live });
+  return encode(elements, "msgpack");
+}
+
 test("a field of a job that cannot be, as a time that no date can have, is a problem that names it", () => {
   const packed = elementsOf(packState(everyState())).at(-1) as unknown[];
   for (const [field, value] of eachWrong(WRONG, JOB_FIELDS)) {
-    const state = everyState({ [field]: value });
+    const isOfBranches = field === "live";
+    const state = everyState(isOfBranches ? {} : { [field]: value });
     const functions = field === "functions" ? (value as unknown[]) : packed;
-    const problem = problemOf(packFields(state, state.name, state.data, functions));
+    const record = packFields(state, state.name, state.data, functions);
+    const problem = problemOf(isOfBranches ? withBranches(record, value) : record);
     const expected = field === "job_id" ? "value is no record of this job" : `its ${field} `;
     assert.ok(problem.startsWith(expected), `${field}, ${String(value)}: ${problem}`);
   }
@@ -571,9 +575,10 @@ test("a field may have any value: it is a problem, or the state can be shown", (
     });
   const states = fc.constantFrom("running", "completed", "failed", "cancelled", "waiting");
   fc.assert(
-    fc.property(states, anyOf(JOB_FIELDS), anyOf(FUNCTION_FIELDS), (state, ofJob, ofFunction) => {
+    fc.property(states, anyOf(JOB_FIELDS), anyOf(FUNCTION_FIELDS), (state, { live, ...ofJob }, ofFunction) => {
       const functions = [DONE, { ...EVERY_FUNCTION_FIELD, ...ofFunction }];
-      survives(packState(everyState({ state, ...ofJob })), new Uint8Array());
+      const record = packState(everyState({ state, ...ofJob }));
+      survives(live === undefined ? record : withBranches(record, live), new Uint8Array());
       survives(packState(everyState({ state, functions })), new Uint8Array());
     }),
     { numRuns: 1_000 },

@@ -18,7 +18,7 @@
  * In a graph, several functions may be run, and steps end in any order. So instead of one function there are `[index, what is known
  * of it]` of all that have begun, and the steps stand in the order in which they ended, three elements for each: its index, what
  * it returned, and when, or all that is known of it where it has not simply succeeded the first time. Of its branches, those
- * next to each other that wait for their first attempt since the same time are one array (`packedBranches`): a fan of a thousand
+ * next to each other that wait for their first attempt since the same time are one array (`job/branches.ts`): a fan of a thousand
  * entries would else be stored a thousand times.
  */
 import { parseSubmission } from "../../job/check.ts";
@@ -27,16 +27,7 @@ import { type FunctionState, newEntry, newFunction } from "../../job/function-st
 import { changedIndexes, type Functions, functionList } from "../../job/functions.ts";
 import { isRecord } from "../../job/plain.ts";
 import { progressOf, stateProblem } from "../../job/record.ts";
-import {
-  BRANCH_WAITS,
-  type Branch,
-  functionAt,
-  type Graph,
-  isEnded,
-  isGraph,
-  type JobState,
-  type LiveJob,
-} from "../../job/state.ts";
+import { functionAt, type Graph, isEnded, isGraph, type JobState, type LiveJob } from "../../job/state.ts";
 import { decode } from "../messages/codec.ts";
 import { EncodedArray } from "../messages/encoded-array.ts";
 import { packFields, type Unpacked } from "./stored-state.ts";
@@ -97,63 +88,10 @@ export class BriefWriter {
       this.#stepEndedAt = fn.finished_at ?? this.#stepEndedAt;
     }
     const begun = [...this.#begun].sort(([a], [b]) => a - b);
-    const packed = { ...state, live: packedBranches(state.live) } as unknown as LiveJob;
-    return this.#steps.insertedInto(packFields(packed, this.#reference, begun, []));
+    return this.#steps.insertedInto(packFields(state, this.#reference, begun, []));
   }
 }
 
-type PackedBranch =
-  | [index: number, count: number, since: number]
-  | [index: number, attempt: number, wait: number, since: number, dueAt: number | null];
-
-function packedBranches(live: readonly Branch[]): PackedBranch[] {
-  const packed: PackedBranch[] = [];
-  let run: [index: number, count: number, since: number] | undefined;
-  // A plain loop, here and in `rest.ts`: a large fan goes through it at each step, and an iterator takes many times as long.
-  for (let at = 0; at < live.length; at++) {
-    const branch = live[at] as Branch;
-    const before = live[at - 1];
-    if (run && branch.since === before?.since && branch.index === before.index + 1 && isFirst(branch)) {
-      run[1] += 1;
-      continue;
-    }
-    const { index, attempt, wait, since, due_at: dueAt } = branch;
-    if (!isFirst(branch)) {
-      packed.push([index, attempt, BRANCH_WAITS.indexOf(wait), since, dueAt ?? null]);
-      run = undefined;
-    } else {
-      run = [index, 1, since];
-      packed.push(run);
-    }
-  }
-  return packed;
-}
-
-/** Whether its first attempt is due. */
-function isFirst({ attempt, wait, due_at }: Branch): boolean {
-  return attempt === 1 && wait === "none" && due_at === undefined;
-}
-
-/** Of what anyone may have stored: what makes no sense is no branch of a state then. */
-function unpackedBranches(packed: unknown, count: number): unknown {
-  if (!Array.isArray(packed)) return packed;
-  const live: unknown[] = [];
-  for (const one of packed) {
-    if (!Array.isArray(one) || live.length > count) return undefined;
-    if (one.length > RUN) {
-      const [index, attempt, wait, since, dueAt] = one;
-      live.push({ index, attempt, wait: BRANCH_WAITS[wait], since, ...(dueAt !== null && { due_at: dueAt }) });
-      continue;
-    }
-    const [first, length, since] = one;
-    if (!(length <= count)) return undefined;
-    for (let at = 0; at < length; at++) live.push({ index: first + at, attempt: 1, wait: "none", since });
-  }
-  return live;
-}
-
-/** Elements of a run of branches. */
-const RUN = 3;
 /** Elements of a step of a graph. */
 const GRAPH_STEP = 3;
 
@@ -238,7 +176,6 @@ export function completed(
     if (hasBranches) addGraphSteps(functions, steps, Number(head.created_at), current);
     else addSteps(functions, steps, head, current);
     const state = { ...head, name, data: data ?? null, functions };
-    if (hasBranches) Object.assign(state, { live: unpackedBranches(head.live, specs.length) ?? 0 });
     const problem = stateProblem(state);
     if (problem !== undefined) return { problem: `its ${problem}` };
     return { state: { ...state, functions: functionList(functions) } as unknown as JobState };

@@ -34,6 +34,12 @@ function layoutOf(fields: NamedField[]): Layout {
 const JOB_LAYOUT = layoutOf(entriesOf(JOB_FIELDS));
 const FUNCTION_LAYOUT = layoutOf(entriesOf(FUNCTION_FIELDS));
 
+/** How those fields of a job are packed, or unpacked, that are not stored as they are. */
+function storedAs(how: "pack" | "unpack"): Record<string, unknown> {
+  const others = JOB_LAYOUT.rarely.filter(([, { stored }]) => stored !== undefined);
+  return Object.fromEntries(others.map(([name, { stored }]) => [name, stored?.[how]]));
+}
+
 // --- writing
 
 export function packState(state: JobState): Uint8Array {
@@ -53,7 +59,7 @@ export function packFields(
 const jobArray = compile<
   (job: JobState, name: string | [number] | null, data: unknown, functions: unknown[]) => unknown[]
 >(
-  {},
+  { packs: storedAs("pack") },
   `(job, name, data, functions) => {
     ${rareCode("job", JOB_LAYOUT)}
     return [job.format ?? 1, ${JOB_LAYOUT.always.map((field) => valueCode("job", field))}, rare, name, data, functions];
@@ -76,7 +82,10 @@ function valueCode(whole: string, [name, { optional, mostly }]: NamedField): str
 
 /** Sets `rare` to a map of the fields that are there; null if none is. */
 function rareCode(whole: string, { rarely }: Layout): string {
-  const lines = rarely.map(([name]) => `if (${whole}.${name} !== undefined) (rare ??= {}).${name} = ${whole}.${name};`);
+  const lines = rarely.map(([name, { stored }]) => {
+    const value = stored ? `packs.${name}(${whole}.${name})` : `${whole}.${name}`;
+    return `if (${whole}.${name} !== undefined) (rare ??= {}).${name} = ${value};`;
+  });
   return `let rare = null; ${lines.join("\n")}`;
 }
 
@@ -141,7 +150,7 @@ function unpackFunction(value: unknown): unknown {
 
 type Unpack = (values: unknown[]) => Record<string, unknown>;
 
-const unpackJob = compile<Unpack>({ isRecord }, unpackCode(JOB_LAYOUT));
+const unpackJob = compile<Unpack>({ isRecord, unpacks: storedAs("unpack") }, unpackCode(JOB_LAYOUT));
 const unpackFunctionFields = compile<Unpack>({ isRecord }, unpackCode(FUNCTION_LAYOUT));
 
 /** Code of a function that makes an object of fields from an array of them. */
@@ -153,7 +162,10 @@ function unpackCode({ always, rarely }: Layout): string {
     const isThere = `values[${index}] != null${presentWith ? ` || fields.${presentWith} !== undefined` : ""}`;
     return `if (${isThere}) fields.${name} = ${value};`;
   });
-  const rare = rarely.map(([name]) => `if (Object.hasOwn(rare, "${name}")) fields.${name} = rare.${name};`);
+  const rare = rarely.map(([name, { stored }]) => {
+    const value = stored ? `unpacks.${name}(rare.${name})` : `rare.${name}`;
+    return `if (Object.hasOwn(rare, "${name}")) fields.${name} = ${value};`;
+  });
   return `(values) => {
     const fields = {};
     ${lines.join("\n")}
