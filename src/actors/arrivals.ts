@@ -444,7 +444,8 @@ export class Arrivals {
     revision: number,
     definition?: number,
   ): JobActor {
-    const isLong = first !== undefined && delivery.data.length >= this.#context.briefAboveBytes;
+    // A graph says much of each entry that does not change: it pays for small ones, too.
+    const isLong = first !== undefined && (isGraph(state) || delivery.data.length >= this.#context.briefAboveBytes);
     const long = isLong || definition !== undefined ? { definition } : undefined;
     const bytes = delivery.data.length;
     const measured = { footprint: footprint ?? footprintOf(state, Math.max(LONG, bytes)), bytes };

@@ -10,6 +10,8 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Supervisor } from "../../src/actors/supervisor.ts";
 import { Bus } from "../../src/bus/connection.ts";
+import { streamInfo } from "../../src/bus/stream-info.ts";
+import { KV_JOBS } from "../../src/bus/topology.ts";
 import { Client } from "../../src/client/client.ts";
 import { type InvalidInputError, isAsyncError } from "../../src/job/errors.ts";
 import { RetryAfter } from "../../src/worker/errors.ts";
@@ -173,6 +175,10 @@ test("[READ-1] what is stored with headers that say what those of the server say
   const before = (await system.client.list({ limit: 1_000 })).jobs.length;
   for (const [index, head] of heads.entries()) hpub(`$KV.jobs.head-${index}`, "x", head);
   raw.write("PING\r\n");
+  for (const index of heads.keys()) {
+    const subject = `$KV.jobs.head-${index}`;
+    await eventually(`${subject} is stored`, async () => (await subjectsOf(subject)) > 0);
+  }
   await honest();
   assert.is((await system.client.list({ limit: 1_000 })).jobs.length, before + 1);
   assert.is((await system.client.list({ limit: 1, order: "newest" })).jobs[0]?.name, "honest");
@@ -508,6 +514,12 @@ test("what a small server does not take is refused, whatever its size, and no co
   await bus.close();
   await small.close();
 });
+
+/** How many messages of that subject stream KV_jobs has: what somebody else has written may not be readable in any other way. */
+async function subjectsOf(subject: string): Promise<number> {
+  const { state } = await streamInfo(system.bus, KV_JOBS, 2_000, { subjects_filter: subject });
+  return Object.keys(state?.subjects ?? {}).length;
+}
 
 async function rejects(promise: Promise<unknown>, code: string): Promise<Error> {
   let thrown: unknown;

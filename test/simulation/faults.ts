@@ -19,6 +19,9 @@ export interface Cast {
   note: (line: string) => void;
 }
 
+/** When the limit of the bucket is raised, once faults have stopped. */
+const RAISED_AFTER_MS = 30_000;
+
 export class Faults {
   /** When they stop, in virtual ms; 0 if there are none. */
   untilMs = 0;
@@ -97,6 +100,11 @@ export class Faults {
     }
   }
 
+  #raise(): void {
+    this.#cast.bucketBytes = Number.POSITIVE_INFINITY;
+    if (this.#fillings === 0) this.#cast.jetStream.stream("KV_jobs").maxBytes = Number.POSITIVE_INFINITY;
+  }
+
   /** As if something else took all of the room. */
   #fill(ms: number): void {
     const bucket = this.#cast.jetStream.stream("KV_jobs");
@@ -167,6 +175,8 @@ export class Faults {
 
   #endFaults(): void {
     this.#cast.note("faults stop");
+    // Where live jobs are all that is in the bucket, there is room when somebody makes some: so supervisors say to who operates them.
+    this.#cast.world.after(RAISED_AFTER_MS, () => this.#raise(), NOBODY);
     this.#cast.network.faults = NO_FAULTS;
     this.#cast.jetStream.faults = RELIABLE;
   }

@@ -9,6 +9,10 @@ const ARRAY_16 = 0xdc;
 const ARRAY_16_LENGTH = 3;
 /** What most messages have before the array. */
 const HEADROOM = 512;
+/** What the results of a small job need, in bytes. */
+const FIRST_ROOM = 256;
+const POOLED = 1_024;
+const NONE = Buffer.alloc(0);
 
 /**
  * An array that grows, and is the last field of one message after the other. Its elements are encoded once, when they come,
@@ -16,10 +20,11 @@ const HEADROOM = 512;
  */
 export class EncodedArray {
   readonly #encoding: Encoding;
-  #bytes = Buffer.allocUnsafeSlow(2_048);
+  /** None before it is used: many small jobs never do. */
+  #bytes = NONE;
   /** The elements; before them there is room for the rest of the message. */
-  #begin = HEADROOM;
-  #end = HEADROOM;
+  #begin = 0;
+  #end = 0;
   #length = 0;
 
   constructor(encoding: Encoding) {
@@ -66,9 +71,11 @@ export class EncodedArray {
   /** Makes room before and after the elements. */
   #reserve(before: number, after: number): void {
     if (before <= this.#begin && this.#end + after <= this.#bytes.length) return;
-    const begin = Math.max(before, this.#begin);
+    const begin = Math.max(before, this.#begin, HEADROOM);
     const elements = this.#bytes.subarray(this.#begin, this.#end);
-    const larger = Buffer.allocUnsafeSlow(begin + 2 * (elements.length + after));
+    const size = begin + Math.max(FIRST_ROOM, 2 * (elements.length + after));
+    // Small ones come out of a pool, and go soon. A large one would keep all of its part of the pool.
+    const larger = size <= POOLED ? Buffer.allocUnsafe(size) : Buffer.allocUnsafeSlow(size);
     larger.set(elements, begin);
     this.#bytes = larger;
     this.#begin = begin;

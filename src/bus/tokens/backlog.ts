@@ -18,7 +18,7 @@ import { deleteMessage, readBatch, type StoredMessage } from "../store/stream-re
 import { streamInfo } from "../stream-info.ts";
 import { TIMERS } from "../topology.ts";
 import { headersOf } from "../wire/headers.ts";
-import { type TokenOwner, tokenBody } from "./timers.ts";
+import { messageIdOf, type TokenOwner, tokenBody } from "./timers.ts";
 import { publishWake } from "./wakes.ts";
 
 const TIMEOUT_MS = 2_000;
@@ -60,7 +60,7 @@ export class Backlog {
    * @throws AsyncError of the bus: the outcome is unknown, repeat it
    */
   async put(functionName: string, job: TokenOwner, number: number): Promise<void> {
-    const headers = headersOf({ "Nats-Msg-Id": `${job.job_id}:${job.created_at}:${number}:wait:${functionName}` });
+    const headers = headersOf({ "Nats-Msg-Id": `${messageIdOf(job, number)}:wait:${functionName}` });
     await this.#bus.mux.publish(waitSubject(functionName, job.job_id), tokenBody(job, number), headers);
   }
 

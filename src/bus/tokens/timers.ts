@@ -43,7 +43,7 @@ export class Timers {
    * @throws AsyncError of the bus: the outcome is unknown, repeat it, unless it `isRefusedForGood`
    */
   async schedule(job: TokenOwner, at: number, number: number): Promise<void> {
-    await this.#set(job, at, number, { "Nats-Msg-Id": `${job.job_id}:${job.created_at}:${number}` });
+    await this.#set(job, at, number, { "Nats-Msg-Id": messageIdOf(job, number) });
   }
 
   /** The same for one that was set before and is known to be gone. @throws AsyncError of the bus */
@@ -95,8 +95,16 @@ export class Timers {
   }
 }
 
-/** Of a job: what tells it from another one that had its id before. */
-export type TokenOwner = Pick<JobState, "job_id" | "created_at">;
+/** Of a job: what tells it from another one that had its id before; and who wants the token. */
+export type TokenOwner = Pick<JobState, "job_id" | "created_at"> & Partial<Pick<JobState, "writer">>;
+
+/**
+ * The same for each time that somebody tries to make it. A submission that comes again after its job has ended and expired makes that job
+ * once more, with the same numbers: so who wants it is a part.
+ */
+export function messageIdOf({ job_id, created_at, writer = "" }: TokenOwner, number: number): string {
+  return `${job_id}:${created_at}:${number}:${writer}`;
+}
 
 /** What a timer, a place or a wake says: `<number> <created_at>`. */
 export function tokenBody(job: TokenOwner, number: number): string {
