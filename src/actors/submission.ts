@@ -63,11 +63,9 @@ export function readSubmission({ data, sequence, storedAt, subject }: Waiting): 
         `the body names job ${submission.job_id}, the subject ${origin.jobId}`,
       );
     }
-    return {
-      ...{ type: "job", jobId: origin.jobId },
-      first: (now) => createJob(submission, origin, now, isGraph),
-      submitted: (now) => newJob(submission, origin, now, isGraph),
-    };
+    const first = (now: number) => createJob(submission, origin, now, isGraph);
+    const submitted = (now: number) => newJob(submission, origin, now, isGraph);
+    return { type: "job", jobId: origin.jobId, first, submitted };
   } catch (error) {
     if (!isAsyncError(error)) throw error;
     const failure: Failure = { code: "invalid_submission", name: error.name, message: error.message };
