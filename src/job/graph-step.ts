@@ -9,7 +9,7 @@ import { branchIn, placeOf } from "./branches.ts";
 import { dateProblem } from "./dates.ts";
 import { type AttemptRef, eventOf, type JobEvent, type JobEventBody } from "./events.ts";
 import { typeName } from "./expression-values.ts";
-import { ExpressionError, expressionFailure } from "./expressions.ts";
+import { ExpressionError, expressionFailure, type Values } from "./expressions.ts";
 import type { Failure } from "./failure.ts";
 import { callOf, type FunctionState, kindOf } from "./function-state.ts";
 import type { Functions } from "./functions.ts";
@@ -97,8 +97,7 @@ export class GraphStep {
 
   /** What begins with the job. */
   open(): void {
-    this.#ready.push(...firstOf(this.#plan));
-    this.#begin();
+    this.begin(firstOf(this.#plan));
   }
 
   /** Begins these, as their turn has come again. */
@@ -135,7 +134,7 @@ export class GraphStep {
 
   #expectationProblem(expect: string, result: unknown): Failure | undefined {
     try {
-      const values = valuesFor(expect, { ...this.#job, functions: this.functions }, this.#plan, { result });
+      const values = this.#values(expect, { result });
       if (this.#plan.expressions.evaluateCondition(expect, values)) return undefined;
       const message = `the result is not as expected: ${expect}`;
       return { code: "expectation_failed", name: "ExpectationFailed", message };
@@ -215,9 +214,14 @@ export class GraphStep {
     }
   }
 
+  /** What an expression of an entry finds, as far as the step has come. */
+  #values(text: string, more?: { result: unknown }): Values {
+    return valuesFor(text, { ...this.#job, functions: this.functions }, this.#plan, more);
+  }
+
   /** @throws ExpressionError */
   #evaluateCondition(text: string): boolean {
-    const values = valuesFor(text, { ...this.#job, functions: this.functions }, this.#plan);
+    const values = this.#values(text);
     return this.#plan.expressions.evaluateCondition(text, values);
   }
 
@@ -226,7 +230,7 @@ export class GraphStep {
     if (sleep_ms !== undefined) return this.#now + sleep_ms;
     if (typeof sleep_until === "string") return Date.parse(sleep_until);
     const text = sleep_until?.$ ?? "";
-    const values = valuesFor(text, { ...this.#job, functions: this.functions }, this.#plan);
+    const values = this.#values(text);
     const value = this.#plan.expressions.evaluate(text, values);
     if (typeof value !== "string") {
       throw new ExpressionError(text, `must give a text with a date and time, and gives ${typeName(value)}`);
