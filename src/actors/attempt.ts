@@ -1,10 +1,11 @@
 import type { Msg } from "nats";
-import type { EncodedResults } from "../bus/messages/invocation.ts";
+import type { EncodedResults, GivenInput } from "../bus/messages/invocation.ts";
 import type { Ticket, Waiter } from "../bus/wire/mux.ts";
 import type { AsyncError } from "../job/errors.ts";
 import type { Failure } from "../job/failure.ts";
 import type { Plan } from "../job/plan.ts";
-import type { AttemptAddress, LiveJob } from "../job/state.ts";
+import type { CallEntry } from "../job/schema.ts";
+import { type AttemptAddress, isSameAttempt, type LiveJob } from "../job/state.ts";
 import type { Bagged } from "../util/bag.ts";
 
 /** What becomes of an attempt. At most one of `onSucceeded`, `onFailed`, `onLost` and `onNoRoom` is called, once. */
@@ -37,13 +38,21 @@ export interface AttemptLine {
   onDenied(attempt: Attempt, error: AsyncError): void;
   /** It was given up while it was in flight; `reply` is the reply subject of its invocation. */
   onAbandoned(attempt: Attempt, reply: string): void;
+  /** It may stop, and its answer is waited for. */
+  onStopWanted(attempt: Attempt, reply: string): void;
 }
 
 /** One attempt from its dispatch to its outcome. Times are monotonic ms. */
 export class Attempt implements AttemptAddress, Waiter, Bagged {
   readonly index: number;
   readonly attempt: number;
+  readonly item: number | undefined;
+  readonly undo: true | undefined;
   readonly functionName: string;
+  /** What it calls. */
+  readonly call: CallEntry;
+  /** What it is handed, where that does not follow from the job: of an item. */
+  given: GivenInput | undefined;
   /** Of a job of many functions: its results as they are sent. */
   results: EncodedResults | undefined;
   /** Of a graph: how its entries follow each other. */
@@ -74,18 +83,23 @@ export class Attempt implements AttemptAddress, Waiter, Bagged {
 
   constructor(
     job: LiveJob,
-    { index, attempt }: AttemptAddress,
-    functionName: string,
+    { index, attempt, item, undo }: AttemptAddress,
+    call: CallEntry,
     listener: AttemptListener,
     results?: EncodedResults,
     plan?: Plan,
+    given?: GivenInput,
   ) {
     this.#job = job;
     this.index = index;
     this.attempt = attempt;
-    this.functionName = functionName;
+    this.item = item;
+    this.undo = undo;
+    this.call = call;
+    this.functionName = call.name;
     this.results = results;
     this.plan = plan;
+    this.given = given;
     this.listener = listener;
   }
 
@@ -96,8 +110,8 @@ export class Attempt implements AttemptAddress, Waiter, Bagged {
   }
 
   /** Whether that is its address. */
-  has({ index, attempt }: AttemptAddress): boolean {
-    return index === this.index && attempt === this.attempt;
+  has(address: AttemptAddress): boolean {
+    return isSameAttempt(this, address);
   }
 
   get cancelled(): boolean {
@@ -143,6 +157,13 @@ export class Attempt implements AttemptAddress, Waiter, Bagged {
     this.#job = undefined;
     this.results = undefined;
     this.plan = undefined;
+    this.given = undefined;
+  }
+
+  /** Who executes it may stop; its answer is waited for. */
+  askToStop(): void {
+    const reply = this.#ticket?.reply;
+    if (reply !== undefined) this.#line?.onStopWanted(this, reply);
   }
 
   /** Closes it before its end: whoever executes it may stop. */

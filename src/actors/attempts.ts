@@ -1,7 +1,7 @@
 import type { EncodedResults } from "../bus/messages/invocation.ts";
 import type { Failure } from "../job/failure.ts";
 import type { Plan } from "../job/plan.ts";
-import type { AttemptAddress, LiveJob } from "../job/state.ts";
+import { type AttemptAddress, isSameAttempt, type LiveJob } from "../job/state.ts";
 import type { Event } from "../job/transition.ts";
 import type { Attempt, AttemptListener, FailureDetails } from "./attempt.ts";
 import type { Dispatcher } from "./dispatcher.ts";
@@ -41,11 +41,29 @@ export class Attempts {
   }
 
   /** It has come to its end, or was held back. */
-  delete({ index, attempt }: AttemptAddress): void {
-    if (this.#dispatching?.index === index && this.#dispatching.attempt === attempt) this.#dispatching = undefined;
-    if (this.#of(index)?.attempt !== attempt) return;
+  delete(address: AttemptAddress): void {
+    const { index } = address;
+    if (this.#dispatching && isSameAttempt(this.#dispatching, address)) this.#dispatching = undefined;
+    if (!this.#of(index)?.has(address)) return;
     if (this.#first?.index === index) this.#first = undefined;
     else this.#others?.delete(index);
+  }
+
+  /** Who executes it may stop; its answer is waited for. Returns false if it is with nobody. */
+  askToStop(address: AttemptAddress): boolean {
+    const attempt = this.#of(address.index);
+    if (!attempt?.has(address) || !attempt.inFlight) return false;
+    attempt.askToStop();
+    return true;
+  }
+
+  /** Nobody waits for the outcomes of those for which that holds. */
+  cancelIf(isOver: (attempt: Attempt) => boolean): void {
+    for (const attempt of [this.#first, ...(this.#others?.values() ?? [])]) {
+      if (!attempt || !isOver(attempt)) continue;
+      this.delete(attempt);
+      attempt.cancel();
+    }
   }
 
   /** Nobody waits for their outcomes any more. */
@@ -72,7 +90,7 @@ export class Attempts {
 
 /** What the machine is told of an attempt that was answered with an error, or was given up. */
 export function failedEvent(
-  { index, attempt, progress }: Attempt,
+  { index, attempt, undo, progress }: Attempt,
   error: Failure,
   retryable: boolean,
   { retryAfterMs, interrupted }: FailureDetails = {},
@@ -82,10 +100,11 @@ export function failedEvent(
     ...(retryAfterMs !== undefined && { retryAfterMs }),
     ...(interrupted && { interrupted }),
     ...(progress !== undefined && { progress }),
+    ...(undo && { undo }),
   };
 }
 
 /** Of one whose worker went silent. */
-export function lostEvent({ index, attempt, progress }: Attempt): Event {
-  return { type: "lost", index, attempt, ...(progress !== undefined && { progress }) };
+export function lostEvent({ index, attempt, undo, progress }: Attempt): Event {
+  return { type: "lost", index, attempt, ...(undo && { undo }), ...(progress !== undefined && { progress }) };
 }

@@ -16,14 +16,14 @@ import type { LineDepth } from "../api/requests.ts";
 import { ROOM, STOP } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
 import { encodingOf } from "../bus/messages/codec.ts";
-import { type EncodedResults, readReply } from "../bus/messages/invocation.ts";
+import { type EncodedResults, type GivenInput, readReply } from "../bus/messages/invocation.ts";
 import { encodeStop, readRoom } from "../bus/messages/nudges.ts";
 import { queueGroupProblem, type ServedFunction, servedFunctions } from "../bus/messages/served-functions.ts";
 import { discoverServices } from "../bus/messages/service.ts";
 import type { Failure } from "../job/failure.ts";
 import { callOf } from "../job/function-state.ts";
 import type { Plan } from "../job/plan.ts";
-import { type AttemptAddress, functionAt, type LiveJob } from "../job/state.ts";
+import { type AttemptAddress, callAt, type LiveJob } from "../job/state.ts";
 import { Attempt, type AttemptListener } from "./attempt.ts";
 import { FunctionLine } from "./function-line.ts";
 import type { Lifecycle } from "./lifecycle.ts";
@@ -118,10 +118,11 @@ export class Dispatcher {
     listener: AttemptListener,
     results?: EncodedResults,
     plan?: Plan,
+    given?: GivenInput,
   ): Attempt {
-    const { name } = callOf(functionAt(job, address.index));
-    const attempt = new Attempt(job, address, name, listener, results, plan);
-    this.#lineOf(name).add(attempt);
+    const call = given ? callOf(given.fn) : callAt(job, address);
+    const attempt = new Attempt(job, address, call, listener, results, plan, given);
+    this.#lineOf(call.name).add(attempt);
     return attempt;
   }
 
@@ -168,7 +169,7 @@ export class Dispatcher {
       onPlainWorker: () => this.#onPlainWorker(name),
       onLateReply: () => this.#onLateReply(name),
       onRoom: () => this.#observer.onRoom(name),
-      onAbandoned: (attempt, reply) => this.#stop(attempt, reply),
+      onStopWanted: (attempt, reply) => this.#stop(attempt, reply),
       onTrouble: (error) => {
         const what = `cannot send invocations of ${name}`;
         this.#lifecycle.emit("trouble", { what, kind: "cannot send invocations", error });

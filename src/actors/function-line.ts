@@ -34,8 +34,8 @@ const MAX_PROBE_MS = 500;
 export interface LineObserver {
   /** A result made room, and none are waiting. */
   onRoom(): void;
-  /** Nobody waits for the outcome of this attempt any more; `reply` is the reply subject of its invocation. */
-  onAbandoned(attempt: Attempt, reply: string): void;
+  /** Who executes the attempt may stop; `reply` is the reply subject of its invocation. */
+  onStopWanted(attempt: Attempt, reply: string): void;
   /** A reply has shown that somebody serves the function without heartbeats. */
   onPlainWorker(): void;
   /** The same, if the reply has come late because it was sent late. */
@@ -169,8 +169,12 @@ export class FunctionLine implements AttemptLine {
   }
 
   onAbandoned(attempt: Attempt, reply: string): void {
-    this.#observer.onAbandoned(attempt, reply);
+    this.#observer.onStopWanted(attempt, reply);
     if (this.inFlight.delete(attempt)) this.#pump();
+  }
+
+  onStopWanted(attempt: Attempt, reply: string): void {
+    this.#observer.onStopWanted(attempt, reply);
   }
 
   close(): void {
@@ -199,9 +203,10 @@ export class FunctionLine implements AttemptLine {
 
   #send(attempt: Attempt): void {
     const now = Date.now();
-    const timeoutMs = attemptTimeoutMs(attempt.job, attempt.index, now);
+    const { job, results, plan, given } = attempt;
+    const timeoutMs = attemptTimeoutMs(job, attempt.index, now, attempt.call);
     try {
-      const body = encodeInvocation(attempt.job, attempt, now, timeoutMs, attempt.results, attempt.plan);
+      const body = encodeInvocation(job, attempt, now, timeoutMs, results, plan, given);
       const ticket = this.#bus.mux.open(this.#subject, body, undefined, attempt, attempt.results?.headers);
       attempt.sent(this, ticket, timeoutMs, this.heartbeatMs);
       this.inFlight.add(attempt);

@@ -161,8 +161,8 @@ export class JobActor implements AttemptListener, CommitsOwner {
     return false;
   }
 
-  onStarted({ index, attempt }: AttemptAddress): void {
-    this.#post({ type: "started", index, attempt });
+  onStarted({ index, attempt, undo }: AttemptAddress): void {
+    this.#post(undo ? { type: "started", index, attempt, undo } : { type: "started", index, attempt });
   }
 
   onProgress(attempt: Attempt, progress: unknown): void {
@@ -170,8 +170,9 @@ export class JobActor implements AttemptListener, CommitsOwner {
     if (this.#progress.tell(attempt, progress)) attempt.progress = progress;
   }
 
-  onSucceeded({ index, attempt }: AttemptAddress, result: unknown): void {
-    this.#post({ type: "succeeded", index, attempt, result });
+  onSucceeded({ index, attempt, undo }: AttemptAddress, result: unknown): void {
+    if (undo) this.#post({ type: "succeeded", index, attempt, undo, result });
+    else this.#post({ type: "succeeded", index, attempt, result });
   }
 
   onFailed(attempt: Attempt, error: Failure, retryable: boolean, details?: FailureDetails): void {
@@ -182,8 +183,8 @@ export class JobActor implements AttemptListener, CommitsOwner {
     this.#post(lostEvent(attempt));
   }
 
-  onNoRoom({ index, attempt }: AttemptAddress): void {
-    this.#post({ type: "no_room", index, attempt });
+  onNoRoom({ index, attempt, undo }: AttemptAddress): void {
+    this.#post({ type: "no_room", index, attempt, ...(undo && { undo }) });
   }
 
   // --- one event after the other (ACTOR-1)
@@ -342,7 +343,9 @@ export class JobActor implements AttemptListener, CommitsOwner {
     const due = attempts.filter((address) => !this.#attempts.has(address));
     if (due.length > 0 && this.#footprint.mustWait) {
       // All in one commit: a fan of a thousand would else be stored a thousand times, each time that it is woken.
-      for (const { index, attempt } of due) this.#mailbox.post({ type: "no_room", index, attempt });
+      for (const { index, attempt, undo } of due) {
+        this.#mailbox.post({ type: "no_room", index, attempt, ...(undo && { undo }) });
+      }
       this.#turn();
       return;
     }

@@ -9,6 +9,8 @@ export const STATUS: Partial<Record<ErrorCode, number>> = {
   unknown_signal: 404,
   job_ended: 409,
   job_not_ended: 409,
+  job_undoing: 409,
+  undo_first: 409,
   job_exists: 409,
   no_entry: 404,
   signals_full: 409,

@@ -51,6 +51,7 @@ const WAITS: Record<WaitReason, string> = {
   backoff: "the backoff",
   sleep: "the end of a sleep",
   signal: "a signal",
+  child: "a child job",
 };
 
 function stateOf({ state, waiting_for, warnings }: JobView): string {
@@ -71,6 +72,7 @@ function nameOf({ id, kind, name, wait_for, sleep_ms, sleep_until }: FunctionVie
   const what = {
     function: () => name ?? "",
     wait: () => `wait for ${wait_for}`,
+    job: () => "job",
     sleep: () => (sleep_ms === undefined ? `sleep until ${brief(sleep_until)}` : `sleep ${sleep_ms} ms`),
   }[kind]();
   return id === undefined ? what : `${id}: ${what}`;
@@ -196,6 +198,16 @@ function detailsOf(event: JobEvent | RejectedEvent, width = 60): string {
       return `${entryOf(event)}: its condition is not met`;
     case "signalled":
       return `${entryOf(event)}: signal ${brief(event.name)}, number ${event.number}`;
+    case "item_failed":
+      return `${entryOf({ function: null, ...event })}, item ${event.item}: ${brief(event.error.message, width)}`;
+    case "undoing":
+      return event.error
+        ? `because of ${event.error.code}: ${brief(event.error.message, width)}`
+        : `as it is ${event.because}`;
+    case "undone":
+      return entryOf(event);
+    case "undo_failed":
+      return `${entryOf(event)}: ${brief(event.error.message, width)}`;
     case "edited":
       return editsIn(event);
     case "late":

@@ -37,6 +37,8 @@ function waitsForWorker(job: LiveJob, now: number): boolean {
       return now - Math.max(job.scheduled_at, job.retried_at ?? 0) >= MOMENT_MS;
     case "running":
       return functionAt(job, job.current_function).retry_count !== job.attempt;
+    case "undoing":
+      return false;
     case "waiting":
       return job.waiting_for === "worker" || job.due_at <= now;
     default:

@@ -24,7 +24,7 @@ const RUN = 3;
 
 type PackedBranch =
   | [index: number, count: number, since: number]
-  | [index: number, attempt: number, wait: number, since: number, dueAt: number | null];
+  | [index: number, attempt: number, wait: number, since: number, dueAt: number | null, undo?: true];
 
 /**
  * The branches as they are stored: an array each, and one for those next to each other whose first attempt is due since the same time,
@@ -43,7 +43,9 @@ export function packedBranches(live: readonly Branch[]): PackedBranch[] {
     }
     const { index, attempt, wait, since, due_at: dueAt } = branch;
     if (!isFirst(branch)) {
-      packed.push([index, attempt, BRANCH_WAITS.indexOf(wait), since, dueAt ?? null]);
+      const one: PackedBranch = [index, attempt, BRANCH_WAITS.indexOf(wait), since, dueAt ?? null];
+      if (branch.undo) one.push(true);
+      packed.push(one);
       run = undefined;
     } else {
       run = [index, 1, since];
@@ -54,8 +56,8 @@ export function packedBranches(live: readonly Branch[]): PackedBranch[] {
 }
 
 /** Whether its first attempt is due. */
-function isFirst({ attempt, wait, due_at }: Branch): boolean {
-  return attempt === 1 && wait === "none" && due_at === undefined;
+function isFirst({ attempt, wait, due_at, undo }: Branch): boolean {
+  return attempt === 1 && wait === "none" && due_at === undefined && undo === undefined;
 }
 
 /** Of what anyone may have stored: null where it makes no sense. */
@@ -65,8 +67,9 @@ export function unpackedBranches(packed: unknown): unknown {
   for (const one of packed) {
     if (!Array.isArray(one) || live.length > MAX_FUNCTIONS) return null;
     if (one.length > RUN) {
-      const [index, attempt, wait, since, dueAt] = one;
-      live.push({ index, attempt, wait: BRANCH_WAITS[wait], since, ...(dueAt !== null && { due_at: dueAt }) });
+      const [index, attempt, wait, since, dueAt, undo] = one;
+      const due = dueAt === null ? {} : { due_at: dueAt };
+      live.push({ index, attempt, wait: BRANCH_WAITS[wait], since, ...due, ...(undo !== undefined && { undo }) });
       continue;
     }
     const [first, length, since] = one;

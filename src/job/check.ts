@@ -78,7 +78,7 @@ export interface ParsedDocument {
 export function parseDocument(input: unknown, now?: number): ParsedDocument {
   // Most are right as they are. Leaving out is slow, and telling what is wrong much slower than telling that nothing is.
   if (chainCheck.Check(input) && isRightChain(input, now)) {
-    return { submission: input, isGraph: input.warn_after_ms !== undefined };
+    return { submission: input, isGraph: (input.warn_after_ms ?? input.on_failure) !== undefined };
   }
   if (submissionCheck.Check(input) && isPlain(input) && meaningProblems(input, now).next().done) {
     return { submission: input, isGraph: isGraphDocument(input) };

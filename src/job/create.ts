@@ -6,7 +6,7 @@ import { newEntry, newFunction } from "./function-state.ts";
 import { functionList } from "./functions.ts";
 import { inPhase } from "./record.ts";
 import type { Submission } from "./schema.ts";
-import type { JobFields, LiveJob } from "./state.ts";
+import type { JobFields, LiveJob, Parent } from "./state.ts";
 
 /** What is known of a submission besides its body. */
 export interface Origin {
@@ -16,6 +16,8 @@ export interface Origin {
   createdAt: number;
   /** Of the submission in stream JOBS. */
   sequence: number;
+  /** Whose child it is. */
+  parent?: Parent;
 }
 
 /**
@@ -30,8 +32,9 @@ export function newJob(
   now: number,
   isGraph = isGraphDocument(submission),
 ): LiveJob {
-  const { notify, scheduled_at, timeout_ms, tags, keep_ms, warn_after_ms } = submission;
+  const { notify, scheduled_at, timeout_ms, tags, keep_ms, warn_after_ms, on_failure } = submission;
   const fields = newFields(origin, submission, isGraph);
+  if (on_failure !== undefined) fields.on_failure = on_failure;
   if (tags !== undefined) fields.tags = tags;
   if (keep_ms !== undefined) fields.keep_ms = keep_ms;
   if (warn_after_ms !== undefined) fields.warn_after_ms = warn_after_ms;
@@ -77,7 +80,8 @@ function newFields(origin: Origin, submission: Submission, isGraph: boolean): Jo
     version: 0,
     writer: "",
   };
-  if (isGraph || needsFormat2(submission)) fields.format = 2;
+  if (origin.parent) fields.parent = origin.parent;
+  if (isGraph || origin.parent || needsFormat2(submission)) fields.format = 2;
   if (isGraph) {
     fields.live = [];
     fields.ended_count = 0;

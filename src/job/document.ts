@@ -3,11 +3,11 @@ import { GRAPH_OPTIONS } from "./function-state.ts";
 import type { FunctionSpec, Submission } from "./schema.ts";
 import { hasExpressions } from "./templates.ts";
 
-type Document = Pick<Submission, "functions" | "tags" | "keep_ms" | "warn_after_ms">;
+type Document = Pick<Submission, "functions" | "tags" | "keep_ms" | "warn_after_ms" | "on_failure">;
 
 /** Whether its entries do more than follow each other, or the job has a time of its own to watch. */
-export function isGraphDocument({ functions, warn_after_ms }: Document): boolean {
-  return warn_after_ms !== undefined || functions.some(isGraphEntry);
+export function isGraphDocument({ functions, warn_after_ms, on_failure }: Document): boolean {
+  return (warn_after_ms ?? on_failure) !== undefined || functions.some(isGraphEntry);
 }
 
 function isGraphEntry(spec: FunctionSpec): boolean {

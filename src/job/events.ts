@@ -28,6 +28,14 @@ export type JobEventBody =
   | { type: "skipped"; index: number; id?: string }
   /** A signal has come that an entry waited for: the one with that number among those of that name. */
   | { type: "signalled"; name: string; number: number; index: number; id?: string }
+  /** An item of an entry has failed for good. Told of the first hundred of an entry. */
+  | { type: "item_failed"; index: number; id?: string; item: number; error: Failure }
+  /** The job has failed, or is cancelled, and what it has done is being undone. */
+  | { type: "undoing"; because: "failed" | "cancelled" | "completed"; error?: Failure }
+  /** What an entry has done is undone. */
+  | ({ type: "undone" } & EntryRef)
+  /** It could not be. */
+  | ({ type: "undo_failed"; error: Failure } & EntryRef)
   /** Who retried the job by hand has changed its data, or the args of entries: those with these ids, or indexes. */
   | { type: "edited"; by?: string; data?: true; args?: (string | number)[] }
   /** The job has not ended so long after its start. Told once. */
@@ -129,6 +137,10 @@ export const EVENT_TYPES = Object.keys({
   retried: true,
   skipped: true,
   signalled: true,
+  item_failed: true,
+  undoing: true,
+  undone: true,
+  undo_failed: true,
   edited: true,
   late: true,
   completed: true,

@@ -119,11 +119,22 @@ function said(
       return { reason: "sleep", text: wait.until === undefined ? "sleeps" : `sleeps until ${iso(wait.until)}` };
     case "signal":
       return waitForSignal(fn, wait.until);
+    case "items":
+      return { reason: "items", text: itemsText(fn) };
+    case "child":
+      return { reason: "child", text: fn.items ? `waits for child jobs; ${itemsText(fn)}` : "waits for its child job" };
+    case "stopping":
+      return { reason: "stopping", text: "was told to stop, and has not answered yet" };
     case "needs":
       return needs(needsOf(index));
     default:
       return unreachable(wait);
   }
+}
+
+function itemsText({ items }: FunctionState): string {
+  const { count, listed = 0, done = 0, failed = 0 } = items ?? {};
+  return `${done} of ${count ?? `${listed} or more`} items are done, ${failed} have failed`;
 }
 
 function waitForWorker(fn: FunctionState, facts: Facts | undefined): Said {

@@ -28,6 +28,12 @@ export type ExplainReason =
   | "backoff"
   | "sleep"
   | "signal"
+  /** Its items are under way. */
+  | "items"
+  /** It waits for a child job, or for those of its items. */
+  | "child"
+  /** The job undoes: what ran was told to stop, and has not answered yet. */
+  | "stopping"
   /** Other entries have to end before it. */
   | "needs"
   /** The start of the job is ahead. */

@@ -17,6 +17,16 @@ export type FailureCode =
   | "attempt_interrupted"
   /** an expression of the entry could not be evaluated */
   | "expression_error"
+  /** The child job of the entry has failed, or was cancelled. */
+  | "child_failed"
+  /** The document of a child is none. */
+  | "invalid_child"
+  /** More items have failed than the entry tolerates. */
+  | "too_many_failures"
+  /** What lists the items has answered with something else. */
+  | "invalid_items"
+  /** Items could not be undone. */
+  | "undo_failed"
   /** the result of the entry is not as its `expect` asks */
   | "expectation_failed"
   /** the signal that the entry waited for did not come in time */

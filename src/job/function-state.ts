@@ -1,6 +1,7 @@
 /** The state of one function of a job, or of another entry of its list: what was submitted, and what has become of it. */
 import type { Failure } from "./failure.ts";
-import type { ErrorEntry, FunctionSpec } from "./schema.ts";
+import type { ItemsState } from "./items-state.ts";
+import type { CallEntry, FunctionSpec } from "./schema.ts";
 
 export interface FunctionState extends FunctionSpec {
   /** Empty where the entry is no function but a sleep, or waits for a signal. */
@@ -33,19 +34,38 @@ export interface FunctionState extends FunctionSpec {
   runs?: number;
   /** In a graph: the how many-th entry it was to end, from 1. */
   rank?: number;
+  /** An attempt of it has ended unanswered, and none has completed: it may have been done. Only where it has an `undo`. */
+  uncertain?: true;
+  /**
+   * The run of its undo, which is a function by itself: `finished_at` is when that was done, `error` why it was not. Also of a child
+   * that undoes itself, without a name.
+   */
+  undoing?: FunctionState;
+  /** Of an undo: it has failed for good. */
+  given_up?: true;
+  /** Of a `for_each`: how far its items have come. */
+  items?: ItemsState;
+  /** Its result is not in the record, but stored besides it, and has so many bytes. */
+  apart?: number;
 }
 
-/** What an entry does. */
-export type EntryKind = "function" | "sleep" | "wait";
+/** What an entry does, or does for each of its items. */
+export type EntryKind = "function" | "sleep" | "wait" | "job";
 
-export function kindOf({ name, wait_for }: Pick<FunctionState, "name" | "wait_for">): EntryKind {
+export function kindOf({ name, wait_for, job }: Pick<FunctionState, "name" | "wait_for" | "job">): EntryKind {
   if (name !== "") return "function";
+  if (job !== undefined) return "job";
   return wait_for === undefined ? "sleep" : "wait";
 }
 
-/** The function that an attempt of the entry executes, and how. */
-export function callOf(fn: FunctionState): Pick<FunctionState, keyof ErrorEntry> {
+/** The function that an attempt of the entry executes, and how. Of its undo: `callAt` in `state.ts`. */
+export function callOf(fn: FunctionState): Pick<FunctionState, keyof CallEntry> {
   return fn.handling && typeof fn.on_error === "object" ? fn.on_error : fn;
+}
+
+/** A function that was given by its name, or with more. */
+export function namedCall(call: string | CallEntry): CallEntry {
+  return typeof call === "string" ? { name: call } : call;
 }
 
 /** A function as submitted, of which nothing has been executed. */
@@ -78,6 +98,14 @@ export const GRAPH_OPTIONS = [
   "when",
   "expect",
   "on_error",
+  "job",
+  "for_each",
+  "concurrency",
+  "tolerate",
+  "slice",
+  "results",
+  "context",
+  "undo",
 ] as const satisfies (keyof FunctionSpec)[];
 
 /** A function that has returned in its attempt number `attempt`. */

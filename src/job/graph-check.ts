@@ -80,7 +80,7 @@ function* entryProblems(entry: FunctionSpec, path: string, now: number | undefin
   const kinds = KINDS.filter((kind) => isGiven(entry[kind]));
   const [kind, other] = kinds;
   if (kind === undefined) {
-    yield { path, message: "must have one of name, wait_for, sleep_ms and sleep_until" };
+    yield { path, message: "must have one of name, wait_for, sleep_ms, sleep_until and job" };
   } else if (other !== undefined) {
     const all = kinds.length === 2 ? `both ${kind} and ${other}` : kinds.join(", ");
     yield { path, message: `has ${all}: an entry does one thing, so make an entry of each` };
@@ -125,6 +125,11 @@ export const MEANINGLESS: Record<(typeof KINDS)[number], Partial<Record<keyof Fu
   },
   sleep_ms: OF_A_SLEEP,
   sleep_until: OF_A_SLEEP,
+  job: {
+    args: "is for functions: a child job is given data",
+    retry_options: "is for functions: give those of the child's functions",
+    timeout_ms: "is for functions: give the child a timeout_ms of its own",
+  },
 };
 
 // --- ids and needs

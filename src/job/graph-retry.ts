@@ -4,6 +4,7 @@ import { eventOf, type JobEventBody } from "./events.ts";
 import { type FunctionState, kindOf, newEntry } from "./function-state.ts";
 import { graphProblems } from "./graph-check.ts";
 import { attemptRefOf, GraphStep, NOT_BEGUN } from "./graph-step.ts";
+import { endGraph, isToBeUndone } from "./graph-undo.ts";
 import { forgiven } from "./outcome.ts";
 import { followersOf, type Plan, planOf } from "./plan.ts";
 import { documentOf, inPhase, specOf } from "./record.ts";
@@ -14,7 +15,7 @@ import { hasExpressions } from "./templates.ts";
 import type { Transition } from "./transition.ts";
 
 export interface RetryProblem {
-  code: Extract<ErrorCode, "job_ended" | "no_entry" | "invalid_request">;
+  code: Extract<ErrorCode, "job_ended" | "no_entry" | "invalid_request" | "undo_first">;
   message: string;
 }
 
@@ -58,12 +59,18 @@ function graphProblem(state: Graph & EndedJob, patch: RetryPatch): RetryProblem 
   if (from !== undefined && indexOfEntry(plan, from) === undefined) {
     return { code: "no_entry", message: `job ${id} has no entry ${from} to go on from` };
   }
-  const runs = runAgain(state, patch, plan);
-  if (from === undefined && state.state === "completed" && runs.size === 0) {
+  const { again: runs, reopened } = runAgain(state, patch, plan);
+  if (from === undefined && state.state === "completed" && runs.size + reopened.size === 0) {
     const why = failed
       ? "none of its entries has failed"
       : "it is completed; say from which entry on it is to run again";
     return { code: "job_ended", message: `job ${id} cannot be retried: ${why}` };
+  }
+  const notUndone = patch.force ? undefined : [...runs].find((index) => isToBeUndone(functionAt(state, index)));
+  if (notUndone !== undefined) {
+    const name = plan.ids[notUndone] ?? `entry ${notUndone}`;
+    const message = `${name} of job ${id} would be run again, and what it has done is not undone; undo it, then retry with force`;
+    return { code: "undo_first", message };
   }
   for (const name of Object.keys(args_by_id)) {
     const index = plan.indexOf.get(name);
@@ -116,9 +123,18 @@ export function editsOf(
 /** How a graph that has ended goes on. To be called where {@link retryProblem} finds none. */
 export function retryGraph(state: Graph & EndedJob, patch: RetryPatch, now: number): Transition {
   const plan = planOf(state.functions);
-  const again = runAgain(state, patch, plan);
-  const { late_at: _late, parked_at: _parked, ...rest } = onNextToken(inPhase(state, { state: "pending" }));
-  const functions = resetIn(edited(state, patch, plan, again), again);
+  const { again, reopened } = runAgain(state, patch, plan);
+  const pending = onNextToken(inPhase(state, { state: "pending" }));
+  const {
+    late_at: _late,
+    parked_at: _parked,
+    undo: _undo,
+    failing: _failing,
+    halted: _halted,
+    outcome: _outcome,
+    ...rest
+  } = pending;
+  const functions = undoForgotten(reopen(resetIn(edited(state, patch, plan, again), again), reopened));
   let lowest = 0;
   while (lowest < plan.length - 1 && functions.at(lowest)?.finished_at !== undefined) lowest += 1;
   const job: LiveJob & Graph = {
@@ -185,7 +201,10 @@ function told(step: GraphStep, job: LiveJob, state: Graph, patch: RetryPatch, pl
   const error = step.failure;
   const live: LiveJob = inPhase(job, { state: "pending" });
   step.writeInto(live);
-  if (error) return { state: inPhase(live, { state: "failed", finished_at: now, error }), events };
+  if (error) {
+    const end = endGraph(live as LiveJob & Graph, { state: "failed", error }, plan, now);
+    return { state: end.state, events: [...events, ...end.events] };
+  }
   if (step.isComplete) return { state: inPhase(live, { state: "completed", finished_at: now }), events };
   return { state: live, events };
 }
@@ -203,17 +222,54 @@ function indexOfEntry(plan: Plan, from: string | number): number | undefined {
   return Number.isInteger(from) && from >= 0 && from < plan.length ? from : undefined;
 }
 
-/** The entries that are run again as if they never had been. */
-function runAgain(state: Graph, { from, failed }: RetryPatch, plan: Plan): Set<number> {
+/**
+ * `again`: the entries that are run again as if they never had been, because of `from`, `failed`, or as they were undone. `reopened`: those of
+ * which failed items are done again, and completed ones are not.
+ */
+function runAgain(
+  state: Graph,
+  { from, failed }: RetryPatch,
+  plan: Plan,
+): { again: Set<number>; reopened: Set<number> } {
   const roots = new Set<number>();
+  const reopened = new Set<number>();
   const first = from === undefined ? undefined : indexOfEntry(plan, from);
   if (first !== undefined) roots.add(first);
-  if (failed) {
-    for (const [index, { caught, handling, finished_at }] of [...state.functions].entries()) {
-      if (caught && !handling && finished_at !== undefined) roots.add(index);
-    }
+  for (let index = 0; index < plan.length; index++) {
+    const { caught, handling, finished_at, items, undoing } = functionAt(state, index);
+    if (undoing?.finished_at !== undefined) roots.add(index);
+    if (!failed || finished_at === undefined || handling) continue;
+    if (items && items.failed > 0) reopened.add(index);
+    else if (caught) roots.add(index);
   }
-  return new Set([...roots].flatMap((root) => [root, ...followersOf(plan, root)]));
+  const again = new Set([...roots].flatMap((root) => [root, ...followersOf(plan, root)]));
+  for (const root of reopened) for (const follower of followersOf(plan, root)) again.add(follower);
+  for (const index of again) reopened.delete(index);
+  return { again, reopened };
+}
+
+/** Those entries have not ended any more: their items go on. */
+function reopen(functions: Graph["functions"], reopened: ReadonlySet<number>): Graph["functions"] {
+  let next = functions;
+  for (const index of reopened) {
+    const fn = next.at(index);
+    if (!fn) continue;
+    const { finished_at: _end, result: _result, rank: _rank, caught: _caught, apart: _apart, ...rest } = fn;
+    next = next.with(index, rest);
+  }
+  return next;
+}
+
+/** What could not be undone is done, and may be undone again; and what is not known to be done is found out now. */
+function undoForgotten(functions: Graph["functions"]): Graph["functions"] {
+  let next = functions;
+  for (let index = 0; index < functions.length; index++) {
+    const fn = functions.at(index);
+    if (!fn?.undoing) continue;
+    const { undoing: _undoing, ...rest } = fn;
+    next = next.with(index, rest);
+  }
+  return next;
 }
 
 /** The entries with the args that were changed. They are done anew, so `runs` is counted up, once. */

@@ -13,6 +13,7 @@ import { ExpressionError, expressionFailure, type Values } from "./expressions.t
 import type { Failure } from "./failure.ts";
 import { callOf, type FunctionState, kindOf } from "./function-state.ts";
 import type { Functions } from "./functions.ts";
+import { itemCount, nextRun } from "./items.ts";
 import { forgiven } from "./outcome.ts";
 import { firstOf, type Plan, readyAfter } from "./plan.ts";
 import { copyOf, inPhase } from "./record.ts";
@@ -29,6 +30,8 @@ export class GraphStep {
   readonly events: JobEvent[] = [];
   /** Why the job has failed, if it has. */
   failure: Failure | undefined;
+  /** What is called once it has: see `graph-undo.ts`. */
+  failing: FunctionState | undefined;
   functions: Functions;
   /** By index. Never changed but copied: a step changes few of many. */
   #live: readonly Branch[];
@@ -95,6 +98,20 @@ export class GraphStep {
     this.#live = this.#live.toSpliced(at, this.#live[at]?.index === branch.index ? 1 : 0, branch);
   }
 
+  dropBranch(index: number): void {
+    const at = placeOf(this.#live, index);
+    if (this.#live[at]?.index === index) this.#live = this.#live.toSpliced(at, 1);
+  }
+
+  /** The entry has ended, and nothing begins because of that: the job undoes. @param fn a new object, with its end */
+  setEnded(index: number, fn: FunctionState): void {
+    this.#endedCount += 1;
+    fn.rank = this.#endedCount;
+    this.setFunction(index, fn);
+    this.dropBranch(index);
+    while (this.#lowest < this.#plan.length && this.#hasEnded(this.#lowest)) this.#lowest += 1;
+  }
+
   /** What begins with the job. */
   open(): void {
     this.begin(firstOf(this.#plan));
@@ -130,6 +147,14 @@ export class GraphStep {
     const done = copyOf(withoutTrials(fn));
     done.retry_count = attempt;
     this.#end(index, done, result);
+  }
+
+  /** The same, where the result is stored besides the job. */
+  succeedApart(index: number, attempt: number, bytes: number): void {
+    const fn = copyOf(this.fn(index));
+    fn.apart = bytes;
+    this.setFunction(index, fn);
+    this.succeed(index, attempt, null);
   }
 
   #expectationProblem(expect: string, result: unknown): Failure | undefined {
@@ -199,7 +224,12 @@ export class GraphStep {
     const since = this.#now;
     switch (kindOf(fn)) {
       case "function":
-        this.setBranch({ index, attempt, wait: "none", since });
+        if (fn.for_each !== undefined) this.#startItems(index, fn);
+        else this.setBranch({ index, attempt, wait: "none", since });
+        return;
+      case "job":
+        if (fn.for_each !== undefined) this.#startItems(index, fn);
+        else this.setBranch({ index, attempt, wait: "child", since });
         return;
       case "wait": {
         const until = fn.timeout_ms === undefined ? {} : { due_at: since + fn.timeout_ms };
@@ -212,6 +242,25 @@ export class GraphStep {
         else this.succeed(index, fn.retry_count, null);
       }
     }
+  }
+
+  /** Its items begin; or those that have not completed do, where it has run before. @throws ExpressionError */
+  #startItems(index: number, fn: FunctionState): void {
+    const count = typeof fn.for_each === "object" ? undefined : this.#countItems(fn);
+    if (count === 0) {
+      this.succeed(index, fn.retry_count, fn.results === "none" ? null : []);
+      return;
+    }
+    const items = nextRun(fn.items, count);
+    this.setFunction(index, { ...fn, items });
+    this.setBranch({ index, attempt: items.run, wait: "items", since: this.#now });
+  }
+
+  /** @throws ExpressionError */
+  #countItems({ for_each, slice = 1 }: FunctionState): number {
+    if (typeof for_each === "number") return Math.ceil(for_each / slice);
+    const text = String(for_each);
+    return Math.ceil(itemCount(text, this.#plan.expressions.evaluate(text, this.#values(text))) / slice);
   }
 
   /** What an expression of an entry finds, as far as the step has come. */
@@ -242,8 +291,7 @@ export class GraphStep {
 
   /** @param fn a new object: it gets its end */
   #end(index: number, fn: FunctionState, result: unknown): void {
-    const place = placeOf(this.#live, index);
-    if (this.#live[place]?.index === index) this.#live = this.#live.toSpliced(place, 1);
+    this.dropBranch(index);
     this.#endedCount += 1;
     fn.finished_at = this.#now;
     fn.result = result;
@@ -274,8 +322,8 @@ export function stepped(job: LiveJob, step: GraphStep): LiveJob {
 }
 
 /** Without what is said of attempts that came to nothing. Most have none: to leave it out costs more than all else. */
-function withoutTrials(fn: FunctionState): FunctionState {
-  if ((fn.error ?? fn.last_progress ?? fn.tried_at) === undefined) return fn;
-  const { error: _error, last_progress: _progress, tried_at: _triedAt, ...rest } = fn;
+export function withoutTrials(fn: FunctionState): FunctionState {
+  if ((fn.error ?? fn.last_progress ?? fn.tried_at ?? fn.uncertain) === undefined) return fn;
+  const { error: _error, last_progress: _progress, tried_at: _triedAt, uncertain: _uncertain, ...rest } = fn;
   return rest;
 }

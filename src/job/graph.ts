@@ -11,12 +11,13 @@
  */
 import { branchIn } from "./branches.ts";
 import type { Failure } from "./failure.ts";
-import { callOf, kindOf, newEntry } from "./function-state.ts";
+import { callOf, type FunctionState, kindOf, newEntry } from "./function-state.ts";
 import { functionList } from "./functions.ts";
 import { GraphStep, stepped } from "./graph-step.ts";
+import { endGraph, isUnanswered } from "./graph-undo.ts";
 import { afterFailure, afterLoss, begun, type Outcome } from "./outcome.ts";
 import { type Plan, planOf } from "./plan.ts";
-import { inPhase, specOf } from "./record.ts";
+import { copyOf, inPhase, specOf } from "./record.ts";
 import { lateAt, ROOM_RETRY_MS } from "./rest.ts";
 import { usedNumber } from "./signals.ts";
 import { soundnessProblem } from "./sound.ts";
@@ -24,13 +25,14 @@ import {
   type AttemptAddress,
   type Branch,
   type EndedJob,
+  functionAt,
   type Graph,
   isEnded,
   type LiveJob,
   unreachable,
 } from "./state.ts";
 import { iso } from "./time.ts";
-import type { Event, EventOfEntries, Transition } from "./transition.ts";
+import type { Event, EventOfEntries, ItemsReport, Transition } from "./transition.ts";
 
 type LiveGraph = Graph & LiveJob;
 
@@ -38,7 +40,7 @@ type LiveGraph = Graph & LiveJob;
 export function openGraph(job: LiveGraph, now: number, plan: Plan = planOf(job.functions)): Transition {
   const step = new GraphStep(job, plan, now);
   step.open();
-  const next = finish(job, step, now);
+  const next = finish(job, step, now, plan);
   // Where nothing has happened yet but that functions are due, the job is as its submission says.
   const isUntouched = !isEnded(next.state) && (next.state.live ?? []).every(({ wait }) => wait === "none");
   if (!isUntouched || next.state.ended_count !== 0) return next;
@@ -84,6 +86,11 @@ export function reduceGraph(state: LiveGraph, event: EventOfEntries, now: number
       return noRoom(state, event, now, plan);
     case "signalled":
       return signalled(state, event, now, plan);
+    case "child_ended":
+      return childEnded(state, event, now, plan);
+    case "items":
+      return itemsReported(state, event, now, plan);
+    case "unsent":
     case "retried":
       return { state, events: [] }; // it has not ended
     default:
@@ -94,14 +101,17 @@ export function reduceGraph(state: LiveGraph, event: EventOfEntries, now: number
 function stepOf(state: LiveGraph, now: number, plan: Plan, work: (step: GraphStep) => void): Transition {
   const step = new GraphStep(state, plan, now);
   work(step);
-  return finish(state, step, now);
+  return finish(state, step, now, plan);
 }
 
 /** The state that a step leads to. */
-function finish(state: LiveGraph, step: GraphStep, now: number): Transition {
+function finish(state: LiveGraph, step: GraphStep, now: number, plan: Plan): Transition {
   const next = stepped(state, step);
   const { events } = step;
-  if (step.failure) return { state: failedBy(next, step.failure, now), events };
+  if (step.failure) {
+    const end = endGraph(next as LiveGraph, { state: "failed", error: step.failure }, plan, now);
+    return { state: end.state, events: [...events, ...end.events] };
+  }
   if (step.isComplete) return { state: inPhase(next, { state: "completed", finished_at: now }), events };
   if (!step.isEmpty) return { state: next, events };
   // Documents whose entries wait for each other are refused when they are submitted.
@@ -118,6 +128,7 @@ function failedBy(state: LiveJob, error: Failure, now: number): EndedJob {
 
 /** Another attempt, or the end of the entry. */
 function settle(step: GraphStep, index: number, { fn, error, retryAt }: Outcome, now: number): void {
+  if (fn.undo !== undefined && isUnanswered(error)) fn.uncertain = true;
   step.setFunction(index, fn);
   if (retryAt === undefined) {
     step.fail(index, error);
@@ -169,6 +180,57 @@ function signalled(
   });
 }
 
+function childEnded(
+  state: LiveGraph,
+  { index, attempt, outcome }: Extract<Event, { type: "child_ended" }>,
+  now: number,
+  plan: Plan,
+): Transition {
+  if (branchIn(state.live, index)?.wait !== "child") return { state, events: [] };
+  return stepOf(state, now, plan, (step) => {
+    if (outcome.state === "completed") {
+      step.succeed(index, attempt, outcome.result);
+      return;
+    }
+    step.setFunction(index, { ...step.fn(index), retry_count: attempt });
+    step.fail(index, outcome.error);
+  });
+}
+
+function itemsReported(
+  state: LiveGraph,
+  { index, report }: Extract<Event, { type: "items" }>,
+  now: number,
+  plan: Plan,
+): Transition {
+  const before = branchIn(state.live, index);
+  if (!state.functions.at(index)?.items || !before) return { state, events: [] };
+  const { items, wait, failures = [], end } = report;
+  return stepOf(state, now, plan, (step) => {
+    const fn = copyOf(step.fn(index));
+    fn.items = items;
+    const { id } = fn;
+    step.setFunction(index, fn);
+    for (const { item, error } of failures)
+      step.tell({ type: "item_failed", index, ...(id !== undefined && { id }), item, error });
+    if (!end) {
+      if (wait) step.setBranch(waiting(before, wait, now));
+    } else if ("error" in end) step.fail(index, end.error);
+    else if ("apart" in end) step.succeedApart(index, fn.retry_count, end.apart);
+    else step.succeed(index, fn.retry_count, end.result);
+  });
+}
+
+function waiting(
+  { index, attempt, since, wait: before }: Branch,
+  wait: NonNullable<ItemsReport["wait"]>,
+  now: number,
+): Branch {
+  const next = { index, attempt, wait: wait.type, since: wait.type === before ? since : now };
+  if (wait.type === "backoff") return { ...next, due_at: wait.due_at };
+  return wait.type === "worker" ? { ...next, due_at: now + ROOM_RETRY_MS } : next;
+}
+
 /**
  * MACHINE-7: always a new state. What was in flight before is not ours: an attempt whose start is recorded may have run to its end
  * unseen, so the next one must not share its number.
@@ -177,15 +239,20 @@ function resumed(state: LiveGraph, firedAt: number, now: number, plan: Plan): Tr
   const problem = soundnessProblem(state);
   if (problem !== undefined)
     return { state: corrupt(state, `what is stored of the job makes no sense: ${problem}`, now), events: [] };
+  let { functions } = state;
   const live = state.live.map((branch): Branch => {
-    const isRecorded = state.functions.at(branch.index)?.retry_count === branch.attempt;
-    const attempt =
-      isRecorded && branch.wait !== "signal" && branch.wait !== "sleep" ? branch.attempt + 1 : branch.attempt;
-    return { ...branch, attempt, wait: branch.wait === "worker" ? "none" : branch.wait };
+    const { index, wait } = branch;
+    const fn = functionAt(state, index);
+    if (hasItems(fn)) return wait === "worker" ? { ...branch, wait: "items" } : branch;
+    const isTried = wait === "none" || wait === "worker" || wait === "backoff";
+    const attempt = isTried && fn.retry_count === branch.attempt ? branch.attempt + 1 : branch.attempt;
+    // Whether who had the job before has sent it is not known.
+    if (wait === "none" && fn.undo !== undefined) functions = functions.with(index, { ...fn, uncertain: true });
+    return { ...branch, attempt, wait: wait === "worker" ? "none" : wait };
   });
   // A retry by hand leaves it pending; from now on it waits for what its branches do.
   const isWaiting = live.some(({ wait }) => wait !== "none");
-  const next: LiveGraph = { ...(isWaiting ? inPhase(state, { state: "running" }) : state), live };
+  const next: LiveGraph = { ...(isWaiting ? inPhase(state, { state: "running" }) : state), functions, live };
   return due(next, Math.max(firedAt, now), now, plan);
 }
 
@@ -215,14 +282,21 @@ function ripen(step: GraphStep, branch: Branch, now: number): void {
     const fn = step.fn(index);
     const message = `signal ${fn.wait_for} did not come within ${fn.timeout_ms} ms`;
     step.fail(index, { code: "signal_timeout", name: "SignalTimeout", message });
-  } else if (wait === "worker") step.setBranch({ ...branch, wait: "none" });
+  } else if (hasItems(step.fn(index))) step.setBranch({ index, attempt, wait: "items", since: now });
+  else if (wait === "worker") step.setBranch({ ...branch, wait: "none" });
   else step.setBranch({ index, attempt, wait: "none", since: now });
 }
 
-/** Whether an outcome is of a live attempt (MACHINE-2). */
-export function isLiveAttempt(state: Graph, { index, attempt }: AttemptAddress): boolean {
+/** Whether an outcome is of a live attempt (MACHINE-2), or of what its branch waits for. */
+export function isLiveAttempt(state: Graph, { index, attempt, undo }: AttemptAddress): boolean {
   const branch = branchIn(state.live, index);
-  if (branch?.attempt !== attempt) return false;
-  const fn = state.functions.at(index);
-  return fn !== undefined && (kindOf(fn) === "function" || fn.handling === true);
+  if (branch?.attempt !== attempt || branch.undo !== undo) return false;
+  if (index === state.functions.length) return true;
+  const fn = functionAt(state, index);
+  return fn.handling === true || kindOf(fn) === "function" || kindOf(fn) === "job" || branch.undo === true;
+}
+
+/** Whether its items are at it, and not a function in its place. */
+function hasItems({ items, handling }: FunctionState): boolean {
+  return items !== undefined && !handling;
 }

@@ -20,6 +20,7 @@ import { type FunctionState, returned } from "./function-state.ts";
 import type { Functions } from "./functions.ts";
 import { isLiveAttempt, openGraph, reduceGraph, unopened } from "./graph.ts";
 import { editsOf, retryGraph, retryProblem } from "./graph-retry.ts";
+import { breakOffUndo, endGraph, reduceUndoing, skipUndo, undoCompleted } from "./graph-undo.ts";
 import { afterFailure, afterLoss, begun, forgiven, needsNewerFormat, type Outcome } from "./outcome.ts";
 import { type Plan, planOf } from "./plan.ts";
 import { inPhase } from "./record.ts";
@@ -87,10 +88,21 @@ export function reduce(state: JobState, event: Event, now: number, plan?: Plan):
     case "unstorable":
       return unstorable(state, event.why, now);
     case "cancelled":
-      return end(state, { state: "cancelled", finished_at: now });
+      return cancelled(state, event.undo, now, plan);
+    case "undo_wanted":
+      return unchanged(state); // it has not completed
     default:
-      return isGraph(state) ? reduceOpen(state, event, now, plan) : reduceChain(state, event, now);
+      if (!isGraph(state)) return reduceChain(state, event, now);
+      if (state.state === "undoing") return reduceUndoing(state, event, now, plan ?? planOf(state.functions));
+      return reduceOpen(state, event, now, plan);
   }
+}
+
+function cancelled(state: LiveJob, undo: "skip" | undefined, now: number, plan?: Plan): Transition {
+  if (!isGraph(state)) return end(state, { state: "cancelled", finished_at: now });
+  const known = plan ?? planOf(state.functions);
+  if (state.state === "undoing") return undo ? skipUndo(state, now, known) : unchanged(state);
+  return endGraph(state, { state: "cancelled", ...(undo && { skip: true }) }, known, now);
 }
 
 /** A graph past its deadline goes on with nothing but its end: what led here is a part of that. */
@@ -110,7 +122,8 @@ function reduceOpen(
   }
   const next = reduceGraph(state, event, now, plan);
   if (isEnded(next.state) || next.state === state || !pastDeadline(next.state, now)) return next;
-  return { ...expired(next.state, now), events: next.events };
+  const end = expired(next.state, now, plan);
+  return { state: end.state, events: [...next.events, ...end.events] };
 }
 
 function reduceChain(state: LiveJob, event: EventOfEntries, now: number): Transition {
@@ -131,6 +144,9 @@ function reduceChain(state: LiveJob, event: EventOfEntries, now: number): Transi
       return noRoom(state, now);
     case "signalled":
     case "retried":
+    case "unsent":
+    case "child_ended":
+    case "items":
       return unchanged(state); // it is not for a live chain
     default:
       return unreachable(event);
@@ -138,6 +154,11 @@ function reduceChain(state: LiveJob, event: EventOfEntries, now: number): Transi
 }
 
 function reduceEnded(state: EndedJob, event: Event, now: number): Transition {
+  if (event.type === "undo_wanted") {
+    if (state.state !== "completed" || !isGraph(state)) return unchanged(state);
+    const live = onNextToken(inPhase(state, { state: "pending" }));
+    return undoCompleted(state, live, planOf(state.functions), now);
+  }
   if (event.type !== "retried" || retryProblem(state, event)) return unchanged(state);
   return isGraph(state) ? retryGraph(state, event, now) : retried(state, event, now);
 }
@@ -260,19 +281,26 @@ function pastDeadline(state: LiveJob, now: number): boolean {
   return state.deadline_at !== undefined && now >= state.deadline_at;
 }
 
-function expired(state: LiveJob, now: number): Transition {
+function expired(state: LiveJob, now: number, plan?: Plan): Transition {
   const message = `the job was not done ${state.timeout_ms} ms after it was due to start`;
-  return fail(state, { code: "job_timeout", name: "JobTimeout", message }, now);
+  const error: Failure = { code: "job_timeout", name: "JobTimeout", message };
+  if (!isGraph(state)) return fail(state, error, now);
+  return endGraph(state, { state: "failed", error }, plan ?? planOf(state.functions), now);
 }
 
 function refused(state: LiveJob, why: string, now: number): Transition {
   const message = `the server takes no timer for the job: ${why}`;
-  return fail(state, { code: "schedule_refused", name: "ScheduleRefused", message }, now);
+  return brokenOff(state, { code: "schedule_refused", name: "ScheduleRefused", message }, now);
 }
 
 function unstorable(state: LiveJob, why: string, now: number): Transition {
   const message = `the state of the job does not fit into a message: ${why}`;
-  return fail(state, { code: "payload_too_large", name: "PayloadTooLarge", message }, now);
+  return brokenOff(state, { code: "payload_too_large", name: "PayloadTooLarge", message }, now);
+}
+
+/** It cannot go on, not even to undo what it has done. */
+function brokenOff(state: LiveJob, error: Failure, now: number): Transition {
+  return isGraph(state) && state.state === "undoing" ? unchanged(breakOffUndo(state, now)) : fail(state, error, now);
 }
 
 function fail(state: LiveJob, error: Failure, now: number): Transition<EndedJob> {

@@ -18,6 +18,8 @@ export interface Plan {
   readonly firstId: number;
   /** Its expressions, as far as they have been compiled. */
   readonly expressions: Expressions;
+  /** Results that are stored besides the job, as far as they have been read, by index. Who has the plan sees to it that they are few. */
+  readonly loaded: Map<number, unknown>;
   /** The indexes of what an entry needs, in the order in which it names them; undefined: all before it in the list. */
   needsOf(index: number): readonly number[] | undefined;
   /** The entries that name it in their `needs`. */
@@ -53,6 +55,7 @@ export function planOf(entries: Iterable<Ordered>): Plan {
     length: all.length,
     indexOf,
     ids: all.map(({ id = null }) => id),
+    loaded: new Map(),
     firstId: Math.min(all.length, ...indexOf.values()),
     expressions: new Expressions(),
     needsOf: (index) => needs[index],

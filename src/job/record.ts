@@ -9,7 +9,9 @@
 import { compile } from "../util/compile.ts";
 import { packedBranches, unpackedBranches } from "./branches.ts";
 import type { Encoding } from "./encoding.ts";
+import type { Failure } from "./failure.ts";
 import { type FunctionState, kindOf } from "./function-state.ts";
+import type { ItemsState } from "./items-state.ts";
 import { isRecord, toJsonValue } from "./plain.ts";
 import type { FunctionSpec } from "./schema.ts";
 import {
@@ -21,6 +23,7 @@ import {
   isEndState,
   type JobFields,
   type LivePhase,
+  type Parent,
   STATE_NAMES,
   type StateName,
   type WaitReason,
@@ -34,6 +37,26 @@ import { iso, isTime } from "./time.ts";
  * as an older one would lose that at its next commit.
  */
 export const FORMAT = 2;
+
+/** How the undo of an entry, or what is called once its job has failed, goes. */
+export interface UndoView {
+  state: "running" | "done" | "failed";
+  /** Of the function; a child that undoes itself has none. */
+  name?: string;
+  retry_count: number;
+  started_at?: string;
+  finished_at?: string;
+  error?: Failure;
+}
+
+export interface ItemsView {
+  /** Null as long as a function still lists them. */
+  count: number | null;
+  /** How many have been listed so far. */
+  listed?: number;
+  done: number;
+  failed: number;
+}
 
 export interface Field<Value = unknown> {
   /**
@@ -103,13 +126,57 @@ function isAfterLast({ index }: Branch, place: number, all: Branch[]): boolean {
 
 function isBranch(value: unknown): boolean {
   if (!isRecord(value)) return false;
-  const { index, attempt, wait, since, due_at } = value;
+  const { index, attempt, wait, since, due_at, undo } = value;
+  if (undo !== undefined && undo !== true) return false;
   if ((count(index) ?? count(attempt) ?? time(since)) !== undefined || (due_at !== undefined && !isTime(due_at)))
     return false;
   return BRANCH_WAITS.includes(wait as BranchWait);
 }
 
 const asJson = (value: unknown, encoding: Encoding) => toJsonValue(value, encoding);
+
+const callProblem = (value: unknown) =>
+  isText(value) || hasText(value, "name") ? undefined : "is no function to call";
+/** Of a function within another one, or of one that is no entry. */
+function functionProblemOf(value: unknown): string | undefined {
+  return isRecord(value) ? functionProblem(value) : "is no function";
+}
+
+function itemsProblem(value: unknown): string | undefined {
+  if (!isRecord(value)) return "is no map";
+  const { run, list, next, done, failed, open } = value;
+  const isRight = [run, list, next, done, failed].every((one) => count(one) === undefined) && Array.isArray(open);
+  return isRight && open.every((one) => count(one) === undefined) ? undefined : "says no parts";
+}
+
+const outcomeProblem = (value: unknown) =>
+  isRecord(value) && isEndState(value.state as StateName) && isTime(value.at) ? undefined : "is no outcome";
+const parentProblem = (value: unknown) =>
+  hasText(value, "job_id") && count(value.index) === undefined && count(value.depth) === undefined
+    ? undefined
+    : "is no parent";
+
+/** How the undo of an entry goes. */
+function showUndoing({ name, retry_count, started_at, finished_at, error, given_up }: FunctionState): UndoView {
+  const state = finished_at === undefined ? (given_up ? "failed" : "running") : "done";
+  return {
+    state,
+    ...(name !== "" && { name }),
+    retry_count,
+    ...(started_at !== undefined && { started_at: iso(started_at) }),
+    ...(finished_at !== undefined && { finished_at: iso(finished_at) }),
+    ...(error && { error }),
+  };
+}
+
+function showParent({ job_id, index, item }: Parent): Pick<Parent, "job_id" | "index" | "item"> {
+  return { job_id, index, ...(item !== undefined && { item }) };
+}
+
+/** What its items have come to, as far as the record says it. */
+function showItems({ count: all, listed, done, failed }: ItemsState): ItemsView {
+  return { count: all ?? null, ...(all === undefined && { listed: listed ?? 0 }), done, failed };
+}
 
 export const FUNCTION_FIELDS: Fields<FunctionState> = {
   id: option(text),
@@ -131,6 +198,14 @@ export const FUNCTION_FIELDS: Fields<FunctionState> = {
   needs: option(texts),
   when: option(text),
   expect: option(text),
+  job: option(record),
+  for_each: option((value) => (isText(value) || hasText(value, "name") ? undefined : count(value))),
+  concurrency: option(count),
+  tolerate: option((value) => (isText(value) ? undefined : count(value))),
+  slice: option(count),
+  results: option(oneOf(["keep", "none"])),
+  context: option((value) => (typeof value === "boolean" ? undefined : "is no flag")),
+  undo: option(callProblem),
   on_error: option((value) =>
     hasText(value, "name") && value.name !== "" ? undefined : oneOf(["fail", "continue"])(value),
   ),
@@ -141,9 +216,14 @@ export const FUNCTION_FIELDS: Fields<FunctionState> = {
   handling: { kept: "rarely", since: 2, problem: flag },
   runs: { kept: "rarely", since: 2, problem: count },
   rank: { kept: "rarely", since: 2, problem: count },
+  uncertain: { kept: "rarely", since: 2, problem: flag, view: asIs },
+  given_up: { kept: "rarely", since: 2, problem: flag },
+  undoing: { kept: "rarely", since: 2, problem: functionProblemOf, view: showUndoing, viewedAs: "undo_run" },
+  items: { kept: "rarely", since: 2, problem: itemsProblem, view: showItems },
+  apart: { kept: "rarely", since: 2, problem: count, view: () => true, viewedAs: "result_omitted" },
 };
 
-const WAIT_REASONS: readonly WaitReason[] = ["backoff", "worker", "sleep", "signal"];
+const WAIT_REASONS: readonly WaitReason[] = ["backoff", "worker", "sleep", "signal", "child"];
 const showFunctions = (functions: JobFields["functions"], encoding: Encoding) =>
   functions.map((fn) => ({
     ...(fn.id !== undefined && { id: fn.id }),
@@ -182,6 +262,12 @@ export const JOB_FIELDS: Fields<JobFields & AnyPhase> = {
   warn_after_ms: { kept: "rarely", since: 2, problem: count, view: asIs },
   late_at: { kept: "rarely", since: 2, problem: time, view: iso },
   truncated: { kept: "rarely", since: 2, problem: flag, view: asIs },
+  on_failure: { kept: "rarely", since: 2, problem: callProblem, view: asIs },
+  failing: { kept: "rarely", since: 2, problem: functionProblemOf, view: showUndoing, viewedAs: "on_failure_run" },
+  outcome: { kept: "rarely", since: 2, problem: outcomeProblem },
+  halted: { kept: "rarely", since: 2, problem: branches, stored: { pack: packedBranches, unpack: unpackedBranches } },
+  undo: { kept: "rarely", since: 2, problem: record, view: asIs },
+  parent: { kept: "rarely", since: 2, problem: parentProblem, view: showParent },
   waiting_for: { kept: "rarely", ofPhase: true, problem: oneOf(WAIT_REASONS), view: asIs },
   due_at: { kept: "rarely", ofPhase: true, problem: time, view: iso },
   finished_at: { kept: "always", optional: true, ofPhase: true, problem: time, view: iso },
@@ -304,5 +390,7 @@ function phaseProblem(value: Record<string, unknown>): string | undefined {
   const inRange = (value.current_function as number) < functions || (functions === 0 && state === "failed");
   if (!inRange) return "current_function does not exist";
   const live = value.live as Branch[] | undefined;
-  return live?.some(({ index }) => index >= functions) ? "live has an entry that does not exist" : undefined;
+  // What is called once the job has failed comes after the last one.
+  const most = value.failing === undefined ? functions : functions + 1;
+  return live?.some(({ index }) => index >= most) ? "live has an entry that does not exist" : undefined;
 }

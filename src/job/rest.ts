@@ -11,16 +11,17 @@
  * to the holder of token 0 it now rests as timer 1. Who gets the wake of that timer holds token 1: an attempt is due.
  */
 import { branchIn } from "./branches.ts";
-import { callOf } from "./function-state.ts";
 import {
   type AttemptAddress,
   type Branch,
+  callAt,
   functionAt,
   type Graph,
   isEnded,
   isGraph,
   type JobState,
   type LiveJob,
+  trialOf,
   unreachable,
 } from "./state.ts";
 
@@ -75,35 +76,55 @@ function restOfGraph(job: Graph & LiveJob, now: number): Rest {
     return { type: "attempts", attempts: [], until: untilDeadline(job, job.scheduled_at) };
   }
   let others = 0;
+  let isAtWork = false;
   let until = nextTimeOf(job);
+  let lingersUntil = Number.POSITIVE_INFINITY;
   const { live } = job;
   for (let at = 0; at < live.length; at++) {
     const branch = live[at] as Branch;
     if (branch.wait === "none") continue;
     others += 1;
     if (branch.wait === "worker") until = Math.min(until, branch.due_at ?? 0);
+    else if (branch.wait === "child") lingersUntil = Math.min(lingersUntil, branch.since + CHILD_LINGER_MS);
+    else isAtWork ||= isBusy(job, branch);
   }
   const attempts = others === 0 ? live : live.filter(({ wait }) => wait === "none");
+  if (attempts.length === 0 && !isAtWork && lingersUntil > now) until = Math.min(until, lingersUntil);
   return { type: "attempts", attempts, until: until === Number.POSITIVE_INFINITY ? undefined : until };
 }
 
 function wakeTimeOfGraph(job: Graph): number {
   // It may have been parked before it was found that a signal had come, or be retried by hand: that is due by any clock.
-  if (job.live.some(({ wait }) => wait === "none")) return 0;
+  if (job.live.some((branch) => isBusy(job, branch))) return 0;
   return Math.min(nextTimeOf(job), (job.parked_at ?? job.created_at) + LOOK_MS);
 }
 
 /** The functions of which the entries wait for a worker. */
 function awaitedFunctions(job: Graph): string[] {
-  const waiting = job.live.filter(({ wait }) => wait === "worker");
-  return [...new Set(waiting.map(({ index }) => callOf(functionAt(job, index)).name))];
+  const names = new Set<string>();
+  for (const branch of job.live) {
+    if (branch.wait !== "worker") continue;
+    const { name } = callAt(job, branch);
+    if (name !== "") names.add(name);
+    // Of items, the function that lists them may be the one without a worker.
+    const { items, for_each } = trialOf(job, { index: branch.index });
+    if (items && items.count === undefined && typeof for_each === "object") names.add(for_each.name);
+  }
+  return [...names];
+}
+
+/** Whether something is done about the branch right now: then the job stays in memory. */
+function isBusy(job: Graph, { index, wait, due_at }: Branch): boolean {
+  if (wait === "none" || wait === "items") return true;
+  return wait === "stopping" && (due_at !== undefined || functionAt(job, index).items !== undefined);
 }
 
 /** The first time at which something is due about a graph, ms since 1970; infinite if there is none. */
 function nextTimeOf(job: Graph): number {
   if (job.state === "scheduled") return untilDeadline(job, job.scheduled_at);
-  let next = Math.min(lateAt(job) ?? Number.POSITIVE_INFINITY, job.deadline_at ?? Number.POSITIVE_INFINITY);
   const { live } = job;
+  if (job.state === "undoing") return Math.min(...live.map((branch) => dueWhileUndoing(job, branch)));
+  let next = Math.min(lateAt(job) ?? Number.POSITIVE_INFINITY, job.deadline_at ?? Number.POSITIVE_INFINITY);
   for (let at = 0; at < live.length; at++) {
     const branch = live[at] as Branch;
     if (branch.due_at !== undefined) next = Math.min(next, dueAtOf(branch));
@@ -113,6 +134,22 @@ function nextTimeOf(job: Graph): number {
 
 function dueAtOf({ wait, due_at }: Branch): number {
   return wait === "none" || wait === "worker" ? Number.POSITIVE_INFINITY : (due_at ?? Number.POSITIVE_INFINITY);
+}
+
+/** How long `on_failure` has, with all its retries, if its document does not say. */
+export const ON_FAILURE_MS = 3_600_000;
+
+/** When something is to be done about a branch of a job that undoes, ms since 1970; infinite if nothing is. */
+export function dueWhileUndoing(job: Graph, branch: Branch): number {
+  const until = branch.index === job.functions.length ? onFailureUntil(job) : Number.POSITIVE_INFINITY;
+  return Math.min(until, branch.wait === "stopping" ? (branch.due_at ?? Number.POSITIVE_INFINITY) : dueAtOf(branch));
+}
+
+/** Until when what is called once the job has failed may take, with its retries and what it waits for. */
+export function onFailureUntil(job: Graph): number {
+  const { tried_at, timeout_ms = ON_FAILURE_MS } = job.failing ?? {};
+  const since = branchIn(job.live, job.functions.length)?.since ?? 0;
+  return (tried_at ?? since) + timeout_ms;
 }
 
 /** When it is to be told that the job is late, ms since 1970; undefined if it is not, or has been. */
@@ -135,10 +172,14 @@ export function toBeParked(job: JobState, held: number, now: number, parkAfterMs
   return how.type === "memory" && how.until - now > parkAfterMs ? onNextToken(job) : job;
 }
 
+/** How long what waits for a child alone stays in memory: most children are quick, and to leave and come back costs ten messages. */
+const CHILD_LINGER_MS = 1_000;
+
 /** A graph of which nothing is due for a while, as all its entries wait for something else. */
 function graphToBeParked(job: Graph & LiveJob, held: number, now: number, parkAfterMs: number): LiveJob {
-  if (held < job.token || job.live.some(({ wait }) => wait === "none")) return job;
+  if (held < job.token || job.live.some((branch) => isBusy(job, branch))) return job;
   if (nextTimeOf(job) - now <= parkAfterMs) return job;
+  if (job.live.some(({ wait, since }) => wait === "child" && now < since + CHILD_LINGER_MS)) return job;
   return { ...onNextToken(job), parked_at: now };
 }
 
@@ -169,6 +210,7 @@ function dueAt(job: LiveJob): number {
       return job.waiting_for === "backoff" ? job.due_at : 0;
     case "pending":
     case "running":
+    case "undoing":
       return 0;
     default:
       return unreachable(job);

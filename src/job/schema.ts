@@ -16,6 +16,9 @@ const MAX_EXPRESSION_LENGTH = 1_024;
 export const MAX_TAGS = 8;
 export const MAX_TAG_LENGTH = 128;
 
+/** A share of 100, with up to two decimals. */
+const PERCENT_PATTERN = "^(100|[0-9]{1,2}(\\.[0-9]{1,2})?)%$";
+
 const strict = { additionalProperties: false } as const;
 
 const Duration = (minimum: number, description: string) =>
@@ -74,28 +77,56 @@ const Args = Type.Unknown({
     'What the function is called with. An object whose only key is "$" with a text value is an expression: {"$": "data.total"}.',
 });
 
+/** A function that is called besides those of the list: in place of an entry that has failed, to undo one, to list items. */
+const Call = (name: string) =>
+  Type.Object(
+    {
+      name: FunctionName(name),
+      args: Type.Optional(Args),
+      retry_options: Type.Optional(RetryOptions),
+      timeout_ms: Type.Optional(Duration(1, "The most time one attempt may take.")),
+    },
+    { ...strict, title: "an object with the name of a function" },
+  );
+
 /** What runs in place of an entry that has failed. */
-export const ErrorEntry = Type.Object(
-  {
-    name: FunctionName("The function that runs in its place. It is sent the error, and its result is the entry's."),
-    args: Type.Optional(Args),
-    retry_options: Type.Optional(RetryOptions),
-    timeout_ms: Type.Optional(Duration(1, "The most time one attempt may take.")),
-  },
-  { ...strict, title: "an object with the name of a function" },
+export const ErrorEntry = Call(
+  "The function that runs in its place. It is sent the error, and its result is the entry's.",
 );
 export type ErrorEntry = Static<typeof ErrorEntry>;
+/** A function that is called besides those of the list. */
+export type CallEntry = ErrorEntry;
+
+/** A function by its name alone, or with more. */
+const NameOrCall = (description: string, name: string) =>
+  Type.Union([FunctionName(name), Call(name)], { description, title: "the name of a function, or an object with it" });
 
 /** A value that is found when it is needed: a text in CEL, see `expressions.ts`. */
 export const Expression = Type.Object(
   { $: ExpressionText("An expression in CEL.") },
   { ...strict, title: 'an expression {"$": "…"}' },
 );
+export type Expression = Static<typeof Expression>;
 
 /** The fields of which an entry has exactly one: they say what it does. */
-export const KINDS = ["name", "wait_for", "sleep_ms", "sleep_until"] as const;
+export const KINDS = ["name", "wait_for", "sleep_ms", "sleep_until", "job"] as const;
 
-/** An entry of a job's list: exactly one of `name`, `wait_for`, `sleep_ms` and `sleep_until`. All else are options. */
+/** Most items that are under way at a time. */
+export const MAX_CONCURRENCY = 1_000;
+export const DEFAULT_CONCURRENCY = 10;
+/** Most items of an expression that gives a list; and of a number, or what a function lists. */
+export const MAX_LISTED_ITEMS = 200_000;
+export const MAX_ITEMS = 10_000_000;
+/** How deep jobs may be in jobs: the outermost has depth 0. */
+export const MAX_DEPTH = 8;
+
+/** The document of a child job. Its shape is that of a submission, checked by itself (`check.ts`). */
+export interface ChildDocument extends Omit<Submission, "name" | "job_id" | "notify" | "scheduled_at"> {
+  /** Default: that of the parent, with the id or the index of the entry: `order/invoice`. */
+  name?: string;
+}
+
+/** An entry of a job's list: exactly one of `name`, `wait_for`, `sleep_ms`, `sleep_until` and `job`. All else are options. */
 export const FunctionSpec = Type.Object(
   {
     name: Type.Optional(FunctionName("A function on a worker. It may look like a path: /v1/test-1.")),
@@ -127,8 +158,69 @@ export const FunctionSpec = Type.Object(
           "What happens when it has failed for good: the job fails (default) or goes on, or another function runs in its place.",
       }),
     ),
+    job: Type.Optional(
+      Type.Unsafe<ChildDocument | Expression>(
+        Type.Object(
+          {},
+          {
+            title: "a job, or an expression that gives one",
+            description:
+              "A job of its own, which the entry waits for; its last result is the entry's. Of its document, only data may hold expressions that are evaluated here.",
+          },
+        ),
+      ),
+    ),
+    for_each: Type.Optional(
+      Type.Union(
+        [
+          ExpressionText("An expression that gives a list, or a whole number n for the items 0 to n-1."),
+          Type.Integer({ minimum: 0, maximum: MAX_ITEMS, description: "So many items: 0 to n-1." }),
+          Call("A function that lists the items: it is called with a cursor, and answers {items, cursor}."),
+        ],
+        {
+          title: "an expression, a whole number, or an object with the name of a function",
+          description: "The entry is done once for each item of it.",
+        },
+      ),
+    ),
+    concurrency: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: MAX_CONCURRENCY,
+        description: `How many items are under way at a time. Default: ${DEFAULT_CONCURRENCY}.`,
+      }),
+    ),
+    tolerate: Type.Optional(
+      Type.Union([Type.Integer({ minimum: 0, maximum: MAX_ITEMS }), Type.String({ pattern: PERCENT_PATTERN })], {
+        title: 'a count, or a share such as "5%"',
+        description: 'How many items may fail, as a count or as a share ("5%"). Default: 0.',
+      }),
+    ),
+    slice: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: MAX_LISTED_ITEMS,
+        description: "Items are handed over in lists of up to so many.",
+      }),
+    ),
+    results: Type.Optional(
+      Type.Union([Type.Literal("keep"), Type.Literal("none")], {
+        description: "Whether the result of the entry has those of its items. Default: keep.",
+      }),
+    ),
+    context: Type.Optional(
+      Type.Boolean({
+        description: "Whether each item is handed the data of the job and the results of entries, too. Default: false.",
+      }),
+    ),
+    undo: Type.Optional(
+      NameOrCall(
+        "What undoes the entry when the job fails or is cancelled after it: the name of a function, or more of it.",
+        "The function that undoes the entry.",
+      ),
+    ),
   },
-  { ...strict, description: "Exactly one of name, wait_for, sleep_ms and sleep_until; all else are options." },
+  { ...strict, description: "Exactly one of name, wait_for, sleep_ms, sleep_until and job; all else are options." },
 );
 export type FunctionSpec = Static<typeof FunctionSpec>;
 
@@ -159,6 +251,12 @@ export const Submission = Type.Object(
     ),
     keep_ms: Type.Optional(Duration(1, "How long it is kept once it has ended, at most.")),
     warn_after_ms: Type.Optional(Duration(1, "It is told of as late if it has not ended so long after its start.")),
+    on_failure: Type.Optional(
+      NameOrCall(
+        "What is called once the job has failed, after what was done is undone.",
+        "The function that is called.",
+      ),
+    ),
   },
   strict,
 );

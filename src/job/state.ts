@@ -4,8 +4,9 @@
  */
 import type { Encoding } from "./encoding.ts";
 import type { Failure } from "./failure.ts";
-import type { FunctionState } from "./function-state.ts";
+import { callOf, type FunctionState } from "./function-state.ts";
 import type { Functions } from "./functions.ts";
+import type { CallEntry } from "./schema.ts";
 
 export interface JobFields {
   /** The format of its record, where that is not the first: older versions leave it alone. */
@@ -46,6 +47,17 @@ export interface JobFields {
   late_at?: number;
   /** Of a graph: it has ended with more than fits into a message, so its entries are left without what they were to do. */
   truncated?: true;
+  /** What is called once it has failed, and how that went. */
+  on_failure?: string | CallEntry;
+  failing?: FunctionState;
+  /** Present while it is `undoing`: how it will end. */
+  outcome?: Outcome;
+  /** Of one that undoes, or has undone: what was live when that began. A retry by hand goes on with it. */
+  halted?: readonly Branch[];
+  /** What has become of the undoing, once it has ended. Also of a completed child that was undone. */
+  undo?: UndoSummary;
+  /** Whose child it is. */
+  parent?: Parent;
   /** Who is told of the end besides those who listen to events. */
   notify?: string;
   /** Sequence of the submission in stream JOBS: tells its redelivery from another submission with the same id. */
@@ -57,7 +69,38 @@ export interface JobFields {
   writer: string;
 }
 
-/** An entry of a graph that has begun and has not ended. */
+/** How a job that undoes will end: as it would have at once, if there had been nothing to undo. */
+export interface Outcome {
+  state: EndPhase["state"];
+  /** Of one that has failed. */
+  error?: Failure;
+  /** When it began to undo, ms since 1970. */
+  at: number;
+  /** What is not undone yet is left as it is. */
+  skip?: true;
+}
+
+export interface UndoSummary {
+  /** `done`: all that had to be undone is. `failed`: some of it could not be. `skipped`: somebody did not want it. */
+  state: "done" | "failed" | "skipped";
+  undone: number;
+  failed: number;
+  /** Entries that were left as they are. */
+  not_undone: number;
+}
+
+export interface Parent {
+  job_id: string;
+  /** By this it is told from another job with its id. */
+  created_at: number;
+  /** The entry of it, and the item of that. */
+  index: number;
+  item?: number;
+  /** How many jobs it is in, from 1. */
+  depth: number;
+}
+
+/** An entry of a graph that has begun and has not ended, or is being undone. */
 export interface Branch extends AttemptAddress {
   wait: BranchWait;
   /** Since when it waits for that, ms since 1970. */
@@ -69,9 +112,15 @@ export interface Branch extends AttemptAddress {
   due_at?: number;
 }
 
-/** What it waits for. `none`: an attempt of it is due, in line or in flight. */
-export type BranchWait = "none" | "worker" | "backoff" | "sleep" | "signal";
-export const BRANCH_WAITS: readonly BranchWait[] = ["none", "worker", "backoff", "sleep", "signal"];
+/**
+ * What it waits for. `none`: an attempt of it is due, in line or in flight. `items`: its items are at it, in memory. `child`: a child job,
+ * or those of its items. `stopping`: the job undoes; its attempt, its items or its child were told to stop, and have not answered yet.
+ */
+export type BranchWait = "none" | "worker" | "backoff" | "sleep" | "signal" | "items" | "child" | "stopping";
+/** In the order of their numbers in the record. */
+export const BRANCH_WAITS: readonly BranchWait[] = [
+  ...["none", "worker", "backoff", "sleep", "signal", "items", "child", "stopping"],
+] as BranchWait[];
 
 /** A job whose entries do not simply follow each other, or do more than run a function. */
 export type Graph = JobState & { live: readonly Branch[] };
@@ -85,14 +134,15 @@ export type LivePhase =
   | { state: "pending" }
   | { state: "running" }
   | { state: "waiting"; waiting_for: "backoff"; due_at: number }
-  | { state: "waiting"; waiting_for: "worker" };
+  | { state: "waiting"; waiting_for: "worker" }
+  | { state: "undoing" };
 
 export type EndPhase =
   | { state: "completed"; finished_at: number }
   | { state: "failed"; finished_at: number; error: Failure }
   | { state: "cancelled"; finished_at: number };
 
-export type WaitReason = "backoff" | "worker" | "sleep" | "signal";
+export type WaitReason = "backoff" | "worker" | "sleep" | "signal" | "child";
 
 /** The fields of all phases. */
 export interface AnyPhase {
@@ -113,6 +163,7 @@ export const STATE_NAMES: readonly StateName[] = [
   "pending",
   "running",
   "waiting",
+  "undoing",
   "completed",
   "failed",
   "cancelled",
@@ -120,10 +171,19 @@ export const STATE_NAMES: readonly StateName[] = [
 
 /** Names an attempt within its job: outcomes, dispatch and invocations carry it. */
 export interface AttemptAddress {
-  /** Of its function, from 0. */
+  /** Of its function, from 0. One more than the last: what is called once the job has failed. */
   index: number;
   /** Its number among the attempts of that function, from 1. */
   attempt: number;
+  /** Which item of the entry it is for, from 0. */
+  item?: number | undefined;
+  /** It undoes the entry, or the item. */
+  undo?: true | undefined;
+}
+
+/** Whether both are the same attempt. */
+export function isSameAttempt(a: AttemptAddress, b: AttemptAddress): boolean {
+  return a.index === b.index && a.attempt === b.attempt && a.item === b.item && a.undo === b.undo;
 }
 
 export function isEnded(job: JobState): job is EndedJob {
@@ -139,6 +199,21 @@ export function functionAt(job: JobState, index: number): FunctionState {
   const fn = job.functions.at(index);
   if (!fn) throw new RangeError(`job ${job.job_id} has no function ${index}`);
   return fn;
+}
+
+/** The function whose attempts have that address: that of the entry, of its undo, or of what is called once the job has failed. */
+export function trialOf(job: JobState, { index, undo }: Pick<AttemptAddress, "index" | "undo">): FunctionState {
+  if (index === job.functions.length && job.failing) return job.failing;
+  const fn = functionAt(job, index);
+  return undo && fn.undoing ? fn.undoing : fn;
+}
+
+/** What an attempt with that address calls, and how. */
+export function callAt(
+  job: JobState,
+  address: Pick<AttemptAddress, "index" | "undo">,
+): Pick<FunctionState, keyof CallEntry> {
+  return callOf(trialOf(job, address));
 }
 
 /** The job without anything that users put into it but names: what is left when it does not fit into a message. */

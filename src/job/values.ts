@@ -9,19 +9,42 @@ import { iso } from "./time.ts";
 /** As much of a job as expressions may see. */
 export type Visible = Pick<JobState, "job_id" | "name" | "data" | "created_at"> & { functions: Functions };
 
+/** What some expressions find besides. */
+export interface More {
+  result?: unknown;
+  error?: Failure;
+  item?: unknown;
+  item_index?: number;
+}
+
+/** A result that is stored besides its job is asked for and has not been read: whoever can reads it, and asks again. */
+export class MissingValue extends Error {
+  readonly index: number;
+
+  constructor(index: number) {
+    super(`the result of entry ${index} has not been read`);
+    this.name = "MissingValue";
+    this.index = index;
+  }
+}
+
+/** The result of an entry that has ended; null of one that has not. @throws MissingValue */
+export function resultAt({ functions }: Pick<Visible, "functions">, index: number, plan: Plan): unknown {
+  const fn = functions.at(index);
+  if (fn?.apart === undefined) return fn?.result ?? null;
+  if (!plan.loaded.has(index)) throw new MissingValue(index);
+  return plan.loaded.get(index);
+}
+
 const WORD = /[A-Za-z_][A-Za-z0-9_]*/g;
 
 /**
  * The values for one text. Of the entries, those are looked up that it names: a job may have a thousand.
  *
- * @param more `result` or `error`, where there is one
+ * @param more `result`, `error`, `item` and `item_index`, where there are such
+ * @throws MissingValue
  */
-export function valuesFor(
-  text: string,
-  job: Visible,
-  plan: Plan,
-  more: { result?: unknown; error?: Failure } = {},
-): Values {
+export function valuesFor(text: string, job: Visible, plan: Plan, more: More = {}): Values {
   const results: Record<string, unknown> = Object.create(null);
   const errors: Record<string, unknown> = Object.create(null);
   const skipped: Record<string, boolean> = Object.create(null);
@@ -29,7 +52,7 @@ export function valuesFor(
     const index = plan.indexOf.get(word);
     const fn = index === undefined ? undefined : job.functions.at(index);
     if (fn?.finished_at === undefined) continue;
-    results[word] = fn.result ?? null;
+    results[word] = resultAt(job, index as number, plan);
     if (fn.caught) errors[word] = withoutStack(fn.caught);
     if (fn.skipped) skipped[word] = true;
   }

@@ -2,8 +2,8 @@
 import type { Failure } from "./failure.ts";
 import type { EntryKind } from "./function-state.ts";
 import { toJsonValue } from "./plain.ts";
-import { showJob } from "./record.ts";
-import type { FunctionSpec, RetryOptions } from "./schema.ts";
+import { type ItemsView, showJob, type UndoView } from "./record.ts";
+import type { FunctionSpec, RetryOptions, Submission } from "./schema.ts";
 import {
   type Branch,
   functionAt,
@@ -12,6 +12,7 @@ import {
   isGraph,
   type JobState,
   type StateName,
+  type UndoSummary,
   type WaitReason,
 } from "./state.ts";
 import { iso } from "./time.ts";
@@ -42,6 +43,22 @@ export interface FunctionView {
   when?: string;
   expect?: string;
   on_error?: FunctionSpec["on_error"];
+  job?: FunctionSpec["job"];
+  for_each?: FunctionSpec["for_each"];
+  concurrency?: number;
+  tolerate?: number | string;
+  slice?: number;
+  results?: FunctionSpec["results"];
+  context?: boolean;
+  undo?: FunctionSpec["undo"];
+  /** How its undo goes, or went. */
+  undo_run?: UndoView;
+  /** It may have been done: an attempt of it has ended without an answer. */
+  uncertain?: true;
+  /** Of a `for_each`: how many of its items have ended. */
+  items?: ItemsView;
+  /** Its result does not stand here: it is to be had by itself. */
+  result_omitted?: true;
   /** Attempts that a worker which had to stop has ended; only shown if there were any. */
   interrupted_count?: number;
   /** What an attempt that ended without a result had told of its progress. */
@@ -84,6 +101,13 @@ export interface JobView {
   result?: unknown;
   /** Why the job is `failed`. */
   error?: Failure;
+  on_failure?: Submission["on_failure"];
+  /** How what is called once it has failed goes, or went. */
+  on_failure_run?: UndoView;
+  /** What has become of the undoing, once the job has ended. */
+  undo?: UndoSummary;
+  /** Whose child it is. */
+  parent?: { job_id: string; index: number; item?: number };
 }
 
 export function viewOf(job: JobState): JobView {
@@ -108,14 +132,22 @@ function addBranches(view: JobView, job: Graph): void {
   if (isEnded(job) || job.state !== "running" || job.live.some((branch) => isExecuted(job, branch))) return;
   const [lowest] = job.live;
   if (!lowest) return;
+  const reason = waitReasonOf(lowest);
+  if (reason === undefined) return;
   view.state = "waiting";
-  view.waiting_for = lowest.wait === "none" ? "worker" : lowest.wait;
+  view.waiting_for = reason;
   const timed = job.live.filter(({ wait }) => wait !== "none" && wait !== "worker");
   const times = timed.map(({ due_at }) => due_at).filter((at) => at !== undefined);
   if (times.length > 0) view.due_at = iso(Math.min(...times));
 }
 
-/** The start of its live attempt is recorded. */
+/** What a branch waits for, as users are told; undefined if it is at work. */
+function waitReasonOf({ wait }: Branch): WaitReason | undefined {
+  if (wait === "none") return "worker";
+  return wait === "items" || wait === "stopping" ? undefined : wait;
+}
+
+/** The start of its live attempt is recorded, or its items are at it. */
 export function isExecuted(job: Graph, { index, attempt, wait }: Branch): boolean {
-  return wait === "none" && functionAt(job, index).retry_count === attempt;
+  return wait === "items" || (wait === "none" && functionAt(job, index).retry_count === attempt);
 }

@@ -22,6 +22,12 @@ export type Wait =
   | { type: "backoff"; since: number | undefined; until: number }
   | { type: "sleep"; since: number; until: number | undefined }
   | { type: "signal"; since: number; until: number | undefined }
+  /** Its items are at it. */
+  | { type: "items"; since: number }
+  /** A child job, or those of its items. */
+  | { type: "child"; since: number }
+  /** It was told to stop, as the job undoes, and has not answered yet. */
+  | { type: "stopping"; since: number; until: number | undefined }
   /** Others have to end before it. */
   | { type: "needs" };
 
@@ -97,6 +103,10 @@ function waitOfBranch({ wait, since, due_at, attempt }: Branch, fn: FunctionStat
       return due_at !== undefined && due_at > now
         ? { type: "backoff", since, until: due_at }
         : { type: "worker", since: due_at ?? since };
+    case "items":
+    case "child":
+      return { type: wait, since };
+    case "stopping":
     case "sleep":
     case "signal":
       return { type: wait, since, until: due_at };

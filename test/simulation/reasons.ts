@@ -63,6 +63,9 @@ function isReasonOf(job: LiveJob, branch: Branch | undefined, reason: string | u
     backoff: isPast ? ["worker"] : ["backoff"],
     sleep: ["sleep"],
     signal: ["signal"],
+    items: ["items"],
+    child: ["child"],
+    stopping: ["stopping"],
   };
   return expected[branch.wait].includes(reason);
 }

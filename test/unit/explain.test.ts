@@ -433,6 +433,9 @@ const REASONS_OF: Record<BranchWait, ExplainReason[]> = {
   backoff: ["backoff", "no_worker", "workers_full", "starting", "worker"],
   sleep: ["sleep"],
   signal: ["signal"],
+  items: ["items"],
+  child: ["child"],
+  stopping: ["stopping"],
 };
 
 const anyFacts = fc.constantFrom(undefined, IDLE, NOBODY, FULL);

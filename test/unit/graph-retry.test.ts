@@ -148,7 +148,7 @@ test("from an earlier entry takes along what was live after it", () => {
 test("an entry that is run again has another idempotency key", () => {
   const functions = [f("a"), f("b")];
   const state = retried(done(done(open(functions), 0), 1), { from: "a" });
-  const input = inputOf(state, 0, planOf(state.functions));
+  const input = inputOf(state, { index: 0 }, planOf(state.functions));
   assert.is(input.idempotency_key, `${ORIGIN.jobId}/0/r1`);
 });
 

@@ -61,7 +61,10 @@ test("expressions in args are replaced, and all else is as it was submitted", ()
 
 test("an expression that cannot be evaluated throws, and names no value", () => {
   const state = open([f("a", { args: { $: "data.missing" } })], { secret: "hunter2" });
-  assert.throws(() => inputOf(state, 0, planOf(state.functions)), /expression "data.missing": there is no key/);
+  assert.throws(
+    () => inputOf(state, { index: 0 }, planOf(state.functions)),
+    /expression "data.missing": there is no key/,
+  );
 });
 
 test("an entry that runs in place of one that failed gets its error and the results that it would have got", () => {

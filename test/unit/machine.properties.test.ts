@@ -70,7 +70,10 @@ const submission: fc.Arbitrary<Submission> = fc
   .map((input) => parseSubmission(input));
 
 /** What happens to chains. */
-type ChainEvent = Exclude<Event["type"], "signalled" | "unstorable">;
+type ChainEvent = Exclude<
+  Event["type"],
+  "signalled" | "unstorable" | "unsent" | "child_ended" | "items" | "undo_wanted"
+>;
 
 /** What happens next: `index` and `attempt` are relative to the live attempt, so 0 and 0 is the live one. */
 interface Step {

@@ -71,7 +71,7 @@ test("only so many have their turn at a time, in order, also after a failure", a
 
 test("a cancelled attempt lets go of its job, though it may stay in a line behind others", () => {
   const job = { job_id: "a" } as LiveJob;
-  const attempt = new Attempt(job, { index: 0, attempt: 1 }, "fn", {} as AttemptListener);
+  const attempt = new Attempt(job, { index: 0, attempt: 1 }, { name: "fn" }, {} as AttemptListener);
   assert.is(attempt.job, job);
   attempt.cancel();
   assert.throws(() => attempt.job, /let go/);

@@ -198,6 +198,19 @@ const EVERY_FUNCTION_FIELD: Required<FunctionState> = {
   handling: true,
   runs: 2,
   rank: 1,
+  job: { functions: [{ name: "inner" }] },
+  for_each: "data.items",
+  concurrency: 3,
+  tolerate: "5%",
+  slice: 2,
+  results: "keep",
+  context: true,
+  undo: { name: "un-b" },
+  uncertain: true,
+  given_up: true,
+  undoing: { name: "un-b", retry_count: 1, error: BOOM },
+  items: { run: 2, list: 1, count: 9, listed: 9, cursor: "c", next: 1, open: [0], done: 4, failed: 1 },
+  apart: 40_000,
 };
 const { error: _error, ...DONE } = { ...EVERY_FUNCTION_FIELD, name: "a", finished_at: NOW + 500 };
 const EVERY_FIELD: Required<JobFields & AnyPhase> = {
@@ -235,10 +248,19 @@ const EVERY_FIELD: Required<JobFields & AnyPhase> = {
   warn_after_ms: 2_000,
   truncated: true,
   late_at: NOW + 40,
+  on_failure: { name: "alert" },
+  failing: { name: "alert", retry_count: 0 },
+  outcome: { state: "failed", error: BOOM, at: NOW + 50 },
+  halted: [{ index: 1, attempt: 4, wait: "none", since: NOW + 10 }],
+  undo: { state: "done", undone: 1, failed: 0, not_undone: 0 },
+  parent: { job_id: "parent", created_at: NOW, index: 2, item: 7, depth: 1 },
 };
 
 /** Fields of entries that chains do not have. */
-const ONLY_IN_GRAPHS = [...GRAPH_OPTIONS, "skipped", "caught", "handling", "runs", "rank"];
+const ONLY_IN_GRAPHS = [
+  ...GRAPH_OPTIONS,
+  ...["skipped", "caught", "handling", "runs", "rank", "uncertain", "given_up", "undoing", "items", "apart"],
+];
 
 const everyState = (more: object = {}) => ({ ...EVERY_FIELD, ...more }) as unknown as JobState;
 

@@ -52,7 +52,7 @@ function live(worksFrom = Number.POSITIVE_INFINITY): History {
       take({ type: "resumed" });
     } else if (how.type === "attempts" && how.attempts[0]) {
       const [{ index, attempt }] = how.attempts;
-      const { error, args } = inputOf(history.state as Graph, index, planOf(history.state.functions));
+      const { error, args } = inputOf(history.state as Graph, { index }, planOf(history.state.functions));
       if (error) history.disabledWith = args;
       else history.tries.push(now - NOW);
       now += ATTEMPT_MS;

@@ -17,8 +17,9 @@ import { type EntryInput, inputOf } from "../../job/input.ts";
 import { isRecord, toJsonValue } from "../../job/plain.ts";
 import type { Plan } from "../../job/plan.ts";
 import { MAX_DURATION_MS } from "../../job/schema.ts";
-import { type AttemptAddress, functionAt, isGraph, type LiveJob } from "../../job/state.ts";
+import { type AttemptAddress, functionAt, isGraph, type LiveJob, trialOf } from "../../job/state.ts";
 import { iso } from "../../job/time.ts";
+import { resultAt } from "../../job/values.ts";
 import { RawHeaders } from "../wire/headers.ts";
 import { isNoResponders } from "../wire/jetstream.ts";
 import { decode, decodeOurs, decodeReply, encode, encodePayload, encodingOf, readJsonObject } from "./codec.ts";
@@ -42,8 +43,22 @@ export interface Invocation {
   timeout_ms: number | null;
   /** Parallel to `results`: the id of the entry that each comes from, null if it has none. Only where one of them has an id. */
   result_ids?: (string | null)[];
-  /** Of an entry that runs in place of one that failed: why that one did. */
+  /** Of an item of a `for_each`: it, and its number, from 0. */
+  item?: unknown;
+  item_index?: number;
+  /** Of a function that lists items: what it has answered last; null at first. */
+  cursor?: unknown;
+  /** It is to undo what the entry, or the item, has done, which has returned `result`. */
+  undo?: true;
+  result?: unknown;
+  /** Of an entry that runs in place of one that failed: why that one did. Of an undo: why the job has failed. */
   error?: Failure;
+  /** Of an undo: it is not known whether what it undoes was done. */
+  uncertain?: true;
+  /** Of what is called once a job has failed: which of its entries did, by id or index. */
+  failed?: (string | number)[];
+  /** Of an undo: the idempotency key of what it undoes. */
+  undo_of?: string;
   /** In place of `<job_id>/<index>`: where the entry is run again by hand, it is to be done anew. */
   idempotency_key?: string;
   /** What earlier attempts told last of how far they were, if any did. */
@@ -53,9 +68,14 @@ export interface Invocation {
 }
 
 /** How long an attempt of that function may take from `now`: the function's timeout, or what is left of the job's. */
-export function attemptTimeoutMs(job: LiveJob, index: number, now: number): number | undefined {
+export function attemptTimeoutMs(
+  job: LiveJob,
+  index: number,
+  now: number,
+  { timeout_ms }: Pick<FunctionState, "timeout_ms"> = callOf(functionAt(job, index)),
+): number | undefined {
   const left = job.deadline_at === undefined ? Number.POSITIVE_INFINITY : Math.max(0, job.deadline_at - now);
-  const timeout = Math.min(callOf(functionAt(job, index)).timeout_ms ?? Number.POSITIVE_INFINITY, left);
+  const timeout = Math.min(timeout_ms ?? Number.POSITIVE_INFINITY, left);
   return timeout === Number.POSITIVE_INFINITY ? undefined : timeout;
 }
 
@@ -64,20 +84,23 @@ export function attemptTimeoutMs(job: LiveJob, index: number, now: number): numb
  * are encoded: then it is good until the next call with them.
  *
  * @param plan of a graph
- * @throws ExpressionError where the args of an entry cannot be had
+ * @param given what it is handed, where that is known, and what it calls
+ * @throws ExpressionError where the args of an entry cannot be had; MissingValue where a result has to be read before
  */
 export function encodeInvocation(
   job: LiveJob,
-  { index, attempt }: AttemptAddress,
+  address: AttemptAddress,
   now: number,
   timeoutMs: number | undefined,
   results?: EncodedResults,
   plan?: Plan,
+  given?: GivenInput,
 ): Payload {
-  const fn = functionAt(job, index);
+  const { index, attempt } = address;
+  const fn = given ? given.fn : trialOf(job, address);
   if (plan || fn.last_progress !== undefined) {
-    const input = plan && isGraph(job) ? inputOf(job, index, plan) : undefined;
-    return encodeEntry(job, fn, { index, attempt }, now, timeoutMs, results, input);
+    const input = given?.input ?? (plan && isGraph(job) ? inputOf(job, address, plan) : undefined);
+    return encodeEntry(job, fn, address, now, timeoutMs, results, plan, input);
   }
   const body: Invocation = {
     job_id: job.job_id,
@@ -95,6 +118,12 @@ export function encodeInvocation(
   return results.insertedInto(encode(body, job.encoding), job.functions, index);
 }
 
+/** What an attempt is handed that is none of an entry, but of an item of one, or lists them. */
+export interface GivenInput {
+  fn: FunctionState;
+  input: EntryInput;
+}
+
 /** The same with what only some have. */
 function encodeEntry(
   job: LiveJob,
@@ -103,15 +132,13 @@ function encodeEntry(
   now: number,
   timeoutMs: number | undefined,
   encoded: EncodedResults | undefined,
+  plan: Plan | undefined,
   input: EntryInput = { args: fn.args ?? null, needs: undefined },
 ): Payload {
-  const { args, needs, result_ids, error, idempotency_key } = input;
-  const isFromAll = encoded !== undefined && needs === undefined;
-  const results = needs
-    ? needs.map((need) => resultOf(functionAt(job, need)))
-    : isFromAll
-      ? []
-      : job.functions.slice(0, index).map(resultOf);
+  const { args, needs, data, result_ids, item, item_index, cursor, undo, result, error } = input;
+  // What is stored besides the job is read for this invocation, and not kept encoded for others.
+  const isFromAll = encoded !== undefined && needs === undefined && (plan === undefined || plan.loaded.size === 0);
+  const results = isFromAll ? [] : (needs ?? indexesBefore(index)).map((one) => resultOfEntry(job, one, plan));
   const body: Partial<Invocation> = {
     job_id: job.job_id,
     job_name: job.name,
@@ -119,13 +146,25 @@ function encodeEntry(
     index,
     attempt,
     args,
-    data: job.data,
+    data: data === undefined ? job.data : data,
     deadline: timeoutMs === undefined ? null : iso(now + timeoutMs),
     timeout_ms: timeoutMs ?? null,
   };
   if (result_ids) body.result_ids = result_ids;
+  if (item_index !== undefined) {
+    body.item = item;
+    body.item_index = item_index;
+  }
+  if (cursor !== undefined) body.cursor = cursor;
+  if (undo) {
+    body.undo = undo;
+    body.result = result;
+  }
   if (error) body.error = error;
-  if (idempotency_key !== undefined) body.idempotency_key = idempotency_key;
+  if (input.uncertain) body.uncertain = true;
+  if (input.failed) body.failed = input.failed;
+  if (input.idempotency_key !== undefined) body.idempotency_key = input.idempotency_key;
+  if (input.undo_of !== undefined) body.undo_of = input.undo_of;
   if (fn.last_progress !== undefined) body.last_progress = fn.last_progress;
   body.results = results; // the last field
   if (encoded) encoded.headers = undefined;
@@ -135,6 +174,15 @@ function encodeEntry(
 
 function resultOf({ result }: FunctionState): unknown {
   return result ?? null;
+}
+
+function indexesBefore(index: number): number[] {
+  return Array.from({ length: index }, (_, before) => before);
+}
+
+/** @throws MissingValue */
+function resultOfEntry(job: LiveJob, index: number, plan: Plan | undefined): unknown {
+  return plan ? resultAt(job, index, plan) : resultOf(functionAt(job, index));
 }
 
 /**
