@@ -24,7 +24,6 @@ import { isTokenOf } from "../bus/tokens/timers.ts";
 import { endEvent, type JobEvent } from "../job/events.ts";
 import type { Failure } from "../job/failure.ts";
 import { reduce } from "../job/machine.ts";
-import { type Plan, planOf } from "../job/plan.ts";
 import { onNextToken, type Parked, rest, toBeParked } from "../job/rest.ts";
 import {
   type AttemptAddress,
@@ -42,15 +41,15 @@ import type { Attempt, AttemptListener, FailureDetails } from "./attempt.ts";
 import { Attempts, failedEvent, lostEvent } from "./attempts.ts";
 import { type CommitResult, Commits, type CommitsOwner, type Found, type Long } from "./commits.ts";
 import { Footprint } from "./footprint.ts";
+import { type GraphHost, GraphWork } from "./graph-work.ts";
 import type { Lease } from "./lease.ts";
 import type { ReleaseReason } from "./lifecycle.ts";
 import { Mailbox } from "./mailbox.ts";
 import { Progress } from "./progress.ts";
 import { withoutLargest } from "./refusal.ts";
 import { FULL_RETRY_MS, untilDone, untilPlaced } from "./retrying.ts";
-import { SignalWatch } from "./signal-watch.ts";
 
-export class JobActor implements AttemptListener, CommitsOwner {
+export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
   readonly jobId: string;
   readonly lease: Lease;
   readonly #context: ActorContext;
@@ -58,10 +57,9 @@ export class JobActor implements AttemptListener, CommitsOwner {
   readonly #mailbox = new Mailbox();
   #mode: ActorMode = "ready";
   readonly #footprint: Footprint;
-  readonly #attempts = new Attempts();
-  /** Of a graph, as soon as they are needed. */
-  #plan: Plan | undefined;
-  #signals: SignalWatch | undefined;
+  readonly attempts = new Attempts();
+  /** Of a graph, as soon as it is needed. */
+  #graph: GraphWork | undefined;
   /** The results of a long job, as they are sent. */
   readonly #results: EncodedResults | undefined;
   // Made when they are needed.
@@ -101,7 +99,7 @@ export class JobActor implements AttemptListener, CommitsOwner {
   resume(firedAt?: number): void {
     const resumed: Event = firedAt === undefined ? { type: "resumed" } : { type: "resumed", firedAt };
     const job = this.#commits.state;
-    if (isEnded(job) || !isGraph(job) || !this.#watch().isDue(job)) this.#post(resumed);
+    if (isEnded(job) || !isGraph(job) || !this.#work(job).isDue(job)) this.post(resumed);
     else this.#dealAfterLook(job, [resumed]);
   }
 
@@ -115,7 +113,8 @@ export class JobActor implements AttemptListener, CommitsOwner {
    * To be called again now and then while the supervisor drains: a worker may have refused the attempt in the meantime.
    */
   drain(): void {
-    if (!this.#attempts.inFlight && this.#mode !== "busy") this.handOver();
+    this.#graph?.drain();
+    if (!this.attempts.inFlight && !this.#graph?.inFlight && this.#mode !== "busy") this.handOver();
   }
 
   /** Gives the job to another supervisor, at once or after a time. An attempt in flight will be run again there. */
@@ -128,9 +127,14 @@ export class JobActor implements AttemptListener, CommitsOwner {
 
   /** Reads the job again, as someone else may have written it: after a nudge, or when we may have been deaf for a while. */
   verify(): void {
-    this.#signals?.doubt();
+    this.#graph?.doubt();
     this.#mailbox.postDoubt();
     this.#turn();
+  }
+
+  /** A child of the job has ended, as somebody says. */
+  childEnded(childId: string): void {
+    this.#graph?.childEnded(childId);
   }
 
   /** An attempt was not sent, because the lease had run out: `verify` sends it if that has changed. */
@@ -140,6 +144,11 @@ export class JobActor implements AttemptListener, CommitsOwner {
 
   get isGone(): boolean {
     return this.#mode === "gone";
+  }
+
+  /** The newest state that is stored. */
+  get job(): JobState {
+    return this.#commits.state;
   }
 
   /** Whether a wake for the id of this job is of this job. */
@@ -156,13 +165,13 @@ export class JobActor implements AttemptListener, CommitsOwner {
 
   mayBegin(attempt: AttemptAddress): boolean {
     if (this.lease.valid) return true;
-    this.#attempts.delete(attempt);
+    this.attempts.delete(attempt);
     if (this.#mode === "ready") this.#mode = "held back"; // if it is busy, what comes after that holds it back
     return false;
   }
 
   onStarted({ index, attempt, undo }: AttemptAddress): void {
-    this.#post(undo ? { type: "started", index, attempt, undo } : { type: "started", index, attempt });
+    this.post(undo ? { type: "started", index, attempt, undo } : { type: "started", index, attempt });
   }
 
   onProgress(attempt: Attempt, progress: unknown): void {
@@ -171,25 +180,25 @@ export class JobActor implements AttemptListener, CommitsOwner {
   }
 
   onSucceeded({ index, attempt, undo }: AttemptAddress, result: unknown): void {
-    if (undo) this.#post({ type: "succeeded", index, attempt, undo, result });
-    else this.#post({ type: "succeeded", index, attempt, result });
+    if (undo) this.post({ type: "succeeded", index, attempt, undo, result });
+    else this.post({ type: "succeeded", index, attempt, result });
   }
 
   onFailed(attempt: Attempt, error: Failure, retryable: boolean, details?: FailureDetails): void {
-    this.#post(failedEvent(attempt, error, retryable, details));
+    this.post(failedEvent(attempt, error, retryable, details));
   }
 
   onLost(attempt: Attempt): void {
-    this.#post(lostEvent(attempt));
+    this.post(lostEvent(attempt));
   }
 
   onNoRoom({ index, attempt, undo }: AttemptAddress): void {
-    this.#post({ type: "no_room", index, attempt, ...(undo && { undo }) });
+    this.post({ type: "no_room", index, attempt, ...(undo && { undo }) });
   }
 
   // --- one event after the other (ACTOR-1)
 
-  #post(event: Event): void {
+  post(event: Event): void {
     this.#mailbox.post(event);
     this.#turn();
   }
@@ -204,7 +213,7 @@ export class JobActor implements AttemptListener, CommitsOwner {
         const job = this.#commits.state;
         const now = Date.now();
         if (mail === "doubt") this.#reread();
-        else if (isGraph(job) && this.#watch().isLastCall(job, mail, now)) this.#dealAfterLook(job, mail);
+        else if (isGraph(job) && this.#work(job).isLastCall(job, mail, now)) this.#dealAfterLook(job, mail);
         else this.#deal(mail, now);
       }
     } catch (error) {
@@ -221,10 +230,10 @@ export class JobActor implements AttemptListener, CommitsOwner {
   #reduceAll(mail: Event[], now: number): Transition {
     let { state } = this.#commits;
     let events: JobEvent[] = [];
-    const plan = this.#planOf(state);
+    const plan = isGraph(state) ? this.#work(state).plan : undefined;
     for (const event of isGraph(state) ? gainsFirst(mail) : mail) {
       // Not before: until its outcome is dealt with it is under way, else it would be begun again.
-      if ("attempt" in event && event.type !== "started") this.#attempts.delete(event);
+      if ("attempt" in event && event.type !== "started") this.attempts.delete(event);
       const next = reduce(state, event, now, plan);
       state = next.state;
       events = events.length === 0 ? next.events : [...events, ...next.events];
@@ -232,7 +241,7 @@ export class JobActor implements AttemptListener, CommitsOwner {
     if (isEnded(state) || this.#isUnderWay(state)) return { state, events };
     if (isGraph(state)) {
       // It does not leave memory before it is known that no signal has come. When it is stored that it leaves, it is looked again.
-      if (this.#watch().isDue(state)) return { state, events };
+      if (this.#work(state).isDue(state)) return { state, events };
       const before = this.#commits.state;
       // It rests on a token that somebody else may have made by now, for a time that is not the right one any more.
       if (state !== before && before.token > this.lease.number) return { state: onNextToken(state), events };
@@ -279,7 +288,7 @@ export class JobActor implements AttemptListener, CommitsOwner {
       this.#leave("superseded");
       return;
     }
-    this.#attempts.cancel();
+    this.attempts.cancel();
     this.#proceed([]);
   }
 
@@ -305,9 +314,13 @@ export class JobActor implements AttemptListener, CommitsOwner {
       this.#end(job);
       return;
     }
-    if (isGraph(job) && this.#watch().isDue(job)) {
-      this.#dealAfterLook(job, []);
-      return;
+    if (isGraph(job)) {
+      const work = this.#work(job);
+      work.tend(job);
+      if (work.isDue(job)) {
+        this.#dealAfterLook(job, []);
+        return;
+      }
     }
     // The wall clock may have gone backwards since: what has begun is not waited for again.
     if (this.#isUnderWay(job)) {
@@ -334,13 +347,13 @@ export class JobActor implements AttemptListener, CommitsOwner {
   /** The attempt that a chain is at is in line or in flight. */
   #isUnderWay(job: LiveJob): boolean {
     const { current_function: index, attempt, token } = job;
-    return !isGraph(job) && token <= this.lease.number && this.#attempts.has({ index, attempt });
+    return !isGraph(job) && token <= this.lease.number && this.attempts.has({ index, attempt });
   }
 
   /** A graph: begins what is due and not under way yet, and waits for what is due next. */
   #goOn(job: LiveJob, attempts: readonly AttemptAddress[], until: number | undefined): void {
     if (until !== undefined) this.#timersOf().dueAt(until);
-    const due = attempts.filter((address) => !this.#attempts.has(address));
+    const due = attempts.filter((address) => !this.attempts.has(address));
     if (due.length > 0 && this.#footprint.mustWait) {
       // All in one commit: a fan of a thousand would else be stored a thousand times, each time that it is woken.
       for (const { index, attempt, undo } of due) {
@@ -355,17 +368,17 @@ export class JobActor implements AttemptListener, CommitsOwner {
     }
   }
 
-  #watch(): SignalWatch {
-    this.#signals ??= new SignalWatch(this.#context.signals);
-    return this.#signals;
+  #work(job: Graph): GraphWork {
+    this.#graph ??= new GraphWork(this.#context, this, job);
+    return this.#graph;
   }
 
-  /** Deals with the signals that have come, and with that. */
+  /** Deals with what has come from outside, and with that. */
   #dealAfterLook(job: Graph, mail: Event[]): void {
     this.#mode = "busy";
     let found: Event[] = [];
-    const looking = this.#insist("cannot look for signals", async () => {
-      found = await this.#watch().look(job);
+    const looking = this.#insist("cannot look for signals and children", async () => {
+      found = await this.#work(job).look(job);
     });
     this.#await(looking, () => this.#dealNow([...found, ...mail]));
   }
@@ -377,18 +390,14 @@ export class JobActor implements AttemptListener, CommitsOwner {
       return;
     }
     if (job.deadline_at !== undefined) this.#timersOf().watchDeadline(job.deadline_at);
-    this.#attempts.dispatch(this.#context.dispatcher, job, address, this, this.#results, this.#planOf(job));
-  }
-
-  #planOf(job: JobState): Plan | undefined {
-    if (isGraph(job)) this.#plan ??= planOf(job.functions);
-    return this.#plan;
+    const plan = isGraph(job) ? this.#work(job).plan : undefined;
+    this.attempts.dispatch(this.#context.dispatcher, job, address, this, this.#results, plan);
   }
 
   #timersOf(): ActorTimers {
     this.#timers ??= new ActorTimers(
-      () => this.#post({ type: "due" }),
-      () => this.#post({ type: "expired" }),
+      () => this.post({ type: "due" }),
+      () => this.post({ type: "expired" }),
     );
     return this.#timers;
   }
@@ -416,7 +425,7 @@ export class JobActor implements AttemptListener, CommitsOwner {
       if (this.#mode === "gone") return;
       try {
         this.#commits.removeDefinition();
-        if (isGraph(job)) this.#await(Promise.all([this.#watch().close(job), tokens.removeTimer(job)]), () => {});
+        if (isGraph(job)) this.#await(Promise.all([this.#work(job).ended(job), tokens.removeTimer(job)]), () => {});
         this.lease.release();
         this.#leave("ended");
       } catch (error) {
@@ -468,7 +477,8 @@ export class JobActor implements AttemptListener, CommitsOwner {
     this.#footprint.release();
     this.#timers?.close();
     this.#progress?.close();
-    this.#attempts.cancel();
+    this.#graph?.close();
+    this.attempts.cancel();
     this.#context.lifecycle.emit("released", this.jobId, why);
     for (const listener of this.#goneListeners ?? []) listener();
   }

@@ -1,0 +1,116 @@
+/**
+ * What the actor of a graph sees to besides attempts of its entries: signals, children, items, results that are stored besides the job,
+ * and attempts that are to stop. Chains have none of it.
+ *
+ * What is said here follows from the state that is stored, as all that an actor does: `isDue` and `look` before the job goes on from a
+ * state, `tend` after each commit.
+ */
+import { type Plan, planOf } from "../job/plan.ts";
+import { type Branch, type Graph, isSameAttempt, type JobState } from "../job/state.ts";
+import type { Event } from "../job/transition.ts";
+import type { ActorContext } from "./actor-context.ts";
+import type { Attempts } from "./attempts.ts";
+import { Children } from "./children.ts";
+import { Items } from "./items.ts";
+import type { Lease } from "./lease.ts";
+import { SignalWatch } from "./signal-watch.ts";
+
+/** The actor, as it is seen from here. */
+export interface GraphHost {
+  readonly jobId: string;
+  readonly lease: Lease;
+  readonly isGone: boolean;
+  /** The newest state that is stored; it may have ended. */
+  readonly job: JobState;
+  readonly attempts: Attempts;
+  post(event: Event): void;
+  onTrouble(what: string, error: unknown, isOver?: () => boolean): void;
+  onFault(error: unknown): void;
+}
+
+export class GraphWork {
+  readonly plan: Plan;
+  readonly #host: GraphHost;
+  readonly #signals: SignalWatch;
+  readonly #children: Children;
+  readonly #items: Items;
+  /** Branches whose attempt was told to stop. */
+  readonly #stopped = new Set<Branch>();
+
+  constructor(context: ActorContext, host: GraphHost, job: Graph) {
+    this.#host = host;
+    this.plan = planOf(job.functions);
+    this.#signals = new SignalWatch(context.signals);
+    this.#children = new Children(context, host, this.plan);
+    this.#items = new Items(context, host, this.plan, this.#children);
+  }
+
+  /** Something may have come that nobody has told. */
+  doubt(): void {
+    this.#signals.doubt();
+    this.#children.doubt();
+  }
+
+  /** Whether it has to be looked at the outside before the job goes on from this state. */
+  isDue(job: Graph): boolean {
+    return this.#signals.isDue(job) || this.#children.isDue(job);
+  }
+
+  /** Whether one of the events is about to make an entry give up that waits for a signal. */
+  isLastCall(job: Graph, events: readonly Event[], now: number): boolean {
+    return this.#signals.isLastCall(job, events, now);
+  }
+
+  /** Makes true what the state says of the outside. Returns what has come. @throws AsyncError of the bus: it is tried again */
+  async look(job: Graph): Promise<Event[]> {
+    const signals = await this.#signals.look(job);
+    const ends = this.#children.isDue(job) ? await this.#children.attend(job) : [];
+    return ends.length === 0 ? signals : [...signals, ...ends];
+  }
+
+  /** A child of the job has ended, as somebody says. */
+  childEnded(childId: string): void {
+    this.#children.told(childId);
+  }
+
+  get inFlight(): boolean {
+    return this.#items.inFlight;
+  }
+
+  /** To be called when a state is stored, and before anything is begun that follows from it. */
+  tend(job: Graph): void {
+    this.#children.committed(job);
+    this.#items.tend(job);
+    if (job.state === "undoing") this.#stop(job);
+  }
+
+  /** What runs is told to stop: it is waited for the answers of those whose branch says so, and for no other. */
+  #stop(job: Graph): void {
+    const { attempts } = this.#host;
+    const { live } = job;
+    attempts.cancelIf((attempt) => !live.some((branch) => isSameAttempt(attempt, branch)));
+    for (const branch of live) {
+      if (branch.wait !== "stopping" || branch.due_at === undefined || this.#stopped.has(branch)) continue;
+      this.#stopped.add(branch);
+      if (attempts.askToStop(branch)) continue;
+      // It was in line: nobody has got it.
+      attempts.cancelIf((attempt) => isSameAttempt(attempt, branch));
+      const { index, attempt } = branch;
+      this.#host.post({ type: "unsent", index, attempt });
+    }
+  }
+
+  drain(): void {
+    this.#items.drain();
+  }
+
+  /** The job has ended. */
+  async ended(job: Graph): Promise<void> {
+    await this.#signals.close(job);
+  }
+
+  close(): void {
+    this.#items.close();
+    this.#children.close();
+  }
+}
