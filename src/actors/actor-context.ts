@@ -2,9 +2,13 @@
 import type { EventLog } from "../bus/store/event-log.ts";
 import type { Signals } from "../bus/store/signals.ts";
 import type { Tokens } from "../bus/tokens/tokens.ts";
+import type { JobState } from "../job/state.ts";
+import type { Event } from "../job/transition.ts";
+import type { Attempts } from "./attempts.ts";
 import type { BacklogFeeder } from "./backlog-feeder.ts";
 import type { CommitsContext } from "./commits.ts";
 import type { Dispatcher } from "./dispatcher.ts";
+import type { Lease } from "./lease.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import type { Memory } from "./memory.ts";
 
@@ -20,6 +24,19 @@ export interface ActorContext extends CommitsContext {
   parkAfterMs: number;
   /** The supervisor closes: what has not begun is handed over. */
   isDraining: () => boolean;
+}
+
+/** The actor, of a graph, as its parts see it. */
+export interface GraphHost {
+  readonly jobId: string;
+  readonly lease: Lease;
+  readonly isGone: boolean;
+  /** The newest state that is stored; it may have ended. */
+  readonly job: JobState;
+  readonly attempts: Attempts;
+  post(event: Event): void;
+  onTrouble(what: string, error: unknown, isOver?: () => boolean): void;
+  onFault(error: unknown): void;
 }
 
 /** What an actor is at. */

@@ -9,8 +9,7 @@
 import type { Plan } from "../job/plan.ts";
 import type { Graph } from "../job/state.ts";
 import type { Event } from "../job/transition.ts";
-import type { ActorContext } from "./actor-context.ts";
-import type { GraphHost } from "./graph-work.ts";
+import type { ActorContext, GraphHost } from "./actor-context.ts";
 
 /** What an actor needs of it. */
 export interface ChildrenOfJob {

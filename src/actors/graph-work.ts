@@ -6,27 +6,12 @@
  * state, `tend` after each commit.
  */
 import { type Plan, planOf } from "../job/plan.ts";
-import { type Branch, type Graph, isSameAttempt, type JobState } from "../job/state.ts";
+import { type Branch, type Graph, isSameAttempt } from "../job/state.ts";
 import type { Event } from "../job/transition.ts";
-import type { ActorContext } from "./actor-context.ts";
-import type { Attempts } from "./attempts.ts";
+import type { ActorContext, GraphHost } from "./actor-context.ts";
 import { Children } from "./children.ts";
 import { Items } from "./items.ts";
-import type { Lease } from "./lease.ts";
 import { SignalWatch } from "./signal-watch.ts";
-
-/** The actor, as it is seen from here. */
-export interface GraphHost {
-  readonly jobId: string;
-  readonly lease: Lease;
-  readonly isGone: boolean;
-  /** The newest state that is stored; it may have ended. */
-  readonly job: JobState;
-  readonly attempts: Attempts;
-  post(event: Event): void;
-  onTrouble(what: string, error: unknown, isOver?: () => boolean): void;
-  onFault(error: unknown): void;
-}
 
 export class GraphWork {
   readonly plan: Plan;

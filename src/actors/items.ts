@@ -1,9 +1,8 @@
 /** The items of the entries of one job that have a `for_each`: a runner for each entry whose branch says that they are at it. */
 import type { Plan } from "../job/plan.ts";
 import type { Graph } from "../job/state.ts";
-import type { ActorContext } from "./actor-context.ts";
+import type { ActorContext, GraphHost } from "./actor-context.ts";
 import type { Children } from "./children.ts";
-import type { GraphHost } from "./graph-work.ts";
 
 /** What an actor needs of it. */
 export interface ItemsOfJob {

@@ -35,13 +35,13 @@ import {
   type LiveJob,
 } from "../job/state.ts";
 import type { Event, Transition } from "../job/transition.ts";
-import type { ActorContext, ActorMode } from "./actor-context.ts";
+import type { ActorContext, ActorMode, GraphHost } from "./actor-context.ts";
 import { ActorTimers } from "./actor-timers.ts";
 import type { Attempt, AttemptListener, FailureDetails } from "./attempt.ts";
 import { Attempts, failedEvent, lostEvent } from "./attempts.ts";
 import { type CommitResult, Commits, type CommitsOwner, type Found, type Long } from "./commits.ts";
 import { Footprint } from "./footprint.ts";
-import { type GraphHost, GraphWork } from "./graph-work.ts";
+import { GraphWork } from "./graph-work.ts";
 import type { Lease } from "./lease.ts";
 import type { ReleaseReason } from "./lifecycle.ts";
 import { Mailbox } from "./mailbox.ts";
