@@ -34,6 +34,8 @@ export type CommitResult =
 export type Found =
   /** It has ended, and its state is that of ours now: it was cancelled. */
   | "ended"
+  /** The same, but it undoes what it has done before it ends. It is still ours. */
+  | "undoing"
   /** It has another owner, is gone, or cannot be read. */
   | "superseded";
 
@@ -227,9 +229,15 @@ export class Commits {
   }
 
   #writtenByOthers(stored: StoredJob | undefined): Found {
-    if (!stored?.state || !isEnded(stored.state)) return "superseded";
-    this.#set(stored.state, stored.revision);
-    return "ended";
+    const state = stored?.state;
+    if (!stored || !state || !(isEnded(state) || this.#isChangedByHand(state))) return "superseded";
+    this.#set(state, stored.revision);
+    return isEnded(state) ? "ended" : "undoing";
+  }
+
+  /** Somebody has cancelled it, and no other actor has had it since we wrote it last (CONTROL-4). */
+  #isChangedByHand({ state, writer }: JobState): boolean {
+    return state === "undoing" && writer.startsWith(`${this.#context.writer}/`);
   }
 }
 

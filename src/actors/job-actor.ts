@@ -254,7 +254,7 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
     if (result === "stored") this.#proceed(events);
     else if (result === "full")
       this.handOver(FULL_RETRY_MS); // its submission comes again later
-    else if (typeof result === "string") this.#writtenByOthers(result);
+    else if (typeof result === "string") this.#writtenByOthers(result, mail);
     // It does not fit into a message: the largest of what has come cannot be kept.
     else this.#dealNow(withoutLargest(mail, result.why, result.overBytes) ?? [{ type: "unstorable", why: result.why }]);
   }
@@ -277,19 +277,19 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
       found = await this.#commits.compare();
     });
     this.#await(reading, () => {
-      if (found) this.#writtenByOthers(found);
+      if (found) this.#writtenByOthers(found, []);
       else this.#proceed([]);
     });
   }
 
   /** ACTOR-3 */
-  #writtenByOthers(found: Found): void {
-    if (found === "superseded") {
-      this.#leave("superseded");
-      return;
+  #writtenByOthers(found: Found, mail: Event[]): void {
+    if (found === "superseded") this.#leave("superseded");
+    else if (found === "undoing") this.#dealNow(mail);
+    else {
+      this.attempts.cancel();
+      this.#proceed([]);
     }
-    this.attempts.cancel();
-    this.#proceed([]);
   }
 
   // --- what follows from the state (ACTOR-2)

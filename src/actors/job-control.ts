@@ -7,7 +7,8 @@
  * CONTROL-2  A retry makes the job's next token before the state that needs it: a timer that gives the commit time. If that
  *     comes too late, whoever gets the wake uses the token up (ARRIVALS-5), and the commit fails.
  * CONTROL-3  The end that a retry undoes is recorded before: its actor may not have come to it yet.
- * CONTROL-4  Each change is signed with a name of its own: an actor of the same supervisor must not take it for its own write.
+ * CONTROL-4  Each change is signed with a name of its own, after that of the actor that wrote the job last: an actor must not take it for
+ *     its own write, and has to see that no other one has had the job since.
  * CONTROL-5  Anyone may ask for any job, as often as he likes, and each may be as large as a message. So what is read at a time for who
  *     asks is well below what makes a server drop our connection (64 MiB on their way), and who has waited for too long is refused
  *     unread: he has given up.
@@ -24,6 +25,7 @@ import type { Tokens } from "../bus/tokens/tokens.ts";
 import { EVENTS, JOBS } from "../bus/topology.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import { endEvent } from "../job/events.ts";
+import { unopened } from "../job/graph.ts";
 import { retryProblem } from "../job/graph-retry.ts";
 import { reduce } from "../job/machine.ts";
 import { requireJobId, sequenceOf } from "../job/names.ts";
@@ -135,8 +137,9 @@ export class JobControl {
       if (isEnded(found)) throw new AsyncError("job_ended", `job ${jobId} has ended: it is ${found.state}`);
       return "change";
     });
-    if (!change.changed || change.state.state !== "cancelled") return change.state;
+    if (!change.changed) return change.state;
     bus.nc.publish(changedSubject(jobId));
+    if (change.state.state !== "cancelled") return change.state;
     const event = endEvent(change.state);
     lifecycle.emit("job", event);
     try {
@@ -194,14 +197,19 @@ export class JobControl {
   ): Promise<{ state: JobState; changed: boolean; before: number }> {
     const { store, bus, lifecycle } = this.#context;
     this.#changes += 1;
-    const writer = `${this.#context.writer}/${this.#changes}`; // CONTROL-4
+    const ownName = `${this.#context.writer}/${this.#changes}`;
     for (let tries = 0; tries < TRIES; tries++) {
       const { state, revision } = await this.find(jobId);
       // The answer to an earlier try may have been lost.
-      if (tries > 0 && state.writer === writer) return { state, changed: true, before: revision };
+      if (tries > 0 && state.writer.endsWith(`/${ownName}`)) return { state, changed: true, before: revision };
       if ((await decide(state)) === "leave") return { state, changed: false, before: revision };
-      const next = reduce(state, event, Date.now());
-      let stamped: JobState = { ...next.state, version: state.version + 1, writer };
+      const next = reduce(await this.#begun(state, revision), event, Date.now());
+      // What is parked goes on at once. It is woken first: whoever takes it over before the commit makes that fail, and it is tried again.
+      if (event.type === "cancelled" && !isEnded(next.state) && !isEnded(state) && state.token > 0) {
+        await this.#context.tokens.wake(state);
+      }
+      const [owner = ""] = state.writer.split("/");
+      let stamped: JobState = { ...next.state, version: state.version + 1, writer: `${owner}/${ownName}` }; // CONTROL-4
       let outcome = await store.commit(stamped, revision);
       if (outcome.type === "refused" && isEnded(stamped)) {
         // Its end makes it a few bytes longer, and it must be possible to end any job.
@@ -216,6 +224,12 @@ export class JobControl {
       if (outcome.type === "unknown") await pause(bus, tries);
     }
     throw new AsyncError("bus_timeout", `job ${jobId} could not be changed in time: look what became of it, try again`);
+  }
+
+  /** A submission that nobody has taken says what would begin first, and nothing of that has: there is nothing to undo. */
+  async #begun(state: JobState, revision: number): Promise<JobState> {
+    if (revision > 0 || isEnded(state) || !isGraph(state)) return state;
+    return (await this.#context.list.isTaken(state.sequence)) ? state : unopened(state);
   }
 
   async #stored(jobId: string): Promise<Found | undefined> {
