@@ -185,9 +185,9 @@ function unchanged<S extends JobState>(state: S): Transition<S> {
   return { state, events: [] };
 }
 
-function isLive(state: LiveJob, { index, attempt }: AttemptAddress): boolean {
-  if (isGraph(state)) return isLiveAttempt(state, { index, attempt });
-  return index === state.current_function && attempt === state.attempt;
+function isLive(state: LiveJob, address: AttemptAddress): boolean {
+  if (isGraph(state)) return isLiveAttempt(state, address);
+  return address.index === state.current_function && address.attempt === state.attempt;
 }
 
 /**
