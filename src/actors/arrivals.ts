@@ -33,12 +33,11 @@ import { JOBS } from "../bus/topology.ts";
 import { isProbe } from "../bus/write-probe.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import type { RejectedEvent } from "../job/events.ts";
-import { callOf } from "../job/function-state.ts";
 import { isAsSubmitted, reduce } from "../job/machine.ts";
 import { type Plan, planOf } from "../job/plan.ts";
 import { FORMAT } from "../job/record.ts";
 import { rest, toBeParked } from "../job/rest.ts";
-import { type EndedJob, functionAt, isEnded, isGraph, type JobState, type LiveJob } from "../job/state.ts";
+import { callAt, type EndedJob, functionAt, isEnded, isGraph, type JobState, type LiveJob } from "../job/state.ts";
 import type { Transition } from "../job/transition.ts";
 import { Limiter } from "../util/limiter.ts";
 import { Registry } from "../util/registry.ts";
@@ -315,9 +314,10 @@ export class Arrivals {
     const mustWait = memory.mustWait(footprint, memory.used);
     const queued: Transition = { state, events: [...events] };
     let plan: Plan | undefined; // of a thousand entries it takes longer to make than all else
-    for (const { index, attempt } of due) {
-      if (!mustWait && !dispatcher.isFull(callOf(functionAt(state, index)).name)) continue;
+    for (const address of due) {
+      if (!mustWait && !dispatcher.isFull(callAt(state, address).name)) continue;
       if (isGraph(state)) plan ??= planOf(state.functions);
+      const { index, attempt } = address;
       const next = reduce(queued.state, { type: "no_room", index, attempt }, now, plan);
       queued.state = next.state;
       queued.events.push(...next.events);

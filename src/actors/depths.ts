@@ -19,10 +19,9 @@ import { streamInfo } from "../bus/stream-info.ts";
 import { functionOf, jobIdOf } from "../bus/tokens/backlog.ts";
 import { TIMERS } from "../bus/topology.ts";
 import type { Listening } from "../bus/wire/steady-subscription.ts";
-import { callOf } from "../job/function-state.ts";
 import { isRecord } from "../job/plain.ts";
 import { dueSince } from "../job/rest.ts";
-import { functionAt, isEnded, type LiveJob } from "../job/state.ts";
+import { callAt, isEnded, type LiveJob } from "../job/state.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 
 const LIMIT_MS = 1_000;
@@ -147,8 +146,7 @@ export class Depths {
 
 /** Of the entry that waits for a worker of the function. */
 function indexOf(job: LiveJob, functionName: string): number {
-  const isAwaited = (index: number) => callOf(functionAt(job, index)).name === functionName;
-  return job.live?.find(({ index }) => isAwaited(index))?.index ?? job.current_function;
+  return job.live?.find((branch) => callAt(job, branch).name === functionName)?.index ?? job.current_function;
 }
 
 /** Body of a question for lines. */

@@ -4,7 +4,7 @@ import { eventOf, type JobEventBody } from "./events.ts";
 import { type FunctionState, kindOf, newEntry } from "./function-state.ts";
 import { graphProblems } from "./graph-check.ts";
 import { attemptRefOf, GraphStep, NOT_BEGUN } from "./graph-step.ts";
-import { endGraph, isToBeUndone } from "./graph-undo.ts";
+import { endGraph } from "./graph-undo.ts";
 import { forgiven } from "./outcome.ts";
 import { followersOf, type Plan, planOf } from "./plan.ts";
 import { documentOf, inPhase, specOf } from "./record.ts";
@@ -13,6 +13,7 @@ import type { RetryPatch } from "./retry-patch.ts";
 import { type EndedJob, functionAt, type Graph, isGraph, type LiveJob } from "./state.ts";
 import { hasExpressions } from "./templates.ts";
 import type { Transition } from "./transition.ts";
+import { isToBeUndone } from "./undoable.ts";
 
 export interface RetryProblem {
   code: Extract<ErrorCode, "job_ended" | "no_entry" | "invalid_request" | "undo_first">;
@@ -66,7 +67,7 @@ function graphProblem(state: Graph & EndedJob, patch: RetryPatch): RetryProblem 
       : "it is completed; say from which entry on it is to run again";
     return { code: "job_ended", message: `job ${id} cannot be retried: ${why}` };
   }
-  const notUndone = patch.force ? undefined : [...runs].find((index) => isToBeUndone(functionAt(state, index)));
+  const notUndone = patch.force ? undefined : [...runs].find((index) => isNotUndone(functionAt(state, index)));
   if (notUndone !== undefined) {
     const name = plan.ids[notUndone] ?? `entry ${notUndone}`;
     const message = `${name} of job ${id} would be run again, and what it has done is not undone; undo it, then retry with force`;
@@ -202,7 +203,7 @@ function told(step: GraphStep, job: LiveJob, state: Graph, patch: RetryPatch, pl
   const live: LiveJob = inPhase(job, { state: "pending" });
   step.writeInto(live);
   if (error) {
-    const end = endGraph(live as LiveJob & Graph, { state: "failed", error }, plan, now);
+    const end = endGraph(live as LiveJob & Graph, { state: "failed", error }, plan, now, step.failedIndex);
     return { state: end.state, events: [...events, ...end.events] };
   }
   if (step.isComplete) return { state: inPhase(live, { state: "completed", finished_at: now }), events };
@@ -214,6 +215,11 @@ function goesOnAt(state: Graph, { from, failed }: RetryPatch, plan: Plan): numbe
   if (from !== undefined) return indexOfEntry(plan, from);
   if (failed) return undefined;
   return state.live.find(({ index }) => kindOf(functionAt(state, index)) === "function")?.index;
+}
+
+/** It has done something that could be undone, and is not. */
+function isNotUndone(fn: FunctionState): boolean {
+  return fn.undoing?.finished_at === undefined && isToBeUndone(fn);
 }
 
 /** By its id, or by its index in the list. */
@@ -266,7 +272,10 @@ function undoForgotten(functions: Graph["functions"]): Graph["functions"] {
   for (let index = 0; index < functions.length; index++) {
     const fn = functions.at(index);
     if (!fn?.undoing) continue;
-    const { undoing: _undoing, ...rest } = fn;
+    const { undoing, ...rest } = fn;
+    // Its child goes on counting its runs, so that the end of an earlier one is not taken for that of the next.
+    const isOfChild = undoing.name === "" && !fn.items && fn.finished_at !== undefined;
+    if (isOfChild) rest.retry_count = Math.max(rest.retry_count, undoing.retry_count);
     next = next.with(index, rest);
   }
   return next;

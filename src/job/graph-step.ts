@@ -25,11 +25,12 @@ export const NOT_BEGUN = 0;
 
 export class GraphStep {
   readonly #job: Graph;
-  readonly #plan: Plan;
+  readonly plan: Plan;
   readonly #now: number;
   readonly events: JobEvent[] = [];
-  /** Why the job has failed, if it has. */
+  /** Why the job has failed, if it has, and the entry because of which it has. */
   failure: Failure | undefined;
+  failedIndex: number | undefined;
   /** What is called once it has: see `graph-undo.ts`. */
   failing: FunctionState | undefined;
   functions: Functions;
@@ -45,7 +46,7 @@ export class GraphStep {
 
   constructor(job: Graph, plan: Plan, now: number) {
     this.#job = job;
-    this.#plan = plan;
+    this.plan = plan;
     this.#now = now;
     this.functions = job.functions;
     this.#live = job.live;
@@ -56,7 +57,7 @@ export class GraphStep {
 
   /** Nothing is left to be done. */
   get isComplete(): boolean {
-    return this.#endedCount === this.#plan.length;
+    return this.#endedCount === this.plan.length;
   }
 
   get isEmpty(): boolean {
@@ -77,7 +78,7 @@ export class GraphStep {
     next.functions = this.functions;
     next.live = this.#live;
     next.ended_count = this.#endedCount;
-    next.current_function = Math.min(this.#lowest, this.#plan.length - 1);
+    next.current_function = Math.min(this.#lowest, this.plan.length - 1);
     if (this.#signals) next.signals = this.#signals;
   }
 
@@ -109,12 +110,12 @@ export class GraphStep {
     fn.rank = this.#endedCount;
     this.setFunction(index, fn);
     this.dropBranch(index);
-    while (this.#lowest < this.#plan.length && this.#hasEnded(this.#lowest)) this.#lowest += 1;
+    while (this.#lowest < this.plan.length && this.#hasEnded(this.#lowest)) this.#lowest += 1;
   }
 
   /** What begins with the job. */
   open(): void {
-    this.begin(firstOf(this.#plan));
+    this.begin(firstOf(this.plan));
   }
 
   /** Begins these, as their turn has come again. */
@@ -139,7 +140,9 @@ export class GraphStep {
     if (fn.expect !== undefined && !fn.handling) {
       const problem = this.#expectationProblem(fn.expect, result);
       if (problem) {
-        this.setFunction(index, { ...fn, retry_count: attempt, error: problem });
+        // It has answered with a result: what it does it has done.
+        const uncertain = fn.undo !== undefined && kindOf(fn) === "function" ? { uncertain: true as const } : {};
+        this.setFunction(index, { ...fn, retry_count: attempt, error: problem, ...uncertain });
         this.fail(index, problem);
         return;
       }
@@ -160,7 +163,7 @@ export class GraphStep {
   #expectationProblem(expect: string, result: unknown): Failure | undefined {
     try {
       const values = this.#values(expect, { result });
-      if (this.#plan.expressions.evaluateCondition(expect, values)) return undefined;
+      if (this.plan.expressions.evaluateCondition(expect, values)) return undefined;
       const message = `the result is not as expected: ${expect}`;
       return { code: "expectation_failed", name: "ExpectationFailed", message };
     } catch (error) {
@@ -180,6 +183,7 @@ export class GraphStep {
       this.setFunction(index, { ...fn, error });
       if (!this.branch(index)) this.setBranch({ index, attempt: NOT_BEGUN, wait: "none", since: this.#now });
       this.failure ??= error;
+      this.failedIndex ??= index;
       return;
     }
     const { error: _error, ...rest } = fn;
@@ -260,18 +264,18 @@ export class GraphStep {
   #countItems({ for_each, slice = 1 }: FunctionState): number {
     if (typeof for_each === "number") return Math.ceil(for_each / slice);
     const text = String(for_each);
-    return Math.ceil(itemCount(text, this.#plan.expressions.evaluate(text, this.#values(text))) / slice);
+    return Math.ceil(itemCount(text, this.plan.expressions.evaluate(text, this.#values(text))) / slice);
   }
 
   /** What an expression of an entry finds, as far as the step has come. */
   #values(text: string, more?: { result: unknown }): Values {
-    return valuesFor(text, { ...this.#job, functions: this.functions }, this.#plan, more);
+    return valuesFor(text, { ...this.#job, functions: this.functions }, this.plan, more);
   }
 
   /** @throws ExpressionError */
   #evaluateCondition(text: string): boolean {
     const values = this.#values(text);
-    return this.#plan.expressions.evaluateCondition(text, values);
+    return this.plan.expressions.evaluateCondition(text, values);
   }
 
   /** When a sleep ends, ms since 1970. @throws ExpressionError */
@@ -280,7 +284,7 @@ export class GraphStep {
     if (typeof sleep_until === "string") return Date.parse(sleep_until);
     const text = sleep_until?.$ ?? "";
     const values = this.#values(text);
-    const value = this.#plan.expressions.evaluate(text, values);
+    const value = this.plan.expressions.evaluate(text, values);
     if (typeof value !== "string") {
       throw new ExpressionError(text, `must give a text with a date and time, and gives ${typeName(value)}`);
     }
@@ -298,8 +302,8 @@ export class GraphStep {
     fn.rank = this.#endedCount;
     this.setFunction(index, fn);
     const before = this.#lowest;
-    while (this.#lowest < this.#plan.length && this.#hasEnded(this.#lowest)) this.#lowest += 1;
-    const ready = readyAfter(this.#plan, index, (one) => this.#hasEnded(one), before, this.#lowest);
+    while (this.#lowest < this.plan.length && this.#hasEnded(this.#lowest)) this.#lowest += 1;
+    const ready = readyAfter(this.plan, index, (one) => this.#hasEnded(one), before, this.#lowest);
     this.#ready.push(...ready);
     this.#begin(); // does nothing where it is at it already
   }

@@ -19,47 +19,65 @@
  */
 import { branchIn } from "./branches.ts";
 import type { Failure } from "./failure.ts";
-import { type FunctionState, kindOf, namedCall, newFunction } from "./function-state.ts";
+import { type FunctionState, kindOf } from "./function-state.ts";
+import { functionList } from "./functions.ts";
 import { attemptRefOf, GraphStep, withoutTrials } from "./graph-step.ts";
 import { afterFailure, afterLoss, begun, type Outcome as TrialOutcome } from "./outcome.ts";
 import type { Plan } from "./plan.ts";
 import { copyOf, inPhase } from "./record.ts";
-import { dueWhileUndoing, ON_FAILURE_MS, onFailureUntil, ROOM_RETRY_MS } from "./rest.ts";
-import type { ChildDocument, FunctionSpec } from "./schema.ts";
+import { isDueWhileUndoing, lateAt, onFailureUntil, ROOM_RETRY_MS } from "./rest.ts";
+import { soundnessProblem } from "./sound.ts";
 import {
   type AttemptAddress,
   type Branch,
   type EndedJob,
   functionAt,
   type Graph,
-  type JobState,
+  isEnded,
   type LiveJob,
   type Outcome,
   trialOf,
-  type UndoSummary,
   unreachable,
 } from "./state.ts";
 import { iso } from "./time.ts";
 import type { Event, EventOfEntries, Transition } from "./transition.ts";
+import { functionOnFailure, isUnanswered, mayBeDone, nextToUndo, undoOf, undoSummaryOf } from "./undoable.ts";
 
 /** So long it is waited for the answer of an attempt that was told to stop. */
 export const STOP_MS = 10_000;
-/** How often an undo is executed at most, if its document does not say. */
-const UNDO_RETRY_LIMIT = 10;
 
 type LiveGraph = Graph & LiveJob;
 type Ending = Pick<Outcome, "state" | "error" | "skip">;
 
-/** The job as it ends; or as it begins to undo, if there is something to wait for, to undo, or to be called. */
-export function endGraph(job: LiveGraph, ending: Ending, plan: Plan, now: number): Transition {
+/**
+ * The job as it ends; or as it begins to undo, if there is something to wait for, to undo, or to be called.
+ *
+ * @param failedIndex the entry with which it has failed: its attempt has answered
+ */
+export function endGraph(
+  job: LiveGraph,
+  ending: Ending,
+  plan: Plan,
+  now: number,
+  failedIndex: number | undefined,
+): Transition {
   const outcome: Outcome = { ...ending, at: now };
-  const stopping = job.live
-    .filter((branch) => mustBeHeard(job, branch, outcome))
-    .map((branch) => stopped(job, branch, now));
+  const stopping: Branch[] = [];
+  let { functions } = job;
+  // Nobody has had it since it was retried by hand: nothing is under way.
+  const isIdle = job.state === "pending" && job.retries !== undefined;
+  for (const branch of isIdle ? [] : job.live) {
+    const { index, wait } = branch;
+    const fn = functionAt(job, index);
+    if (index === failedIndex && !hasItems(fn)) continue;
+    if (mustBeHeard(fn, wait, outcome)) stopping.push(stopped(fn, branch, now));
+    else if (wait === "none" && fn.undo !== undefined) functions = functions.with(index, mayBeDone(fn)); // nobody waits for its answer
+  }
+  const halted: LiveGraph = { ...job, functions };
   const callsAtEnd = outcome.state === "failed" && job.on_failure !== undefined;
-  if (stopping.length === 0 && !callsAtEnd && nextToUndo(job, outcome) === undefined)
-    return { state: ended(job, outcome, now), events: [] };
-  const next: LiveGraph = { ...inPhase(job, { state: "undoing" }), outcome, halted: job.live, live: stopping };
+  if (stopping.length === 0 && !callsAtEnd && nextToUndo(halted, outcome) === undefined)
+    return { state: ended(halted, outcome, now), events: [] };
+  const next: LiveGraph = { ...inPhase(halted, { state: "undoing" }), outcome, halted: job.live, live: stopping };
   delete next.deadline_at;
   const step = new GraphStep(next, plan, now);
   const { error } = outcome;
@@ -67,18 +85,21 @@ export function endGraph(job: LiveGraph, ending: Ending, plan: Plan, now: number
   return advanced(next, step, now);
 }
 
-/** Whether it has to be waited for what that branch comes to. */
-function mustBeHeard(job: Graph, { index, wait }: Branch, { skip }: Outcome): boolean {
-  const fn = functionAt(job, index);
+/** Whether it has to be waited for what an entry that is live comes to. */
+function mustBeHeard(fn: FunctionState, wait: Branch["wait"], { skip }: Outcome): boolean {
   if (wait === "child") return true;
-  if (fn.items && !fn.handling) return kindOf(fn) === "job" || (fn.undo !== undefined && !skip && wait === "items");
+  if (hasItems(fn)) return kindOf(fn) === "job" || (fn.undo !== undefined && !skip && wait === "items");
   return wait === "none" && fn.undo !== undefined && !skip;
 }
 
+/** Whether its items are at it, and not a function in its place. */
+function hasItems({ items, handling }: FunctionState): boolean {
+  return items !== undefined && !handling;
+}
+
 /** The branch as it is told to stop. A child, or items, say themselves when they have. */
-function stopped(job: Graph, { index, attempt, wait }: Branch, now: number): Branch {
-  const fn = functionAt(job, index);
-  const byItself = wait === "child" || (fn.items !== undefined && !fn.handling);
+function stopped(fn: FunctionState, { index, attempt, wait }: Branch, now: number): Branch {
+  const byItself = wait === "child" || hasItems(fn);
   return { index, attempt, wait: "stopping", since: now, ...(!byItself && { due_at: now + STOP_MS }) };
 }
 
@@ -87,9 +108,9 @@ export function reduceUndoing(state: LiveGraph, event: EventOfEntries, now: numb
   const step = new GraphStep(state, plan, now);
   switch (event.type) {
     case "resumed":
-      return resumed(state, step, now);
+      return resumed(state, step, event.firedAt ?? now, now);
     case "due":
-      return due(state, step, now);
+      return due(state, step, now, now);
     case "started":
       if (trialOf(state, event).retry_count === event.attempt) return { state, events: [] };
       setTrial(state, step, event, begun(trialOf(state, event), event.attempt, now));
@@ -99,20 +120,10 @@ export function reduceUndoing(state: LiveGraph, event: EventOfEntries, now: numb
       else done(state, step, event, event.result, now);
       return advanced(state, step, now);
     case "failed":
-      if (isStopping(state, event)) {
-        const { fn } = afterFailure(step.fn(event.index), event, now);
-        step.setFunction(event.index, isUnanswered(event.error) ? mayBeDone(fn) : fn);
-        step.dropBranch(event.index);
-      } else settle(state, step, event, afterFailure(trialOf(state, event), event, now), now);
+      settle(state, step, event, afterFailure(trialOf(state, event), event, now), now);
       return advanced(state, step, now);
     case "lost":
-      if (isStopping(state, event)) {
-        step.setFunction(
-          event.index,
-          mayBeDone(afterLoss(step.fn(event.index), event.attempt, event.progress, now).fn),
-        );
-        step.dropBranch(event.index);
-      } else settle(state, step, event, afterLoss(trialOf(state, event), event.attempt, event.progress, now), now);
+      settle(state, step, event, afterLoss(trialOf(state, event), event.attempt, event.progress, now), now);
       return advanced(state, step, now);
     case "unsent":
       if (!isStopping(state, event)) return { state, events: [] };
@@ -142,29 +153,60 @@ export function reduceUndoing(state: LiveGraph, event: EventOfEntries, now: numb
 export function skipUndo(state: LiveGraph, now: number, plan: Plan): Transition {
   const { outcome } = state;
   if (!outcome || outcome.skip) return { state, events: [] };
-  const isChild = ({ index, wait }: Branch) =>
-    wait === "child" || (wait === "stopping" && kindOf(functionAt(state, index)) === "job");
-  const next: LiveGraph = { ...state, outcome: { ...outcome, skip: true }, live: state.live.filter(isChild) };
-  return advanced(next, new GraphStep(next, plan, now), now);
+  const next: LiveGraph = { ...state, outcome: { ...outcome, skip: true } };
+  const step = new GraphStep(next, plan, now);
+  for (const branch of state.live) {
+    if (isOfChildren(state, branch)) continue;
+    leave(state, step, branch);
+    step.dropBranch(branch.index);
+  }
+  return advanced(next, step, now);
+}
+
+/** Whether a child of the job, or of its items, is still to end. */
+function isOfChildren(job: Graph, { index, wait, undo }: Branch): boolean {
+  if (wait === "child") return true;
+  const fn = job.functions.at(index);
+  if (!fn || fn.handling || kindOf(fn) !== "job") return false;
+  return wait === "stopping" || (undo === true && fn.undo === undefined);
+}
+
+/** Nobody waits any longer for what it comes to. */
+function leave(state: Graph, step: GraphStep, branch: Branch): void {
+  const { index, wait } = branch;
+  if (wait !== "stopping") setTrial(state, step, branch, { ...trialOf(state, branch), skipped: true });
+  else if (!step.fn(index).items) step.setFunction(index, mayBeDone(step.fn(index)));
 }
 
 /** It cannot be stored, or waited for, any further: it ends as it stands. */
-export function breakOffUndo(state: LiveGraph, now: number): EndedJob {
-  const outcome = state.outcome ?? { state: "failed", at: now };
-  const next = ended(state, { ...outcome, skip: true }, now);
-  if (next.undo) next.undo = { ...next.undo, state: "failed" };
+export function breakOffUndo(state: LiveGraph, error: Failure, now: number): EndedJob {
+  const outcome = outcomeOf(state, now);
+  // What has completed keeps all its results, with which it may be too large.
+  const ending: Outcome = outcome.state === "completed" ? { ...outcome, state: "failed", error } : outcome;
+  const next = ended(state, { ...ending, skip: true }, now);
+  if (next.undo) next.undo = { ...next.undo, state: "failed", error };
+  if (next.failing && next.failing.finished_at === undefined) next.failing = { ...next.failing, error, given_up: true };
   return next;
 }
 
-/** A completed job that is to undo itself, as its parent does. The same object if there is nothing to undo. */
+/**
+ * A completed job that is to undo itself, as its parent does. It ends again at once if there is nothing to undo. What could not be undone
+ * when it was asked before is tried again.
+ */
 export function undoCompleted(state: EndedJob & Graph, live: LiveJob, plan: Plan, now: number): Transition {
-  const again: LiveGraph = { ...live, live: [], retries: (state.retries ?? 0) + 1 };
-  return endGraph(again, { state: "completed" }, plan, now);
-}
-
-/** Whether a job that has completed would have something to undo. */
-export function hasToUndo(state: Graph): boolean {
-  return nextToUndo(state, {}) !== undefined;
+  const functions = state.functions.map((fn) => {
+    if (fn.undoing === undefined || fn.undoing.finished_at !== undefined) return fn;
+    const { undoing: _undoing, ...rest } = fn;
+    return rest;
+  });
+  const again: LiveGraph = {
+    ...live,
+    functions: functionList(functions),
+    live: [],
+    retries: (state.retries ?? 0) + 1,
+  };
+  delete again.undo;
+  return endGraph(again, { state: "completed" }, plan, now, undefined);
 }
 
 // --- what happens to it
@@ -174,19 +216,23 @@ function advanced(state: LiveGraph, step: GraphStep, now: number): Transition {
   const next = inPhase(state, { state: "undoing" }) as LiveGraph;
   step.writeInto(next);
   if (step.failing) next.failing = step.failing;
-  const outcome = next.outcome ?? { state: "failed", at: now };
   if (next.live.length > 0) return { state: next, events: step.events };
+  const outcome = outcomeOf(next, now);
   const index = nextToUndo(next, outcome);
   if (index !== undefined) {
     const fn = step.fn(index);
     step.setFunction(index, { ...fn, undoing: undoOf(fn) });
     step.setBranch(undoBranch(fn, index, now));
   } else if (outcome.state === "failed" && !outcome.skip && next.on_failure !== undefined && !next.failing) {
-    next.failing = step.failing = functionOnFailure(next.on_failure);
+    next.failing = functionOnFailure(next.on_failure, now);
     step.setBranch({ index: next.functions.length, attempt: 1, wait: "none", since: now });
   } else return { state: ended(next, outcome, now), events: step.events };
   step.writeInto(next);
   return { state: next, events: step.events };
+}
+
+function outcomeOf({ outcome }: LiveGraph, now: number): Outcome {
+  return outcome ?? { state: "failed", at: now };
 }
 
 function undoBranch(fn: FunctionState, index: number, now: number): Branch {
@@ -195,63 +241,6 @@ function undoBranch(fn: FunctionState, index: number, now: number): Branch {
   // A child that undoes itself does that in a run of its own.
   if (fn.undo === undefined) return { ...branch, attempt: fn.retry_count + 1, wait: "child" };
   return { ...branch, attempt: 1, wait: "none" };
-}
-
-/** The function that undoes an entry; without a name where its children undo themselves. */
-function undoOf(fn: FunctionState): FunctionState {
-  if (fn.undo === undefined) return { name: "", retry_count: 0 };
-  const { name, args = fn.args, retry_options, timeout_ms } = namedCall(fn.undo);
-  const options = { retry_limit: UNDO_RETRY_LIMIT, ...retry_options };
-  return newFunction({ name, args, retry_options: options, ...(timeout_ms !== undefined && { timeout_ms }) });
-}
-
-function functionOnFailure(call: NonNullable<JobState["on_failure"]>): FunctionState {
-  const { timeout_ms = ON_FAILURE_MS, retry_options, ...rest } = namedCall(call);
-  const retry_for_ms = Math.min(timeout_ms, retry_options?.retry_for_ms ?? timeout_ms);
-  const options = { retry_limit: 1, ...retry_options, retry_for_ms };
-  return newFunction({ ...rest, retry_options: options, timeout_ms });
-}
-
-/** UNDO-2. The index of the entry that is undone next; undefined if none is left. */
-function nextToUndo(job: Pick<Graph, "functions">, { skip }: Pick<Outcome, "skip">): number | undefined {
-  if (skip) return undefined;
-  let found: number | undefined;
-  let latest = 0;
-  for (let index = 0; index < job.functions.length; index++) {
-    const fn = job.functions.at(index) as FunctionState;
-    if (fn.undoing !== undefined || !isToBeUndone(fn)) continue;
-    const rank = fn.finished_at === undefined || fn.uncertain ? Number.POSITIVE_INFINITY : (fn.rank ?? 0);
-    if (found !== undefined && rank < latest) continue;
-    found = index;
-    latest = rank;
-  }
-  return found;
-}
-
-/** Whether it has done something, or may have, that can be undone. */
-export function isToBeUndone(fn: FunctionState): boolean {
-  const { undo, finished_at, caught, handling, skipped, uncertain, items } = fn;
-  if (skipped) return false;
-  if (items) return items.next > 0 && (undo !== undefined || (kindOf(fn) === "job" && mayUndo(fn.job)));
-  const isDone = finished_at !== undefined && (!caught || handling === true);
-  if (kindOf(fn) === "job" && undo === undefined) return isDone && !handling && mayUndo(fn.job);
-  return undo !== undefined && (isDone || uncertain === true);
-}
-
-/** Whether a child with that document may have something to undo. That of one which a worker has made is not known. */
-function mayUndo(job: FunctionSpec["job"]): boolean {
-  const functions = (job as ChildDocument | undefined)?.functions;
-  if (!Array.isArray(functions)) return true;
-  return functions.some((entry) => entry.undo !== undefined || (entry.job !== undefined && mayUndo(entry.job)));
-}
-
-/** Whether nothing is known of what an attempt has done that ended so. */
-export function isUnanswered({ code }: Failure): boolean {
-  return code === "attempt_timeout" || code === "attempt_lost";
-}
-
-function mayBeDone(fn: FunctionState): FunctionState {
-  return { ...fn, uncertain: true };
 }
 
 function isStopping(state: Graph, { index }: AttemptAddress): boolean {
@@ -267,9 +256,10 @@ function completed(step: GraphStep, { index, attempt }: AttemptAddress, result: 
   step.setEnded(index, fn);
 }
 
-function setTrial(state: LiveGraph, step: GraphStep, { index }: AttemptAddress, trial: FunctionState): void {
+/** What is known of the function whose attempts have that address: see `trialOf`. */
+function setTrial(state: Graph, step: GraphStep, { index, undo }: AttemptAddress, trial: FunctionState): void {
   if (index === state.functions.length) step.failing = trial;
-  else step.setFunction(index, { ...step.fn(index), undoing: trial });
+  else step.setFunction(index, undo ? { ...step.fn(index), undoing: trial } : trial);
 }
 
 /** What was called has returned. */
@@ -287,7 +277,7 @@ function done(state: LiveGraph, step: GraphStep, address: AttemptAddress, result
   if (!isOnFailure) step.tell({ type: "undone", ...entryRefOf(step, index) });
 }
 
-/** Another attempt, or the end of it. UNDO-4 */
+/** Another attempt, or the end of it (UNDO-4); there is none of what was told to stop. */
 function settle(
   state: LiveGraph,
   step: GraphStep,
@@ -296,6 +286,11 @@ function settle(
   now: number,
 ): void {
   const { index, attempt } = address;
+  if (isStopping(state, address)) {
+    step.setFunction(index, isUnanswered(error) ? mayBeDone(fn) : fn);
+    step.dropBranch(index);
+    return;
+  }
   if (retryAt === undefined) {
     giveUp(state, step, address, { ...fn, error }, error);
     return;
@@ -304,7 +299,9 @@ function settle(
   const undo = address.undo ? { undo: true as const } : {};
   const next = { index, attempt: attempt + 1, since: now, ...undo };
   step.setBranch(retryAt > now ? { ...next, wait: "backoff", due_at: retryAt } : { ...next, wait: "none" });
-  step.tell({ type: "retrying", ...attemptRefOf(fn, index, attempt), ...undo, error, due_at: iso(retryAt) });
+  const { id } = index < state.functions.length ? step.fn(index) : {};
+  const ref = { ...attemptRefOf(fn, index, attempt), ...(id !== undefined && { id }), ...undo };
+  step.tell({ type: "retrying", ...ref, error, due_at: iso(retryAt) });
 }
 
 function giveUp(
@@ -336,18 +333,15 @@ function childEnded(
     return;
   }
   const undo = outcome.state === "completed" ? outcome.undo : undefined;
-  if (outcome.state === "completed" && (undo === undefined || undo.state === "done"))
+  if (outcome.state === "completed" && (undo === undefined || undo.state === "done")) {
     done(state, step, event, null, now);
-  else {
-    const why =
-      outcome.state === "completed" ? `${undo?.failed} of its entries could not be undone` : outcome.error.message;
-    const error: Failure = {
-      code: "child_failed",
-      name: "ChildFailed",
-      message: `the child job was not undone: ${why}`,
-    };
-    giveUp(state, step, event, trialOf(state, event), error);
+    return;
   }
+  const left = (undo?.failed ?? 0) + (undo?.not_undone ?? 0);
+  const why = outcome.state === "completed" ? `${left} of its entries are not undone` : outcome.error.message;
+  const message = `the child job was not undone: ${why}`;
+  const trial = { ...trialOf(state, event), retry_count: attempt };
+  giveUp(state, step, event, trial, { code: "child_failed", name: "ChildFailed", message });
 }
 
 function items(state: LiveGraph, step: GraphStep, event: Extract<Event, { type: "items" }>, now: number): void {
@@ -371,37 +365,57 @@ function items(state: LiveGraph, step: GraphStep, event: Extract<Event, { type: 
 }
 
 /** MACHINE-7. Who was told to stop by another supervisor cannot be heard any more: it may have done something. */
-function resumed(state: LiveGraph, step: GraphStep, now: number): Transition {
+function resumed(state: LiveGraph, step: GraphStep, firedAt: number, now: number): Transition {
+  const problem = soundnessProblem(state);
+  if (problem !== undefined) {
+    const message = `what is stored of the job makes no sense: ${problem}`;
+    return { state: breakOffUndo(state, { code: "corrupt_state", name: "CorruptState", message }, now), events: [] };
+  }
   for (const branch of state.live) {
     const { index, attempt, wait, due_at } = branch;
-    if (wait === "stopping" && due_at !== undefined) {
-      step.setFunction(index, mayBeDone(step.fn(index)));
-      step.dropBranch(index);
+    if (wait === "stopping") {
+      if (due_at !== undefined) stopWaiting(step, branch);
     } else if (wait === "none" || wait === "worker") {
-      const isRecorded = trialOf(state, branch).retry_count === attempt;
-      step.setBranch({ ...branch, attempt: isRecorded ? attempt + 1 : attempt, wait: "none" });
+      const isOfItems = branch.undo === true && step.fn(index).items !== undefined;
+      const isRecorded = !isOfItems && trialOf(state, branch).retry_count === attempt;
+      const { due_at: _due, ...rest } = branch;
+      step.setBranch({ ...rest, attempt: isRecorded ? attempt + 1 : attempt, wait: isOfItems ? "items" : "none" });
     }
   }
-  return advanced({ ...state }, step, now);
+  const next = advanced({ ...state }, step, now);
+  if (isEnded(next.state)) return next;
+  // What it was woken for is due, whatever our clock says.
+  const at = Math.max(firedAt, now);
+  const later = due(next.state as LiveGraph, new GraphStep(next.state as LiveGraph, step.plan, now), at, now);
+  return { state: later.state, events: [...next.events, ...later.events] };
 }
 
-function due(state: LiveGraph, step: GraphStep, now: number): Transition {
-  const ripe = state.live.filter((branch) => dueWhileUndoing(state, branch) <= now);
-  if (ripe.length === 0) return { state, events: [] };
+/** Its answer is not waited for any longer: that attempt may have done something. */
+function stopWaiting(step: GraphStep, { index, attempt }: Branch): void {
+  step.setFunction(index, mayBeDone({ ...step.fn(index), retry_count: attempt }));
+  step.dropBranch(index);
+}
+
+/** What is due at `at`, which the clock of the server may say before ours does. */
+function due(state: LiveGraph, step: GraphStep, at: number, now: number): Transition {
+  const late = lateAt(state);
+  const isLate = late !== undefined && late <= at;
+  const ripe = state.live.filter((branch) => isDueWhileUndoing(state, branch, at));
+  if (ripe.length === 0 && !isLate) return { state, events: [] };
+  if (isLate) step.tell({ type: "late", warn_after_ms: state.warn_after_ms ?? 0 });
   for (const branch of ripe) {
     const { index, attempt, wait, undo } = branch;
     const mark = undo ? { undo } : {};
-    if (wait === "stopping") {
-      step.setFunction(index, mayBeDone({ ...step.fn(index), retry_count: attempt }));
-      step.dropBranch(index);
-    } else if (index === state.functions.length && now >= onFailureUntil(state)) {
+    if (wait === "stopping") stopWaiting(step, branch);
+    else if (index === state.functions.length && at >= onFailureUntil(state)) {
       const message = "it was not done in the time that it has (timeout_ms)";
       giveUp(state, step, branch, trialOf(state, branch), { code: "attempt_timeout", name: "AttemptTimeout", message });
-    } else if (wait === "backoff" && step.fn(Math.min(index, state.functions.length - 1)).items && undo) {
-      step.setBranch({ index, attempt, wait: "items", since: now, ...mark });
-    } else step.setBranch({ index, attempt, wait: "none", since: now, ...mark });
+    } else {
+      const isOfItems = undo === true && step.fn(index).items !== undefined;
+      step.setBranch({ index, attempt, wait: isOfItems ? "items" : "none", since: now, ...mark });
+    }
   }
-  return advanced(state, step, now);
+  return advanced(isLate ? { ...state, late_at: now } : state, step, now);
 }
 
 /** UNDO-3: only called when nothing is live. */
@@ -413,7 +427,7 @@ function ended(job: LiveGraph, outcome: Outcome, now: number): EndedJob {
   next.live = live;
   delete next.outcome;
   delete next.halted;
-  const undo = summaryOf(job, outcome);
+  const undo = undoSummaryOf(job, outcome);
   if (undo) next.undo = undo;
   return next;
 }
@@ -423,18 +437,6 @@ const UNKNOWN: Failure = {
   name: "CorruptState",
   message: "it is not known why the job has failed",
 };
-
-/** Undefined if there was nothing to undo. */
-function summaryOf({ functions }: Graph, { skip }: Outcome): UndoSummary | undefined {
-  const counts = { undone: 0, failed: 0, not_undone: 0 };
-  for (const fn of functions) {
-    if (fn.undoing?.finished_at !== undefined) counts.undone += 1;
-    else if (fn.undoing?.given_up) counts.failed += 1;
-    else if (fn.undoing !== undefined || isToBeUndone(fn)) counts.not_undone += 1;
-  }
-  if (counts.undone + counts.failed + counts.not_undone === 0) return undefined;
-  return { state: skip ? "skipped" : counts.failed > 0 ? "failed" : "done", ...counts };
-}
 
 function entryRefOf(step: GraphStep, index: number) {
   const { function: name, id } = attemptRefOf(step.fn(index), index, 0);

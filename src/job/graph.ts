@@ -14,7 +14,7 @@ import type { Failure } from "./failure.ts";
 import { callOf, type FunctionState, kindOf, newEntry } from "./function-state.ts";
 import { functionList } from "./functions.ts";
 import { GraphStep, stepped } from "./graph-step.ts";
-import { endGraph, isUnanswered } from "./graph-undo.ts";
+import { endGraph } from "./graph-undo.ts";
 import { afterFailure, afterLoss, begun, type Outcome } from "./outcome.ts";
 import { type Plan, planOf } from "./plan.ts";
 import { copyOf, inPhase, specOf } from "./record.ts";
@@ -33,6 +33,7 @@ import {
 } from "./state.ts";
 import { iso } from "./time.ts";
 import type { Event, EventOfEntries, ItemsReport, Transition } from "./transition.ts";
+import { isUnanswered } from "./undoable.ts";
 
 type LiveGraph = Graph & LiveJob;
 
@@ -109,7 +110,7 @@ function finish(state: LiveGraph, step: GraphStep, now: number, plan: Plan): Tra
   const next = stepped(state, step);
   const { events } = step;
   if (step.failure) {
-    const end = endGraph(next as LiveGraph, { state: "failed", error: step.failure }, plan, now);
+    const end = endGraph(next as LiveGraph, { state: "failed", error: step.failure }, plan, now, step.failedIndex);
     return { state: end.state, events: [...events, ...end.events] };
   }
   if (step.isComplete) return { state: inPhase(next, { state: "completed", finished_at: now }), events };
@@ -240,6 +241,8 @@ function resumed(state: LiveGraph, firedAt: number, now: number, plan: Plan): Tr
   if (problem !== undefined)
     return { state: corrupt(state, `what is stored of the job makes no sense: ${problem}`, now), events: [] };
   let { functions } = state;
+  // Nobody has had it since it was retried by hand: nothing of it can be under way.
+  const isRetried = state.state === "pending" && state.retries !== undefined;
   const live = state.live.map((branch): Branch => {
     const { index, wait } = branch;
     const fn = functionAt(state, index);
@@ -247,12 +250,14 @@ function resumed(state: LiveGraph, firedAt: number, now: number, plan: Plan): Tr
     const isTried = wait === "none" || wait === "worker" || wait === "backoff";
     const attempt = isTried && fn.retry_count === branch.attempt ? branch.attempt + 1 : branch.attempt;
     // Whether who had the job before has sent it is not known.
-    if (wait === "none" && fn.undo !== undefined) functions = functions.with(index, { ...fn, uncertain: true });
+    if (wait === "none" && fn.undo !== undefined && !isRetried && !fn.uncertain) {
+      functions = functions.with(index, { ...fn, uncertain: true });
+    }
     return { ...branch, attempt, wait: wait === "worker" ? "none" : wait };
   });
-  // A retry by hand leaves it pending; from now on it waits for what its branches do.
-  const isWaiting = live.some(({ wait }) => wait !== "none");
-  const next: LiveGraph = { ...(isWaiting ? inPhase(state, { state: "running" }) : state), functions, live };
+  // A retry by hand leaves it pending; from now on it is at work, or waits for what its branches do.
+  const isTaken = isRetried || live.some(({ wait }) => wait !== "none");
+  const next: LiveGraph = { ...(isTaken ? inPhase(state, { state: "running" }) : state), functions, live };
   return due(next, Math.max(firedAt, now), now, plan);
 }
 

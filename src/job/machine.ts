@@ -102,7 +102,7 @@ function cancelled(state: LiveJob, undo: "skip" | undefined, now: number, plan?:
   if (!isGraph(state)) return end(state, { state: "cancelled", finished_at: now });
   const known = plan ?? planOf(state.functions);
   if (state.state === "undoing") return undo ? skipUndo(state, now, known) : unchanged(state);
-  return endGraph(state, { state: "cancelled", ...(undo && { skip: true }) }, known, now);
+  return endGraph(state, { state: "cancelled", ...(undo && { skip: true }) }, known, now, undefined);
 }
 
 /** A graph past its deadline goes on with nothing but its end: what led here is a part of that. */
@@ -285,7 +285,7 @@ function expired(state: LiveJob, now: number, plan?: Plan): Transition {
   const message = `the job was not done ${state.timeout_ms} ms after it was due to start`;
   const error: Failure = { code: "job_timeout", name: "JobTimeout", message };
   if (!isGraph(state)) return fail(state, error, now);
-  return endGraph(state, { state: "failed", error }, plan ?? planOf(state.functions), now);
+  return endGraph(state, { state: "failed", error }, plan ?? planOf(state.functions), now, undefined);
 }
 
 function refused(state: LiveJob, why: string, now: number): Transition {
@@ -300,7 +300,9 @@ function unstorable(state: LiveJob, why: string, now: number): Transition {
 
 /** It cannot go on, not even to undo what it has done. */
 function brokenOff(state: LiveJob, error: Failure, now: number): Transition {
-  return isGraph(state) && state.state === "undoing" ? unchanged(breakOffUndo(state, now)) : fail(state, error, now);
+  return isGraph(state) && state.state === "undoing"
+    ? unchanged(breakOffUndo(state, error, now))
+    : fail(state, error, now);
 }
 
 function fail(state: LiveJob, error: Failure, now: number): Transition<EndedJob> {

@@ -85,7 +85,7 @@ function restOfGraph(job: Graph & LiveJob, now: number): Rest {
     if (branch.wait === "none") continue;
     others += 1;
     if (branch.wait === "worker") until = Math.min(until, branch.due_at ?? 0);
-    else if (branch.wait === "child") lingersUntil = Math.min(lingersUntil, branch.since + CHILD_LINGER_MS);
+    else if (isOfChild(job, branch)) lingersUntil = Math.min(lingersUntil, branch.since + CHILD_LINGER_MS);
     else isAtWork ||= isBusy(job, branch);
   }
   const attempts = others === 0 ? live : live.filter(({ wait }) => wait === "none");
@@ -108,7 +108,7 @@ function awaitedFunctions(job: Graph): string[] {
     if (name !== "") names.add(name);
     // Of items, the function that lists them may be the one without a worker.
     const { items, for_each } = trialOf(job, { index: branch.index });
-    if (items && items.count === undefined && typeof for_each === "object") names.add(for_each.name);
+    if (items && !branch.undo && items.count === undefined && typeof for_each === "object") names.add(for_each.name);
   }
   return [...names];
 }
@@ -119,12 +119,17 @@ function isBusy(job: Graph, { index, wait, due_at }: Branch): boolean {
   return wait === "stopping" && (due_at !== undefined || functionAt(job, index).items !== undefined);
 }
 
+/** Whether it waits for a child alone. */
+function isOfChild(job: Graph, branch: Branch): boolean {
+  return branch.wait === "child" || (branch.wait === "stopping" && !isBusy(job, branch));
+}
+
 /** The first time at which something is due about a graph, ms since 1970; infinite if there is none. */
 function nextTimeOf(job: Graph): number {
   if (job.state === "scheduled") return untilDeadline(job, job.scheduled_at);
   const { live } = job;
-  if (job.state === "undoing") return Math.min(...live.map((branch) => dueWhileUndoing(job, branch)));
   let next = Math.min(lateAt(job) ?? Number.POSITIVE_INFINITY, job.deadline_at ?? Number.POSITIVE_INFINITY);
+  if (job.state === "undoing") return Math.min(next, ...live.map((branch) => dueWhileUndoing(job, branch)));
   for (let at = 0; at < live.length; at++) {
     const branch = live[at] as Branch;
     if (branch.due_at !== undefined) next = Math.min(next, dueAtOf(branch));
@@ -139,10 +144,18 @@ function dueAtOf({ wait, due_at }: Branch): number {
 /** How long `on_failure` has, with all its retries, if its document does not say. */
 export const ON_FAILURE_MS = 3_600_000;
 
-/** When something is to be done about a branch of a job that undoes, ms since 1970; infinite if nothing is. */
-export function dueWhileUndoing(job: Graph, branch: Branch): number {
-  const until = branch.index === job.functions.length ? onFailureUntil(job) : Number.POSITIVE_INFINITY;
-  return Math.min(until, branch.wait === "stopping" ? (branch.due_at ?? Number.POSITIVE_INFINITY) : dueAtOf(branch));
+/** When something is due about a branch of a job that undoes, ms since 1970; infinite if nothing is. */
+function dueWhileUndoing(job: Graph, branch: Branch): number {
+  return Math.min(
+    branch.index === job.functions.length ? onFailureUntil(job) : Number.POSITIVE_INFINITY,
+    dueAtOf(branch),
+  );
+}
+
+/** Whether something is to be done about it at `at`. What waits for a worker is tried again now and then, as long as it is in memory. */
+export function isDueWhileUndoing(job: Graph, branch: Branch, at: number): boolean {
+  if (branch.wait === "worker" && (branch.due_at ?? 0) <= at) return true;
+  return dueWhileUndoing(job, branch) <= at;
 }
 
 /** Until when what is called once the job has failed may take, with its retries and what it waits for. */
@@ -179,7 +192,7 @@ const CHILD_LINGER_MS = 1_000;
 function graphToBeParked(job: Graph & LiveJob, held: number, now: number, parkAfterMs: number): LiveJob {
   if (held < job.token || job.live.some((branch) => isBusy(job, branch))) return job;
   if (nextTimeOf(job) - now <= parkAfterMs) return job;
-  if (job.live.some(({ wait, since }) => wait === "child" && now < since + CHILD_LINGER_MS)) return job;
+  if (job.live.some((branch) => isOfChild(job, branch) && now < branch.since + CHILD_LINGER_MS)) return job;
   return { ...onNextToken(job), parked_at: now };
 }
 

@@ -87,6 +87,8 @@ export interface UndoSummary {
   failed: number;
   /** Entries that were left as they are. */
   not_undone: number;
+  /** Why it was broken off, where the job could not be kept any longer. */
+  error?: Failure;
 }
 
 export interface Parent {

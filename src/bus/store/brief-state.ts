@@ -5,7 +5,8 @@
  *
  * BRIEF-1  Only a job whose token is its submission is stored so, as that is there to read it with; or one whose definition is
  *     stored, which it names.
- * BRIEF-2  What is stored of a step that is done never changes, so its bytes are made once (`BriefWriter`).
+ * BRIEF-2  What is stored of a step that is done never changes, so its bytes are made once (`BriefWriter`). A job that undoes changes
+ *     them: as long as it does, they are made anew each time.
  *
  * It has the layout of `stored-state.ts` with other things in its last three fields:
  * - instead of the name, null, or the sequence of the definition in an array;
@@ -42,7 +43,7 @@ export class BriefWriter {
   readonly definition: number | undefined;
   readonly #reference: [number] | null;
   /** Those that are done. */
-  readonly #steps = new EncodedArray("msgpack");
+  #steps = new EncodedArray("msgpack");
   /** The last of them. */
   #stepEndedAt: number | undefined;
   /** Of a graph: the entries as they were written last, and what was known of those that had not ended. */
@@ -69,6 +70,7 @@ export class BriefWriter {
   }
 
   #writeGraph(state: LiveJob & Graph): Uint8Array {
+    if (state.state === "undoing") this.#forget();
     this.#stepEndedAt ??= state.created_at;
     const { functions } = state;
     const changed = this.#written ? changedIndexes(functions, this.#written) : [...functions.map((_, index) => index)];
@@ -90,6 +92,14 @@ export class BriefWriter {
     const begun = [...this.#begun].sort(([a], [b]) => a - b);
     return this.#steps.insertedInto(packFields(state, this.#reference, begun, []));
   }
+
+  /** As if nothing had been written. */
+  #forget(): void {
+    this.#steps = new EncodedArray("msgpack");
+    this.#stepEndedAt = undefined;
+    this.#written = undefined;
+    this.#begun.clear();
+  }
 }
 
 /** Elements of a step of a graph. */
@@ -105,8 +115,10 @@ function rankOf({ rank }: FunctionState): number {
 }
 
 /** Whether there is anything to be known of an entry that has not ended: of most of a large fan there is not. */
-function isTouched({ retry_count, failures, lost, interrupted, handling, runs, error }: FunctionState): boolean {
-  return retry_count > 0 || (failures ?? lost ?? interrupted ?? handling ?? runs ?? error) !== undefined;
+function isTouched(fn: FunctionState): boolean {
+  const { retry_count, failures, lost, interrupted, handling, runs, error, uncertain, items, undoing } = fn;
+  if (retry_count > 0) return true;
+  return (failures ?? lost ?? interrupted ?? handling ?? runs ?? error ?? uncertain ?? items ?? undoing) !== undefined;
 }
 
 /** Like {@link factsOf}. */
