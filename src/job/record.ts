@@ -40,7 +40,8 @@ export const FORMAT = 2;
 
 /** How the undo of an entry, or what is called once its job has failed, goes. */
 export interface UndoView {
-  state: "running" | "done" | "failed";
+  /** `skipped`: it had begun, and somebody did not want it to go on. */
+  state: "running" | "done" | "failed" | "skipped";
   /** Of the function; a child that undoes itself has none. */
   name?: string;
   retry_count: number;
@@ -157,16 +158,22 @@ const parentProblem = (value: unknown) =>
     : "is no parent";
 
 /** How the undo of an entry goes. */
-function showUndoing({ name, retry_count, started_at, finished_at, error, given_up }: FunctionState): UndoView {
-  const state = finished_at === undefined ? (given_up ? "failed" : "running") : "done";
+function showUndoing(run: FunctionState): UndoView {
+  const { name, retry_count, started_at, finished_at, error } = run;
   return {
-    state,
+    state: undoStateOf(run),
     ...(name !== "" && { name }),
     retry_count,
     ...(started_at !== undefined && { started_at: iso(started_at) }),
     ...(finished_at !== undefined && { finished_at: iso(finished_at) }),
     ...(error && { error }),
   };
+}
+
+function undoStateOf({ finished_at, given_up, skipped }: FunctionState): UndoView["state"] {
+  if (finished_at !== undefined) return "done";
+  if (given_up) return "failed";
+  return skipped ? "skipped" : "running";
 }
 
 function showParent({ job_id, index, item }: Parent): Pick<Parent, "job_id" | "index" | "item"> {

@@ -1,89 +1,14 @@
 /** The rules of graphs, one by one (JOB-MODEL 1). What holds for all of them together is in graph.properties.test.ts. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { parseSubmission } from "../../src/job/check.ts";
 import type { Failure } from "../../src/job/failure.ts";
-import { createJob, isAsSubmitted, reduce, untaken } from "../../src/job/machine.ts";
+import { isAsSubmitted, reduce, untaken } from "../../src/job/machine.ts";
 import { ROOM_RETRY_MS, rest, toBeParked } from "../../src/job/rest.ts";
 import type { FunctionSpec } from "../../src/job/schema.ts";
-import { type Branch, functionAt, type Graph, isEnded, isGraph, type JobState } from "../../src/job/state.ts";
-import type { Event, Transition } from "../../src/job/transition.ts";
+import { isEnded } from "../../src/job/state.ts";
 import { viewOf } from "../../src/job/view.ts";
-import { BOOM, ended, live, NOW, ORIGIN } from "./support.ts";
-
-/** A job, step by step. */
-class Run {
-  state: Graph;
-  now = NOW;
-  last: Transition;
-
-  constructor(functions: FunctionSpec[], more: object = {}) {
-    const document = parseSubmission({ name: "test", functions, ...more }, NOW);
-    this.last = createJob(document, ORIGIN, NOW);
-    this.state = asGraph(this.last.state);
-  }
-
-  on(event: Event): this {
-    this.last = reduce(this.state, event, this.now);
-    this.state = asGraph(this.last.state);
-    return this;
-  }
-
-  after(ms: number): this {
-    this.now += ms;
-    return this;
-  }
-
-  done(index: number, result: unknown = null): this {
-    return this.on({ type: "succeeded", ...this.attempt(index), result });
-  }
-
-  fails(index: number, more: { retryable?: boolean; retryAfterMs?: number } = {}): this {
-    return this.on({
-      ...{ type: "failed", ...this.attempt(index), error: BOOM },
-      ...{ retryable: false, random: 0 },
-      ...more,
-    });
-  }
-
-  due(afterMs = 0): this {
-    return this.after(afterMs).on({ type: "due" });
-  }
-
-  signal(index: number, number: number, payload: unknown = null): this {
-    return this.on({ type: "signalled", index, number, payload });
-  }
-
-  attempt(index: number): { index: number; attempt: number } {
-    return { index, attempt: this.branch(index)?.attempt ?? 1 };
-  }
-
-  branch(index: number): Branch | undefined {
-    return this.state.live.find((branch) => branch.index === index);
-  }
-
-  /** The indexes of what is live. */
-  get live(): number[] {
-    return this.state.live.map(({ index }) => index);
-  }
-
-  fn(index: number) {
-    return functionAt(this.state, index);
-  }
-
-  get told(): string[] {
-    return this.last.events.map(({ type }) => type);
-  }
-
-  get code(): string | undefined {
-    return this.state.state === "failed" ? this.state.error.code : undefined;
-  }
-}
-
-function asGraph(state: JobState): Graph {
-  assert.ok(isGraph(state));
-  return state as Graph;
-}
+import { asGraph, Run } from "../support/graph-run.ts";
+import { BOOM, ended, live, NOW } from "./support.ts";
 
 const f = (id: string, more: FunctionSpec = {}): FunctionSpec => ({ id, name: "f", ...more });
 
