@@ -32,7 +32,8 @@ export function formatOfDocument(document: Document): 1 | 2 {
 
 /** The document of the child job of an entry; undefined where there is none, or an expression gives it. */
 export function inlineJob({ job }: Pick<FunctionSpec, "job">): ChildDocument | undefined {
-  return isRecord(job) && !isMeantAsExpression(job) ? (job as ChildDocument) : undefined;
+  if (!isRecord(job) || isMeantAsExpression(job)) return undefined;
+  return job as object as ChildDocument;
 }
 
 /** Whether what stands for a child job is an expression that gives it, or was meant to be one. */
