@@ -37,7 +37,7 @@ function withEntries(schema: object) {
 
 function entry(): JsonSchema {
   const { properties, ...rest } = plain(FunctionSpec);
-  const { title, description } = properties.job;
+  const { title, description } = FunctionSpec.properties.job;
   return {
     ...rest,
     properties: {
