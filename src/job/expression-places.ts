@@ -1,6 +1,7 @@
 /** Where expressions stand in a document, and what they may name there. */
-import { argsOf } from "./entry-check.ts";
+
 import { inlineJob } from "./document.ts";
+import { argsOf } from "./entry-check.ts";
 import type { Scope } from "./expressions.ts";
 import type { FunctionSpec, Submission } from "./schema.ts";
 import { expressionOf, expressionsIn, hasExpressions } from "./templates.ts";

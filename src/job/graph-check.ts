@@ -205,7 +205,8 @@ function* expressionProblems(
         return hasEnded(index, other) ? "ended" : "not ended";
       },
       ids,
-      advice: (id) => (id === entry.id ? "it is the entry itself (`result` is what it gives, in expect and undo)" : undefined),
+      advice: (id) =>
+        id === entry.id ? "it is the entry itself (`result` is what it gives, in expect and undo)" : undefined,
     };
     const hasItems = (entry.for_each ?? undefined) !== undefined || badItems.has(index);
     for (const placed of expressionsOf(entry, `${path}/functions/${index}`, hasItems)) {
@@ -250,7 +251,10 @@ function* problemOf(
 }
 
 /** The ids among which is looked for what was meant, as often as suggestions are made; then none. */
-function candidatesOf(ids: ReadonlyMap<string, unknown> | ReadonlySet<string | undefined>, checking: Checking): string[] {
+function candidatesOf(
+  ids: ReadonlyMap<string, unknown> | ReadonlySet<string | undefined>,
+  checking: Checking,
+): string[] {
   checking.suggestions += 1;
   return checking.suggestions > MAX_SUGGESTIONS ? [] : [...ids.keys()].filter((id) => id !== undefined);
 }

@@ -180,7 +180,12 @@ export const FunctionSpec = Type.Object(
             ...ExpressionText("An expression that gives a list, or a whole number n for the items 0 to n-1."),
             title: "an expression",
           }),
-          Type.Integer({ minimum: 0, maximum: MAX_ITEMS, title: "a whole number", description: "So many items: 0 to n-1." }),
+          Type.Integer({
+            minimum: 0,
+            maximum: MAX_ITEMS,
+            title: "a whole number",
+            description: "So many items: 0 to n-1.",
+          }),
           Call("A function that lists the items: it is called with a cursor, and answers {items, cursor}."),
         ],
         {
@@ -201,9 +206,11 @@ export const FunctionSpec = Type.Object(
         [
           Type.Integer({ minimum: 0, maximum: MAX_ITEMS, title: "a count" }),
           Type.String({ pattern: PERCENT_PATTERN, title: 'a share such as "5%"' }),
-        ], {
-        description: 'How many items may fail, as a count or as a share ("5%"). Default: 0.',
-      }),
+        ],
+        {
+          description: 'How many items may fail, as a count or as a share ("5%"). Default: 0.',
+        },
+      ),
     ),
     slice: Type.Optional(
       Type.Integer({
