@@ -12,6 +12,8 @@ export interface Scope {
   entries: (id: string) => "ended" | "not ended" | "unknown";
   /** The ids of all entries, for "did you mean". */
   ids: () => Iterable<string>;
+  /** What to do about one that may not have ended, if nothing can be added to `needs`. */
+  advice?: (id: string) => string | undefined;
 }
 
 /** Longest text of an expression, in bytes of UTF-8. */
@@ -19,6 +21,8 @@ export const MAX_BYTES = 1_024;
 
 const JOB_FIELDS = ["id", "name", "created_at", "scheduled_for"];
 const BY_ENTRY: readonly string[] = ["results", "errors", "skipped"] satisfies Root[];
+/** They are known in few places, and are what an element of a list is called by most: macros may call theirs so everywhere. */
+const FOR_ELEMENTS: readonly string[] = ["item", "item_index"] satisfies Root[];
 /** The library leaves these out of a map without a word. */
 const LOST_KEYS = new Set(["__proto__", "constructor", "prototype"]);
 
@@ -106,7 +110,7 @@ class Check {
       const nested = `\`${macro}\` stands within \`${within}\``;
       return `${nested}: macros within macros are refused, as they can take very long; let a worker do it`;
     }
-    if (this.#library.written.hasVariable(variable)) {
+    if (this.#library.written.hasVariable(variable) && !FOR_ELEMENTS.includes(variable)) {
       return `\`${variable}\` is the name of something else: choose another one for the elements`;
     }
     const inside = new Set(bound).add(variable);
@@ -151,7 +155,7 @@ class Check {
       case "ended":
         return undefined;
       case "not ended":
-        return `\`${root}.${id}\` may not have ended by then: add it to \`needs\``;
+        return `\`${root}.${id}\` may not have ended by then: ${this.#scope.advice?.(id) ?? "add it to `needs`"}`;
       case "unknown":
         return `\`${root}.${id}\`: no entry has the id \`${id}\`${didYouMean(id, this.#scope.ids())}`;
     }

@@ -17,7 +17,7 @@ export const MAX_NODES = 200;
 export const MAX_DEPTH = 24;
 
 /** All names that expressions can know. */
-export const ROOTS = ["data", "results", "errors", "skipped", "result", "error", "job"] as const;
+export const ROOTS = ["data", "results", "errors", "skipped", "result", "error", "item", "item_index", "job"] as const;
 export type Root = (typeof ROOTS)[number];
 
 export interface Library {

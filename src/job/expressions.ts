@@ -29,21 +29,35 @@ export interface Values {
   skipped?: Record<string, boolean>;
   result?: unknown;
   error?: unknown;
+  item?: unknown;
+  item_index?: number;
   job?: unknown;
 }
 
-/** What is wrong with an expression that is submitted; undefined if nothing is. Never throws. */
-export function expressionProblem(text: string, scope: Scope): string | undefined {
-  const checked = checkExpression(text, scope, loadLibrary());
-  return typeof checked === "string" ? checked : undefined;
-}
+/** What an expression must give, by where it stands: the types that may turn out to be that, and words for it. */
+const MUST_GIVE = {
+  condition: { types: ["bool"], words: "true or false" },
+  items: { types: ["list", "int", "uint", "double"], words: "a list or a whole number" },
+  job: { types: ["map"], words: "a job" },
+} as const;
 
-/** The same for one that must give true or false (`when`, `expect`): one that certainly gives something else is refused. */
-export function conditionProblem(text: string, scope: Scope): string | undefined {
+/**
+ * What is wrong with an expression that is submitted; undefined if nothing is. Never throws.
+ *
+ * @param kind what it must give: one that certainly gives something else is refused
+ */
+export function expressionProblem(text: string, scope: Scope, kind?: keyof typeof MUST_GIVE): string | undefined {
   const checked = checkExpression(text, scope, loadLibrary());
   if (typeof checked === "string") return checked;
-  if (checked.type === "bool" || checked.type.startsWith("dyn")) return undefined;
-  return `must give true or false, and gives ${article(checked.type)}`;
+  if (kind === undefined) return undefined;
+  const { types, words } = MUST_GIVE[kind];
+  const mayBe = ["dyn", ...types].some((type) => checked.type === type || checked.type.startsWith(`${type}<`));
+  return mayBe ? undefined : `must give ${words}, and gives ${article(checked.type)}`;
+}
+
+/** The same for one that must give true or false (`when`, `expect`). */
+export function conditionProblem(text: string, scope: Scope): string | undefined {
+  return expressionProblem(text, scope, "condition");
 }
 
 /** Evaluates once. Who evaluates a text again keeps an `Expressions`. @throws ExpressionError */

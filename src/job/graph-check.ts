@@ -1,55 +1,90 @@
 /**
- * What the shape of a graph's entries cannot say: that each does one thing, with options that mean something for it; that ids
- * are there once, needs exist and make no circle; that dates exist, and expressions name what has ended by then.
+ * What the shape of a graph's entries cannot say: that each does one thing (`entry-check.ts`); that ids are there once, needs exist and
+ * make no circle; that expressions name what has ended by then.
  *
  * It is also asked about documents whose shape is wrong somewhere, without the parts that are: an entry may be missing, as may
- * any of its fields.
+ * any of its fields. A document that is in another one is checked as it is by itself: it knows nothing of those around it.
  */
 import { nearest } from "../util/nearest.ts";
-import { dateProblem } from "./dates.ts";
+import { argsOf, entryProblems, OPTIONS_OF_ITEMS } from "./entry-check.ts";
 import type { Reason } from "./errors.ts";
-import { conditionProblem, expressionProblem, type Scope } from "./expressions.ts";
+import { expressionsOf, expressionsOnFailure, mayHaveExpressions, type PlacedExpression } from "./expression-places.ts";
+import { expressionProblem, type Scope } from "./expressions.ts";
 import { Order } from "./order.ts";
 import { endless, type Plan, planOf } from "./plan.ts";
-import { type FunctionSpec, KINDS } from "./schema.ts";
-import { expressionsIn, hasExpressions, templateProblem } from "./templates.ts";
+import type { FunctionSpec, Submission } from "./schema.ts";
+import { hasExpressions, templateProblem } from "./templates.ts";
 
-/** Of a whole job: each takes some ten microseconds to check, and a message has room for many times more. */
+/** Of a whole job, children included: each takes some ten microseconds to check, and a message has room for many times more. */
 export const MAX_JOB_EXPRESSIONS = 5_000;
 /** How many times it is looked for what was meant by an id: each takes up to 60 ms where there are a thousand long ones. */
-const MAX_SUGGESTIONS = 3;
+const MAX_SUGGESTIONS = 6;
 /** Most entries of a circle that are named. */
 const MAX_NAMED = 8;
 
 /** An entry as far as its shape is right. */
 type Entry = FunctionSpec | undefined;
 
-/**
- * @param now ms since 1970, to refuse a date that is too far ahead; not given for what has been stored
- * @param spoilt indexes of entries whose needs cannot be known, as their shape is wrong
- */
+/** What the checks of a document and of all that are in it have in common. */
+export class Checking {
+  /** ms since 1970, to refuse a date that is too far ahead; not given for what has been stored. */
+  readonly now: number | undefined;
+  expressions = 0;
+  suggestions = 0;
+
+  constructor(now: number | undefined) {
+    this.now = now;
+  }
+}
+
+/** Where a document stands, and what has been found out about it. */
+export interface GraphPlace {
+  /** JSON pointer from the outermost document. */
+  path: string;
+  /** In how many others it is. */
+  depth: number;
+  /** Indexes of entries whose needs cannot be known, as their shape is wrong. */
+  badNeeds: ReadonlySet<number>;
+  /** The same of `for_each`. */
+  badItems: ReadonlySet<number>;
+}
+
+const NONE: ReadonlySet<number> = new Set();
+
+/** What is wrong with entries whose shape is right, and which may have been stored long ago. */
+export function entriesProblems(entries: readonly FunctionSpec[]): Generator<Reason> {
+  const place = { path: "", depth: 0, badNeeds: NONE, badItems: NONE };
+  return graphProblems(entries, undefined, place, new Checking(undefined));
+}
+
+/** Without those of the documents in it. */
 export function* graphProblems(
   entries: readonly Entry[],
-  now: number | undefined,
-  spoilt: Iterable<number> = [],
+  onFailure: Submission["on_failure"],
+  place: GraphPlace,
+  checking: Checking,
 ): Generator<Reason> {
+  if (typeof onFailure === "object") yield* problemsOnFailure(onFailure, `${place.path}/on_failure`, entries, checking);
   if (areSimple(entries)) return;
+  const { path, depth, badNeeds, badItems } = place;
+  const { now } = checking;
   for (const [index, entry] of entries.entries()) {
-    if (entry) yield* entryProblems(entry, `/functions/${index}`, now);
+    const hasBadItems = badItems.has(index);
+    if (entry) yield* entryProblems(entry, { path: `${path}/functions/${index}`, depth, hasBadItems, now });
   }
   const plan = planOf(Array.from(entries, (entry) => entry ?? {})); // `map` would leave out what a list leaves out
-  yield* repeatedIds(entries);
+  yield* repeatedIds(entries, path);
   /** Entries whose needs are not what was meant: of these it cannot be said what they follow. */
-  const unclear = new Set(spoilt);
-  for (const { index, ...reason } of needProblems(entries, plan)) {
+  const unclear = new Set(badNeeds);
+  for (const { index, ...reason } of needProblems(entries, plan, path, checking)) {
     unclear.add(index);
     yield reason;
   }
   const inCircles = endless(plan);
-  if (inCircles.length > 0 && unclear.size === 0) yield* circleProblems(entries, plan, new Set(inCircles));
+  if (inCircles.length > 0 && unclear.size === 0) yield* circleProblems(entries, plan, new Set(inCircles), path);
   const order = inCircles.length > 0 ? undefined : new Order(plan);
   const hasEnded = (index: number, other: number) => !order || unclear.has(index) || order.follows(index, other);
-  yield* expressionProblems(entries, plan, hasEnded);
+  yield* expressionProblems(entries, plan, hasEnded, place, checking);
 }
 
 /**
@@ -61,8 +96,8 @@ function areSimple(entries: readonly Entry[]): boolean {
   for (let index = 0; index < entries.length; index++) {
     const entry = entries[index];
     if (!entry?.name || NOT_SIMPLE.some((option) => entry[option] !== undefined)) return false;
-    const { id, needs, args } = entry;
-    if (args !== undefined && hasExpressions(args)) return false;
+    const { id, needs, args, undo } = entry;
+    if ((args !== undefined && hasExpressions(args)) || typeof undo === "object") return false;
     if (needs && (!needs.every((need) => ids.has(need)) || new Set(needs).size < needs.length)) return false;
     if (id === undefined) continue;
     if (ids.has(id)) return false;
@@ -71,92 +106,40 @@ function areSimple(entries: readonly Entry[]): boolean {
   return true;
 }
 
-const NOT_SIMPLE = ["wait_for", "sleep_ms", "sleep_until", "when", "expect", "on_error"] as const;
-
-// --- an entry by itself
-
-/** Whether it does one thing, and with what goes with it. */
-function* entryProblems(entry: FunctionSpec, path: string, now: number | undefined): Generator<Reason> {
-  const kinds = KINDS.filter((kind) => isGiven(entry[kind]));
-  const [kind, other] = kinds;
-  if (kind === undefined) {
-    yield { path, message: "must have one of name, wait_for, sleep_ms, sleep_until and job" };
-  } else if (other !== undefined) {
-    const all = kinds.length === 2 ? `both ${kind} and ${other}` : kinds.join(", ");
-    yield { path, message: `has ${all}: an entry does one thing, so make an entry of each` };
-  } else {
-    for (const [option, message] of Object.entries(MEANINGLESS[kind])) {
-      if (isGiven(entry[option as keyof FunctionSpec])) yield { path: `${path}/${option}`, message };
-    }
-  }
-  for (const [field, args] of [
-    ["args", entry.args],
-    ["on_error/args", argsOnError(entry)],
-  ] as const) {
-    const tooMany = isGiven(args) ? templateProblem(args) : undefined;
-    if (tooMany !== undefined) yield { path: `${path}/${field}`, message: tooMany };
-  }
-  if (typeof entry.sleep_until !== "string") return;
-  const badDate = dateProblem(entry.sleep_until, now);
-  if (badDate !== undefined) yield { path: `${path}/sleep_until`, message: badDate };
-}
-
-function argsOnError({ on_error }: FunctionSpec): unknown {
-  return typeof on_error === "object" ? on_error.args : undefined;
-}
-
-/** Null is "not given". */
-function isGiven(value: unknown): boolean {
-  return value !== undefined && value !== null;
-}
-
-const OF_A_SLEEP = {
-  args: "is for functions: a sleep calls none",
-  retry_options: "is for functions: a sleep is not tried again",
-  timeout_ms: "is for functions and signals: a sleep ends by itself",
-};
-
-/** Options that say nothing, by the field that says what the entry does. */
-export const MEANINGLESS: Record<(typeof KINDS)[number], Partial<Record<keyof FunctionSpec, string>>> = {
-  name: {},
-  wait_for: {
-    args: "is for functions: who waits for a signal calls none",
-    retry_options: "is for functions: a signal is not tried again; timeout_ms says how long it is waited for",
-  },
-  sleep_ms: OF_A_SLEEP,
-  sleep_until: OF_A_SLEEP,
-  job: {
-    args: "is for functions: a child job is given data",
-    retry_options: "is for functions: give those of the child's functions",
-    timeout_ms: "is for functions: give the child a timeout_ms of its own",
-  },
-};
+const NOT_SIMPLE = [
+  ...(["wait_for", "sleep_ms", "sleep_until", "when", "expect", "on_error", "job", "for_each"] as const),
+  ...OPTIONS_OF_ITEMS,
+];
 
 // --- ids and needs
 
-function* repeatedIds(entries: readonly Entry[]): Generator<Reason> {
+function* repeatedIds(entries: readonly Entry[], at: string): Generator<Reason> {
   const firstWith = new Map<string, number>();
   for (const [index, entry] of entries.entries()) {
     const id = entry?.id;
     if (id === undefined) continue;
     const first = firstWith.get(id);
     if (first === undefined) firstWith.set(id, index);
-    else yield { path: `/functions/${index}/id`, message: `is the id of /functions/${first} already` };
+    else yield { path: `${at}/functions/${index}/id`, message: `is the id of ${at}/functions/${first} already` };
   }
 }
 
-function* needProblems(entries: readonly Entry[], plan: Plan): Generator<Reason & { index: number }> {
-  const candidates = someTimes([...plan.indexOf.keys()]);
+function* needProblems(
+  entries: readonly Entry[],
+  plan: Plan,
+  at: string,
+  checking: Checking,
+): Generator<Reason & { index: number }> {
   for (const [index, entry] of entries.entries()) {
     if (!entry?.needs) continue;
     const seen = new Set<string>();
     for (const [place, id] of entry.needs.entries()) {
       if (id === undefined) continue; // its shape is wrong, and is told of
-      const path = `/functions/${index}/needs/${place}`;
+      const path = `${at}/functions/${index}/needs/${place}`;
       const isRepeated = seen.has(id);
       seen.add(id);
       if (!plan.indexOf.has(id)) {
-        const meant = nearest(id, candidates());
+        const meant = nearest(id, candidatesOf(plan.indexOf, checking));
         const hint = meant === undefined ? "" : `; did you mean ${meant}?`;
         yield { index, path, message: `names ${id}, and no entry has that id${hint}` };
       } else if (id === entry.id) {
@@ -168,38 +151,34 @@ function* needProblems(entries: readonly Entry[], plan: Plan): Generator<Reason 
   }
 }
 
-/** The ids, as often as suggestions are made; then none. */
-function someTimes(ids: string[]): () => string[] {
-  let times = 0;
-  return () => {
-    times += 1;
-    return times > MAX_SUGGESTIONS ? [] : ids;
-  };
-}
-
 /** Each circle once. One entry after the other is followed to one that it waits for, so each step leads into a circle. */
-function* circleProblems(entries: readonly Entry[], plan: Plan, stuck: ReadonlySet<number>): Generator<Reason> {
+function* circleProblems(
+  entries: readonly Entry[],
+  plan: Plan,
+  stuck: ReadonlySet<number>,
+  at: string,
+): Generator<Reason> {
   const lowestStuck = Math.min(...stuck);
   // What has no needs waits for all before it, so for the lowest that is stuck as well.
   const waitsFor = (index: number) => plan.needsOf(index)?.find((need) => stuck.has(need)) ?? lowestStuck;
   const seen = new Set<number>();
   for (const start of stuck) {
     const way: number[] = [];
-    let at = start;
-    while (!seen.has(at)) {
-      seen.add(at);
-      way.push(at);
-      at = waitsFor(at);
+    let next = start;
+    while (!seen.has(next)) {
+      seen.add(next);
+      way.push(next);
+      next = waitsFor(next);
     }
-    const begin = way.indexOf(at);
+    const begin = way.indexOf(next);
     if (begin < 0) continue; // it leads to one that has been told
     const circle = way.slice(begin);
-    const told = circle.find((index) => plan.needsOf(index)) ?? at;
+    const told = circle.find((index) => plan.needsOf(index)) ?? next;
     const from = circle.indexOf(told);
     const names = [...circle.slice(from), ...circle.slice(0, from)].map((index) => labelOf(entries[index], index));
     const named = names.length > MAX_NAMED ? [...names.slice(0, MAX_NAMED), `… (${names.length} in all)`] : names;
     const message = `makes a circle: ${[...named, names[0]].join(" → ")} (each waits for the next, so none could begin)`;
-    yield { path: `/functions/${told}/needs`, message };
+    yield { path: `${at}/functions/${told}/needs`, message };
   }
 }
 
@@ -209,66 +188,73 @@ function labelOf(entry: Entry, index: number): string {
 
 // --- expressions
 
-type Names = Scope["names"];
-const NAMES: Names = new Set(["data", "results", "errors", "skipped", "job"]);
-const WITH_RESULT: Names = new Set([...NAMES, "result"]);
-const WITH_ERROR: Names = new Set([...NAMES, "error"]);
-
-interface Placed {
-  path: string;
-  text: string;
-  names: Names;
-  /** It must give true or false. */
-  isCondition?: true;
-}
-
 function* expressionProblems(
   entries: readonly Entry[],
   plan: Plan,
   hasEnded: (index: number, other: number) => boolean,
+  { path, badItems }: GraphPlace,
+  checking: Checking,
 ): Generator<Reason> {
-  const ids = someTimes([...plan.indexOf.keys()]);
-  let count = 0;
+  const ids = () => candidatesOf(plan.indexOf, checking);
   for (const [index, entry] of entries.entries()) {
     if (!entry || !mayHaveExpressions(entry)) continue;
-    const scopeOf = (names: Names): Scope => ({
-      names,
+    const about: Omit<Scope, "names"> = {
       entries: (id) => {
         const other = plan.indexOf.get(id);
         if (other === undefined) return "unknown";
         return hasEnded(index, other) ? "ended" : "not ended";
       },
       ids,
-    });
-    for (const { path, text, names, isCondition } of expressionsOf(entry, `/functions/${index}`)) {
-      count += 1;
-      if (count > MAX_JOB_EXPRESSIONS) {
-        yield { path: "/functions", message: `must have at most ${MAX_JOB_EXPRESSIONS} expressions in all` };
-        return;
-      }
-      const problem = isCondition ? conditionProblem : expressionProblem;
-      const message = problem(text, scopeOf(names));
-      if (message !== undefined) yield { path, message };
+      advice: (id) =>
+        id === entry.id ? "it is the entry itself (`result` is what it gives, in expect and undo)" : undefined,
+    };
+    const hasItems = (entry.for_each ?? undefined) !== undefined || badItems.has(index);
+    for (const placed of expressionsOf(entry, `${path}/functions/${index}`, hasItems)) {
+      yield* problemOf(placed, about, checking);
     }
   }
 }
 
-/** Most entries have none: to find that out costs less than to look for each. */
-function mayHaveExpressions(entry: FunctionSpec): boolean {
-  const { when, expect, args, sleep_until } = entry;
-  if ((when ?? expect ?? sleep_until) !== undefined) return true;
-  return hasExpressions(args) || hasExpressions(argsOnError(entry));
+/** What is called when the job has failed is called whatever has ended. */
+function* problemsOnFailure(
+  call: Exclude<Submission["on_failure"], string>,
+  path: string,
+  entries: readonly Entry[],
+  checking: Checking,
+): Generator<Reason> {
+  const args = argsOf(call);
+  if (args === undefined || !hasExpressions(args)) return;
+  const tooMany = templateProblem(args);
+  if (tooMany !== undefined) yield { path: `${path}/args`, message: tooMany };
+  const known = new Set(entries.map((entry) => entry?.id));
+  const about: Omit<Scope, "names"> = {
+    entries: (id) => (known.has(id) ? "not ended" : "unknown"),
+    ids: () => candidatesOf(known, checking),
+    advice: () => "on_failure is handed the results of all that have, let it look there",
+  };
+  for (const placed of expressionsOnFailure(call, path)) yield* problemOf(placed, about, checking);
 }
 
-function* expressionsOf(entry: FunctionSpec, path: string): Generator<Placed> {
-  const { when, expect, args, sleep_until } = entry;
-  if (when !== undefined) yield { path: `${path}/when`, text: when, names: NAMES, isCondition: true };
-  if (args !== undefined) yield* within(args, `${path}/args`, NAMES);
-  yield* within(sleep_until, `${path}/sleep_until`, NAMES);
-  if (expect !== undefined) yield { path: `${path}/expect`, text: expect, names: WITH_RESULT, isCondition: true };
-  yield* within(argsOnError(entry), `${path}/on_error/args`, WITH_ERROR);
+function* problemOf(
+  { path, text, names, kind }: PlacedExpression,
+  about: Omit<Scope, "names">,
+  checking: Checking,
+): Generator<Reason> {
+  checking.expressions += 1;
+  if (checking.expressions > MAX_JOB_EXPRESSIONS) {
+    const message = `must have at most ${MAX_JOB_EXPRESSIONS} expressions in all`;
+    if (checking.expressions === MAX_JOB_EXPRESSIONS + 1) yield { path: "/functions", message };
+    return;
+  }
+  const message = expressionProblem(text, { ...about, names }, kind);
+  if (message !== undefined) yield { path, message };
 }
 
-function* within(value: unknown, at: string, names: Names): Generator<Placed> {
-  for (const { path, text } of expressionsIn(value)) yield { path: at + path, text, names };
+/** The ids among which is looked for what was meant, as often as suggestions are made; then none. */
+function candidatesOf(
+  ids: ReadonlyMap<string, unknown> | ReadonlySet<string | undefined>,
+  checking: Checking,
+): string[] {
+  checking.suggestions += 1;
+  return checking.suggestions > MAX_SUGGESTIONS ? [] : [...ids.keys()].filter((id) => id !== undefined);
 }

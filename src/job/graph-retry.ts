@@ -2,7 +2,7 @@
 import type { ErrorCode } from "./errors.ts";
 import { eventOf, type JobEventBody } from "./events.ts";
 import { type FunctionState, kindOf, newEntry } from "./function-state.ts";
-import { graphProblems } from "./graph-check.ts";
+import { entriesProblems } from "./graph-check.ts";
 import { attemptRefOf, GraphStep, NOT_BEGUN } from "./graph-step.ts";
 import { endGraph } from "./graph-undo.ts";
 import { forgiven } from "./outcome.ts";
@@ -101,7 +101,7 @@ function argsProblem(state: Graph, patch: RetryPatch, plan: Plan): RetryProblem 
   const { args, args_by_id = {} } = patch;
   if (![args, ...Object.values(args_by_id)].some(hasExpressions)) return undefined;
   const entries = edited(state, patch, plan, new Set()).map(documentOf);
-  for (const { path, message } of graphProblems(entries, undefined)) {
+  for (const { path, message } of entriesProblems(entries)) {
     return { code: "invalid_request", message: `the args cannot be used: ${path} ${message}` };
   }
   return undefined;

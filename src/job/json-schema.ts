@@ -1,10 +1,10 @@
 /**
  * The shape of a document as JSON Schema (draft 7, which every editor knows), made from the schema by which documents are
  * checked. It says also that an entry does one thing, and which options go with it; what no schema can say (ids that exist, dates
- * that do, expressions) is left to `check.ts`.
+ * that do, expressions, how deep jobs are in jobs) is left to `check.ts`.
  */
-import { MEANINGLESS } from "./graph-check.ts";
-import { KINDS, Submission } from "./schema.ts";
+import { MEANINGLESS, OPTIONS_OF_ITEMS } from "./entry-check.ts";
+import { Child, Expression, FunctionSpec, KINDS, Submission } from "./schema.ts";
 
 export type JsonSchema = { [keyword: string]: unknown };
 
@@ -13,9 +13,7 @@ export const JOB_SCHEMA_PATH = "/v1/schema/job.json";
 
 /** A value of its own at each call. */
 export function jobSchema(): JsonSchema {
-  // What is no JSON of it (the marks of the library) is for the checks alone.
-  const { properties, ...rest } = JSON.parse(JSON.stringify(Submission));
-  const { functions } = properties;
+  const { properties, ...rest } = withEntries(Submission);
   return {
     $schema: "http://json-schema.org/draft-07/schema#",
     title: "A job of async",
@@ -23,9 +21,37 @@ export function jobSchema(): JsonSchema {
     properties: {
       $schema: { type: "string", description: "Where editors find this schema. It is no part of the job." },
       ...properties,
-      functions: { ...functions, items: { ...functions.items, oneOf: KINDS.map(entryOf) } },
     },
+    definitions: { entry: entry(), child: { title: "A child job", ...withEntries(Child) } },
   };
+}
+
+/** Of a document, whose entries are defined once: they may hold documents themselves. */
+function withEntries(schema: object) {
+  const { properties, ...rest } = plain(schema);
+  return {
+    ...rest,
+    properties: { ...properties, functions: { ...properties.functions, items: { $ref: "#/definitions/entry" } } },
+  };
+}
+
+function entry(): JsonSchema {
+  const { properties, ...rest } = plain(FunctionSpec);
+  const { title, description } = FunctionSpec.properties.job;
+  return {
+    ...rest,
+    properties: {
+      ...properties,
+      job: { title, description, anyOf: [{ $ref: "#/definitions/child" }, plain(Expression)] },
+    },
+    oneOf: KINDS.map(entryOf),
+    dependencies: Object.fromEntries(OPTIONS_OF_ITEMS.map((option) => [option, ["for_each"]])),
+  };
+}
+
+/** What is no JSON of it (the marks of the library) is for the checks alone. */
+function plain(schema: object): JsonSchema & { properties: Record<string, JsonSchema> } {
+  return JSON.parse(JSON.stringify(schema));
 }
 
 /** Of an entry that does this: it does nothing else, and has no options that are for others. */

@@ -21,6 +21,9 @@ const word = /^[A-Za-z0-9_-]+$/;
 /** Ids made from a stream sequence; a user cannot choose one, so the two can never meet. */
 const sequenceId = /^seq-(0|[1-9][0-9]{0,15})$/;
 
+/** Begins the ids of children, which follow from their parents: a user cannot choose one, so no other job can be in a child's place. */
+export const CHILD_PREFIX = "sub-";
+
 const printable = /^[!-~]+$/;
 const headerText = /^[!-~](?:[ -~]*[!-~])?$/;
 /** Parts of printable ASCII but `*` and `>`, with dots between them, and no `$` in front. */
@@ -37,7 +40,7 @@ const entryId = /^[A-Za-z_][A-Za-z0-9_]{0,63}$/;
 /** The same rules as text, for the schema of documents. */
 export const PATTERNS = {
   /** One that can be chosen. */
-  jobId: `^(?!${sequenceId.source.slice(1)})[A-Za-z0-9_-]{1,${MAX_JOB_ID_LENGTH}}$`,
+  jobId: `^(?!${sequenceId.source.slice(1)})(?!${CHILD_PREFIX})[A-Za-z0-9_-]{1,${MAX_JOB_ID_LENGTH}}$`,
   functionName: functionName.source,
   /** Who is notified, and names of signals. */
   word: `^[A-Za-z0-9_-]{1,${MAX_WORD_LENGTH}}$`,
@@ -99,6 +102,8 @@ export function requireJobId(id: string): void {
 export function chosenJobIdProblem(id: string): string | undefined {
   if (typeof id === "string" && sequenceOf(id) !== undefined)
     return "must not look like seq-<number>: such ids are given by the server";
+  if (typeof id === "string" && id.startsWith(CHILD_PREFIX))
+    return `must not begin with ${CHILD_PREFIX}: such ids are those of the children of jobs`;
   return jobIdProblem(id);
 }
 

@@ -399,5 +399,7 @@ function phaseProblem(value: Record<string, unknown>): string | undefined {
   const live = value.live as Branch[] | undefined;
   // What is called once the job has failed comes after the last one.
   const most = value.failing === undefined ? functions : functions + 1;
-  return live?.some(({ index }) => index >= most) ? "live has an entry that does not exist" : undefined;
+  if (live?.some(({ index }) => index >= most)) return "live has an entry that does not exist";
+  const halted = value.halted as Branch[] | undefined;
+  return halted?.some(({ index }) => index >= functions) ? "halted has an entry that does not exist" : undefined;
 }

@@ -17,7 +17,7 @@ export const MAX_TAGS = 8;
 export const MAX_TAG_LENGTH = 128;
 
 /** A share of 100, with up to two decimals. */
-const PERCENT_PATTERN = "^(100|[0-9]{1,2}(\\.[0-9]{1,2})?)%$";
+export const PERCENT_PATTERN = "^(100|[0-9]{1,2}(\\.[0-9]{1,2})?)%$";
 
 const strict = { additionalProperties: false } as const;
 
@@ -99,7 +99,10 @@ export type CallEntry = ErrorEntry;
 
 /** A function by its name alone, or with more. */
 const NameOrCall = (description: string, name: string) =>
-  Type.Union([FunctionName(name), Call(name)], { description, title: "the name of a function, or an object with it" });
+  Type.Union([Type.String({ ...FunctionName(name), title: "the name of a function" }), Call(name)], {
+    description,
+    title: "the name of a function, or an object with it",
+  });
 
 /** A value that is found when it is needed: a text in CEL, see `expressions.ts`. */
 export const Expression = Type.Object(
@@ -120,7 +123,7 @@ export const MAX_ITEMS = 10_000_000;
 /** How deep jobs may be in jobs: the outermost has depth 0. */
 export const MAX_DEPTH = 8;
 
-/** The document of a child job. Its shape is that of a submission, checked by itself (`check.ts`). */
+/** The document of a child job: see `Child`, which is checked by itself (`check.ts`). */
 export interface ChildDocument extends Omit<Submission, "name" | "job_id" | "notify" | "scheduled_at"> {
   /** Default: that of the parent, with the id or the index of the entry: `order/invoice`. */
   name?: string;
@@ -173,8 +176,16 @@ export const FunctionSpec = Type.Object(
     for_each: Type.Optional(
       Type.Union(
         [
-          ExpressionText("An expression that gives a list, or a whole number n for the items 0 to n-1."),
-          Type.Integer({ minimum: 0, maximum: MAX_ITEMS, description: "So many items: 0 to n-1." }),
+          Type.String({
+            ...ExpressionText("An expression that gives a list, or a whole number n for the items 0 to n-1."),
+            title: "an expression",
+          }),
+          Type.Integer({
+            minimum: 0,
+            maximum: MAX_ITEMS,
+            title: "a whole number",
+            description: "So many items: 0 to n-1.",
+          }),
           Call("A function that lists the items: it is called with a cursor, and answers {items, cursor}."),
         ],
         {
@@ -191,10 +202,15 @@ export const FunctionSpec = Type.Object(
       }),
     ),
     tolerate: Type.Optional(
-      Type.Union([Type.Integer({ minimum: 0, maximum: MAX_ITEMS }), Type.String({ pattern: PERCENT_PATTERN })], {
-        title: 'a count, or a share such as "5%"',
-        description: 'How many items may fail, as a count or as a share ("5%"). Default: 0.',
-      }),
+      Type.Union(
+        [
+          Type.Integer({ minimum: 0, maximum: MAX_ITEMS, title: "a count" }),
+          Type.String({ pattern: PERCENT_PATTERN, title: 'a share such as "5%"' }),
+        ],
+        {
+          description: 'How many items may fail, as a count or as a share ("5%"). Default: 0.',
+        },
+      ),
     ),
     slice: Type.Optional(
       Type.Integer({
@@ -261,6 +277,27 @@ export const Submission = Type.Object(
   strict,
 );
 export type Submission = Static<typeof Submission>;
+
+/** The document of a child job: what only the outermost one can say is missing, and its name may be left out. */
+export const Child = Type.Object(
+  {
+    ...Type.Omit(Submission, ["job_id", "notify", "scheduled_at"]).properties,
+    name: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 256,
+        description: "What the job is called. Default: the name of its parent, and the id or index of the entry.",
+      }),
+    ),
+    data: Type.Optional(
+      Type.Unknown({
+        description:
+          "Any value, of which expressions are evaluated here. Default: the data of the parent; under for_each, the item.",
+      }),
+    ),
+  },
+  strict,
+);
 /** A submission whose entries are functions that follow each other, as those of most are. */
 export const Chain = Type.Object(
   {

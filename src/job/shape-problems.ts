@@ -5,6 +5,7 @@ import { nearest } from "../util/nearest.ts";
 import { NO_DATE } from "./dates.ts";
 import { chosenJobIdProblem, entryIdProblem, functionNameProblem, notifyProblem, PATTERNS } from "./names.ts";
 import { isRecord } from "./plain.ts";
+import { PERCENT_PATTERN } from "./schema.ts";
 import { DATE_PATTERN } from "./time.ts";
 
 export interface ShapeProblem {
@@ -25,6 +26,20 @@ export function* shapeProblems(errors: Iterable<ValueError>): Generator<ShapePro
   }
 }
 
+/** What only the outermost job can have, and why a job in it cannot. */
+const NOT_FOR_CHILDREN = new Map([
+  ["/job_id", "is for the outermost job: the id of a child follows from its parent"],
+  ["/notify", "is for the outermost job: the end of a child is told to its parent"],
+  ["/scheduled_at", "is for the outermost job: a child begins when its entry does; let it follow a sleep_until"],
+]);
+
+/** The same of a document that is in another one. */
+export function* childShapeProblems(errors: Iterable<ValueError>): Generator<ShapeProblem> {
+  for (const { path, message } of shapeProblems(errors)) {
+    yield { path, message: NOT_FOR_CHILDREN.get(path) ?? message };
+  }
+}
+
 function* problemsOf(error: ValueError): Generator<ShapeProblem> {
   const { path, schema, value } = error;
   const meant = error.type === ValueErrorType.Union ? variantOf(schema, value) : -1;
@@ -32,10 +47,16 @@ function* problemsOf(error: ValueError): Generator<ShapeProblem> {
   else yield* shapeProblems(error.errors[meant] ?? []);
 }
 
+/** Of numbers, whole ones are the only variants that there are. */
+const TYPES: ReadonlyMap<string, string> = new Map([
+  ["string", "string"],
+  ["number", "integer"],
+]);
+
 /** Which of the shapes of a union is meant by a value that has none of them; -1 if that cannot be said. */
 function variantOf(schema: TSchema, value: unknown): number {
   const variants: TSchema[] = schema.anyOf;
-  const type = isRecord(value) ? "object" : typeof value === "string" ? "string" : undefined;
+  const type = isRecord(value) ? "object" : TYPES.get(typeof value);
   return variants.findIndex((one) => type !== undefined && one.type === type && one.const === undefined);
 }
 
@@ -45,6 +66,7 @@ function problemOf({ type, schema, path, value, message }: ValueError): string {
   if (type === ValueErrorType.Union) return `must be ${schema.anyOf.map(shapeName).join(" or ")}`;
   const ofText = typeof value === "string" && PROBLEMS_OF_TEXT.get(schema.pattern)?.(value);
   if (ofText) return ofText;
+  if (type === ValueErrorType.Object && schema.title) return `must be ${schema.title}`;
   if (type === ValueErrorType.ObjectMaxProperties) return `must have at most ${schema.maxProperties} fields`;
   return message
     .replace(/^Expected /, "must be ")
@@ -61,6 +83,7 @@ const PROBLEMS_OF_TEXT: ReadonlyMap<string, (text: string) => string | undefined
   [PATTERNS.word, notifyProblem],
   [PATTERNS.entryId, entryIdProblem],
   [DATE_PATTERN, () => NO_DATE],
+  [PERCENT_PATTERN, () => 'must be a count, or a share from "0%" to "100%"'],
 ]);
 
 function shapeName({ const: value, title, type }: TSchema): string {

@@ -47,8 +47,8 @@ test("a graph that is right comes back itself", () => {
 
 test("an entry has exactly one of the fields that say what it does", () => {
   assert.equal(told(job({ name: "a" }, { when: "true" }, {})), [
-    "/functions/1 must have one of name, wait_for, sleep_ms and sleep_until",
-    "/functions/2 must have one of name, wait_for, sleep_ms and sleep_until",
+    "/functions/1 must have one of name, wait_for, sleep_ms, sleep_until and job",
+    "/functions/2 must have one of name, wait_for, sleep_ms, sleep_until and job",
   ]);
   assert.equal(told(job({ name: "a", sleep_ms: 5 })), [
     "/functions/0 has both name and sleep_ms: an entry does one thing, so make an entry of each",
@@ -182,7 +182,7 @@ test("a fault in one of several shapes is told of the one that was meant", () =>
 
 test("a misspelt field says which one may have been meant", () => {
   assert.equal(told(job({ nmae: "a" })), [
-    "/functions/0 must have one of name, wait_for, sleep_ms and sleep_until",
+    "/functions/0 must have one of name, wait_for, sleep_ms, sleep_until and job",
     "/functions/0/nmae is not a known field; did you mean name?",
   ]);
   assert.equal(told({ ...job({ name: "a" }), time_out_ms: 5 }), [

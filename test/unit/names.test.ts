@@ -3,6 +3,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { functionSubject, submitSubject } from "../../src/api/subjects.ts";
 import {
+  CHILD_PREFIX,
   chosenJobIdProblem,
   entryIdProblem,
   functionNameProblem,
@@ -55,6 +56,18 @@ test("an id that looks like one made from a sequence cannot be chosen", () => {
   }
   for (const id of ["seq-", "seq-01", "seq-1a", "Seq-1", "xseq-1", "seq-1-1"]) {
     assert.is(chosenJobIdProblem(id), undefined, id);
+  }
+});
+
+test("an id that begins as those of children do cannot be chosen, and is a job id all the same", () => {
+  for (const id of [CHILD_PREFIX, "sub-1", `${CHILD_PREFIX}${"x".repeat(22)}`]) {
+    assert.match(chosenJobIdProblem(id) ?? "", "must not begin with sub-: such ids are those of the children of jobs");
+    assert.not.ok(new RegExp(PATTERNS.jobId).test(id), id);
+    assert.is(jobIdProblem(id), undefined, id);
+  }
+  for (const id of ["sub", "Sub-1", "xsub-1", "sub_1"]) {
+    assert.is(chosenJobIdProblem(id), undefined, id);
+    assert.ok(new RegExp(PATTERNS.jobId).test(id), id);
   }
 });
 

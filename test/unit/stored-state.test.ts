@@ -335,8 +335,8 @@ test("every field that a brief state of a chain may have comes back", () => {
 
 test("every field that a brief state of a graph may have comes back", () => {
   const { retries: _retries, ...job } = EVERY_FIELD;
-  // An entry is a function, or waits, or sleeps.
-  const { wait_for, sleep_ms, sleep_until, ...fn } = EVERY_FUNCTION_FIELD;
+  // An entry is a function, or waits, or sleeps, or is a job.
+  const { wait_for, sleep_ms, sleep_until, job: child, ...fn } = EVERY_FUNCTION_FIELD;
   const { finished_at: _at, result: _result, rank: _rank, ...live } = fn;
   const entries: FunctionState[] = [
     { ...fn, needs: [] },
@@ -344,6 +344,7 @@ test("every field that a brief state of a graph may have comes back", () => {
     { name: "", retry_count: 0, wait_for, needs: ["one"] },
     { name: "", retry_count: 0, sleep_ms, needs: ["one"] },
     { name: "", retry_count: 0, sleep_until, needs: ["one"] },
+    { name: "", retry_count: 0, job: child, for_each: "data.items", undo: "un-c", needs: ["one"] },
   ];
   const state = { ...job, token: 0, functions: functionList(entries) } as unknown as JobState;
   assert.equal(fromBrief(state), { state });
@@ -409,9 +410,9 @@ test("a record that does not name the job is none of ours, whatever format it sa
 // --- what is no state
 
 /** Why it is no state. */
-function problemOf(bytes: Uint8Array): string {
+function problemOf(bytes: Uint8Array, what = ""): string {
   const { problem = "", ...rest } = storedJob(ID, 5, bytes);
-  assert.equal(rest, { revision: 5, state: undefined }, "and nothing else is said");
+  assert.equal(rest, { revision: 5, state: undefined }, `${what}: nothing else is said`);
   return problem;
 }
 
@@ -466,7 +467,7 @@ const NO_BRANCHES = [
   ...NO_NUMBERS.flatMap((no) => [BRANCH.with(0, no as number), BRANCH.with(1, no as number)]),
   ...NO_TIMES.flatMap((no) => [BRANCH.with(3, no as number), BRANCH.with(4, no as number)]),
   ...[9, "none", -1].map((no) => BRANCH.with(2, no as number)),
-  BRANCH.with(0, 2),
+  BRANCH.with(0, 3), // 2 is what is called once the job has failed
 ];
 
 /** Values that a field cannot have. Null is one of them where it stands for nothing else. */
@@ -486,9 +487,16 @@ const WRONG: Wrong = [
     ["ended_count", "keep_ms", "warn_after_ms"],
     [...NO_NUMBERS, null],
   ],
-  [["signals", "tags"], NO_MAPS],
+  [["signals", "tags", "undo"], NO_MAPS],
+  [["on_failure"], [1, null, [], {}, { name: 1 }]],
+  [["failing"], [...NO_MAPS, {}, { name: "a" }, { name: "a", retry_count: -1 }]],
+  [["outcome"], [...NO_MAPS, {}, { state: "running", at: NOW }, { state: "failed", at: "x" }, { state: "failed" }]],
+  [["parent"], [...NO_MAPS, {}, { job_id: 1, index: 0, depth: 1 }, { job_id: "a", index: -1, depth: 1 }]],
   [["truncated"], [1, "x", false, null]],
-  [["live"], [1, "x", true, null, {}, ...NO_BRANCHES.map((branch) => [branch])]],
+  [
+    ["live", "halted"],
+    [1, "x", true, null, {}, ...NO_BRANCHES.map((branch) => [branch])],
+  ],
   [
     ["job_id", "notify", "writer"],
     [...NO_TEXTS, null],
@@ -517,11 +525,26 @@ const WRONG_IN_FUNCTION: Wrong = [
     ["id", "wait_for", "when", "expect"],
     [...NO_TEXTS, null],
   ],
+  [
+    ["concurrency", "slice", "apart"],
+    [...NO_NUMBERS, null],
+  ],
+  [["tolerate"], [-1, 0.5, {}, [], true, null]],
+  [["for_each"], [-1, 0.5, {}, [], true, null, { name: 1 }]],
+  [["job"], NO_MAPS],
+  [["results"], ["some", ...NO_TEXTS, null]],
+  [["context"], [1, "x", {}, null]],
+  [["undo"], [1, null, [], {}, { name: 1 }]],
+  [["undoing"], [...NO_MAPS, {}, { name: "a" }, { name: "a", retry_count: -1 }]],
+  [
+    ["items"],
+    [...NO_MAPS, {}, { ...EVERY_FUNCTION_FIELD.items, open: 1 }, { ...EVERY_FUNCTION_FIELD.items, next: -1 }],
+  ],
   [["needs"], ["x", 1, {}, null, [1], [null]]],
   [["on_error"], ["other", 1, null, [], {}, { name: 1 }]],
   [["sleep_until"], [1, null, [], {}, { $: 1 }]],
   [
-    ["skipped", "handling"],
+    ["skipped", "handling", "uncertain", "given_up"],
     ["x", 1, false, null],
   ],
   [["name"], [...NO_TEXTS, null]],
@@ -537,20 +560,23 @@ function* eachWrong(wrong: Wrong, fields: object): Generator<[field: string, val
 }
 
 /** A record as somebody else may have stored it: with those branches, which are stored in another form than they have in a state. */
-function withBranches(record: Uint8Array, live: unknown): Uint8Array {
+function withBranches(record: Uint8Array, branches: { live?: unknown; halted?: unknown }): Uint8Array {
   const elements = elementsOf(record);
-  Object.assign(elements.at(-4) as object, { live });
+  Object.assign(elements.at(-4) as object, branches);
   return encode(elements, "msgpack");
 }
 
 test("a field of a job that cannot be, as a time that no date can have, is a problem that names it", () => {
   const packed = elementsOf(packState(everyState())).at(-1) as unknown[];
   for (const [field, value] of eachWrong(WRONG, JOB_FIELDS)) {
-    const isOfBranches = field === "live";
+    const isOfBranches = field === "live" || field === "halted";
     const state = everyState(isOfBranches ? {} : { [field]: value });
     const functions = field === "functions" ? (value as unknown[]) : packed;
     const record = packFields(state, state.name, state.data, functions);
-    const problem = problemOf(isOfBranches ? withBranches(record, value) : record);
+    const problem = problemOf(
+      isOfBranches ? withBranches(record, { [field]: value }) : record,
+      `${field}, ${String(value)}`,
+    );
     const expected = field === "job_id" ? "value is no record of this job" : `its ${field} `;
     assert.ok(problem.startsWith(expected), `${field}, ${String(value)}: ${problem}`);
   }
@@ -559,9 +585,17 @@ test("a field of a job that cannot be, as a time that no date can have, is a pro
 test("a field of a function that cannot be is a problem", () => {
   for (const [field, value] of eachWrong(WRONG_IN_FUNCTION, FUNCTION_FIELDS)) {
     const functions = [DONE, { ...EVERY_FUNCTION_FIELD, [field]: value }];
-    const problem = problemOf(packState(everyState({ functions })));
+    const problem = problemOf(packState(everyState({ functions })), `${field}, ${String(value)}`);
     assert.is(problem, "its functions are no list of them", `${field}, ${String(value)}`);
   }
+});
+
+test("what is called once the job has failed is live only where there is such a thing, and never was before", () => {
+  const atEnd = [{ index: 2, attempt: 1, wait: "none", since: NOW }];
+  assert.ok(storedJob(ID, 5, packState(everyState({ live: atEnd }))).state);
+  const none = without(everyState({ live: atEnd }), ["failing"]);
+  assert.is(problemOf(packState(none)), "its live has an entry that does not exist");
+  assert.is(problemOf(packState(everyState({ halted: atEnd }))), "its halted has an entry that does not exist");
 });
 
 test("a state without what its phase needs is a problem", () => {
@@ -597,10 +631,11 @@ test("a field may have any value: it is a problem, or the state can be shown", (
     });
   const states = fc.constantFrom("running", "completed", "failed", "cancelled", "waiting");
   fc.assert(
-    fc.property(states, anyOf(JOB_FIELDS), anyOf(FUNCTION_FIELDS), (state, { live, ...ofJob }, ofFunction) => {
+    fc.property(states, anyOf(JOB_FIELDS), anyOf(FUNCTION_FIELDS), (state, { live, halted, ...ofJob }, ofFunction) => {
       const functions = [DONE, { ...EVERY_FUNCTION_FIELD, ...ofFunction }];
       const record = packState(everyState({ state, ...ofJob }));
-      survives(live === undefined ? record : withBranches(record, live), new Uint8Array());
+      const branches = { ...(live !== undefined && { live }), ...(halted !== undefined && { halted }) };
+      survives(withBranches(record, branches), new Uint8Array());
       survives(packState(everyState({ state, functions })), new Uint8Array());
     }),
     { numRuns: 1_000 },
