@@ -35,6 +35,8 @@ export interface GraphHost {
   readonly job: JobState;
   readonly attempts: Attempts;
   post(event: Event): void;
+  /** Repeats a call until it succeeds. Returns false if the job has left meanwhile. */
+  insist(what: string, call: () => Promise<void>): Promise<boolean>;
   onTrouble(what: string, error: unknown, isOver?: () => boolean): void;
   onFault(error: unknown): void;
 }

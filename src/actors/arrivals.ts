@@ -209,7 +209,7 @@ export class Arrivals {
   /** A message for a job that is live here. */
   #meet(actor: JobActor, arrival: Arrival): void {
     const { lease, delivery, first } = arrival;
-    if (!first && !actor.isWokenBy(delivery.data)) {
+    if (!first && !isTokenOf(actor.job, delivery.data)) {
       this.#drop(arrival); // ARRIVALS-9
       return;
     }

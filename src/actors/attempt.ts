@@ -15,7 +15,8 @@ export interface AttemptListener {
   /** It has been executing for a while. */
   onStarted(attempt: Attempt): void;
   onProgress(attempt: Attempt, progress: unknown): void;
-  onSucceeded(attempt: Attempt, result: unknown): void;
+  /** @param bytes how many its answer had */
+  onSucceeded(attempt: Attempt, result: unknown, bytes: number): void;
   onFailed(attempt: Attempt, error: Failure, retryable: boolean, more?: FailureDetails): void;
   /** Its worker went silent. */
   onLost(attempt: Attempt): void;

@@ -1,4 +1,5 @@
 import type { EncodedResults } from "../bus/messages/invocation.ts";
+import { APART_BYTES } from "../job/apart.ts";
 import type { Failure } from "../job/failure.ts";
 import type { Plan } from "../job/plan.ts";
 import { type AttemptAddress, isSameAttempt, type LiveJob } from "../job/state.ts";
@@ -107,4 +108,19 @@ export function failedEvent(
 /** Of one whose worker went silent. */
 export function lostEvent({ index, attempt, undo, progress }: Attempt): Event {
   return { type: "lost", index, attempt, ...(undo && { undo }), ...(progress !== undefined && { progress }) };
+}
+
+export function startedEvent({ index, attempt, undo }: AttemptAddress): Event {
+  return undo ? { type: "started", index, attempt, undo } : { type: "started", index, attempt };
+}
+
+/** @param bytes how many the answer had */
+export function succeededEvent({ index, attempt, undo }: AttemptAddress, result: unknown, bytes: number): Event {
+  if (undo) return { type: "succeeded", index, attempt, undo, result };
+  if (bytes > APART_BYTES) return { type: "succeeded", index, attempt, result, bytes };
+  return { type: "succeeded", index, attempt, result };
+}
+
+export function noRoomEvent({ index, attempt, undo }: AttemptAddress): Event {
+  return { type: "no_room", index, attempt, ...(undo && { undo }) };
 }

@@ -5,7 +5,7 @@
  * COMMIT-1  It writes only on the revision that it has read or written last.
  * COMMIT-2  Its own write whose answer was lost is recognised by `writer` and `version`.
  * COMMIT-3  A state that does not fit into a message is refused for good. One that has ended, but for a completed one, is
- *     stored without its payloads then: so any job can end.
+ *     stored without its payloads then, if there are no results in it that can be stored besides: so any job can end.
  * COMMIT-4  Where there is no room for another state, the end of a job waits for it. A job that has not ended, and is not stored
  *     yet, had better wait as the submission that it is: `full`. What is stored already can change.
  * COMMIT-5  With each commit the version grows by one, the token does not shrink, and a job that has ended does not change.
@@ -17,7 +17,8 @@ import type { Bus } from "../bus/connection.ts";
 import { BriefWriter } from "../bus/store/brief-state.ts";
 import type { CommitOutcome, JobStore, StoredJob } from "../bus/store/job-store.ts";
 import { isAsyncError } from "../job/errors.ts";
-import { isEnded, type JobState, unreachable, withoutPayloads } from "../job/state.ts";
+import { isEnded, isGraph, type JobState, unreachable, withoutPayloads } from "../job/state.ts";
+import { largestInline } from "./refusal.ts";
 import { pause } from "./retrying.ts";
 import { isPredecessor } from "./submission.ts";
 
@@ -156,6 +157,11 @@ export class Commits {
     this.#revision = revision;
   }
 
+  /** Whether nobody else has written it since. @throws AsyncError of the bus */
+  async isOurs(): Promise<boolean> {
+    return this.#isOurs(await this.#context.store.get(this.#state.job_id));
+  }
+
   async #sortOut(state: JobState, first: CommitOutcome): Promise<CommitResult> {
     let over = false;
     try {
@@ -177,7 +183,8 @@ export class Commits {
           return "stored";
         case "refused":
           this.#brief = this.#long && new BriefWriter(this.#long.definition); // it has taken what is refused for done
-          if (!isEnded(next) || next.state === "completed") return { type: "refused", why: outcome.cause.message };
+          if (!isEnded(next) || next.state === "completed" || hasLargeResults(next))
+            return { type: "refused", why: outcome.cause.message };
           if (stripped) throw new TypeError(`job ${next.job_id} does not fit into a message without its payloads`);
           next = withoutPayloads(next); // COMMIT-3
           stripped = true;
@@ -239,6 +246,10 @@ export class Commits {
   #isChangedByHand({ state, writer }: JobState): boolean {
     return state === "undoing" && writer.startsWith(`${this.#context.writer}/`);
   }
+}
+
+function hasLargeResults(state: JobState): boolean {
+  return isGraph(state) && largestInline(state).length > 0;
 }
 
 /** A quarter more, so that what is measured over the life of a job is a few times its size. */

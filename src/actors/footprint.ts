@@ -5,6 +5,8 @@ import { footprintOf, type Memory } from "./memory.ts";
 export class Footprint {
   readonly #memory: Memory;
   #bytes: number;
+  /** Of what is held besides its state. */
+  #besides = 0;
   #mode: "staying" | "passing" | "gone" = "staying";
 
   constructor(memory: Memory, bytes: number) {
@@ -15,14 +17,25 @@ export class Footprint {
 
   /** It is too large for what is left: it waits outside of memory until there is room. */
   get mustWait(): boolean {
-    return this.#memory.mustWait(this.#bytes, this.#memory.used - this.#bytes);
+    return this.#memory.mustWait(this.#all, this.#memory.used - this.#all);
   }
 
   /** It is being stored, to wait outside of memory. */
   pass(): void {
     if (this.#mode !== "staying") return;
     this.#mode = "passing";
-    this.#memory.pass(this.#bytes);
+    this.#memory.pass(this.#all);
+  }
+
+  get #all(): number {
+    return this.#bytes + this.#besides;
+  }
+
+  /** So much is held besides its state: results that were read. */
+  holdBesides(bytes: number): void {
+    if (this.#mode !== "staying") return;
+    this.#memory.hold(bytes - this.#besides);
+    this.#besides = bytes;
   }
 
   /** Its state has grown to so many bytes as it is stored. */
@@ -34,8 +47,8 @@ export class Footprint {
   }
 
   release(): void {
-    if (this.#mode === "passing") this.#memory.releasePassing(this.#bytes);
-    else if (this.#mode === "staying") this.#memory.release(this.#bytes);
+    if (this.#mode === "passing") this.#memory.releasePassing(this.#all);
+    else if (this.#mode === "staying") this.#memory.release(this.#all);
     this.#mode = "gone";
   }
 }

@@ -16,9 +16,11 @@ import { type AsyncError, isAsyncError } from "../job/errors.ts";
 import { expressionFailure } from "../job/expressions.ts";
 import type { Failure } from "../job/failure.ts";
 import { dueSince } from "../job/rest.ts";
+import { MissingValue } from "../job/values.ts";
 import { Bag } from "../util/bag.ts";
 import { Queue } from "../util/queue.ts";
 import type { Attempt, AttemptLine, AttemptListener } from "./attempt.ts";
+import { tooMuch } from "./refusal.ts";
 
 /** A fan of some fifty is not held back. */
 const FIRST_LIMIT = 64;
@@ -217,12 +219,18 @@ export class FunctionLine implements AttemptLine {
   }
 
   #onSendError(attempt: Attempt, error: unknown): void {
+    if (error instanceof MissingValue) {
+      sendAway(attempt); // it is tried again later, and what it needs is read before
+      return;
+    }
     if (!isAsyncError(error)) {
       unsent(attempt, expressionFailure(error));
       return;
     }
     if (error.code === "payload_too_large") {
-      const message = `the invocation does not fit into a message: ${error.message}`;
+      const message = attempt.plan
+        ? tooMuch(error.message)
+        : `the invocation does not fit into a message: ${error.message}`;
       unsent(attempt, { code: "payload_too_large", name: "PayloadTooLarge", message });
       return;
     }
@@ -249,7 +257,7 @@ export class FunctionLine implements AttemptLine {
         this.#learn(attempt, message);
         attempt.close();
         this.#accepted();
-        this.end(attempt, (listener) => listener.onSucceeded(attempt, reply.result));
+        this.end(attempt, (listener) => listener.onSucceeded(attempt, reply.result, message.data.length));
         return true;
       case "error":
         this.#learn(attempt, message);

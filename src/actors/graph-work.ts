@@ -10,11 +10,15 @@ import { type Branch, type Graph, isSameAttempt } from "../job/state.ts";
 import type { Event } from "../job/transition.ts";
 import type { ActorContext, GraphHost } from "./actor-context.ts";
 import { Children } from "./children.ts";
+import type { Commits } from "./commits.ts";
+import type { Footprint } from "./footprint.ts";
 import { Items } from "./items.ts";
 import { SignalWatch } from "./signal-watch.ts";
+import { StoredResults } from "./stored-results.ts";
 
 export class GraphWork {
   readonly plan: Plan;
+  readonly results: StoredResults;
   readonly #host: GraphHost;
   readonly #signals: SignalWatch;
   readonly #children: Children;
@@ -22,9 +26,10 @@ export class GraphWork {
   /** Branches whose attempt was told to stop. */
   readonly #stopped = new Set<Branch>();
 
-  constructor(context: ActorContext, host: GraphHost, job: Graph) {
+  constructor(context: ActorContext, host: GraphHost, job: Graph, commits: Commits, footprint: Footprint) {
     this.#host = host;
     this.plan = planOf(job.functions);
+    this.results = new StoredResults(context, { host, commits, footprint }, this.plan, job);
     this.#signals = new SignalWatch(context.signals);
     this.#children = new Children(context, host, this.plan);
     this.#items = new Items(context, host, this.plan, this.#children);
@@ -46,11 +51,16 @@ export class GraphWork {
     return this.#signals.isLastCall(job, events, now);
   }
 
-  /** Makes true what the state says of the outside. Returns what has come. @throws AsyncError of the bus: it is tried again */
+  /** Makes true what the state says of the outside, however long the bus is away. Returns what has come. */
   async look(job: Graph): Promise<Event[]> {
-    const signals = await this.#signals.look(job);
-    const ends = this.#children.isDue(job) ? await this.#children.attend(job) : [];
-    return ends.length === 0 ? signals : [...signals, ...ends];
+    let found: Event[] = [];
+    await this.#host.insist("cannot look for signals and children", async () => {
+      const signals = await this.#signals.look(job);
+      const attend = () => this.#children.attend(job);
+      const ends = this.#children.isDue(job) ? await this.results.withLoaded(job, attend) : [];
+      found = ends.length === 0 ? signals : [...signals, ...ends];
+    });
+    return found;
   }
 
   /** A child of the job has ended, as somebody says. */
@@ -92,6 +102,7 @@ export class GraphWork {
   /** The job has ended. */
   async ended(job: Graph): Promise<void> {
     await this.#signals.close(job);
+    await this.results.ended(job);
   }
 
   close(): void {

@@ -20,7 +20,6 @@
  * What every job goes through is done in callbacks (see `mux.ts`); what is rare is awaited.
  */
 import { EncodedResults } from "../bus/messages/invocation.ts";
-import { isTokenOf } from "../bus/tokens/timers.ts";
 import { endEvent, type JobEvent } from "../job/events.ts";
 import type { Failure } from "../job/failure.ts";
 import { reduce } from "../job/machine.ts";
@@ -35,16 +34,17 @@ import {
   type LiveJob,
 } from "../job/state.ts";
 import type { Event, Transition } from "../job/transition.ts";
+import { MissingValue } from "../job/values.ts";
 import type { ActorContext, ActorMode, GraphHost } from "./actor-context.ts";
 import { ActorTimers } from "./actor-timers.ts";
 import type { Attempt, AttemptListener, FailureDetails } from "./attempt.ts";
-import { Attempts, failedEvent, lostEvent } from "./attempts.ts";
+import { Attempts, failedEvent, lostEvent, noRoomEvent, startedEvent, succeededEvent } from "./attempts.ts";
 import { type CommitResult, Commits, type CommitsOwner, type Found, type Long } from "./commits.ts";
 import { Footprint } from "./footprint.ts";
 import { GraphWork } from "./graph-work.ts";
 import type { Lease } from "./lease.ts";
 import type { ReleaseReason } from "./lifecycle.ts";
-import { Mailbox } from "./mailbox.ts";
+import { gainsFirst, Mailbox } from "./mailbox.ts";
 import { Progress } from "./progress.ts";
 import { withoutLargest } from "./refusal.ts";
 import { FULL_RETRY_MS, untilDone, untilPlaced } from "./retrying.ts";
@@ -100,7 +100,7 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
     const resumed: Event = firedAt === undefined ? { type: "resumed" } : { type: "resumed", firedAt };
     const job = this.#commits.state;
     if (isEnded(job) || !isGraph(job) || !this.#work(job).isDue(job)) this.post(resumed);
-    else this.#dealAfterLook(job, [resumed]);
+    else this.#dealAfter(this.#work(job).look(job), [resumed]);
   }
 
   /** Goes on with a job as it was made; `events` tell of that. */
@@ -151,11 +151,6 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
     return this.#commits.state;
   }
 
-  /** Whether a wake for the id of this job is of this job. */
-  isWokenBy(wake: Uint8Array): boolean {
-    return isTokenOf(this.#commits.state, wake);
-  }
-
   /** Its lease ran out, and its message has not come again. */
   abandon(): void {
     this.#leave("superseded");
@@ -170,8 +165,8 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
     return false;
   }
 
-  onStarted({ index, attempt, undo }: AttemptAddress): void {
-    this.post(undo ? { type: "started", index, attempt, undo } : { type: "started", index, attempt });
+  onStarted(address: AttemptAddress): void {
+    this.post(startedEvent(address));
   }
 
   onProgress(attempt: Attempt, progress: unknown): void {
@@ -179,9 +174,8 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
     if (this.#progress.tell(attempt, progress)) attempt.progress = progress;
   }
 
-  onSucceeded({ index, attempt, undo }: AttemptAddress, result: unknown): void {
-    if (undo) this.post({ type: "succeeded", index, attempt, undo, result });
-    else this.post({ type: "succeeded", index, attempt, result });
+  onSucceeded(address: AttemptAddress, result: unknown, bytes: number): void {
+    this.post(succeededEvent(address, result, bytes));
   }
 
   onFailed(attempt: Attempt, error: Failure, retryable: boolean, details?: FailureDetails): void {
@@ -192,8 +186,8 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
     this.post(lostEvent(attempt));
   }
 
-  onNoRoom({ index, attempt, undo }: AttemptAddress): void {
-    this.post({ type: "no_room", index, attempt, ...(undo && { undo }) });
+  onNoRoom(address: AttemptAddress): void {
+    this.post(noRoomEvent(address));
   }
 
   // --- one event after the other (ACTOR-1)
@@ -211,10 +205,10 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
         if (mail === undefined) return;
         this.#mode = "busy";
         const job = this.#commits.state;
-        const now = Date.now();
         if (mail === "doubt") this.#reread();
-        else if (isGraph(job) && this.#work(job).isLastCall(job, mail, now)) this.#dealAfterLook(job, mail);
-        else this.#deal(mail, now);
+        else if (isGraph(job) && this.#work(job).isLastCall(job, mail, Date.now()))
+          this.#dealAfter(this.#work(job).look(job), mail);
+        else this.#deal(mail);
       }
     } catch (error) {
       this.onFault(error);
@@ -222,9 +216,19 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
   }
 
   #deal(mail: Event[], now = Date.now()): void {
-    const { state, events } = this.#reduceAll(mail, now);
+    let next: Transition;
+    try {
+      next = this.#reduceAll(mail, now);
+    } catch (error) {
+      if (!(error instanceof MissingValue) || !isGraph(this.job)) throw error;
+      this.#dealAfter(this.#work(this.job).results.load(this.job, [error.index]), mail);
+      return;
+    }
+    const { state, events } = next;
+    const done = (result: CommitResult) => this.#committed(result, events, mail);
     if (state === this.#commits.state) this.#act(events);
-    else this.#commits.commit(state, (result) => this.#committed(result, events, mail));
+    else if (isGraph(state)) this.#work(state).results.commit(state, mail, done);
+    else this.#commits.commit(state, done);
   }
 
   #reduceAll(mail: Event[], now: number): Transition {
@@ -273,7 +277,7 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
 
   #reread(): void {
     let found: Found | undefined;
-    const reading = this.#insist("cannot read the job again", async () => {
+    const reading = this.insist("cannot read the job again", async () => {
       found = await this.#commits.compare();
     });
     this.#await(reading, () => {
@@ -318,7 +322,7 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
       const work = this.#work(job);
       work.tend(job);
       if (work.isDue(job)) {
-        this.#dealAfterLook(job, []);
+        this.#dealAfter(work.look(job), []);
         return;
       }
     }
@@ -341,7 +345,7 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
       if (this.#mailbox.isEmpty) this.drain();
     } else if (how.type === "attempt") this.#execute(job, how);
     else if (how.type === "memory") this.#timersOf().dueAt(how.until);
-    else this.#goOn(job, how.attempts, how.until);
+    else if (isGraph(job)) this.#goOn(job, how.attempts, how.until);
   }
 
   /** The attempt that a chain is at is in line or in flight. */
@@ -351,36 +355,39 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
   }
 
   /** A graph: begins what is due and not under way yet, and waits for what is due next. */
-  #goOn(job: LiveJob, attempts: readonly AttemptAddress[], until: number | undefined): void {
+  #goOn(job: LiveJob & Graph, attempts: readonly AttemptAddress[], until: number | undefined): void {
     if (until !== undefined) this.#timersOf().dueAt(until);
     const due = attempts.filter((address) => !this.attempts.has(address));
     if (due.length > 0 && this.#footprint.mustWait) {
       // All in one commit: a fan of a thousand would else be stored a thousand times, each time that it is woken.
-      for (const { index, attempt, undo } of due) {
-        this.#mailbox.post({ type: "no_room", index, attempt, ...(undo && { undo }) });
-      }
+      for (const address of due) this.#mailbox.post(noRoomEvent(address));
       this.#turn();
+      return;
+    }
+    const { results } = this.#work(job);
+    const missing = results.missing(job, due);
+    if (missing.length > 0) {
+      this.#dealAfter(results.load(job, missing), []);
       return;
     }
     for (const address of due) {
       if (this.#mode !== "ready") return; // one of them has been held back, or has failed already
-      this.#execute(job, address);
+      const unfit = results.unfit(job, address);
+      if (unfit) this.post(unfit);
+      else this.#execute(job, address);
     }
+    results.forget(job);
   }
 
   #work(job: Graph): GraphWork {
-    this.#graph ??= new GraphWork(this.#context, this, job);
+    this.#graph ??= new GraphWork(this.#context, this, job, this.#commits, this.#footprint);
     return this.#graph;
   }
 
-  /** Deals with what has come from outside, and with that. */
-  #dealAfterLook(job: Graph, mail: Event[]): void {
+  /** Deals with what has come from outside by then, and with that. */
+  #dealAfter(work: Promise<Event[]>, mail: Event[]): void {
     this.#mode = "busy";
-    let found: Event[] = [];
-    const looking = this.#insist("cannot look for signals and children", async () => {
-      found = await this.#work(job).look(job);
-    });
-    this.#await(looking, () => this.#dealNow([...found, ...mail]));
+    this.#await(work, (found) => this.#dealNow([...found, ...mail]));
   }
 
   #execute(job: LiveJob, address: AttemptAddress): void {
@@ -437,7 +444,7 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
       if (recorded) settle();
       else
         this.#await(
-          this.#insist("cannot record the end", () => eventLog.record(event, job.notify)),
+          this.insist("cannot record the end", () => eventLog.record(event, job.notify)),
           settle,
         );
     });
@@ -453,7 +460,7 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
   }
 
   /** Returns false if the job has left meanwhile. */
-  #insist(what: string, call: () => Promise<void>): Promise<boolean> {
+  insist(what: string, call: () => Promise<void>): Promise<boolean> {
     return untilDone(
       this.#context.bus,
       () => this.isGone,
@@ -490,11 +497,4 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
   onTrouble(what: string, error: unknown, isOver?: () => boolean): void {
     this.#context.lifecycle.emit("trouble", { what, jobId: this.jobId, error, ...(isOver && { isOver }) });
   }
-}
-
-/** What has come to a graph, results first: what was gained is kept, although another entry has failed in the same moment. */
-function gainsFirst(mail: Event[]): Event[] {
-  if (mail.length === 1) return mail;
-  const isGain = ({ type }: Event) => type === "succeeded" || type === "signalled";
-  return [...mail.filter(isGain), ...mail.filter((event) => !isGain(event))];
 }

@@ -1,9 +1,14 @@
 /**
- * What becomes of events whose state does not fit into a message. The largest of what has come fails alone: a result that cannot be
+ * What becomes of events whose state does not fit into a message. In a graph the largest results, also older ones, are stored besides it
+ * first (`stored-results.ts`). If that is not enough, the largest of what has come fails alone: a result that cannot be
  * kept is a failure of its attempt, a signal that cannot be kept one of its entry; the progress of an attempt is forgotten, and so
  * is the stack of an error.
  */
+
+import { isInItems } from "../job/apart.ts";
 import type { Failure } from "../job/failure.ts";
+import type { FunctionState } from "../job/function-state.ts";
+import type { Graph } from "../job/state.ts";
 import type { Event } from "../job/transition.ts";
 import { sizeOf } from "./memory.ts";
 
@@ -27,6 +32,35 @@ export function withoutLargest(events: readonly Event[], why: string, overBytes 
     if (!(over > 0)) break;
   }
   return next;
+}
+
+/** To store less than this besides the state saves too little. */
+const MIN_BYTES = 256;
+
+/** What is to be done where an invocation does not fit into a message. */
+export function tooMuch(why: string): string {
+  const needs = "let it follow fewer entries (`needs`), or one between that returns no more than what it needs";
+  const slice = "smaller slices of a `for_each` (`slice`) have smaller results";
+  return `the invocation does not fit into a message: ${why}; ${needs}: what \`args\` pick from results is carried alone; ${slice}`;
+}
+
+/** The largest results that are in the state, until they have so many bytes together, and the largest in any case; none if all are small. */
+export function largestInline({ functions }: Graph, overBytes = 0): readonly number[] {
+  const found: { index: number; bytes: number }[] = [];
+  for (let index = 0; index < functions.length; index++) {
+    const fn = functions.at(index) as FunctionState;
+    if (fn.apart !== undefined || isInItems(fn) || fn.result === undefined || fn.result === null) continue;
+    const bytes = sizeOf(fn.result);
+    if (bytes >= MIN_BYTES) found.push({ index, bytes });
+  }
+  const largest: number[] = [];
+  let over = overBytes;
+  for (const { index, bytes } of found.sort((a, b) => b.bytes - a.bytes)) {
+    largest.push(index);
+    over -= bytes;
+    if (!(over > 0)) break;
+  }
+  return largest;
 }
 
 /** What the event adds to the state; undefined if that is next to nothing. */

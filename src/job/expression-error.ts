@@ -22,8 +22,17 @@ export class ExpressionError extends Error {
 /** What is wrong, before it is known with which expression. */
 export class EvaluationProblem extends Error {}
 
-/** @throws what is thrown, if it is no fault of an expression */
+/** A result that was stored besides its job is asked for, and is not there any more. */
+export class LostValue extends Error {
+  constructor(index: number) {
+    super(`the result of entry ${index} was stored besides the job, and is gone: somebody has removed or replaced it`);
+    this.name = "LostValue";
+  }
+}
+
+/** @throws what is thrown, if it is no fault of an expression, or of what it is evaluated over */
 export function expressionFailure(error: unknown): Failure {
+  if (error instanceof LostValue) return { code: "corrupt_state", name: "LostResult", message: error.message };
   if (!(error instanceof ExpressionError)) throw error;
   return { code: "expression_error", name: "ExpressionError", message: error.message };
 }

@@ -18,7 +18,10 @@ export interface Plan {
   readonly firstId: number;
   /** Its expressions, as far as they have been compiled. */
   readonly expressions: Expressions;
-  /** Results that are stored besides the job, as far as they have been read, by index. Who has the plan sees to it that they are few. */
+  /**
+   * Results that are stored besides the job, as far as they have been read, by index; a `LostValue` where one is gone. Who has the plan
+   * sees to it that they are few.
+   */
   readonly loaded: Map<number, unknown>;
   /** The indexes of what an entry needs, in the order in which it names them; undefined: all before it in the list. */
   needsOf(index: number): readonly number[] | undefined;

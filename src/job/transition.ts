@@ -14,7 +14,8 @@ export type Event =
   | { type: "resumed"; firedAt?: number }
   /** The attempt has been executing for a while. */
   | ({ type: "started" } & AttemptAddress)
-  | ({ type: "succeeded"; result: unknown } & AttemptAddress)
+  /** `bytes` is how many its answer had, if these are more than `APART_BYTES`. */
+  | ({ type: "succeeded"; result: unknown; bytes?: number } & AttemptAddress)
   | ({ type: "failed" } & FailedAttempt & AttemptAddress)
   /** The worker of the attempt went silent; `progress` is what it told last of it. */
   | ({ type: "lost"; progress?: unknown } & AttemptAddress)

@@ -1,4 +1,5 @@
 /** What expressions of an entry find under their names. */
+import { LostValue } from "./expression-error.ts";
 import type { Values } from "./expressions.ts";
 import type { Failure } from "./failure.ts";
 import type { Functions } from "./functions.ts";
@@ -28,12 +29,14 @@ export class MissingValue extends Error {
   }
 }
 
-/** The result of an entry that has ended; null of one that has not. @throws MissingValue */
+/** The result of an entry that has ended; null of one that has not. @throws MissingValue, LostValue */
 export function resultAt({ functions }: Pick<Visible, "functions">, index: number, plan: Plan): unknown {
   const fn = functions.at(index);
   if (fn?.apart === undefined) return fn?.result ?? null;
   if (!plan.loaded.has(index)) throw new MissingValue(index);
-  return plan.loaded.get(index);
+  const value = plan.loaded.get(index);
+  if (value instanceof LostValue) throw value;
+  return value;
 }
 
 const WORD = /[A-Za-z_][A-Za-z0-9_]*/g;

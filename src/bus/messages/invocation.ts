@@ -137,7 +137,7 @@ function encodeEntry(
 ): Payload {
   const { args, needs, data, result_ids, item, item_index, cursor, undo, result, error } = input;
   // What is stored besides the job is read for this invocation, and not kept encoded for others.
-  const isFromAll = encoded !== undefined && needs === undefined && (plan === undefined || plan.loaded.size === 0);
+  const isFromAll = encoded !== undefined && needs === undefined && encoded.covers(job.functions, index);
   const results = isFromAll ? [] : (needs ?? indexesBefore(index)).map((one) => resultOfEntry(job, one, plan));
   const body: Partial<Invocation> = {
     job_id: job.job_id,
@@ -201,14 +201,22 @@ export class EncodedResults {
     this.#endLength = NO_RESULTS[encoding].length;
   }
 
+  /** Whether it has, or can have, the results of the first `count` functions: none of them is stored besides the job. */
+  covers(functions: Functions, count: number): boolean {
+    while (this.#results.length < count) {
+      const fn = functions.at(this.#results.length) as FunctionState;
+      if (fn.apart !== undefined) return false;
+      this.#results.push(resultOf(fn));
+    }
+    return true;
+  }
+
   /**
-   * `body` ends with an empty array, for the results of the first `count` functions. To be called with one state after the
-   * other of one job, and with no smaller count than before.
+   * `body` ends with an empty array, for the results of the first `count` functions, which it `covers`. To be called with one state
+   * after the other of one job, and with no smaller count than before.
    */
   insertedInto(body: Uint8Array, functions: Functions, count: number): Uint8Array {
-    while (this.#results.length < count) {
-      this.#results.push(resultOf(functions.at(this.#results.length) as FunctionState));
-    }
+    if (!this.covers(functions, count)) throw new RangeError("a result is stored besides the job");
     const { length } = this.#results;
     this.headers =
       length < MANY_RESULTS ? undefined : RawHeaders.of(`${RESULTS_AT_HEADER}: ${body.length - this.#endLength}\r\n`);

@@ -117,10 +117,13 @@ export class JobStore {
   /** STORE-3 */
   #expectAtEnd({ keep_ms: keepMs }: EndedJob, revision: number): MsgHdrs {
     if (keepMs !== undefined) {
-      const ttl = ttlOf(Math.min(this.#keptMs, Math.max(keepMs, this.#shortestMs)));
-      return expectSequenceWithTtl(revision, ttl);
+      return expectSequenceWithTtl(revision, this.#ttlFor(keepMs));
     }
     return revision === 0 && this.#expectNoneAtEnd ? this.#expectNoneAtEnd : expectSequenceWithTtl(revision, this.#ttl);
+  }
+
+  #ttlFor(keepMs: number): string {
+    return ttlOf(Math.min(this.#keptMs, Math.max(keepMs, this.#shortestMs)));
   }
 
   /** The same with a promise. */
@@ -221,9 +224,13 @@ export class JobStore {
     this.#bus.mux.store(`${this.#prefix}.${key}`, "", headers, TIMEOUT_MS, () => {});
   }
 
-  /** The part with that sequence is kept for as long as the state of a job that has ended. If that fails it is left to the sweep. */
-  expirePart(key: string, data: Uint8Array, sequence: number): void {
-    const headers = expectSequenceWithTtl(sequence, this.#ttl);
+  /**
+   * The part with that sequence is kept for as long as the state of a job that has ended. If that fails it is left to the sweep.
+   *
+   * @param keepMs what the job says of that
+   */
+  expirePart(key: string, data: Uint8Array, sequence: number, keepMs?: number): void {
+    const headers = expectSequenceWithTtl(sequence, keepMs === undefined ? this.#ttl : this.#ttlFor(keepMs));
     this.#bus.mux.store(`${this.#prefix}.${key}`, data, headers, TIMEOUT_MS, () => {});
   }
 
