@@ -46,6 +46,13 @@ const REPORTED_BY_FUNCTIONS = new Set([
   "items",
 ]);
 
+/** Of those whose names somebody may also mean otherwise: a field that they have where they are reported. */
+const REPORTED_WITH: ReadonlyMap<string, string> = new Map([
+  ["undo", "state"],
+  ["parent", "job_id"],
+  ["items", "done"],
+]);
+
 /** The functions that are called besides those of the list. */
 const CALLS = ["on_error", "undo", "for_each"] as const;
 
@@ -156,6 +163,13 @@ function withPlainOptions(call: unknown): unknown {
 /** The fields of a record that are given. */
 function given(value: unknown, ignored: ReadonlySet<string> = new Set()): unknown {
   if (!isRecord(value)) return value;
-  const isGiven = ([key, one]: [string, unknown]) => !ignored.has(key) && one !== null && one !== undefined;
+  const isGiven = ([key, one]: [string, unknown]) => {
+    return one !== null && one !== undefined && !(ignored.has(key) && isReported(key, one));
+  };
   return Object.fromEntries(Object.entries(value).filter(isGiven));
+}
+
+function isReported(key: string, value: unknown): boolean {
+  const field = REPORTED_WITH.get(key);
+  return field === undefined || (isRecord(value) && field in value);
 }

@@ -106,8 +106,8 @@ const hasText = (value: unknown, key: string): value is Record<string, unknown> 
   isRecord(value) && isText(value[key]);
 
 /** The same for all of them. */
-const option = (problem: Field["problem"]) =>
-  ({ kept: "rarely", since: 2, submitted: true, problem, view: asIs }) as const;
+const option = (problem: Field["problem"], view: NonNullable<Field["view"]> = asIs) =>
+  ({ kept: "rarely", since: 2, submitted: true, problem, view }) as const;
 
 const asIs = (value: unknown) => value;
 /** Null where an entry has no function. */
@@ -205,16 +205,17 @@ export const FUNCTION_FIELDS: Fields<FunctionState> = {
   needs: option(texts),
   when: option(text),
   expect: option(text),
-  job: option(record),
-  for_each: option((value) => (isText(value) || hasText(value, "name") ? undefined : count(value))),
+  job: option(record, asJson),
+  for_each: option((value) => (isText(value) || hasText(value, "name") ? undefined : count(value)), asJson),
   concurrency: option(count),
   tolerate: option((value) => (isText(value) ? undefined : count(value))),
   slice: option(count),
   results: option(oneOf(["keep", "none"])),
   context: option((value) => (typeof value === "boolean" ? undefined : "is no flag")),
-  undo: option(callProblem),
-  on_error: option((value) =>
-    hasText(value, "name") && value.name !== "" ? undefined : oneOf(["fail", "continue"])(value),
+  undo: option(callProblem, asJson),
+  on_error: option(
+    (value) => (hasText(value, "name") && value.name !== "" ? undefined : oneOf(["fail", "continue"])(value)),
+    asJson,
   ),
   interrupted: { kept: "rarely", since: 2, problem: count, view: asIs, viewedAs: "interrupted_count" },
   tried_at: { kept: "rarely", since: 2, problem: time },
@@ -269,7 +270,7 @@ export const JOB_FIELDS: Fields<JobFields & AnyPhase> = {
   warn_after_ms: { kept: "rarely", since: 2, problem: count, view: asIs },
   late_at: { kept: "rarely", since: 2, problem: time, view: iso },
   truncated: { kept: "rarely", since: 2, problem: flag, view: asIs },
-  on_failure: { kept: "rarely", since: 2, problem: callProblem, view: asIs },
+  on_failure: { kept: "rarely", since: 2, problem: callProblem, view: asJson },
   failing: { kept: "rarely", since: 2, problem: functionProblemOf, view: showUndoing, viewedAs: "on_failure_run" },
   outcome: { kept: "rarely", since: 2, problem: outcomeProblem },
   halted: { kept: "rarely", since: 2, problem: branches, stored: { pack: packedBranches, unpack: unpackedBranches } },

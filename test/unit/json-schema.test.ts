@@ -6,7 +6,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { checkJob } from "../../src/job/check.ts";
 import { type JsonSchema, jobSchema } from "../../src/job/json-schema.ts";
-import { FunctionSpec, Submission } from "../../src/job/schema.ts";
+import { Child, FunctionSpec, Submission } from "../../src/job/schema.ts";
 import { NOW } from "./support.ts";
 
 const validate = new Ajv({ strict: true, strictTypes: false, allErrors: true }).compile(jobSchema());
@@ -51,11 +51,53 @@ test("bad documents are not, at the place of the fault", () => {
     [job({ sleep_ms: 5, timeout_ms: 5 }), "/functions/0/timeout_ms"],
     [job({ sleep_until: { $: 5 } }), "/functions/0/sleep_until/$"],
     [job({ name: "a", when: "" }), "/functions/0/when"],
+    [{ ...job({ name: "a" }), job_id: "sub-x" }, "/job_id"],
+    [{ ...job({ name: "a" }), on_failure: 5 }, "/on_failure"],
+    [{ ...job({ name: "a" }), on_failure: { name: "a", arg: 1 } }, "/on_failure"],
+    [job({ name: "a", job: { functions: [{ name: "b" }] } }), "/functions/0"],
+    [job({ job: {} }), "/functions/0/job"],
+    [job({ job: { functions: [{}] } }), "/functions/0/job/functions/0"],
+    [
+      job({ job: { functions: [{ job: { functions: [{ name: "a b" }] } }] } }),
+      "/functions/0/job/functions/0/job/functions/0/name",
+    ],
+    [job({ job: { functions: [{ name: "b" }], notify: "x" } }), "/functions/0/job"],
+    [job({ job: { $: 5 } }), "/functions/0/job/$"],
+    [job({ job: { functions: [{ name: "b" }] }, context: true, for_each: 5 }), "/functions/0/context"],
+    [job({ name: "a", for_each: -1 }), "/functions/0/for_each"],
+    [job({ name: "a", for_each: {} }), "/functions/0/for_each"],
+    [job({ wait_for: "a", for_each: 5 }), "/functions/0/for_each"],
+    [job({ name: "a", concurrency: 5 }), "/functions/0"],
+    [job({ name: "a", for_each: 5, concurrency: 0 }), "/functions/0/concurrency"],
+    [job({ name: "a", for_each: 5, tolerate: "101%" }), "/functions/0/tolerate"],
+    [job({ sleep_ms: 5, undo: "a" }), "/functions/0/undo"],
+    [job({ name: "a", undo: { name: "b", retry_options: { retry_limit: 0 } } }), "/functions/0/undo"],
   ];
   for (const [document, place] of cases) {
     assert.ok(places(document).includes(place), `${JSON.stringify(document)}: ${places(document)}`);
     assert.ok(checkJob(document, { now: NOW }).length > 0);
   }
+});
+
+test("documents with children, items, undo and what is called on failure are valid, and an editor is led into the children", () => {
+  const inner = {
+    name: "x",
+    data: { $: "data" },
+    tags: { a: "b" },
+    functions: [{ job: { functions: [{ name: "a", undo: "b" }] } }],
+  };
+  const document = {
+    ...job(
+      { name: "a", for_each: "data.items", concurrency: 5, tolerate: "5%", slice: 2, results: "none", context: true },
+      { name: "a", for_each: { name: "b", args: 1 }, undo: { name: "c", timeout_ms: 5 } },
+      { job: inner, for_each: 5, undo: "b" },
+      { job: { $: "data.plan" } },
+      { wait_for: "x", undo: "y" },
+    ),
+    on_failure: { name: "a", args: 1 },
+  };
+  assert.equal(places(document), []);
+  assert.equal(checkJob(document, { now: NOW }), []);
 });
 
 test("it agrees with the checks on the shape of whatever is written", () => {
@@ -78,8 +120,37 @@ test("it agrees with the checks on the shape of whatever is written", () => {
     some("fail", "continue", "x", 5),
     fc.record({ name, timeout_ms: duration, more: fc.constant(1) }, { requiredKeys: [] }),
   );
+  const call = fc.oneof(
+    some("a", "a b", 5),
+    fc.record({ name, timeout_ms: duration, more: fc.constant(1) }, { requiredKeys: [] }),
+  );
+  const child = fc.record(
+    {
+      name: some("x", "", 5),
+      functions: some([{ name: "a" }], [{ name: "a", undo: "b" }], [{ name: "a b" }], [], 5, [
+        { sleep_ms: 5, undo: "b" },
+      ]),
+      data: some(5, { a: 1 }),
+      on_failure: call,
+      timeout_ms: duration,
+      notify: fc.constant("x"),
+      $: fc.constant("data"),
+    },
+    { requiredKeys: ["functions"] },
+  );
   const entry = fc.record(
     {
+      job: fc.oneof(some({ functions: [{ name: "a" }] }, 5, {}, { $: "data" }, { $: 5 }), child),
+      for_each: fc.oneof(
+        some(5, "data", "", -1, 0.5, true),
+        fc.record({ name, more: fc.constant(1) }, { requiredKeys: [] }),
+      ),
+      concurrency: some(5, 0, 1_001, "5"),
+      tolerate: some(5, "5%", "101%", -1, true),
+      slice: some(5, 0),
+      results: some("keep", "none", "x"),
+      context: some(true, false, 1),
+      undo: call,
       id: some("ok", "a b", "true", 5),
       name,
       wait_for: some("ok", "a.b", ""),
@@ -97,7 +168,7 @@ test("it agrees with the checks on the shape of whatever is written", () => {
     { requiredKeys: [] },
   );
   /** Mostly few fields, or nearly none would be right. */
-  const few = fc.tuple(entry, some("name", "wait_for", "sleep_ms", "sleep_until", "")).chain(([one, kind]) => {
+  const few = fc.tuple(entry, some("name", "wait_for", "sleep_ms", "sleep_until", "job", "")).chain(([one, kind]) => {
     return fc.shuffledSubarray(Object.keys(one)).map((keys) => pick(one, [...keys.slice(0, 2), String(kind)]));
   });
   const document = fc.record(
@@ -107,6 +178,7 @@ test("it agrees with the checks on the shape of whatever is written", () => {
       job_id: some("x", "seq-1", "a b", "seq-x"),
       notify: some("x", "a.b"),
       tags: some({}, { a: "b" }, { a: "" }, { "a b": "c" }, { a: 5 }, []),
+      on_failure: call,
       scheduled_at: some("2026-11-23T21:00:00Z", "soon"),
       keep_ms: duration,
       more: fc.constant(1),
@@ -141,11 +213,15 @@ test("it is plain JSON with a description of each field, made anew at each call"
   assert.equal(JSON.parse(JSON.stringify(schema)), schema);
   assert.is.not(jobSchema().properties, schema.properties);
   const job = schema.properties as Record<string, JsonSchema>;
-  const { items } = job.functions as { items: { properties: Record<string, JsonSchema> } };
-  const entry = items.properties;
+  const { definitions } = schema as {
+    definitions: Record<"entry" | "child", { properties: Record<string, JsonSchema> }>;
+  };
+  const entry = definitions.entry.properties;
+  const child = definitions.child.properties;
   assert.equal(Object.keys(job).toSorted(), ["$schema", ...Object.keys(Submission.properties)].toSorted());
   assert.equal(Object.keys(entry).toSorted(), Object.keys(FunctionSpec.properties).toSorted());
-  for (const [field, { description }] of [...Object.entries(job), ...Object.entries(entry)]) {
+  assert.equal(Object.keys(child).toSorted(), Object.keys(Child.properties).toSorted());
+  for (const [field, { description }] of [job, entry, child].flatMap((one) => Object.entries(one))) {
     assert.type(description, "string", field);
   }
   assert.is(job.functions?.maxItems, 1_000);
