@@ -684,4 +684,46 @@ test("jobs without expressions never load the library", async () => {
   assert.is(await loads(`${withoutAny} new Expressions().evaluate("1", {});`), true);
 });
 
+// Items, and what must be given
+
+test("item and item_index are known where items are done, and are what elements of a list may be called everywhere", () => {
+  const ofItems: Scope = { ...SCOPE, names: new Set<Root>([...SCOPE.names, "item", "item_index"]) };
+  const values = { data: { xs: [{ n: 1 }, { n: 5 }] }, item: { n: 7 }, item_index: 3 };
+  const cases: [string, unknown][] = [
+    ["item", { n: 7 }],
+    ["item.n + item_index", 10],
+    ["item_index % 2 == 1", true],
+    ["data.xs.map(item, item.n)", [1, 5]],
+    ["data.xs.exists(item, item.n == 5) && item.n == 7", true],
+  ];
+  for (const [text, result] of cases) {
+    assert.is(expressionProblem(text, ofItems), undefined, text);
+    assert.equal(evaluate(text, values), result, text);
+  }
+  assert.match(problem("item.n"), "`item` is not known here");
+  accepts("data.xs.filter(item, item.n > 2)");
+  assert.is(evaluate("item == null", {}), true);
+});
+
+test("what certainly gives something else than it must is refused", () => {
+  const given = (text: string, kind: "items" | "job") => expressionProblem(text, SCOPE, kind);
+  for (const text of [
+    "data.x",
+    "[1, 2]",
+    "5",
+    "data.n + 1",
+    "data.xs.filter(x, x > 1)",
+    "data.a ? [1] : [2]",
+    "size('a')",
+  ]) {
+    assert.is(given(text, "items"), undefined, text);
+  }
+  assert.is(given("'x'", "items"), "must give a list or a whole number, and gives a string");
+  assert.is(given("data.x > 1", "items"), "must give a list or a whole number, and gives a bool");
+  assert.match(given("{'a': 1}", "items") ?? "", "must give a list or a whole number, and gives a map");
+  for (const text of ["results.charge", "{'functions': [1]}", "data.a ? data.b : data.c"])
+    assert.is(given(text, "job"), undefined);
+  assert.match(given("[1]", "job") ?? "", "must give a job, and gives a list");
+});
+
 test.run();

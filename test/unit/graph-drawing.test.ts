@@ -50,6 +50,81 @@ test("what runs in parallel is bracketed, and each line says what it follows and
   ]);
 });
 
+test("items, child jobs, undo and what is called on failure are drawn, children below their entries", () => {
+  const functions: FunctionSpec[] = [
+    { id: "reserve", name: "reserve-stock", undo: "release-stock" },
+    { id: "charge", name: "charge", undo: { name: "refund", retry_options: { retry_limit: 20 } } },
+    { id: "pick", name: "pick", for_each: "data.items", concurrency: 20, tolerate: "5%" },
+    { id: "invoice", job: { functions: [{ name: "make" }, { name: "send" }], timeout_ms: 60_000 }, needs: ["charge"] },
+    { name: "thank", on_error: "continue" },
+  ];
+  const drawn = drawGraph(
+    { name: "order", functions, on_failure: { name: "alert", retry_options: { retry_limit: 3 } } },
+    120,
+  );
+  assert.equal(drawn.split("\n"), [
+    "order: 5 entries in 4 steps",
+    "",
+    "         id       kind      name              follows        options",
+    "┌──      reserve  function  reserve-stock     -              ⟲ release-stock",
+    "├──      charge   function  charge            reserve        ⟲ refund (20 tries)",
+    "├─┬      pick     function  pick ×data.items  charge         20 at a time; 5% may fail",
+    "│ └      invoice  job       -                 charge         at most 1 min",
+    "│   ┌──  #0       function  make              -",
+    "│   └──  #1       function  send              #0",
+    "└──      #4       function  thank             pick, invoice  goes on after an error",
+    "",
+    "on failure: alert (3 tries)",
+  ]);
+});
+
+test("a child stands before what comes after its entry, in the last step and in a bracket as well", () => {
+  const inner = (name: string): FunctionSpec["job"] => ({ name, functions: [{ name: "x" }, { name: "y", needs: [] }] });
+  const functions: FunctionSpec[] = [
+    { id: "a", job: inner("first") },
+    { id: "b", job: { functions: [{ id: "deep", job: inner("deeper"), undo: "u" }], on_failure: "inner-alert" } },
+    { id: "c", job: { $: "results.a.plan" }, for_each: 2_000, needs: ["a"], slice: 10, results: "none" },
+  ];
+  assert.equal(lines(functions), [
+    "order: 3 entries in 2 steps",
+    "",
+    "             id    kind      name                        follows  options",
+    "┌──          a     job       first                       -",
+    "│   ──┬      #0    function  x                           -",
+    "│     └      #1    function  y                           -",
+    "└─┬          b     job       -                           a        on failure inner-alert",
+    "  │ ───      deep  job       deeper                      -        ⟲ u",
+    "  │     ──┬  #0    function  x                           -",
+    "  │       └  #1    function  y                           -",
+    "  └          c     job       from results.a.plan ×2,000  a        10 to a list; keeps no results",
+  ]);
+});
+
+test("entries whose children are the same are one line, those of other children are not", () => {
+  const child = (n: number) => ({ job: { functions: [{ name: `f${n}` }] }, needs: [] });
+  assert.equal(lines(many(4, () => child(1))), [
+    "order: 4 entries in 1 step",
+    "",
+    "         id       kind      name  follows",
+    "───      #0 … #3  job × 4   -     -",
+    "    ───  #0       function  f1    -",
+  ]);
+  assert.is(lines(many(4, child)).length, 3 + 8);
+});
+
+test("lists of items come from functions too, and all that is said of them is drawn", () => {
+  const entry: FunctionSpec = {
+    name: "a",
+    for_each: { name: "s3.list" },
+    context: true,
+    retry_options: { retry_for_ms: 60_000 },
+  };
+  assert.equal(
+    lines([entry])[3],
+    "───  #0  function  a ×s3.list()  -        with the job's data and results; tries for 1 min",
+  );
+});
+
 test("a job without order is one bracket, and the last step hangs below no line", () => {
   const all = many(3, (n) => ({ name: `f${n}`, needs: [] }));
   assert.equal(

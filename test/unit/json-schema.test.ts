@@ -120,10 +120,8 @@ test("it agrees with the checks on the shape of whatever is written", () => {
     some("fail", "continue", "x", 5),
     fc.record({ name, timeout_ms: duration, more: fc.constant(1) }, { requiredKeys: [] }),
   );
-  const call = fc.oneof(
-    some("a", "a b", 5),
-    fc.record({ name, timeout_ms: duration, more: fc.constant(1) }, { requiredKeys: [] }),
-  );
+  const strangeCall = fc.record({ name, timeout_ms: duration, more: fc.constant(1) }, { requiredKeys: [] });
+  const call = fc.oneof({ weight: 4, arbitrary: some("a", "a b", 5) }, strangeCall);
   const child = fc.record(
     {
       name: some("x", "", 5),
@@ -193,8 +191,8 @@ test("it agrees with the checks on the shape of whatever is written", () => {
     if (reasons.length === 0) right += 1;
     assert.is(validate(input), reasons.length === 0, JSON.stringify([input, reasons, validate.errors]));
   });
-  fc.assert(property, { numRuns: 3_000 });
-  assert.ok(right > 200, `${right} were right`);
+  fc.assert(property, { numRuns: 4_000 });
+  assert.ok(right > 100, `${right} were right`);
 });
 
 function pick(from: object, keys: string[]): object {
