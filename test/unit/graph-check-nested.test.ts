@@ -1,107 +1,19 @@
 /** What is wrong with child jobs, items, undo and what is called on failure: told as all else is, at its place in the whole document. */
-import * as fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { decode, encode } from "../../src/bus/messages/codec.ts";
-import { checkJob, MAX_REASONS, parseDocument, parseSubmission } from "../../src/job/check.ts";
+import { checkJob, parseDocument, parseSubmission } from "../../src/job/check.ts";
 import { formatOfDocument, inlineJob, MAX_ENTRIES, nestedIn } from "../../src/job/document.ts";
-import { InvalidInputError } from "../../src/job/errors.ts";
 import { MAX_JOB_EXPRESSIONS } from "../../src/job/graph-check.ts";
 import { MAX_DEPTH, MAX_FUNCTIONS, MAX_ITEMS } from "../../src/job/schema.ts";
 import type { JobState } from "../../src/job/state.ts";
 import { viewOf } from "../../src/job/view.ts";
+import { ALL, CHILD, MODEL } from "./documents.ts";
 import { BOOM, NOW, newJob } from "./support.ts";
 
 const job = (...functions: unknown[]) => ({ name: "test", functions });
 const told = (input: unknown) => checkJob(input, { now: NOW }).map(({ path, message }) => `${path} ${message}`);
 const paths = (input: unknown) => checkJob(input, { now: NOW }).map(({ path }) => path);
 const isRight = (input: unknown) => assert.equal(checkJob(input, { now: NOW }), []);
-const CHILD = { functions: [{ name: "inner" }] };
-
-/** The document at the top of JOB-MODEL.md. */
-const MODEL = {
-  name: "order",
-  data: { total: 1200, items: [{ sku: "a" }], customer: "c1" },
-  tags: { customer: "c1" },
-  functions: [
-    { id: "reserve", name: "reserve-stock", undo: "release-stock" },
-    {
-      id: "approve",
-      wait_for: "approval",
-      timeout_ms: 86_400_000,
-      when: "data.total > 1000",
-      expect: "result.approved",
-    },
-    {
-      id: "charge",
-      name: "charge",
-      args: { amount: { $: "data.total" } },
-      undo: { name: "refund", retry_options: { retry_limit: 20 } },
-    },
-    {
-      id: "pick",
-      for_each: "data.items",
-      name: "pick",
-      args: { sku: { $: "item.sku" } },
-      concurrency: 20,
-      tolerate: "5%",
-    },
-    { sleep_ms: 3_600_000 },
-    { id: "invoice", job: { functions: [{ name: "make-invoice" }] }, needs: ["charge"] },
-    { name: "thank", on_error: "continue" },
-  ],
-  on_failure: { name: "alert" },
-};
-
-/** With everything that a document may have. */
-const ALL = {
-  name: "all",
-  functions: [
-    { id: "list", name: "list", undo: { name: "unlist", args: { r: { $: "result" }, e: { $: "error.message" } } } },
-    { id: "numbered", name: "n", for_each: 1_000, slice: 10, context: true, results: "none", tolerate: 3 },
-    {
-      id: "listed",
-      name: "l",
-      for_each: { name: "s3.list", args: { $: "results.list" }, retry_options: { retry_limit: 3 }, timeout_ms: 5 },
-      args: [{ $: "item" }, { $: "item_index + 1" }],
-      undo: {
-        name: "u",
-        args: { i: { $: "item" }, n: { $: "item_index" }, r: { $: "result" }, e: { $: "error.code" } },
-      },
-      on_error: { name: "instead", args: { $: "error.message" } },
-      retry_options: { retry_limit: 2 },
-      timeout_ms: 1_000,
-    },
-    { id: "signal", wait_for: "go", undo: "unsignal" },
-    {
-      id: "child",
-      job: {
-        name: "inner",
-        data: { a: { $: "results.list" }, b: "data.x" },
-        tags: { a: "b" },
-        timeout_ms: 5,
-        keep_ms: 5,
-        warn_after_ms: 5,
-        on_failure: "inner-alert",
-        functions: [
-          { id: "own", name: "own", args: { $: "data.a" }, undo: "unown" },
-          { job: { data: { $: "results.own" }, functions: [{ name: "deep", args: { $: "data" } }] } },
-        ],
-      },
-      undo: { name: "unchild", args: { $: "result" } },
-      expect: "result != null",
-    },
-    {
-      id: "each",
-      job: { data: { $: "item" }, functions: [{ name: "x" }] },
-      for_each: "results.listed",
-      concurrency: 2,
-    },
-    { id: "planned", job: { $: "results.list.plan" } },
-    { job: { $: "item" }, for_each: "results.list.plans", slice: 2 },
-  ],
-  on_failure: { name: "alert", args: { why: { $: "error.message" }, of: { $: "job.id" }, d: { $: "data" } } },
-};
 
 test("the document of the model, and one with everything, are right, come back themselves, and are graphs of format 2", () => {
   for (const document of [MODEL, ALL]) {
@@ -505,139 +417,6 @@ test("documents in documents are found, each after the one in which it stands", 
   assert.is(inlineJob({ job: CHILD }), CHILD);
   assert.is(inlineJob({ job: { $: "data.x" } }), undefined);
   assert.is(inlineJob({}), undefined);
-});
-
-// --- whatever it is
-
-/** All places in a value, by their keys from the top. */
-function placesIn(value: unknown, way: (string | number)[] = []): (string | number)[][] {
-  if (typeof value !== "object" || value === null) return [way];
-  const inner = Object.entries(value).flatMap(([key, one]) => placesIn(one, [...way, key]));
-  return [way, ...inner];
-}
-
-function changed(document: unknown, way: readonly (string | number)[], change: Change): unknown {
-  const copy = structuredClone(document) as Record<string, unknown>;
-  const last = way.at(-1);
-  if (last === undefined) return change.type === "set" ? change.value : copy;
-  let holder: Record<string | number, unknown> = copy;
-  for (const key of way.slice(0, -1)) holder = holder[key] as typeof holder;
-  if (change.type === "set") holder[last] = change.value;
-  else if (change.type === "add") Object.assign(holder, { [change.key]: change.value });
-  else if (change.type === "copy") Object.assign(holder, { [change.key]: structuredClone(holder[last]) });
-  else if (Array.isArray(holder)) holder.splice(Number(last), 1);
-  else delete holder[last];
-  return copy;
-}
-
-type Change =
-  | { type: "set"; value: unknown }
-  | { type: "add" | "copy"; key: string; value?: unknown }
-  | { type: "remove" };
-
-const PLACES = [MODEL, ALL].flatMap((document) => placesIn(document).map((way) => ({ document, way })));
-const KEYS = ["name", "job", "for_each", "undo", "needs", "id", "functions", "data", "$", "on_failure", "when", "x"];
-const value = fc.oneof(
-  fc.constantFrom<unknown>(
-    null,
-    undefined,
-    5,
-    -1,
-    0.5,
-    "",
-    "a b",
-    "data.x",
-    "results.list",
-    "item",
-    "1 +",
-    [],
-    {},
-    true,
-  ),
-  fc.constantFrom<unknown>(
-    CHILD,
-    { name: "x" },
-    { $: "results.own" },
-    { $: 5 },
-    ["list"],
-    [null],
-    [CHILD],
-    new Date(0),
-  ),
-  fc.anything({
-    maxDepth: 2,
-    withBigInt: true,
-    withDate: true,
-    withMap: true,
-    withTypedArray: true,
-    withSparseArray: true,
-  }),
-);
-const change: fc.Arbitrary<Change> = fc.oneof(
-  fc.record({ type: fc.constant("set" as const), value }),
-  fc.record({ type: fc.constant("add" as const), key: fc.constantFrom(...KEYS), value }),
-  fc.record({ type: fc.constant("copy" as const), key: fc.constantFrom(...KEYS) }),
-  fc.constant({ type: "remove" as const }),
-);
-
-test("whatever is done to a document, it is accepted or refused with reasons, each fault once", () => {
-  let accepted = 0;
-  let refused = 0;
-  const property = fc.property(fc.constantFrom(...PLACES), change, fc.boolean(), ({ document, way }, one, asSent) => {
-    const spoilt = changed(document, way, one);
-    let input = spoilt;
-    try {
-      if (asSent) input = decode(encode(spoilt, "msgpack"), "msgpack");
-    } catch {
-      return; // it cannot be sent
-    }
-    try {
-      const parsed = parseSubmission(input, NOW);
-      accepted += 1;
-      assert.is(parseSubmission(parsed, NOW), parsed, "what is left needs no further reading");
-      assert.is(parseDocument(input, NOW).isGraph, true);
-    } catch (error) {
-      if (!(error instanceof InvalidInputError)) throw error;
-      refused += 1;
-      const { reasons } = error;
-      assert.ok(reasons.length > 0 && reasons.length <= MAX_REASONS);
-      const texts = reasons.map(({ path, message }) => `${path} ${message}`);
-      assert.equal(texts, [...new Set(texts)], "each is told once");
-      assert.equal(checkJob(input, { now: NOW }), reasons);
-    }
-  });
-  fc.assert(property, { numRuns: 3_000 });
-  assert.ok(accepted > 200 && refused > 200, `${accepted} accepted, ${refused} refused`);
-});
-
-test("a fault in one place is told of that place alone, or of what leans on it", () => {
-  const leaves = placesIn(ALL).filter((way) => way.length > 2);
-  for (const way of leaves) {
-    const misspelt = changed(ALL, way, { type: "set", value: Symbol("no value of any document") });
-    const found = paths(misspelt).map((path) => path.split("/").slice(1));
-    const isAtPlace = found.some((path) => path.every((key, at) => String(way[at]) === key || at >= way.length));
-    const isFree = way.includes("args") || way.includes("data");
-    assert.ok(isAtPlace || isFree, `${way.join("/")}: ${found.map((path) => path.join("/"))}`);
-  }
-});
-
-test("a document of many children is checked in a moment", () => {
-  const child = (n: number) => ({
-    id: `c${n}`,
-    job: {
-      data: { $: n === 0 ? "data" : `results.c${n - 1}` },
-      functions: Array.from({ length: 20 }, (_, at) => ({
-        id: `e${at}`,
-        name: "a",
-        when: at === 0 ? "true" : `!skipped.e${at - 1}`,
-      })),
-    },
-  });
-  const document = job(...Array.from({ length: 200 }, (_, n) => child(n)));
-  isRight(ALL); // loads the library
-  const begun = performance.now();
-  isRight(document);
-  assert.ok(performance.now() - begun < 3_000);
 });
 
 test.run();

@@ -79,7 +79,10 @@ test("items, child jobs, undo and what is called on failure are drawn, children 
 });
 
 test("a child stands before what comes after its entry, in the last step and in a bracket as well", () => {
-  const inner = (name: string): FunctionSpec["job"] => ({ name, functions: [{ name: "x" }, { name: "y", needs: [] }] });
+  const inner = (name: string): NonNullable<FunctionSpec["job"]> => ({
+    name,
+    functions: [{ name: "x" }, { name: "y", needs: [] }],
+  });
   const functions: FunctionSpec[] = [
     { id: "a", job: inner("first") },
     { id: "b", job: { functions: [{ id: "deep", job: inner("deeper"), undo: "u" }], on_failure: "inner-alert" } },
