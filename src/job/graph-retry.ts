@@ -135,7 +135,7 @@ export function retryGraph(state: Graph & EndedJob, patch: RetryPatch, now: numb
     outcome: _outcome,
     ...rest
   } = pending;
-  const functions = undoForgotten(reopen(resetIn(edited(state, patch, plan, again), again), reopened));
+  const functions = undoForgotten(reopen(resetIn(edited(state, patch, plan, again), again, state.live), reopened));
   let lowest = 0;
   while (lowest < plan.length - 1 && functions.at(lowest)?.finished_at !== undefined) lowest += 1;
   const job: LiveJob & Graph = {
@@ -306,16 +306,23 @@ function edited(
   return functions;
 }
 
-function resetIn(functions: Graph["functions"], again: ReadonlySet<number>): Graph["functions"] {
+function resetIn(
+  functions: Graph["functions"],
+  again: ReadonlySet<number>,
+  live: Graph["live"],
+): Graph["functions"] {
   let next = functions;
+  // Starts are recorded late: what is live may have been executed, or has a child already.
+  const begun = new Set(live.map(({ index }) => index));
   for (const index of again) {
     const fn = next.at(index);
     if (!fn) continue;
     const { finished_at, retry_count, runs } = fn;
     const fresh: FunctionState = { ...newEntry(specOf(fn)), ...(runs !== undefined && { runs }) };
-    const isUntouched = finished_at === undefined && retry_count === 0;
-    // Attempts go on being counted: a late answer to one from before must not be taken for one of these.
-    next = next.with(index, isUntouched ? fresh : { ...withRun(fresh), retry_count });
+    const isUntouched = finished_at === undefined && retry_count === 0 && !begun.has(index);
+    // Attempts go on being counted: a late answer to one from before must not be taken for one of these. Its child will be another one.
+    const isChild = kindOf(fn) === "job" && fn.for_each === undefined;
+    next = next.with(index, isUntouched ? fresh : { ...withRun(fresh), retry_count: isChild ? 0 : retry_count });
   }
   return next;
 }

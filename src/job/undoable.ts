@@ -36,9 +36,12 @@ export function hasToUndo(state: Graph): boolean {
 
 /** Whether it has done something, or may have, that can be undone. */
 export function isToBeUndone(fn: FunctionState): boolean {
-  const { undo, finished_at, caught, handling, skipped, uncertain, items } = fn;
+  const { undo, finished_at, caught, handling, skipped, uncertain, items, for_each } = fn;
   if (skipped) return false;
-  if (items) return items.next > 0 && (undo !== undefined || (kindOf(fn) === "job" && mayUndo(fn.job)));
+  if (for_each !== undefined) {
+    const haveBegun = items !== undefined && items.next > 0;
+    return haveBegun && (undo !== undefined || (kindOf(fn) === "job" && mayUndo(fn.job)));
+  }
   const isDone = finished_at !== undefined && (!caught || handling === true);
   if (kindOf(fn) === "job" && undo === undefined) return isDone && !handling && mayUndo(fn.job);
   return undo !== undefined && (isDone || uncertain === true);
