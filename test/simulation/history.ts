@@ -16,6 +16,7 @@ import { ACK_WAIT_MS, Invariants, Violation } from "./invariants.ts";
 import { JetStream } from "./jetstream.ts";
 import { BEHAVIOURS, wait } from "./kinds.ts";
 import { Network } from "./network.ts";
+import { executedOf } from "./seen.ts";
 import type { Jobs } from "./surroundings.ts";
 import { NOBODY, SimProcess, World } from "./world.ts";
 
@@ -162,6 +163,8 @@ class History {
       this.#faults.plan(random.between(2_000, 6_000));
       this.#invariants.repeats = this.#network.faults.repeat > 0;
       this.#invariants.signals.calmAt = this.#faults.untilMs;
+      this.#invariants.undo.calmAt = this.#faults.untilMs;
+      this.#invariants.undo.repeats = this.#invariants.repeats;
     }
   }
 
@@ -239,12 +242,19 @@ class History {
       if (name === "rare" && this.#world.now < 1_500) continue;
       worker.func(name, async (context) => {
         const { jobId, attempt, idempotencyKey } = context;
-        const index = Number(idempotencyKey.split("/")[1]);
         this.#executions += 1;
-        const execution = { jobId, index, attempt, number: this.#executions };
+        const execution = { jobId, attempt, ...executedOf(idempotencyKey), number: this.#executions };
         const { args, error } = context;
         this.#guarded(() => this.#invariants.begun(execution, name, { args, error }))();
-        await behave(context, this.#world);
+        try {
+          await behave(context, this.#world);
+        } catch (thrown) {
+          // Of one that was given up nobody hears the answer.
+          const how = context.signal.aborted ? "stopped" : "failed";
+          this.#guarded(() => this.#invariants.finished(execution, how))();
+          throw thrown;
+        }
+        this.#guarded(() => this.#invariants.finished(execution, "done"))();
         return execution;
       });
     }
