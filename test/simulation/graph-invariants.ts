@@ -210,8 +210,9 @@ export class GraphInvariants {
     for (const { index } of before.live) {
       const fn = after.functions.at(index);
       const isUndecided = before.functions.at(index)?.error?.code === "expression_error";
-      // One that had only begun is run again without a trace.
-      const isRunAgain = asked.has(index) || follows[index]?.some((other) => again.has(other) || asked.has(other));
+      // One that had only begun is run again without a trace, and so is one that was undone.
+      const isUndone = before.functions.at(index)?.undoing?.finished_at !== undefined;
+      const isRunAgain = isUndone || asked.has(index) || follows[index]?.some((other) => again.has(other) || asked.has(other));
       if (!fn?.skipped || isUndecided || isRunAgain) continue;
       throw new Violation("SIM-4", `entry ${index} of ${jobId} had begun, and is skipped by a retry`);
     }

@@ -243,7 +243,7 @@ export class Invariants implements Observer {
     const state = this.#stateIn(jobId, message);
     const before = this.jobs.get(jobId);
     this.#log(
-      `state ${jobId} ${state.state} fn ${state.current_function} attempt ${state.attempt} token ${state.token} v${state.version} by ${state.writer}`,
+      `state ${jobId} ${state.state} ${whereOf(state)} token ${state.token} v${state.version} by ${state.writer}`,
     );
     const seen = before ?? {
       state,
@@ -483,6 +483,12 @@ export class Invariants implements Observer {
   missingSignals(): [jobId: string, name: string][] {
     return this.signals.missing(this.jobs.values());
   }
+}
+
+/** What it is at, for the log. */
+function whereOf(state: JobState): string {
+  if (!isGraph(state)) return `fn ${state.current_function} attempt ${state.attempt}`;
+  return `[${state.live.map(({ index, undo, attempt, wait }) => `${index}${undo ? "/undo" : ""} ${wait} ${attempt}`).join(", ")}]`;
 }
 
 /** From the end of a run, by hand. */

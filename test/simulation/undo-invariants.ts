@@ -9,9 +9,9 @@
  * That something was done is known from the handlers, and not from the state of the job: so it is found if that has forgotten it.
  */
 import { isDeepStrictEqual } from "node:util";
-import type { FunctionState } from "../../src/job/function-state.ts";
-import { type Graph, isEnded } from "../../src/job/state.ts";
-import { type Executed, type Execution, type GraphMemory, ON_FAILURE, partKey, type Seen, Violation } from "./seen.ts";
+import { callOf, type FunctionState } from "../../src/job/function-state.ts";
+import { functionAt, type Graph, isEnded } from "../../src/job/state.ts";
+import { type Executed, type Execution, type GraphMemory, ON_FAILURE, type Seen, Violation } from "./seen.ts";
 
 /** So long it is waited for an attempt that was told to stop. */
 const STOP_MS = 10_000;
@@ -28,7 +28,6 @@ export interface Invoked {
   result?: unknown;
   error?: unknown;
   uncertain?: true;
-  timeout_ms: number | null;
 }
 
 /** @param count of the entries of the job, if that is known */
@@ -50,16 +49,12 @@ interface Effect {
   execution: Execution;
   begunAt: number;
   how: "runs" | "done" | "failed" | "stopped";
-  /** In this time an answer is expected. */
-  timeoutMs: number;
 }
 
 export class UndoInvariants {
   readonly #now: () => number;
   /** By job, generation and entry. */
   readonly #effects = new Map<string, Effect[]>();
-  /** By job and attempt: how long it may take. */
-  readonly #timeouts = new Map<string, number>();
   /** Jobs of which somebody has asked that they do not undo what they have done. */
   readonly #skipped = new Set<string>();
   /** Whether a message may be delivered to a worker twice. */
@@ -83,8 +78,7 @@ export class UndoInvariants {
     const key = `${execution.jobId}~${generation}/${execution.index}`;
     const effects = this.#effects.get(key) ?? [];
     this.#effects.set(key, effects);
-    const timeoutMs = this.#timeouts.get(timeoutKey(execution.jobId, execution)) ?? Number.POSITIVE_INFINITY;
-    effects.push({ execution, begunAt: this.#now(), how: "runs", timeoutMs });
+    effects.push({ execution, begunAt: this.#now(), how: "runs" });
   }
 
   finished({ jobId, index, number }: Execution, how: Effect["how"]): void {
@@ -96,8 +90,7 @@ export class UndoInvariants {
 
   /** An invocation reaches the server. @param staleMs for how long it may have been on its way */
   invoked(seen: Seen, memory: GraphMemory, executed: Executed, invocation: Invoked, staleMs: number): void {
-    const { job_id: jobId, attempt, timeout_ms } = invocation;
-    this.#timeouts.set(timeoutKey(jobId, { ...executed, attempt }), timeout_ms ?? Number.POSITIVE_INFINITY);
+    const { job_id: jobId } = invocation;
     const state = seen.state as Graph;
     if (executed.index === ON_FAILURE) {
       if (state.failing === undefined) throw violation(`on_failure of ${jobId} is invoked, and that is not stored`);
@@ -118,7 +111,8 @@ export class UndoInvariants {
   #requireAnswered(seen: Seen, { index, item }: Executed): void {
     const { job_id: jobId } = seen.state;
     const { undoingSince = 0 } = seen.graph ?? {};
-    for (const { execution, begunAt, how, timeoutMs } of this.#effectsOf(seen, index)) {
+    const { timeout_ms: timeoutMs = Number.POSITIVE_INFINITY } = callOf(functionAt(seen.state, index));
+    for (const { execution, begunAt, how } of this.#effectsOf(seen, index)) {
       if (how !== "runs" || begunAt < this.calmAt || (item !== undefined && execution.item !== item)) continue;
       const isWaitedFor = this.#now() - undoingSince >= STOP_MS - 1 || this.#now() - begunAt >= timeoutMs - 1;
       // Who has the job now has not begun it, and cannot hear it.
@@ -265,10 +259,6 @@ export class UndoInvariants {
 
 function effectsKey({ state, generation }: Seen, index: number): string {
   return `${state.job_id}~${generation}/${index}`;
-}
-
-function timeoutKey(jobId: string, executed: Executed & { attempt: number }): string {
-  return `${jobId} ${partKey(executed)} ${executed.attempt}`;
 }
 
 /** The last of all, and only of a job that has failed. */
