@@ -212,7 +212,8 @@ export class GraphInvariants {
       const isUndecided = before.functions.at(index)?.error?.code === "expression_error";
       // One that had only begun is run again without a trace, and so is one that was undone.
       const isUndone = before.functions.at(index)?.undoing?.finished_at !== undefined;
-      const isRunAgain = isUndone || asked.has(index) || follows[index]?.some((other) => again.has(other) || asked.has(other));
+      const isRunAgain =
+        isUndone || asked.has(index) || follows[index]?.some((other) => again.has(other) || asked.has(other));
       if (!fn?.skipped || isUndecided || isRunAgain) continue;
       throw new Violation("SIM-4", `entry ${index} of ${jobId} had begun, and is skipped by a retry`);
     }

@@ -194,7 +194,7 @@ export class Invariants implements Observer {
       throw new Violation("SIM-2", `function ${index} of ${jobId} has begun, stored is ${state.current_function}`);
     }
     this.executions.add(execution, generation);
-    this.undo.begun(execution, generation);
+    this.undo.begun(execution, generation, state);
   }
 
   /** A handler has come to its end. */

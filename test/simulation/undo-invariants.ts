@@ -10,7 +10,7 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import { callOf, type FunctionState } from "../../src/job/function-state.ts";
-import { functionAt, type Graph, isEnded } from "../../src/job/state.ts";
+import { functionAt, type Graph, isEnded, type JobState } from "../../src/job/state.ts";
 import { type Executed, type Execution, type GraphMemory, ON_FAILURE, type Seen, Violation } from "./seen.ts";
 
 /** So long it is waited for an attempt that was told to stop. */
@@ -49,6 +49,8 @@ interface Effect {
   execution: Execution;
   begunAt: number;
   how: "runs" | "done" | "failed" | "stopped";
+  /** How long it may take; undefined where that is not known. */
+  timeoutMs: number | undefined;
 }
 
 export class UndoInvariants {
@@ -73,12 +75,14 @@ export class UndoInvariants {
 
   // --- what is executed
 
-  begun(execution: Execution, generation: number): void {
+  /** @param state undefined if nothing is stored of the job but its submission */
+  begun(execution: Execution, generation: number, state: JobState | undefined): void {
     if (!isForward(execution)) return;
     const key = `${execution.jobId}~${generation}/${execution.index}`;
     const effects = this.#effects.get(key) ?? [];
     this.#effects.set(key, effects);
-    effects.push({ execution, begunAt: this.#now(), how: "runs" });
+    const timeoutMs = state && callOf(functionAt(state, execution.index)).timeout_ms;
+    effects.push({ execution, begunAt: this.#now(), how: "runs", timeoutMs });
   }
 
   finished({ jobId, index, number }: Execution, how: Effect["how"]): void {
@@ -111,8 +115,10 @@ export class UndoInvariants {
   #requireAnswered(seen: Seen, { index, item }: Executed): void {
     const { job_id: jobId } = seen.state;
     const { undoingSince = 0 } = seen.graph ?? {};
-    const { timeout_ms: timeoutMs = Number.POSITIVE_INFINITY } = callOf(functionAt(seen.state, index));
-    for (const { execution, begunAt, how } of this.#effectsOf(seen, index)) {
+    // No attempt may take longer than the job.
+    if (seen.state.outcome?.error?.code === "job_timeout") return;
+    const { timeout_ms = Number.POSITIVE_INFINITY } = functionAt(seen.state, index);
+    for (const { execution, begunAt, how, timeoutMs = timeout_ms } of this.#effectsOf(seen, index)) {
       if (how !== "runs" || begunAt < this.calmAt || (item !== undefined && execution.item !== item)) continue;
       const isWaitedFor = this.#now() - undoingSince >= STOP_MS - 1 || this.#now() - begunAt >= timeoutMs - 1;
       // Who has the job now has not begun it, and cannot hear it.
