@@ -53,6 +53,11 @@ export async function runHistory(
   return history.run();
 }
 
+/** Whether what a handler has thrown is heard, and says that it has not done what it was to do. */
+function isAnswer({ aborted, reason }: AbortSignal, thrown: unknown): boolean {
+  return !aborted || (thrown !== reason && (reason as Error).name === "Interrupted");
+}
+
 class History {
   readonly #seed: number;
   readonly #world: World;
@@ -249,8 +254,7 @@ class History {
         try {
           await behave(context, this.#world);
         } catch (thrown) {
-          // Of one that was given up nobody hears the answer.
-          const how = context.signal.aborted ? "stopped" : "failed";
+          const how = isAnswer(context.signal, thrown) ? "failed" : "stopped";
           this.#guarded(() => this.#invariants.finished(execution, how))();
           throw thrown;
         }

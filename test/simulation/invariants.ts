@@ -487,8 +487,9 @@ export class Invariants implements Observer {
 
 /** What it is at, for the log. */
 function whereOf(state: JobState): string {
-  if (!isGraph(state)) return `fn ${state.current_function} attempt ${state.attempt}`;
-  return `[${state.live.map(({ index, undo, attempt, wait }) => `${index}${undo ? "/undo" : ""} ${wait} ${attempt}`).join(", ")}]`;
+  const why = state.state === "failed" ? ` ${state.error.code}` : "";
+  if (!isGraph(state)) return `fn ${state.current_function} attempt ${state.attempt}${why}`;
+  return `[${state.live.map(({ index, undo, attempt, wait }) => `${index}${undo ? "/undo" : ""} ${wait} ${attempt}`).join(", ")}]${why}`;
 }
 
 /** From the end of a run, by hand. */

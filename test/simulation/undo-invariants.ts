@@ -11,7 +11,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { callOf, type FunctionState } from "../../src/job/function-state.ts";
 import { functionAt, type Graph, isEnded, type JobState } from "../../src/job/state.ts";
-import { type Executed, type Execution, type GraphMemory, ON_FAILURE, type Seen, Violation } from "./seen.ts";
+import { type Executed, type Execution, type GraphMemory, ON_FAILURE, partKey, type Seen, Violation } from "./seen.ts";
 
 /** So long it is waited for an attempt that was told to stop. */
 const STOP_MS = 10_000;
@@ -47,6 +47,8 @@ export function isForward({ index, undo }: Executed): boolean {
 /** What an execution has done, or may have, as only an answer tells that it has not. */
 interface Effect {
   execution: Execution;
+  /** When it was sent for the first time; when it began, if that was not seen. */
+  sentAt: number;
   begunAt: number;
   how: "runs" | "done" | "failed" | "stopped";
   /** How long it may take; undefined where that is not known. */
@@ -57,6 +59,8 @@ export class UndoInvariants {
   readonly #now: () => number;
   /** By job, generation and entry. */
   readonly #effects = new Map<string, Effect[]>();
+  /** When each attempt was sent first, in virtual ms. */
+  readonly #sentAt = new Map<string, number>();
   /** Jobs of which somebody has asked that they do not undo what they have done. */
   readonly #skipped = new Set<string>();
   /** Whether a message may be delivered to a worker twice. */
@@ -82,7 +86,9 @@ export class UndoInvariants {
     const effects = this.#effects.get(key) ?? [];
     this.#effects.set(key, effects);
     const timeoutMs = state && callOf(functionAt(state, execution.index)).timeout_ms;
-    effects.push({ execution, begunAt: this.#now(), how: "runs", timeoutMs });
+    const begunAt = this.#now();
+    const sentAt = this.#sentAt.get(attemptKey(execution.jobId, execution)) ?? begunAt;
+    effects.push({ execution, sentAt, begunAt, how: "runs", timeoutMs });
   }
 
   finished({ jobId, index, number }: Execution, how: Effect["how"]): void {
@@ -94,7 +100,9 @@ export class UndoInvariants {
 
   /** An invocation reaches the server. @param staleMs for how long it may have been on its way */
   invoked(seen: Seen, memory: GraphMemory, executed: Executed, invocation: Invoked, staleMs: number): void {
-    const { job_id: jobId } = invocation;
+    const { job_id: jobId, attempt } = invocation;
+    const key = attemptKey(jobId, { ...executed, attempt });
+    if (!this.#sentAt.has(key)) this.#sentAt.set(key, this.#now());
     const state = seen.state as Graph;
     if (executed.index === ON_FAILURE) {
       if (state.failing === undefined) throw violation(`on_failure of ${jobId} is invoked, and that is not stored`);
@@ -118,9 +126,9 @@ export class UndoInvariants {
     // No attempt may take longer than the job.
     if (seen.state.outcome?.error?.code === "job_timeout") return;
     const { timeout_ms = Number.POSITIVE_INFINITY } = functionAt(seen.state, index);
-    for (const { execution, begunAt, how, timeoutMs = timeout_ms } of this.#effectsOf(seen, index)) {
-      if (how !== "runs" || begunAt < this.calmAt || (item !== undefined && execution.item !== item)) continue;
-      const isWaitedFor = this.#now() - undoingSince >= STOP_MS - 1 || this.#now() - begunAt >= timeoutMs - 1;
+    for (const { execution, sentAt, begunAt, how, timeoutMs = timeout_ms } of this.#effectsOf(seen, index)) {
+      if (how !== "runs" || sentAt < this.calmAt || (item !== undefined && execution.item !== item)) continue;
+      const isWaitedFor = this.#now() - undoingSince >= STOP_MS - 1 || this.#now() - sentAt >= timeoutMs - 1;
       // Who has the job now has not begun it, and cannot hear it.
       if (isWaitedFor || (seen.graph?.takenOverAt ?? 0) >= begunAt) continue;
       throw violation(`entry ${index} of ${jobId} is undone while its attempt ${execution.attempt} runs`);
@@ -261,6 +269,10 @@ export class UndoInvariants {
   #effectsOf(seen: Seen, index: number): readonly Effect[] {
     return this.#effects.get(effectsKey(seen, index)) ?? [];
   }
+}
+
+function attemptKey(jobId: string, attempt: Executed & { attempt: number }): string {
+  return `${jobId} ${partKey(attempt)} ${attempt.attempt}`;
 }
 
 function effectsKey({ state, generation }: Seen, index: number): string {
