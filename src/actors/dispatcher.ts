@@ -17,7 +17,7 @@ import { ROOM, STOP } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
 import { encodingOf } from "../bus/messages/codec.ts";
 import { type EncodedResults, type GivenInput, readReply } from "../bus/messages/invocation.ts";
-import { encodeStop, readRoom } from "../bus/messages/nudges.ts";
+import { encodeStop, readRoom, type Stop } from "../bus/messages/nudges.ts";
 import { queueGroupProblem, type ServedFunction, servedFunctions } from "../bus/messages/served-functions.ts";
 import { discoverServices } from "../bus/messages/service.ts";
 import type { Failure } from "../job/failure.ts";
@@ -169,7 +169,7 @@ export class Dispatcher {
       onPlainWorker: () => this.#onPlainWorker(name),
       onLateReply: () => this.#onLateReply(name),
       onRoom: () => this.#observer.onRoom(name),
-      onStopWanted: (attempt, reply) => this.#stop(attempt, reply),
+      onStopWanted: (attempt, reply, isAnswerAwaited) => this.#stop(attempt, reply, isAnswerAwaited),
       onTrouble: (error) => {
         const what = `cannot send invocations of ${name}`;
         this.#lifecycle.emit("trouble", { what, kind: "cannot send invocations", error });
@@ -275,8 +275,10 @@ export class Dispatcher {
   }
 
   /** The worker that executes it may stop; one that does not hear of it goes on for nothing. */
-  #stop(attempt: Attempt, reply: string): void {
-    if (this.#bus.connected) this.#bus.nc.publish(STOP, encodeStop(reply, attempt.job.job_id, attempt));
+  #stop(attempt: Attempt, reply: string, isAnswerAwaited: boolean): void {
+    if (!this.#bus.connected) return;
+    const stop: Stop = { reply, ...(isAnswerAwaited && { answer: true }) };
+    this.#bus.nc.publish(STOP, encodeStop(stop, attempt.job.job_id, attempt));
   }
 
   /** A heartbeat of an attempt that nobody waits for: its worker has not heard that it may stop. */
@@ -287,7 +289,7 @@ export class Dispatcher {
       this.#onPlainWorker(name);
     }
     if (message.headers?.get(STATUS_HEADER) !== "heartbeat" || !this.#bus.connected) return;
-    this.#bus.nc.publish(STOP, encodeStop(message.subject));
+    this.#bus.nc.publish(STOP, encodeStop({ reply: message.subject }));
   }
 
   #onReconnected(): void {

@@ -37,7 +37,7 @@ export interface LineObserver {
   /** A result made room, and none are waiting. */
   onRoom(): void;
   /** Who executes the attempt may stop; `reply` is the reply subject of its invocation. */
-  onStopWanted(attempt: Attempt, reply: string): void;
+  onStopWanted(attempt: Attempt, reply: string, isAnswerAwaited: boolean): void;
   /** A reply has shown that somebody serves the function without heartbeats. */
   onPlainWorker(): void;
   /** The same, if the reply has come late because it was sent late. */
@@ -171,12 +171,12 @@ export class FunctionLine implements AttemptLine {
   }
 
   onAbandoned(attempt: Attempt, reply: string): void {
-    this.#observer.onStopWanted(attempt, reply);
+    this.#observer.onStopWanted(attempt, reply, false);
     if (this.inFlight.delete(attempt)) this.#pump();
   }
 
   onStopWanted(attempt: Attempt, reply: string): void {
-    this.#observer.onStopWanted(attempt, reply);
+    this.#observer.onStopWanted(attempt, reply, true);
   }
 
   close(): void {

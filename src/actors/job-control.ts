@@ -25,9 +25,9 @@ import type { Tokens } from "../bus/tokens/tokens.ts";
 import { EVENTS, JOBS } from "../bus/topology.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import { endEvent } from "../job/events.ts";
-import { unopened } from "../job/graph.ts";
+import { openGraph, unopened } from "../job/graph.ts";
 import { retryProblem } from "../job/graph-retry.ts";
-import { reduce } from "../job/machine.ts";
+import { isAsSubmitted, reduce } from "../job/machine.ts";
 import { requireJobId, sequenceOf } from "../job/names.ts";
 import { toJsonValue } from "../job/plain.ts";
 import type { RetryPatch } from "../job/retry-patch.ts";
@@ -226,10 +226,15 @@ export class JobControl {
     throw new AsyncError("bus_timeout", `job ${jobId} could not be changed in time: look what became of it, try again`);
   }
 
-  /** A submission that nobody has taken says what would begin first, and nothing of that has: there is nothing to undo. */
+  /**
+   * A submission that nobody has taken says what would begin first, and nothing of that has: there is nothing to undo. Of one that
+   * somebody has taken this may have begun, if nothing had to be stored before.
+   */
   async #begun(state: JobState, revision: number): Promise<JobState> {
     if (revision > 0 || isEnded(state) || !isGraph(state)) return state;
-    return (await this.#context.list.isTaken(state.sequence)) ? state : unopened(state);
+    if (state.state !== "pending" || !(await this.#context.list.isTaken(state.sequence))) return unopened(state);
+    const { state: opened } = openGraph(unopened(state), Date.now());
+    return !isEnded(opened) && isAsSubmitted(opened) ? opened : unopened(state);
   }
 
   async #stored(jobId: string): Promise<Found | undefined> {

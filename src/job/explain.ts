@@ -41,7 +41,7 @@ export function explain(
   const open = openEntries(state, now, wholePlan, isTaken);
   const shown = shownFirst(open);
   const needsOf = needsIn(state, open, wholePlan);
-  const entries = shown.map((entry) => explainEntry(entry, facts, needsOf));
+  const entries = shown.map((entry) => explainEntry(state, entry, facts, needsOf));
   const explanation: Explanation = { job_id, state: stateShown(state.state, open, isTaken), at, entries };
   if (open.length > shown.length) explanation.omitted = open.length - shown.length;
   return explanation;
@@ -66,30 +66,41 @@ function shownFirst(open: OpenEntry[]): OpenEntry[] {
 }
 
 function stateShown(stored: StateName, open: OpenEntry[], isTaken: boolean): StateName {
+  if (stored === "undoing") return stored;
   if (open.some(({ wait }) => wait.type === "scheduled")) return "scheduled";
   if (!isTaken || open.length === 0) return stored;
   return open.some(({ wait }) => wait.type === "running") ? "running" : "waiting";
 }
 
 function explainEntry(
+  { functions }: JobState,
   entry: OpenEntry,
   facts: (functionName: string) => Facts | undefined,
   needsOf: NeedsOf,
 ): ExplainedEntry {
-  const { index, fn, wait } = entry;
+  const { index, fn, wait, undo } = entry;
   const { reason, text, detail } = said(entry, facts, needsOf);
+  const of = functions.at(index) ?? fn;
   const line: ExplainedEntry = {
     index,
-    ...(fn.id !== undefined && { id: fn.id }),
-    kind: kindOf(fn),
+    ...(undo && { undo }),
+    ...(of.id !== undefined && { id: of.id }),
+    kind: kindOf(of),
     name: fn.name === "" ? null : fn.name,
     reason,
-    text: fn.handling && detail?.function !== undefined ? `${text} (its on_error)` : text,
+    text: `${text}${insteadOf(entry, functions.length, detail)}`,
   };
   if ("since" in wait && wait.since !== undefined) line.since = iso(wait.since);
   if ("until" in wait && wait.until !== undefined) line.until = iso(wait.until);
   if (detail !== undefined) line.detail = detail;
   return line;
+}
+
+/** What the text says besides, where it is not the function of the entry that is called. */
+function insteadOf({ index, fn, undo }: OpenEntry, count: number, detail: ExplainDetail | undefined): string {
+  if (undo) return " (its undo)";
+  if (index === count) return " (on_failure of the job)";
+  return fn.handling && detail?.function !== undefined ? " (its on_error)" : "";
 }
 
 type Said = Pick<ExplainedEntry, "reason" | "text" | "detail">;

@@ -65,7 +65,10 @@ export interface ExplainDetail extends Partial<Facts> {
 
 /** Why an entry has not ended. Times are ISO 8601. */
 export interface ExplainedEntry {
+  /** One more than that of the last entry: what is called once the job has failed. */
   index: number;
+  /** The entry is being undone. */
+  undo?: true;
   id?: string;
   kind: EntryKind;
   /** Of the function; null where the entry has none. */
@@ -94,7 +97,10 @@ export interface Explanation {
   state: StateName;
   /** When it was looked at, ISO 8601. */
   at: string;
-  /** Of the entries that have not ended: first those that wait or run, then those that need others. None if the job has ended. */
+  /**
+   * Of the entries that have not ended: first those that wait or run, then those that need others. Of a job that undoes, those that
+   * were told to stop, or the one that is undone. None if the job has ended.
+   */
   entries: ExplainedEntry[];
   /** How many entries there are besides. */
   omitted?: number;

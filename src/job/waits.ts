@@ -5,7 +5,7 @@
 import { callOf, type FunctionState } from "./function-state.ts";
 import { type Plan, planOf } from "./plan.ts";
 import { dueSince } from "./rest.ts";
-import { type Branch, isGraph, type LiveJob } from "./state.ts";
+import { type Branch, type Graph, isGraph, type LiveJob, trialOf } from "./state.ts";
 
 /** Times are ms since 1970; `since` is undefined where the state does not say it. */
 export type Wait =
@@ -31,15 +31,19 @@ export type Wait =
   /** Others have to end before it. */
   | { type: "needs" };
 
-/** An entry that has not ended. */
+/** An entry that has not ended; or of a job that undoes, one that is told to stop, or undone. */
 export interface OpenEntry {
+  /** One more than the last: what is called once the job has failed. */
   index: number;
+  /** Of an undo, that of the undo. */
   fn: FunctionState;
   wait: Wait;
+  undo?: true;
 }
 
 /** The entries of the job that have not ended, by index. Linear in their number and in what they need. */
 export function openEntries(job: LiveJob, now: number, plan: Plan | undefined, isTaken: boolean): OpenEntry[] {
+  if (isGraph(job) && job.state === "undoing") return undoneEntries(job, now);
   const waitOf = isGraph(job)
     ? waitInGraph(job, now, plan ?? planOf(job.functions))
     : (fn: FunctionState, index: number) => (index === job.current_function ? waitInChain(job, fn, now) : NEEDS);
@@ -55,6 +59,15 @@ export function openEntries(job: LiveJob, now: number, plan: Plan | undefined, i
     index += 1;
   }
   return open;
+}
+
+/** Of a job that undoes, what is live: nothing else of it goes on. */
+function undoneEntries(job: LiveJob & Graph, now: number): OpenEntry[] {
+  return job.live.map((branch) => {
+    const { index, undo } = branch;
+    const fn = trialOf(job, branch);
+    return { index, fn, wait: waitOfBranch(branch, fn, now), ...(undo && { undo }) };
+  });
 }
 
 /** The function that an entry waits for, or that is run for it: where it has failed, that of its `on_error`. */

@@ -26,7 +26,8 @@ export interface Context<Args = unknown, Data = unknown> {
   /**
    * Fires when the attempt is given up: its job was cancelled, its timeout has passed, it goes on elsewhere, or the
    * worker's grace period is over. Of the latter the `name` of its `reason` is `Interrupted`: then there is a quarter of a
-   * second in which a result, an error or progress still counts. To throw the reason is no failure.
+   * second in which a result, an error or progress still counts. To throw the reason is no failure. The same goes for an entry
+   * with an `undo` whose job has failed or was cancelled, but for ten seconds: with a result it is undone, with an error it is not.
    */
   readonly signal: AbortSignal;
   /** When the attempt is given up, by this machine's clock; undefined if never. */

@@ -19,10 +19,13 @@ export class RetryAfter extends Error {
   }
 }
 
-/** The reason of a signal that fires because the worker drains. A handler that throws it is begun again elsewhere, at once. */
+/**
+ * The reason of a signal that fires because the attempt is to end, and its answer still counts: as the worker drains, or as the job
+ * undoes what it has done. A handler that throws it has not failed.
+ */
 export class Interrupted extends Error {
-  constructor(graceMs: number) {
-    super(`the worker was told to stop, and the attempt did not end within its grace period of ${graceMs} ms`);
+  constructor(why: string) {
+    super(why);
     this.name = "Interrupted";
   }
 }

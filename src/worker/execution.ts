@@ -6,6 +6,8 @@
  * EXECUTION-3  When it is interrupted, because its worker drains, its signal fires, and its outcome is sent if it comes before
  *     `endInterrupted`. If it does not come, or is the reason of the signal, the reply says that it was interrupted. The newest
  *     progress is sent before: the next attempt goes on from there.
+ * EXECUTION-4  When it is asked to stop, because its job undoes what it has done, its signal fires, and it goes on, with heartbeats,
+ *     until its outcome is sent. If that is the reason of the signal, the reply says that it was interrupted: it may have been done.
  */
 import type { Logger } from "pino";
 import { ERROR_CODE_HEADER, ERROR_HEADER, HEARTBEAT_MS_HEADER, NO_ROOM_CODE, STATUS_HEADER } from "../api/headers.ts";
@@ -51,7 +53,7 @@ export class Execution implements Context {
   givenUpAt: number | undefined;
   #timeout: NodeJS.Timeout | undefined;
   #abort: AbortController | undefined;
-  /** Set when its worker no longer waits for it. */
+  /** Set when it is to end, and its outcome still counts. */
   #interruption: Interrupted | undefined;
   #log: Logger | undefined;
   readonly #heartbeatMs: number;
@@ -200,7 +202,18 @@ export class Execution implements Context {
   /** Tells the handler to stop (EXECUTION-3). */
   interrupt(graceMs: number): void {
     if (this.#ended) return;
-    this.#interruption = new Interrupted(graceMs);
+    const why = `the worker was told to stop, and the attempt did not end within its grace period of ${graceMs} ms`;
+    this.#interruptFor(why);
+  }
+
+  /** Tells the handler that it may stop, and goes on until it has: its supervisor waits for what it says (EXECUTION-4). */
+  askToStop(): void {
+    if (!this.#ended) this.#interruptFor("the job has failed or was cancelled, and undoes what it has done");
+  }
+
+  #interruptFor(why: string): void {
+    if (this.#interruption) return;
+    this.#interruption = new Interrupted(why);
     this.#abort ??= new AbortController();
     this.#abort.abort(this.#interruption);
   }

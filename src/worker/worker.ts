@@ -468,8 +468,10 @@ export class Worker {
 
   /** WORKER-4. Anyone may publish on the subject, but nobody knows the reply subjects of others. */
   #onStop(data: Uint8Array): void {
-    const reply = readStop(data);
-    if (reply !== undefined) this.#running.get(reply)?.stop();
+    const stop = readStop(data);
+    const execution = stop && this.#running.get(stop.reply);
+    if (stop?.answer) execution?.askToStop();
+    else execution?.stop();
   }
 
   /** Whether nothing runs any more, at the latest after `graceMs`. */

@@ -130,7 +130,7 @@ test("two supervisors on one connection share the jobs, and when one is closed t
     // Whoever is left answers the heartbeats of attempts that nobody waits for: that is how a worker hears that it may stop.
     await second.close({ graceMs: 100 });
     const stops: string[] = [];
-    bus.nc.subscribe(STOP, { callback: (_, { data }) => void stops.push(readStop(data) ?? "") });
+    bus.nc.subscribe(STOP, { callback: (_, { data }) => void stops.push(readStop(data)?.reply ?? "") });
     const stray = `${bus.mux.inboxPrefix}nobody`;
     bus.nc.publish(stray, "", { headers: headersOf({ [STATUS_HEADER]: "heartbeat" }) });
     await eventually("it may stop", () => stops.includes(stray));

@@ -10,9 +10,11 @@ import { chainDocument, graphData, graphDocument } from "./documents.ts";
 import { MAY_BE_STORED, REFUSALS } from "./kinds.ts";
 import { Violation } from "./seen.ts";
 import { SignalSender } from "./signal-sender.ts";
-import type { Surroundings } from "./surroundings.ts";
+import type { JobKind, Surroundings } from "./surroundings.ts";
 
 const SUBMIT_LIMIT_MS = 60_000;
+/** Of the jobs of a history, if they may be any. */
+const SHARES: JobKind[] = ["chains", "chains", "graphs", "graphs", "sagas"];
 /** Far more than any job takes, faults included. */
 const RUN_LIMIT_MS = 300_000;
 
@@ -163,8 +165,9 @@ export class Customer {
     const { world, crowded, jobs } = this.#all;
     const { random } = world;
     const options = { crowded, now: world.wallClock };
-    const isGraph = jobs === "graphs" || (jobs === "any" && random.chance(1 / 2));
-    return isGraph ? graphDocument(random, options) : chainDocument(random, options);
+    const kind = jobs === "any" ? random.pick(SHARES) : jobs;
+    if (kind === "chains") return chainDocument(random, options);
+    return graphDocument(random, options, { undo: kind === "sagas" });
   }
 
   /** A request of the client: it may fail, as NATS or the supervisors may be away, or because it comes too late. */

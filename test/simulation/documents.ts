@@ -4,6 +4,14 @@ import type { FunctionSpec, RetryOptions, Submission } from "../../src/job/schem
 import { BEHAVIOURS } from "./kinds.ts";
 import type { Random } from "./random.ts";
 
+/** What the entries of a graph may have besides. */
+export interface Features {
+  /** What undoes them, and a function that is called when the job has failed. */
+  undo: boolean;
+}
+
+const PLAIN: Features = { undo: false };
+
 /** What a document depends on besides chance. */
 export interface DocumentOptions {
   /** The bucket of states is too small for all jobs: they are made larger, so that it fills. */
@@ -36,17 +44,20 @@ export function graphData(random: Random, now: number) {
 }
 
 /** A job of which entries run beside each other, wait, sleep, are skipped, and deal with failures. */
-export function graphDocument(random: Random, options: DocumentOptions): Submission {
+export function graphDocument(random: Random, options: DocumentOptions, features = PLAIN): Submission {
   const entries = orderedEntries(random, random.int(1, MAX_ENTRIES));
   const plan = planOf(entries);
-  const functions = entries.map((entry, index) => {
+  const functions = entries.map((entry, index): FunctionSpec => {
     const certain = certainlyBefore(plan, index).flatMap((one) => entries[one]?.id ?? []);
-    return { ...entry, ...conditionsOf(random, certain), ...workOf(random, certain, options) };
+    const work = workOf(random, certain, options);
+    const undo = features.undo && canBeUndone(work) && random.chance(0.6) ? { undo: undoOf(random) } : {};
+    return { ...entry, ...conditionsOf(random, certain), ...work, ...undo };
   });
   return {
-    name: "graph",
+    name: features.undo ? "saga" : "graph",
     data: graphData(random, options.now),
     functions,
+    ...(features.undo && random.chance(0.4) && { on_failure: onFailure(random) }),
     ...timesOf(random, options),
     // So that it is a graph whatever its entries say.
     warn_after_ms: random.pick([300, 2_000, 60_000]),
@@ -131,6 +142,31 @@ function workOf(random: Random, certain: string[], { crowded, now }: DocumentOpt
     ...(random.chance(0.7) && { retry_options: retryOptions(random) }),
     ...(random.chance(0.2) && { expect: random.pick(["result.attempt < 3", "result.number > 0"]) }),
     timeout_ms: random.int(200, 3_000),
+  };
+}
+
+/** A sleep has done nothing. */
+function canBeUndone({ sleep_ms, sleep_until }: FunctionSpec): boolean {
+  return (sleep_ms ?? sleep_until) === undefined;
+}
+
+/** Some of these fail now and then, and some for good. What is lost on the way ends by its timeout. */
+function undoOf(random: Random): NonNullable<FunctionSpec["undo"]> {
+  return {
+    name: random.pick(["quick", "slow", "flaky", "flaky", "fatal", "hangs", "rare", "stubborn"]),
+    ...(random.chance(0.3) && { args: { undone: { $: "result" } } }),
+    retry_options: retryOptions(random),
+    timeout_ms: random.int(200, 3_000),
+  };
+}
+
+function onFailure(random: Random): NonNullable<Submission["on_failure"]> {
+  const name = random.pick(["quick", "slow", "flaky", "fatal", "rare"]);
+  return {
+    name,
+    ...(random.chance(0.5) && { args: { because: { $: "error.code" } } }),
+    ...(random.chance(0.7) && { retry_options: retryOptions(random) }),
+    timeout_ms: random.int(300, 6_000),
   };
 }
 

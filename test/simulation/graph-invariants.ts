@@ -11,7 +11,7 @@ import { isDeepStrictEqual } from "node:util";
 import { type FunctionState, kindOf } from "../../src/job/function-state.ts";
 import { firstOf, type Plan, planOf } from "../../src/job/plan.ts";
 import { rest } from "../../src/job/rest.ts";
-import { type Branch, type Graph, isEnded, type LiveJob } from "../../src/job/state.ts";
+import { type Branch, type BranchWait, type Graph, isEnded, type LiveJob } from "../../src/job/state.ts";
 import { certainlyBefore } from "./documents.ts";
 import { type Execution, type GraphMemory, type Seen, Violation } from "./seen.ts";
 
@@ -23,7 +23,18 @@ export function firstBranches(plan: Plan): Branch[] {
 export function graphMemory(state: Graph): GraphMemory {
   const plan = planOf(state.functions);
   const before = Array.from({ length: plan.length }, (_, index) => certainlyBefore(plan, index));
-  return { plan, before, everEnded: new Set(), asked: new Set(), resetAt: new Map(), runBeganAt: 0, asleep: new Map() };
+  return {
+    plan,
+    before,
+    everEnded: new Set(),
+    asked: new Set(),
+    resetAt: new Map(),
+    runBeganAt: 0,
+    asleep: new Map(),
+    undoingSince: undefined,
+    undoBegunAt: new Map(),
+    takenOverAt: 0,
+  };
 }
 
 export class GraphInvariants {
@@ -101,14 +112,15 @@ export class GraphInvariants {
     }
     const begun = new Set(live.map(({ index }) => index));
     if (begun.size < live.length) throw new Violation("SIM-4", `${jobId} has two branches of an entry`);
-    for (const { index } of live) {
+    for (const { index, undo } of live) {
+      if (undo || index === plan.length) continue; // SIM-13
       if (hasEnded(index)) throw new Violation("SIM-4", `entry ${index} of ${jobId} has ended, and is live`);
       const open = before[index]?.find((one) => !hasEnded(one));
       if (open !== undefined)
         throw new Violation("SIM-2", `entry ${index} of ${jobId} has begun before the end of ${open}`);
     }
     const isOpened = live.length > 0 || ranks.length > 0;
-    if (isEnded(job) || !isOpened) return;
+    if (isEnded(job) || !isOpened || job.state === "undoing") return;
     for (let index = 0; index < plan.length; index++) {
       if (hasEnded(index) || begun.has(index) || !before[index]?.every(hasEnded)) continue;
       throw new Violation("SIM-2", `entry ${index} of ${jobId} is ready, and has been forgotten`);
@@ -118,26 +130,29 @@ export class GraphInvariants {
   /** From one state of a run to the next. */
   #compare({ plan }: GraphMemory, before: Graph | undefined, after: Graph): void {
     const { job_id: jobId } = after;
-    const branches = new Map((before?.live ?? firstBranches(plan)).map((branch) => [branch.index, branch]));
-    const isLive = new Set(after.live.map(({ index }) => index));
+    const branches = new Map(
+      forward(before?.live ?? firstBranches(plan), plan).map((branch) => [branch.index, branch]),
+    );
+    const hadBegun = new Set(halted(before).map(({ index }) => index));
+    const isLive = new Set(halted(after).map(({ index }) => index));
     for (const [index, fn] of [...after.functions].entries()) {
       const earlier = before?.functions.at(index);
       if (earlier?.finished_at !== undefined) {
-        if (isDeepStrictEqual(fn, earlier)) continue;
+        if (isDeepStrictEqual(withoutUndo(fn), withoutUndo(earlier))) continue;
         throw new Violation(
           "SIM-4",
           `entry ${index} of ${jobId} had ended, and has changed: ${JSON.stringify([earlier, fn])}`,
         );
       }
       const branch = branches.get(index);
-      if (before && branch && fn.finished_at === undefined && !isLive.has(index)) {
+      if (hadBegun.has(index) && fn.finished_at === undefined && !isLive.has(index)) {
         throw new Violation("SIM-2", `entry ${index} of ${jobId} had begun, and has been forgotten`);
       }
-      if (before && branch && fn.skipped)
+      if (hadBegun.has(index) && fn.skipped)
         throw new Violation("SIM-4", `entry ${index} of ${jobId} had begun, and is skipped`);
       if (fn.finished_at !== undefined) this.#requireResult(jobId, index, earlier, fn, branch);
     }
-    for (const { index, attempt } of after.live) {
+    for (const { index, attempt } of forward(after.live, plan)) {
       if (attempt >= (branches.get(index)?.attempt ?? 0)) continue;
       throw new Violation("SIM-4", `entry ${index} of ${jobId} goes back to attempt ${attempt}`);
     }
@@ -163,7 +178,8 @@ export class GraphInvariants {
       throw new Violation("SIM-4", `entry ${index} of ${jobId} has ended without reason: ${JSON.stringify(fn)}`);
     }
     const execution = this.#executionOf(jobId, (fn.result as { number?: number } | null)?.number);
-    const isOfBranch = execution?.index === index && execution.attempt === branch?.attempt && branch.wait === "none";
+    const isOfBranch =
+      execution?.index === index && execution.attempt === branch?.attempt && OF_ATTEMPTS.has(branch.wait);
     if (isOfBranch && (!fn.handling || earlier?.handling)) return;
     throw new Violation(
       "SIM-4",
@@ -177,9 +193,9 @@ export class GraphInvariants {
     const again = new Set<number>();
     const fns = [...after.functions];
     for (const [index, fn] of fns.entries()) {
-      const { rank: _rank, ...earlier } = before.functions.at(index) as FunctionState;
+      const { rank: _rank, ...earlier } = withoutUndo(before.functions.at(index) as FunctionState);
       if (earlier.finished_at === undefined) continue;
-      const { rank: _newRank, ...now } = fn;
+      const { rank: _newRank, ...now } = withoutUndo(fn);
       if (isDeepStrictEqual(now, earlier)) continue;
       again.add(index);
       resetAt.set(index, this.#now());
@@ -194,8 +210,10 @@ export class GraphInvariants {
     for (const { index } of before.live) {
       const fn = after.functions.at(index);
       const isUndecided = before.functions.at(index)?.error?.code === "expression_error";
-      // One that had only begun is run again without a trace.
-      const isRunAgain = asked.has(index) || follows[index]?.some((other) => again.has(other) || asked.has(other));
+      // One that had only begun is run again without a trace, and so is one that was undone.
+      const isUndone = before.functions.at(index)?.undoing?.finished_at !== undefined;
+      const isRunAgain =
+        isUndone || asked.has(index) || follows[index]?.some((other) => again.has(other) || asked.has(other));
       if (!fn?.skipped || isUndecided || isRunAgain) continue;
       throw new Violation("SIM-4", `entry ${index} of ${jobId} had begun, and is skipped by a retry`);
     }
@@ -219,16 +237,36 @@ export class GraphInvariants {
   }
 }
 
+/** While an attempt is waited for, its branch waits for one of these. */
+const OF_ATTEMPTS = new Set<BranchWait>(["none", "stopping"]);
+
+/** What of that is of entries themselves, and not of what undoes them. */
+function forward(live: readonly Branch[], plan: Plan): Branch[] {
+  return live.filter(({ index, undo }) => !undo && index < plan.length);
+}
+
+/** What has begun and has not ended, also while the job undoes. */
+function halted(job: Graph | undefined): readonly Branch[] {
+  return job?.halted ?? job?.live ?? [];
+}
+
+/** Undone or not: what an entry has come to stays. */
+function withoutUndo({ undoing: _undoing, ...fn }: FunctionState): FunctionState {
+  return fn;
+}
+
 /** What a handler was handed. */
 export interface Given {
   args: unknown;
   error: unknown;
 }
 
-/** MACHINE-6: it goes on by itself, unless it waits for a signal and nothing else. */
+/** MACHINE-6: it goes on by itself, unless it waits for signals or children and nothing else. */
 function requireRest(job: LiveJob & Graph): void {
   const how = rest(job, job.token, job.created_at);
-  const waits = job.live.some(({ wait, due_at }) => wait === "signal" && due_at === undefined);
+  const waits = job.live.some(({ wait, due_at }) => FROM_OUTSIDE.has(wait) && due_at === undefined);
   if (how.type !== "attempts" || how.attempts.length > 0 || how.until !== undefined || waits) return;
   throw new Violation("SIM-5", `${job.job_id} is live, and nothing makes it go on`);
 }
+
+const FROM_OUTSIDE = new Set<BranchWait>(["signal", "child", "items", "stopping"]);

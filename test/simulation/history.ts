@@ -16,6 +16,7 @@ import { ACK_WAIT_MS, Invariants, Violation } from "./invariants.ts";
 import { JetStream } from "./jetstream.ts";
 import { BEHAVIOURS, wait } from "./kinds.ts";
 import { Network } from "./network.ts";
+import { executedOf } from "./seen.ts";
 import type { Jobs } from "./surroundings.ts";
 import { NOBODY, SimProcess, World } from "./world.ts";
 
@@ -50,6 +51,11 @@ export async function runHistory(
 ): Promise<Report> {
   const history = new History(seed, fullTrace, jobs);
   return history.run();
+}
+
+/** Whether what a handler has thrown is heard, and says that it has not done what it was to do. */
+function isAnswer({ aborted, reason }: AbortSignal, thrown: unknown): boolean {
+  return !aborted || (thrown !== reason && (reason as Error).name === "Interrupted");
 }
 
 class History {
@@ -162,6 +168,8 @@ class History {
       this.#faults.plan(random.between(2_000, 6_000));
       this.#invariants.repeats = this.#network.faults.repeat > 0;
       this.#invariants.signals.calmAt = this.#faults.untilMs;
+      this.#invariants.undo.calmAt = this.#faults.untilMs;
+      this.#invariants.undo.repeats = this.#invariants.repeats;
     }
   }
 
@@ -239,12 +247,18 @@ class History {
       if (name === "rare" && this.#world.now < 1_500) continue;
       worker.func(name, async (context) => {
         const { jobId, attempt, idempotencyKey } = context;
-        const index = Number(idempotencyKey.split("/")[1]);
         this.#executions += 1;
-        const execution = { jobId, index, attempt, number: this.#executions };
+        const execution = { jobId, attempt, ...executedOf(idempotencyKey), number: this.#executions };
         const { args, error } = context;
         this.#guarded(() => this.#invariants.begun(execution, name, { args, error }))();
-        await behave(context, this.#world);
+        try {
+          await behave(context, this.#world);
+        } catch (thrown) {
+          const how = isAnswer(context.signal, thrown) ? "failed" : "stopped";
+          this.#guarded(() => this.#invariants.finished(execution, how))();
+          throw thrown;
+        }
+        this.#guarded(() => this.#invariants.finished(execution, "done"))();
         return execution;
       });
     }

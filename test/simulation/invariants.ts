@@ -5,7 +5,7 @@
  *     more, and nobody is told of an end that is not stored.
  * SIM-2  No entry begins before the ends of all that it follows are committed, nor is it invoked again after its own. In a chain
  *     that is the function before it; for graphs see `graph-invariants.ts`.
- * SIM-3  Executions of an entry never exceed its limit, and that of its `on_error`, but for what was lost or taken over.
+ * SIM-3  Executions of an entry never exceed its limit (`executions.ts`).
  * SIM-4  No effect of a stale attempt or actor: a result belongs to the live attempt of its entry, and once another supervisor has
  *     begun an attempt, the one before commits nothing. What has ended never changes but by a retry.
  * SIM-5  A live job always has a token, and its definition if its state names one; a submission goes only when a state, a rejection,
@@ -19,6 +19,7 @@
  *     is refused without being told. (SIM-6 says that all that was acknowledged ends when there is room and permission again.)
  * SIM-11 Of each live state that is stored it can be said why it waits, and that agrees with the state.
  * SIM-12 Signals are used once, and not lost (`signal-invariants.ts`).
+ * SIM-13 What was done, or may have been, is undone once, in reverse order (`undo-invariants.ts`).
  */
 
 import { isDeepStrictEqual } from "node:util";
@@ -35,15 +36,16 @@ import { planOf } from "../../src/job/plan.ts";
 import type { Submission } from "../../src/job/schema.ts";
 import { type Graph, isEnded, isGraph, type JobState } from "../../src/job/state.ts";
 import { requireNoClock } from "./clock-invariants.ts";
-import { mostExecutions } from "./documents.ts";
+import { Executions } from "./executions.ts";
 import { firstBranches, type Given, GraphInvariants, graphMemory } from "./graph-invariants.ts";
 import type { JetStream, Observer } from "./jetstream.ts";
 import type { Connection, Packet } from "./network.ts";
 import { reasonProblem } from "./reasons.ts";
-import { type Execution, functionKey, type Seen, type SentSignal, Violation } from "./seen.ts";
+import { type Executed, type Execution, ON_FAILURE, partKey, type Seen, type SentSignal, Violation } from "./seen.ts";
 import { SignalInvariants } from "./signal-invariants.ts";
 import type { Stored } from "./stream.ts";
 import { requireToken } from "./token-invariants.ts";
+import { executedBy, type Invoked, isForward, UndoInvariants } from "./undo-invariants.ts";
 
 export { type Execution, Violation } from "./seen.ts";
 
@@ -62,9 +64,7 @@ const END_EVENTS = new Set(["completed", "failed", "cancelled"]);
 
 export class Invariants implements Observer {
   readonly jobs = new Map<string, Seen>();
-  readonly executions = new Map<string, Execution>();
-  /** Executions per job and function. */
-  readonly #counts = new Map<string, number>();
+  readonly executions = new Executions();
   readonly acknowledged = new Set<string>();
   /** Those of which nothing is kept any more, the last of each id. */
   readonly expired = new Map<string, Seen>();
@@ -86,13 +86,16 @@ export class Invariants implements Observer {
   readonly #writerOf: (process: string) => string | undefined;
   readonly #graphs: GraphInvariants;
   readonly signals: SignalInvariants;
+  readonly undo: UndoInvariants;
   #jetStream: JetStream | undefined;
 
   constructor(now: () => number, log: (line: string) => void, writerOf: (process: string) => string | undefined) {
     this.#now = now;
     this.#log = log;
     this.#writerOf = writerOf;
-    this.#graphs = new GraphInvariants(now, (jobId, number) => this.executions.get(`${jobId}#${number}`));
+    const executionOf = (jobId: string, number: number | undefined) => this.executions.find(jobId, number);
+    this.#graphs = new GraphInvariants(now, executionOf);
+    this.undo = new UndoInvariants(now);
     this.signals = new SignalInvariants(now, (jobId) => (this.#submissions.get(`job.submit.${jobId}`) ?? 0) > 1);
   }
 
@@ -147,45 +150,57 @@ export class Invariants implements Observer {
   onPacket(packet: Packet, from: Connection): void {
     if (packet.subject.startsWith("job.notify.")) this.#onNotice(decode(packet.data) as JobEvent);
     if (!packet.subject.startsWith("fn.")) return;
-    const { job_id, index, attempt } = decode(packet.data) as { job_id: string; index: number; attempt: number };
+    const invocation = decode(packet.data) as Invoked;
+    const { job_id, attempt } = invocation;
     const seen = this.#find(job_id);
+    const executed = executedBy(invocation, seen?.state.functions.length);
+    const { index } = executed;
     if (!seen) this.#requireFirst(job_id, index, attempt);
-    this.#log(`invoke ${job_id} ${index} attempt ${attempt} by ${from.process.name}`);
+    this.#log(`invoke ${job_id} ${partKey(executed)} attempt ${attempt} by ${from.process.name}`);
     if (!seen) {
       this.#beginners.set(job_id, from.process.name);
       return;
     }
-    const since = seen.committedAt.get(index);
+    const since = seen.committedAt.get(partKey(executed));
     // Who has a job that is cancelled by hand hears of it by a nudge, which a network that drops messages may swallow.
     if (since !== undefined && !seen.byHand && this.#now() - since > STALE_MS) {
       throw new Violation(
         "SIM-2",
-        `function ${index} of ${job_id} is invoked again ${this.#now() - since} ms after its end`,
+        `function ${partKey(executed)} of ${job_id} is invoked again ${this.#now() - since} ms after its end`,
       );
     }
-    if (seen.graph && !seen.byHand) this.#graphs.requireFollows(seen, seen.graph, index, STALE_MS);
+    if (seen.graph && isForward(executed) && !seen.byHand) {
+      this.#graphs.requireFollows(seen, seen.graph, index, STALE_MS);
+    }
+    if (seen.graph) this.undo.invoked(seen, seen.graph, executed, invocation, STALE_MS);
     // One that does not know yet that the job goes on elsewhere may begin an attempt too: it is not the owner for that.
     if (this.#owners.get(job_id) === from.process.name) seen.invoker = this.#writerOf(from.process.name);
   }
 
   begun(execution: Execution, functionName: string, given: Given): void {
-    const { jobId, index } = execution;
-    this.#log(`begin ${jobId} ${index} attempt ${execution.attempt} (${functionSubject(functionName)})`);
+    const { jobId, index, attempt } = execution;
+    this.#log(`begin ${jobId} ${partKey(execution)} attempt ${attempt} (${functionSubject(functionName)})`);
     const seen = this.#find(jobId);
     const state = seen?.state;
-    const key = functionKey(jobId, seen?.generation ?? this.#nextGeneration(jobId), index);
+    const generation = seen?.generation ?? this.#nextGeneration(jobId);
     if (!state) {
-      this.#requireFirst(jobId, index, execution.attempt);
-      if (this.#counts.has(key) && !this.repeats) {
+      this.#requireFirst(jobId, index, attempt);
+      if (this.executions.count(jobId, generation, execution) > 0 && !this.repeats) {
         throw new Violation("SIM-10", `${jobId}, which is not stored, is executed twice`);
       }
     } else if (seen?.graph) {
-      this.#graphs.begun(seen, seen.graph, execution, given);
+      if (isForward(execution)) this.#graphs.begun(seen, seen.graph, execution, given);
     } else if (state.current_function < index) {
       throw new Violation("SIM-2", `function ${index} of ${jobId} has begun, stored is ${state.current_function}`);
     }
-    this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
-    this.executions.set(`${jobId}#${execution.number}`, execution);
+    this.executions.add(execution, generation);
+    this.undo.begun(execution, generation, state);
+  }
+
+  /** A handler has come to its end. */
+  finished(execution: Execution, how: "done" | "failed" | "stopped"): void {
+    this.#log(`${how} ${execution.jobId} ${partKey(execution)} attempt ${execution.attempt}`);
+    this.undo.finished(execution, how);
   }
 
   /** A client that ran the job has its result. */
@@ -219,20 +234,7 @@ export class Invariants implements Observer {
         const ends = `${seen.keptEnds} of ${seen.ends} ends`;
         throw new Violation("SIM-1", `of job ${jobId}, ${ends} are to be kept, and ${seen.endEvents} events are`);
       }
-      for (const [index, fn] of [...seen.state.functions].entries()) {
-        const onError = typeof fn.on_error === "object" ? fn.on_error : undefined;
-        const most =
-          (mostExecutions(fn.retry_options) + (onError ? mostExecutions(onError.retry_options) : 0)) *
-            (1 + seen.retries) +
-          (wasFull && seen.begunInVain.has(index) ? 1 : 0) +
-          (faultless ? 0 : seen.takeovers + (onError ? 10 : 5) * (1 + seen.retries));
-        const count = this.#counts.get(functionKey(jobId, seen.generation, index)) ?? 0;
-        // The time for which it is tried passes by the clock of whoever has it, and a backoff outside of memory by that of the server.
-        const isOfOneClock = seen.takeovers === 0 && seen.state.token === 0;
-        const isLimited = isOfOneClock || fn.retry_options?.retry_for_ms === undefined;
-        if (count > most && isLimited)
-          throw new Violation("SIM-3", `function ${index} of ${jobId} was executed ${count} times of ${most}`);
-      }
+      this.executions.requireLimits(jobId, seen, faultless, wasFull);
     }
   }
 
@@ -241,7 +243,7 @@ export class Invariants implements Observer {
     const state = this.#stateIn(jobId, message);
     const before = this.jobs.get(jobId);
     this.#log(
-      `state ${jobId} ${state.state} fn ${state.current_function} attempt ${state.attempt} token ${state.token} v${state.version} by ${state.writer}`,
+      `state ${jobId} ${state.state} ${whereOf(state)} token ${state.token} v${state.version} by ${state.writer}`,
     );
     const seen = before ?? {
       state,
@@ -276,6 +278,7 @@ export class Invariants implements Observer {
     }
     if (isGraph(state) && seen.graph && before?.state.version !== state.version) {
       this.#graphs.onState(seen, seen.graph, before?.state as Graph | undefined, state);
+      this.undo.onState(seen, seen.graph, before?.state as Graph | undefined, state);
       this.signals.compare(seen, before?.state as Graph | undefined, state);
     }
     const problem = isEnded(state) ? undefined : reasonProblem(state, this.#now());
@@ -382,7 +385,7 @@ export class Invariants implements Observer {
       const earlier = before.functions.at(index);
       if (!("result" in fn) || (earlier && "result" in earlier)) continue;
       const result = fn.result as { number?: number } | null;
-      const execution = this.executions.get(`${after.job_id}#${result?.number}`);
+      const execution = this.executions.find(after.job_id, result?.number);
       if (!execution || execution.index !== before.current_function || execution.attempt !== before.attempt) {
         throw new Violation(
           "SIM-4",
@@ -416,18 +419,24 @@ export class Invariants implements Observer {
     const fns = [...state.functions];
     if (isEnded(state) || fns.some(({ retry_count }) => retry_count > 0)) return new Set();
     return new Set(
-      fns.flatMap((_, index) => (this.#counts.has(functionKey(state.job_id, generation, index)) ? index : [])),
+      fns.flatMap((_, index) => (this.executions.count(state.job_id, generation, { index }) > 0 ? index : [])),
     );
   }
 
   #noteEnds({ committedAt }: Seen, state: JobState): void {
-    const hasEnded = (index: number) =>
-      isEnded(state) ||
-      (isGraph(state) ? state.functions.at(index)?.finished_at !== undefined : index < state.current_function);
-    for (let index = 0; index < state.functions.length; index++) {
-      if (!hasEnded(index)) committedAt.delete(index);
-      else if (!committedAt.has(index)) committedAt.set(index, this.#now());
+    const note = (executed: Executed, hasEnded: boolean) => {
+      const key = partKey(executed);
+      if (!hasEnded) committedAt.delete(key);
+      else if (!committedAt.has(key)) committedAt.set(key, this.#now());
+    };
+    // What is live when a job begins to undo ends by that: nothing is invoked again but what undoes.
+    const isOver = isEnded(state) || state.state === "undoing";
+    for (const [index, { finished_at, undo, undoing }] of [...state.functions].entries()) {
+      note({ index }, isOver || (isGraph(state) ? finished_at !== undefined : index < state.current_function));
+      if (undo === undefined) continue;
+      note({ index, undo: true }, isEnded(state) || (undoing?.finished_at ?? undoing?.given_up) !== undefined);
     }
+    if (state.on_failure !== undefined) note({ index: ON_FAILURE }, isEnded(state));
   }
 
   #onEvent(message: Stored): void {
@@ -474,6 +483,13 @@ export class Invariants implements Observer {
   missingSignals(): [jobId: string, name: string][] {
     return this.signals.missing(this.jobs.values());
   }
+}
+
+/** What it is at, for the log. */
+function whereOf(state: JobState): string {
+  const why = state.state === "failed" ? ` ${state.error.code}` : "";
+  if (!isGraph(state)) return `fn ${state.current_function} attempt ${state.attempt}${why}`;
+  return `[${state.live.map(({ index, undo, attempt, wait }) => `${index}${undo ? "/undo" : ""} ${wait} ${attempt}`).join(", ")}]${why}`;
 }
 
 /** From the end of a run, by hand. */

@@ -67,4 +67,11 @@ export const BEHAVIOURS: Record<string, (context: Context, world: World) => Prom
   },
   hangs: ({ signal }, { random }) => (random.chance(0.3) ? untilAborted(signal) : wait(10)),
   rare: async () => {},
+  /** Goes on for a while when it is told to stop, and answers. */
+  stubborn: async ({ signal }, { random }) => {
+    await Promise.race([untilAborted(signal).catch(() => {}), wait(random.between(20, 1_500))]);
+    if (signal.aborted) await wait(random.between(0, 3_000));
+  },
+  /** Does not listen. */
+  deaf: (_, { random }) => wait(random.pick([10, 300, 2_000, 13_000])),
 };

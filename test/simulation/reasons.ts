@@ -11,6 +11,7 @@ export function reasonProblem(job: LiveJob, now: number): string | undefined {
   const waiting = entries.filter(({ reason }) => reason !== "needs");
   const reasons = waiting.map(({ index, reason }) => `${index} ${reason}`).join(", ");
   if (waiting.length === 0) return "nothing says why it waits";
+  if (isGraph(job) && job.state === "undoing") return undoProblem(job, entries, now);
   if (isGraph(job)) return graphProblem(job, new Map(entries.map((entry) => [entry.index, entry])), now);
   const expected = `${job.current_function} ${reasonOfChain(job, now)}`;
   return reasons === expected ? undefined : `the reasons are ${reasons} where ${expected} is due`;
@@ -21,6 +22,17 @@ function reasonOfChain(job: LiveJob, now: number): ExplainReason {
   if (job.state === "waiting" && job.waiting_for === "backoff" && now < job.due_at) return "backoff";
   const isStarted = job.functions.at(job.current_function)?.retry_count === job.attempt;
   return job.state === "running" && isStarted ? "running" : "worker";
+}
+
+/** What is live has one reason, and nothing else has. */
+function undoProblem(job: LiveJob & Graph, entries: readonly ExplainedEntry[], now: number): string | undefined {
+  if (entries.length !== job.live.length) return `${entries.length} reasons for ${JSON.stringify(job.live)}`;
+  for (const branch of job.live) {
+    const { reason, undo } = entries.find(({ index }) => index === branch.index) ?? {};
+    if (undo !== branch.undo || !isReasonOf(job, branch, reason, now))
+      return `${reason} is given for ${JSON.stringify(branch)}`;
+  }
+  return undefined;
 }
 
 /** Each entry that has not ended has one reason, and what it is said to need has not ended, and it follows that. */

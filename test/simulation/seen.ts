@@ -9,10 +9,36 @@ export class Violation extends Error {
   }
 }
 
-/** What a handler returns: which execution it was. */
-export interface Execution {
-  jobId: string;
+/** What is executed: an entry, an item of one, what undoes it, or what is called once the job has failed. */
+export interface Executed {
+  /** Of the entry, or `ON_FAILURE`. */
   index: number;
+  item?: number;
+  undo?: true;
+}
+
+/** Stands for the index of what is called once the job has failed. */
+export const ON_FAILURE = -1;
+
+export function partKey({ index, item, undo }: Executed): string {
+  const part = index === ON_FAILURE ? "on_failure" : String(index);
+  return `${part}${item === undefined ? "" : `/${item}`}${undo ? "/undo" : ""}`;
+}
+
+/** What an idempotency key says of that: `<id>/<index>[/<item>][/on_error][/r<n>][/undo]`. */
+export function executedOf(idempotencyKey: string): Executed {
+  const [, first = "", ...rest] = idempotencyKey.split("/");
+  const item = rest.find((part) => /^\d+$/.test(part));
+  return {
+    index: first === "on_failure" ? ON_FAILURE : Number(first),
+    ...(item !== undefined && { item: Number(item) }),
+    ...(rest.includes("undo") && { undo: true }),
+  };
+}
+
+/** What a handler returns: which execution it was. */
+export interface Execution extends Executed {
+  jobId: string;
   attempt: number;
   number: number;
 }
@@ -42,8 +68,8 @@ export interface Seen {
   invoker: string | undefined;
   /** It was cancelled or retried. */
   byHand: boolean;
-  /** When the end of each function was committed, in virtual ms. */
-  committedAt: Map<number, number>;
+  /** When the end of each function was committed, in virtual ms, by its `partKey`. */
+  committedAt: Map<string, number>;
   /** For what it was parked last (SIM-8). */
   parkedFor: string | undefined;
   /** Which of the jobs that had this id it is: ended ones expire. */
@@ -71,9 +97,10 @@ export interface GraphMemory {
   runBeganAt: number;
   /** By index: until when an entry sleeps, ms since 1970, and what tells whose clock that is. */
   asleep: Map<number, { dueAt: number; takeovers: number }>;
-}
-
-/** Functions, and which of the jobs that had the id it is. */
-export function functionKey(jobId: string, generation: number, index: number): string {
-  return `${jobId}~${generation}/${index}`;
+  /** When it began to undo last, in virtual ms; undefined if it has not in this run. */
+  undoingSince: number | undefined;
+  /** By index: when the undo of an entry was committed as begun last, in virtual ms. */
+  undoBegunAt: Map<number, number>;
+  /** When another supervisor took it over last, in virtual ms; 0 if none has. */
+  takenOverAt: number;
 }

@@ -4,7 +4,10 @@ import type { Network } from "./network.ts";
 import type { SimProcess, World } from "./world.ts";
 
 /** Which jobs a history has. */
-export type Jobs = "any" | "chains" | "graphs";
+export type Jobs = "any" | JobKind;
+/** `sagas` are graphs that undo what they have done. */
+export const JOB_KINDS = ["chains", "graphs", "sagas"] as const;
+export type JobKind = (typeof JOB_KINDS)[number];
 
 export interface Surroundings {
   world: World;

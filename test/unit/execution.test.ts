@@ -217,6 +217,40 @@ test("[EXECUTION-3] the newest progress is sent before, also one that was told w
   }
 });
 
+test("[EXECUTION-4] one that is asked to stop goes on, with heartbeats, until it has said what it has done", async () => {
+  let stop = () => {};
+  const { execution, sent, ended } = begin(async ({ signal }) => {
+    await new Promise((resolve) => signal.addEventListener("abort", resolve));
+    await new Promise<void>((resolve) => {
+      stop = resolve;
+    });
+    return { charged: true };
+  });
+  execution.askToStop();
+  execution.askToStop();
+  await delay(1);
+  execution.sendHeartbeat();
+  assert.is(heartbeats(sent).length, 1);
+  assert.is(execution.givenUpAt, undefined);
+  stop();
+  await ended;
+  assert.equal(finals(sent), [{ status: undefined, code: undefined, body: { charged: true } }]);
+});
+
+test("[EXECUTION-4] one that throws the reason may have been done; when it is given up in the end, nothing more is said", async () => {
+  const stopped = begin(untilAborted);
+  stopped.execution.askToStop();
+  await stopped.ended;
+  const [reply] = finals(stopped.sent);
+  assert.is((reply?.body as { interrupted?: boolean }).interrupted, true);
+
+  const deaf = begin(() => delay(20));
+  deaf.execution.askToStop();
+  deaf.execution.stop();
+  await deaf.ended;
+  assert.equal(deaf.sent, []);
+});
+
 test("[EXECUTION-2] an attempt that was given up before, or while it is interrupted, is not answered", async () => {
   const before = begin(untilAborted);
   before.execution.stop();

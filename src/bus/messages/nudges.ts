@@ -47,18 +47,22 @@ export function readRoom(data: Uint8Array): Room | undefined {
   return { functions, slots, heartbeatMs: readHeartbeatMs(room.heartbeat_ms) };
 }
 
-/**
- * On `job.ctl.stop`: nobody waits any more for the attempt whose invocation has this reply subject. Its job and address are
- * given if they are known.
- */
-export function encodeStop(reply: string, jobId?: string, address?: AttemptAddress): string {
-  return JSON.stringify({ reply, job_id: jobId, index: address?.index, attempt: address?.attempt });
+/** On `job.ctl.stop`: the attempt whose invocation has this reply subject may stop. */
+export interface Stop {
+  reply: string;
+  /** Its answer is waited for: its job undoes, and has to know what was done. Else nobody waits for it any more. */
+  answer?: true;
 }
 
-/** The reply subject. */
-export function readStop(data: Uint8Array): string | undefined {
-  const reply = readJsonObject(data)?.reply;
-  return typeof reply === "string" ? reply : undefined;
+/** Its job and address are given if they are known. */
+export function encodeStop({ reply, answer }: Stop, jobId?: string, address?: AttemptAddress): string {
+  return JSON.stringify({ reply, job_id: jobId, index: address?.index, attempt: address?.attempt, answer });
+}
+
+export function readStop(data: Uint8Array): Stop | undefined {
+  const stop = readJsonObject(data);
+  if (typeof stop?.reply !== "string") return undefined;
+  return { reply: stop.reply, ...(stop.answer === true && { answer: true }) };
 }
 
 /** On `job.ctl.storage`: whether the bucket of states is too full for new jobs. */
