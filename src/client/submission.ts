@@ -188,3 +188,10 @@ export function submitAll(
     fill();
   });
 }
+
+/** @throws AsyncError `job_exists` */
+export function requireSame(existing: SubmittedJob | undefined): void {
+  if (!existing?.differs) return;
+  const what = `job ${existing.job_id} exists already, and differs in its ${existing.differs.join(" and ")}`;
+  throw new AsyncError("job_exists", `${what}; choose another id`);
+}
