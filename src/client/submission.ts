@@ -8,7 +8,7 @@ import { parseSubmission } from "../job/check.ts";
 import { newJob } from "../job/create.ts";
 import { formatOfDocument } from "../job/document.ts";
 import type { Encoding } from "../job/encoding.ts";
-import { type AsyncError, InvalidInputError, isAsyncError, messageOf } from "../job/errors.ts";
+import { AsyncError, InvalidInputError, isAsyncError, messageOf } from "../job/errors.ts";
 import { GRAPH_OPTIONS } from "../job/function-state.ts";
 import { chosenJobIdProblem, MADE_UP_PREFIX } from "../job/names.ts";
 import { UnsendableError } from "../job/plain.ts";
