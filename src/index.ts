@@ -11,6 +11,7 @@ export type {
   ListedJob,
   ListOrder,
   ListReply,
+  ResultReply,
   SignalReply,
   SubmittedJob,
 } from "./api/requests.ts";

@@ -27,7 +27,7 @@ import { AsyncError, isAsyncError } from "../job/errors.ts";
 import { endEvent } from "../job/events.ts";
 import { openGraph, unopened } from "../job/graph.ts";
 import { retryProblem } from "../job/graph-retry.ts";
-import { isAsSubmitted, reduce } from "../job/machine.ts";
+import { isAsSubmitted } from "../job/machine.ts";
 import { requireJobId, sequenceOf } from "../job/names.ts";
 import { toJsonValue } from "../job/plain.ts";
 import type { RetryPatch } from "../job/retry-patch.ts";
@@ -36,6 +36,7 @@ import { isEnded, isGraph, type JobState, type LiveJob, withoutPayloads } from "
 import type { Event } from "../job/transition.ts";
 import { Limiter } from "../util/limiter.ts";
 import type { Lifecycle } from "./lifecycle.ts";
+import { ResultsOnRequest } from "./results-on-request.ts";
 import { pause } from "./retrying.ts";
 import { untakenJob } from "./submission.ts";
 
@@ -71,13 +72,15 @@ interface Found {
 }
 
 export class JobControl {
+  readonly results: ResultsOnRequest;
   readonly #context: JobControlContext;
   readonly #reads: Limiter;
   #changes = 0;
 
   constructor(context: JobControlContext) {
     this.#context = context;
-    const { bus } = context;
+    const { bus, store } = context;
+    this.results = new ResultsOnRequest(store);
     this.#reads = new Limiter(() => {
       const fit = Math.floor(MAX_READ_BYTES / bus.maxPayload);
       return Math.max(2, Math.min(MAX_READS, fit));
@@ -175,6 +178,7 @@ export class JobControl {
       }
       const problem = retryProblem(found, patch);
       if (problem) throw new AsyncError(problem.code, problem.message);
+      if (isGraph(found)) await this.results.keep(found);
       await eventLog.record(endEvent(found)); // CONTROL-3
       await tokens.timers.schedule(found, Date.now() + COMMIT_TIME_MS, found.token + 1); // CONTROL-2
       return "change";
@@ -203,7 +207,7 @@ export class JobControl {
       // The answer to an earlier try may have been lost.
       if (tries > 0 && state.writer.endsWith(`/${ownName}`)) return { state, changed: true, before: revision };
       if ((await decide(state)) === "leave") return { state, changed: false, before: revision };
-      const next = reduce(await this.#begun(state, revision), event, Date.now());
+      const next = await this.results.reduce(await this.#begun(state, revision), event, Date.now());
       // What is parked goes on at once. It is woken first: whoever takes it over before the commit makes that fail, and it is tried again.
       if (event.type === "cancelled" && !isEnded(next.state) && !isEnded(state) && state.token > 0) {
         await this.#context.tokens.wake(state);
@@ -211,6 +215,11 @@ export class JobControl {
       const [owner = ""] = state.writer.split("/");
       let stamped: JobState = { ...next.state, version: state.version + 1, writer: `${owner}/${ownName}` }; // CONTROL-4
       let outcome = await store.commit(stamped, revision);
+      if (outcome.type === "refused" && isGraph(stamped)) {
+        const isOurs = async () => (await store.get(jobId))?.revision === revision;
+        stamped = await this.results.lighter(stamped, isOurs);
+        outcome = await store.commit(stamped, revision);
+      }
       if (outcome.type === "refused" && isEnded(stamped)) {
         // Its end makes it a few bytes longer, and it must be possible to end any job.
         stamped = withoutPayloads(stamped);

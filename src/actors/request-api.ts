@@ -8,6 +8,7 @@ import {
   checkEventsRequest,
   checkLookRequest,
   checkPageRequest,
+  checkResultRequest,
   checkRetryPatch,
   type ErrorReply,
   type SubmittedJob,
@@ -23,6 +24,7 @@ import {
   FUNCTION_LIST,
   GET_PREFIX,
   LIST,
+  RESULT_PREFIX,
   RETRY_PREFIX,
   SIGNAL_PREFIX,
 } from "../api/subjects.ts";
@@ -33,7 +35,7 @@ import type { JobList } from "../bus/store/job-list.ts";
 import { headersOf } from "../bus/wire/headers.ts";
 import { leave } from "../bus/wire/leave.ts";
 import type { Listening } from "../bus/wire/steady-subscription.ts";
-import { answerOf } from "../job/answer.ts";
+import { answerOf, fitted } from "../job/answer.ts";
 import { AsyncError, isAsyncError, messageOf } from "../job/errors.ts";
 import { isRecord } from "../job/plain.ts";
 import type { JobView } from "../job/view.ts";
@@ -80,7 +82,7 @@ export class RequestApi {
       answer: ({ subject, data, headers }: Msg) => answer(afterPrefix(subject, prefix) ?? "", data, headers),
     });
     const ofJob = (name: string, prefix: string, answer: Answer<JobView>) =>
-      ofId(name, prefix, async (jobId, body, headers) => JSON.stringify(await answer(jobId, body, headers)));
+      ofId(name, prefix, async (jobId, body, headers) => fitted(await answer(jobId, body, headers), bus.maxPayload));
     const get = async (jobId: string, body: Uint8Array): Promise<SubmittedJob> => {
       const { submission } = checkLookRequest(parseBody(body));
       const { state, isTaken } = await control.look(jobId);
@@ -99,6 +101,11 @@ export class RequestApi {
         return JSON.stringify(await signals.take(target, body, key));
       }),
       ofId("events", EVENTS_PREFIX, async (jobId, body) => history.page(jobId, checkEventsRequest(parseBody(body)))),
+      ofId("result", RESULT_PREFIX, async (jobId, body) => {
+        const { entry } = checkResultRequest(parseBody(body));
+        const { state } = await control.look(jobId);
+        return JSON.stringify(await control.results.answer(state, entry));
+      }),
       ofId("explain", EXPLAIN_PREFIX, (jobId) => explaining.answer(jobId)),
       { name: "list", subject: LIST, answer: (message) => listing.page(checkPageRequest(parseBody(message.data))) },
       { name: "functions", subject: FUNCTION_LIST, answer: async () => JSON.stringify(await depths.list()) },

@@ -14,11 +14,11 @@ import { APART_BYTES, apartFor, asApart, carriedApart, isInItems, missingFor } f
 import { isAsyncError } from "../job/errors.ts";
 import { LostValue } from "../job/expression-error.ts";
 import type { Plan } from "../job/plan.ts";
-import { type AttemptAddress, functionAt, type Graph, isEnded, type JobState } from "../job/state.ts";
+import { type AttemptAddress, functionAt, type Graph, isEnded, type JobState, withoutPayloads } from "../job/state.ts";
 import type { Event } from "../job/transition.ts";
 import { MissingValue } from "../job/values.ts";
 import type { GraphHost } from "./actor-context.ts";
-import type { CommitResult, Commits } from "./commits.ts";
+import type { CommitResult, Commits, Found } from "./commits.ts";
 import type { Footprint } from "./footprint.ts";
 import { sizeOf } from "./memory.ts";
 import { largestInline, tooMuch } from "./refusal.ts";
@@ -26,7 +26,7 @@ import { largestInline, tooMuch } from "./refusal.ts";
 /** What it needs of an actor. */
 export interface ResultsHost {
   host: Pick<GraphHost, "isGone" | "insist" | "onFault">;
-  commits: Pick<Commits, "commit" | "isOurs">;
+  commits: Pick<Commits, "commit" | "compare" | "isOurs">;
   footprint: Pick<Footprint, "holdBesides">;
 }
 
@@ -83,30 +83,44 @@ export class StoredResults {
   commit(next: JobState & Graph, mail: readonly Event[], done: (result: CommitResult) => void): void {
     const large = this.#largeIn(next, mail);
     if (large.length > 0) {
-      this.#putApart(next, large)
-        .then((smaller) => {
-          if (this.#host.isGone) return;
-          if (smaller === "refused") done({ type: "refused", why: TOO_LARGE });
-          else this.commit(smaller, [], done);
-        })
-        .catch((error) => this.#host.onFault(error));
+      this.#commitWithout(next, large, { type: "refused", why: TOO_LARGE }, done);
       return;
     }
     this.#commits.commit(next, (result) => {
-      const isRefused = typeof result === "object";
-      const largest = isRefused ? largestInline(next, result.overBytes) : NONE;
-      if (!isRefused || largest.length === 0) {
-        done(result);
-        return;
-      }
-      this.#putApart(next, largest)
-        .then((smaller) => {
-          if (this.#host.isGone) return;
-          if (smaller === "refused") done(result);
-          else this.commit(smaller, [], done);
-        })
-        .catch((error) => this.#host.onFault(error));
+      const largest = typeof result === "object" ? largestInline(next, result.overBytes) : NONE;
+      if (largest.length === 0) done(result);
+      else this.#commitWithout(next, largest, result, done);
     });
+  }
+
+  /** Commits it when these results of it are besides it; `refused` is told if one of them does not fit into a message by itself. */
+  #commitWithout(
+    next: JobState & Graph,
+    indexes: readonly number[],
+    refused: CommitResult,
+    done: (result: CommitResult) => void,
+  ): void {
+    const work = async () => {
+      const smaller = await this.#putApart(next, indexes);
+      if (this.#host.isGone) return;
+      // COMMIT-3: a job that has failed ends without its payloads then.
+      if (smaller === "refused" && next.state === "failed") this.#commits.commit(withoutPayloads(next), done);
+      else if (smaller === "refused") done(refused);
+      else if (smaller !== "others") this.commit(smaller, [], done);
+      else await this.#tellOthers(next, done);
+    };
+    work().catch((error) => this.#host.onFault(error));
+  }
+
+  /** Somebody else has written the job. */
+  async #tellOthers(next: JobState & Graph, done: (result: CommitResult) => void): Promise<void> {
+    let found: Found | undefined;
+    await this.#host.insist("cannot read the job again", async () => {
+      found = await this.#commits.compare();
+    });
+    if (this.#host.isGone) return;
+    if (found) done(found);
+    else this.commit(next, [], done); // it is ours after all
   }
 
   /** The entries that have ended by these events, and whose results are to be stored besides before `next` is (STORED-1). */
@@ -125,10 +139,13 @@ export class StoredResults {
   }
 
   /**
-   * The same state with these results besides, once they are stored; or that one of them cannot be, as it does not fit into a message by
-   * itself. As it is if the job has another owner: then it cannot be committed either.
+   * The same state with these results besides, once they are stored. `refused`: one of them does not fit into a message by itself.
+   * `others`: the job has another owner.
    */
-  async #putApart(next: JobState & Graph, indexes: readonly number[]): Promise<(JobState & Graph) | "refused"> {
+  async #putApart(
+    next: JobState & Graph,
+    indexes: readonly number[],
+  ): Promise<(JobState & Graph) | "refused" | "others"> {
     let { functions } = next;
     for (const index of indexes) {
       let outcome: StoreOutcome = { type: "others" };
@@ -136,8 +153,7 @@ export class StoredResults {
         outcome = await storeResult(this.#store, next, index, () => this.#commits.isOurs());
       });
       const { type, bytes = 0 } = outcome as StoreOutcome;
-      if (type === "refused") return "refused";
-      if (type === "others") return next;
+      if (type !== "stored") return type;
       const fn = functionAt(next, index);
       this.#some = true;
       this.#plan.loaded.set(index, fn.result);

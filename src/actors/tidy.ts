@@ -1,9 +1,10 @@
-/** What the sweep does about what is stored of a job besides its state: definitions and the inboxes of signals. */
+/** What the sweep does about what is stored of a job besides its state: definitions, the inboxes of signals, large results. */
 import { afterPrefix } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
 import { ownerOfDefinition } from "../bus/store/definition.ts";
 import { inboxOf, isInboxOf, nextSignal, readInbox, SAME_TIME_MS } from "../bus/store/inbox.ts";
 import type { JobStore, StoredJob } from "../bus/store/job-store.ts";
+import { isNamed, readResult, resultOf } from "../bus/store/results.ts";
 import { settle } from "../bus/store/signals.ts";
 import { mayHaveForgotten, type StoredMessage } from "../bus/store/stream-read.ts";
 import type { Tokens } from "../bus/tokens/tokens.ts";
@@ -31,11 +32,38 @@ export async function tidy(context: TidyContext, message: StoredMessage): Promis
     await tidyInbox(context, inbox, key, message);
     return;
   }
+  const result = resultOf(key);
+  if (result) {
+    await tidyResult(context, result, key, message);
+    return;
+  }
   const jobId = ownerOfDefinition(key);
   if (jobId === undefined) return; // none of ours
   const stored = await store.get(jobId);
   if (cannotBeRead(stored)) return;
   if (!stored?.state || isEnded(stored.state)) store.removeDefinition(jobId, message.sequence);
+}
+
+/**
+ * A result that is stored besides its job is kept for as long as the state that names it (RESULTS-3). While the job is live its owner
+ * sees to it, who stores it before the state.
+ */
+async function tidyResult(
+  { bus, store }: TidyContext,
+  { jobId, index }: { jobId: string; index: number },
+  key: string,
+  { data, sequence, storedAt }: StoredMessage,
+): Promise<void> {
+  let stored = await store.get(jobId);
+  if (!stored?.state) {
+    // Its job may have been begun as its submission says, and be about to be stored.
+    if (await maybeSubmitted(bus, readResult(data)?.created_at ?? storedAt)) return;
+    stored = await store.get(jobId);
+  }
+  const state = stored?.state;
+  if (cannotBeRead(stored) || (state && !isEnded(state))) return;
+  if (state && isNamed(state, index, data)) store.expirePart(key, data, sequence, state.keep_ms);
+  else store.removePart(key, sequence);
 }
 
 async function tidyInbox(

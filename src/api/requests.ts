@@ -203,6 +203,31 @@ function isEntryName(value: unknown): boolean {
     : typeof value === "string" && value !== "";
 }
 
+/** Body of a request to `job.result.<id>`; empty for the result of the job. */
+export interface ResultRequest {
+  /** The id of an entry, or its index in the list. */
+  entry?: string | number;
+}
+
+/** @throws AsyncError `invalid_request` */
+export function checkResultRequest({ entry }: Record<string, unknown>): ResultRequest {
+  if (entry === undefined) return {};
+  if (isEntryName(entry)) return { entry: entry as string | number };
+  throw new AsyncError(
+    "invalid_request",
+    "entry must be the id of an entry, or its index in the list: an integer from 0 on",
+  );
+}
+
+/** The answer to it. */
+export interface ResultReply {
+  job_id: string;
+  index: number;
+  /** Of the entry, if it has one. */
+  id?: string;
+  result: unknown;
+}
+
 /** The answer to a request on `job.signal.<id>.<name>`: the signal is stored. */
 export interface SignalReply {
   job_id: string;

@@ -14,6 +14,8 @@ export const RETRY_PREFIX = "job.retry";
 export const SIGNAL_PREFIX = "job.signal";
 /** What has happened to a job, as far as it is kept: `job.events.<id>`. */
 export const EVENTS_PREFIX = "job.events";
+/** What an entry of a job has returned, or the job: `job.result.<id>`. */
+export const RESULT_PREFIX = "job.result";
 /** Why a job waits: `job.explain.<id>`. */
 export const EXPLAIN_PREFIX = "job.explain";
 export const FUNCTION_PREFIX = "fn";
@@ -48,6 +50,7 @@ export const retrySubject = (id: string) => `${RETRY_PREFIX}.${id}`;
 export const signalSubject = (id: string, name: string) => `${SIGNAL_PREFIX}.${id}.${name}`;
 export const eventsSubject = (id: string) => `${EVENTS_PREFIX}.${id}`;
 export const explainSubject = (id: string) => `${EXPLAIN_PREFIX}.${id}`;
+export const resultSubject = (id: string) => `${RESULT_PREFIX}.${id}`;
 export const changedSubject = (id: string) => `${CHANGED_PREFIX}.${id}`;
 export const LIST = "job.list";
 /** What waits for each function. */

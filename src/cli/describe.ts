@@ -25,7 +25,7 @@ export function describeJob(job: JobView, width = outputWidth()): string {
     ["starts", job.state === "scheduled" ? job.scheduled_at : undefined],
     ["due", job.due_at],
     ["finished", job.finished_at],
-    ["result", job.result === undefined ? undefined : short(job.result)],
+    ["result", job.result_omitted ? OMITTED : job.result === undefined ? undefined : short(job.result)],
     ["error", job.error && short(`${job.error.code}: ${job.error.name}: ${job.error.message}`)],
   ];
   const head = facts.flatMap(([name, value]) => (value === undefined ? [] : [`${name.padEnd(LABEL_WIDTH)}${value}`]));
@@ -85,6 +85,9 @@ function tagsOf(tags: Readonly<Record<string, string>>): string {
     .join(" ");
 }
 
+/** It is too large to stand here. */
+const OMITTED = "(large: async result <id> [entry])";
+
 /** A column of text that may be shortened. */
 const ending = (title: string): Column => ({ title, shorten: "end" });
 
@@ -95,7 +98,7 @@ function outcomeOf(fn: FunctionView, job: JobView): string {
   if (fn.skipped) return "skipped";
   const failed = fn.error && whole(fn.error.message);
   if (fn.finished_at !== undefined) {
-    const result = whole(fn.result ?? null);
+    const result = fn.result_omitted ? OMITTED : whole(fn.result ?? null);
     if (failed === undefined) return result;
     return typeof fn.on_error === "object" ? `${result} (in place of: ${failed})` : `passed over: ${failed}`;
   }
@@ -111,7 +114,7 @@ export function describeJobs(jobs: JobView[], width = outputWidth()): string {
     job.state,
     positionOf(job),
     Number.isFinite(width) ? shortTime(job.created_at) : job.created_at,
-    whole(job.error ? job.error.message : (job.result ?? "")),
+    whole(job.error ? job.error.message : job.result_omitted ? OMITTED : (job.result ?? "")),
   ]);
   const name: Column = { ...ending("NAME"), leaveOut: 1 };
   const created: Column = { title: "CREATED", leaveOut: 2 };

@@ -2,6 +2,7 @@
 import type { SubmittedJob } from "../api/requests.ts";
 import { parseTags } from "../api/tags.ts";
 import { Client } from "../client/client.ts";
+import { entryOf } from "../job/names.ts";
 import type { StateName } from "../job/state.ts";
 import type { JobView } from "../job/view.ts";
 import { describeFunctions, describeJob, describeJobs, describeWorkers } from "./describe.ts";
@@ -44,6 +45,13 @@ function noteOf({ job_id, differs }: SubmittedJob): string {
 /** `async get` */
 export async function get(id: string, { json, ...connection }: CommonOptions): Promise<void> {
   await withClient(connection, async (client) => printJob(await client.get(id), json));
+}
+
+/** `async result`: as JSON, whole, as it is for programs. */
+export async function result(id: string, entry: string | undefined, connection: CommonOptions): Promise<void> {
+  await withClient(connection, async (client) => {
+    print(toJson(await client.result(id, entry === undefined ? undefined : entryOf(entry))));
+  });
 }
 
 /** `async explain` */

@@ -6,7 +6,7 @@ import { VERSION } from "../version.ts";
 import { check } from "./check.ts";
 import type { DevOptions } from "./dev.ts";
 import { doctor } from "./doctor.ts";
-import { cancel, events, explain, functions, get, list, retry, signal, submit, workers } from "./jobs.ts";
+import { cancel, events, explain, functions, get, list, result, retry, signal, submit, workers } from "./jobs.ts";
 import {
   concurrencyOption,
   graceOption,
@@ -94,6 +94,13 @@ export function createProgram(): Command {
 
   command("get <id>", "shows a job").addOption(jsonOption()).action(get);
 
+  command(
+    "result <id> [entry]",
+    "shows what an entry of a job has returned (its id, or its index), or the job, as JSON",
+  )
+    .addOption(jsonOption())
+    .action(result);
+
   command("explain <id>", "says why a job waits: what each function that has not ended waits for, and since when")
     .addOption(jsonOption())
     .action(explain);
@@ -173,6 +180,7 @@ const EXAMPLES: Record<string, string[]> = {
   submit: ["async submit job.json --wait", "async submit - --id order-4711 --json < job.json"],
   check: ["async check job.json", "async check - --json < job.json"],
   get: ["async get order-4711", "async get order-4711 --json"],
+  result: ["async result order-4711", "async result order-4711 charge"],
   explain: ["async explain order-4711", "async explain order-4711 --json"],
   cancel: ["async cancel order-4711"],
   retry: [

@@ -13,6 +13,7 @@ import {
   type LookRequest,
   MAX_PAGE_LIMIT,
   type PageRequest,
+  type ResultRequest,
   type SignalReply,
   type SubmittedJob,
 } from "../api/requests.ts";
@@ -23,6 +24,7 @@ import {
   FUNCTION_LIST,
   getSubject,
   LIST,
+  resultSubject,
   retrySubject,
   submitSubject,
 } from "../api/subjects.ts";
@@ -40,7 +42,8 @@ import { RandomText } from "../util/random-text.ts";
 import { answerIn, areRecords, errorIn, jobIn, recordsIn, unreadable } from "./answers.ts";
 import { type Completed, Ends } from "./ends.ts";
 import { DEFAULT_LIST_LIMIT, type ListRequest, type RunOptions, type WaitOptions } from "./options.ts";
-import { closed, mayPass, patiently, tryMs, wasNotDone } from "./patience.ts";
+import { closed, mayPass, patiently, tryMs, unacknowledged, wasNotDone } from "./patience.ts";
+import { resultIn, withResult } from "./result.ts";
 import { prepareSignal, readSignalReply, type SignalOptions } from "./signal.ts";
 import { StorageNotice } from "./storage-notice.ts";
 import {
@@ -51,6 +54,7 @@ import {
   pendingView,
   prepare,
   prepareAt,
+  requireSame,
   type SubmitManyOptions,
   type SubmitOptions,
   type SubmitOutcome,
@@ -173,7 +177,7 @@ export class Client {
       const leftMs = timeoutMs === undefined ? undefined : timeoutMs - (performance.now() - begun);
       const end = await watch.until<Completed | JobView>(find, { timeoutMs: leftMs, signal });
       if ("state" in end && end.state !== "completed") throw new JobFailedError(end.job_id, end.error);
-      return end.result as Result;
+      return end.result_omitted ? await this.result<Result>(jobId) : (end.result as Result);
     } finally {
       watch.close();
     }
@@ -281,6 +285,19 @@ export class Client {
       return events.push(...recordsIn(page.events));
     });
     return next === undefined ? { events } : { events, next };
+  }
+
+  /**
+   * What an entry of a job has returned, by its id or its index in the list; without one what the job has, which is what its last entry
+   * has. So results can be had that are too large to be shown in their job (`result_omitted`).
+   *
+   * @throws AsyncError `no_entry`, `job_not_ended` (there is none yet), `job_ended` (there is none), `payload_too_large` (as JSON it does not
+   * fit into a message), `job_not_found`, `invalid_job_id`, or what the bus throws
+   */
+  async result<Result = unknown>(jobId: string, entry?: string | number): Promise<Result> {
+    requireJobId(jobId);
+    const request: ResultRequest | undefined = entry === undefined ? undefined : { entry };
+    return resultIn(await this.#ask(resultSubject(jobId), request)) as Result;
   }
 
   /** Why a job waits, entry by entry. @throws AsyncError `job_not_found`, `invalid_job_id`, or what the bus throws */
@@ -405,7 +422,7 @@ export class Client {
   async #findEnd(jobId: string): Promise<JobView | undefined> {
     try {
       const job = await this.get(jobId);
-      return job.finished_at === undefined ? undefined : job;
+      return job.finished_at === undefined ? undefined : await withResult(job, () => this.result(jobId));
     } catch (error) {
       if (mayPass(error)) return undefined;
       throw error;
@@ -478,17 +495,4 @@ export class Client {
     if (error && ASK_ANOTHER.has(error.code)) throw error;
     return reply;
   }
-}
-
-/** @throws AsyncError `job_exists` */
-function requireSame(existing: SubmittedJob | undefined): void {
-  if (!existing?.differs) return;
-  const what = `job ${existing.job_id} exists already, and differs in its ${existing.differs.join(" and ")}`;
-  throw new AsyncError("job_exists", `${what}; choose another id`);
-}
-
-/** Where NATS is there and answers nothing, for example as its disk was full. */
-function unacknowledged(cause: AsyncError): AsyncError {
-  const next = "repeat it with the same id; if this goes on, `async doctor` says which stream takes no writes";
-  return new AsyncError("bus_timeout", `${cause.message}: ${next}`, { cause });
 }

@@ -66,3 +66,9 @@ export function closed(cause?: AsyncError): AsyncError {
   const wasSent = cause !== undefined && cause.code !== "not_connected";
   return new AsyncError("closed", wasSent ? `${what}; what was asked for may have been done or not` : what, { cause });
 }
+
+/** Where NATS is there and answers nothing, for example as its disk was full. */
+export function unacknowledged(cause: AsyncError): AsyncError {
+  const next = "repeat it with the same id; if this goes on, `async doctor` says which stream takes no writes";
+  return new AsyncError("bus_timeout", `${cause.message}: ${next}`, { cause });
+}

@@ -8,7 +8,7 @@ import { parseSubmission } from "../job/check.ts";
 import { newJob } from "../job/create.ts";
 import { formatOfDocument } from "../job/document.ts";
 import type { Encoding } from "../job/encoding.ts";
-import { type AsyncError, InvalidInputError, isAsyncError, messageOf } from "../job/errors.ts";
+import { AsyncError, InvalidInputError, isAsyncError, messageOf } from "../job/errors.ts";
 import { GRAPH_OPTIONS } from "../job/function-state.ts";
 import { chosenJobIdProblem, MADE_UP_PREFIX } from "../job/names.ts";
 import { UnsendableError } from "../job/plain.ts";
@@ -187,4 +187,11 @@ export function submitAll(
     };
     fill();
   });
+}
+
+/** @throws AsyncError `job_exists` */
+export function requireSame(existing: SubmittedJob | undefined): void {
+  if (!existing?.differs) return;
+  const what = `job ${existing.job_id} exists already, and differs in its ${existing.differs.join(" and ")}`;
+  throw new AsyncError("job_exists", `${what}; choose another id`);
 }

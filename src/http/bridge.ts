@@ -2,6 +2,7 @@
  * The HTTP bridge: translates the routes of the original system, and ours, to the bus and holds no state. Every request ends
  * within seconds, also when NATS is away.
  */
+
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyError,
@@ -20,6 +21,7 @@ import { checkJob, parseSubmission } from "../job/check.ts";
 import type { Encoding } from "../job/encoding.ts";
 import { AsyncError, InvalidInputError, isAsyncError, type Reason } from "../job/errors.ts";
 import { JOB_SCHEMA_PATH, jobSchema } from "../job/json-schema.ts";
+import { entryOf } from "../job/names.ts";
 import { orderOf } from "../job/order.ts";
 import { isRecord } from "../job/plain.ts";
 import type { RetryPatch } from "../job/retry-patch.ts";
@@ -167,6 +169,12 @@ function addRoutes(app: FastifyInstance, client: Client): void {
   app.get<{ Params: { id: string }; Querystring: Record<string, string> }>("/v1/job/:id/events", (request) =>
     questions.ask(request.raw, () => listEvents(client, request.params.id, request.query)),
   );
+  app.get<{ Params: { id: string } }>("/v1/job/:id/result", async ({ params, raw }) => ({
+    Result: await questions.ask(raw, () => client.result(params.id)),
+  }));
+  app.get<{ Params: { id: string; entry: string } }>("/v1/job/:id/result/:entry", async ({ params, raw }) => ({
+    Result: await questions.ask(raw, () => client.result(params.id, entryOf(params.entry))),
+  }));
   app.get<{ Params: { id: string } }>("/v1/job/:id/explain", async ({ params, raw }) => ({
     Explanation: await questions.ask(raw, () => client.explain(params.id)),
   }));

@@ -27,6 +27,35 @@ export function answerOf(job: JobState, now: number, isTaken = job.version > 0):
   return view;
 }
 
+/**
+ * The view as JSON, with at most so many bytes, if need be without its largest results: these are to be had one by one. It is longer all
+ * the same where what was submitted is.
+ */
+export function fitted(view: JobView, maxBytes: number): string {
+  const whole = JSON.stringify(view);
+  let over = bytesOf(whole) - maxBytes;
+  if (over <= 0) return whole;
+  const holders: { result?: unknown; result_omitted?: true }[] = [view, ...view.functions];
+  const sized = holders
+    .filter(({ result }) => result !== undefined && result !== null)
+    .map((holder) => ({ holder, bytes: bytesOf(JSON.stringify(holder.result)) }));
+  // That of the job is the last to be left out among equals: it is what most ask for.
+  for (const { holder, bytes } of sized.reverse().sort((a, b) => b.bytes - a.bytes)) {
+    if (over <= 0) break;
+    delete holder.result;
+    holder.result_omitted = true;
+    over -= bytes - OMITTED_BYTES;
+  }
+  return JSON.stringify(view);
+}
+
+/** `"result_omitted":true` in place of `"result":`. */
+const OMITTED_BYTES = 24;
+
+function bytesOf(json: string): number {
+  return Buffer.byteLength(json);
+}
+
 /** Whether an attempt is due whose start is not recorded. */
 function waitsForWorker(job: LiveJob, now: number): boolean {
   if (isGraph(job) && job.state === "running") return false; // its view says so

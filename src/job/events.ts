@@ -93,7 +93,9 @@ export function endEvent(state: EndedJob): JobEvent {
   const run = (state.retries ?? 0) + 1;
   switch (state.state) {
     case "completed": {
-      const { result: last } = functionAt(state, state.current_function);
+      const { result: last, apart } = functionAt(state, state.current_function);
+      if (apart !== undefined)
+        return eventOf(state, at, { type: "completed", run, result: null, result_omitted: true });
       const result = toJsonValue(last ?? null, state.encoding);
       return eventOf(state, at, { type: "completed", run, result });
     }

@@ -122,8 +122,12 @@ export function editsOf(
 }
 
 /** How a graph that has ended goes on. To be called where {@link retryProblem} finds none. */
-export function retryGraph(state: Graph & EndedJob, patch: RetryPatch, now: number): Transition {
-  const plan = planOf(state.functions);
+export function retryGraph(
+  state: Graph & EndedJob,
+  patch: RetryPatch,
+  now: number,
+  plan: Plan = planOf(state.functions),
+): Transition {
   const { again, reopened } = runAgain(state, patch, plan);
   const pending = onNextToken(inPhase(state, { state: "pending" }));
   const {

@@ -78,7 +78,7 @@ export function isAsSubmitted(job: LiveJob): boolean {
  * `now` is in ms since 1970.
  */
 export function reduce(state: JobState, event: Event, now: number, plan?: Plan): Transition {
-  if (isEnded(state)) return reduceEnded(state, event, now);
+  if (isEnded(state)) return reduceEnded(state, event, now, plan);
   if ("attempt" in event && !isLive(state, event)) return unchanged(state);
   switch (event.type) {
     case "expired":
@@ -153,14 +153,14 @@ function reduceChain(state: LiveJob, event: EventOfEntries, now: number): Transi
   }
 }
 
-function reduceEnded(state: EndedJob, event: Event, now: number): Transition {
+function reduceEnded(state: EndedJob, event: Event, now: number, plan?: Plan): Transition {
   if (event.type === "undo_wanted") {
     if (state.state !== "completed" || !isGraph(state)) return unchanged(state);
     const live = onNextToken(inPhase(state, { state: "pending" }));
-    return undoCompleted(state, live, planOf(state.functions), now);
+    return undoCompleted(state, live, plan ?? planOf(state.functions), now);
   }
   if (event.type !== "retried" || retryProblem(state, event)) return unchanged(state);
-  return isGraph(state) ? retryGraph(state, event, now) : retried(state, event, now);
+  return isGraph(state) ? retryGraph(state, event, now, plan) : retried(state, event, now);
 }
 
 function retried(state: EndedJob, patch: RetryPatch, now: number): Transition {

@@ -128,3 +128,8 @@ export function sequenceOf(id: string): number | undefined {
   const match = sequenceId.exec(id);
   return match ? Number(match[1]) : undefined;
 }
+
+/** An entry as it is named in text: an id begins with no digit, so a number is its index in the list. */
+export function entryOf(text: string): string | number {
+  return /^\d{1,9}$/.test(text) ? Number(text) : text;
+}

@@ -229,13 +229,14 @@ export function withoutPayloads<S extends JobState>(job: S): S {
 function truncated<S extends JobState>(job: S): S {
   const length = Math.min(HEAD_LENGTH, Math.floor(HEADS_LENGTH / job.functions.length));
   const functions = job.functions.map((fn): FunctionState => {
-    const { id, name, retry_count, finished_at, rank, skipped, error, caught } = fn;
+    const { id, name, retry_count, finished_at, rank, skipped, error, caught, runs, apart } = fn;
     return {
       ...(id !== undefined && { id }),
       name,
       retry_count,
       ...(finished_at !== undefined && { finished_at, result: null }),
       ...(rank !== undefined && { rank }),
+      ...(apart !== undefined && { apart, ...(runs !== undefined && { runs }) }), // it can still be had by itself
       ...(skipped && { skipped }),
       ...(error && { error: headOf(error, length) }),
       ...(caught && { caught: headOf(caught, length) }),

@@ -99,6 +99,8 @@ export interface JobView {
   warnings?: number;
   /** The result of the last function, when the job is `completed`. */
   result?: unknown;
+  /** It does not stand here, but is to be had by itself. */
+  result_omitted?: true;
   /** Why the job is `failed`. */
   error?: Failure;
   on_failure?: Submission["on_failure"];
@@ -113,8 +115,11 @@ export interface JobView {
 export function viewOf(job: JobState): JobView {
   const view = showJob(job, job.encoding) as JobView;
   if (isGraph(job)) addBranches(view, job);
+  for (const fn of view.functions) if (fn.result_omitted) delete fn.result;
   if (job.state === "completed") {
-    view.result = toJsonValue(job.functions.at(job.functions.length - 1)?.result ?? null, job.encoding);
+    const last = job.functions.at(job.functions.length - 1);
+    if (last?.apart !== undefined) view.result_omitted = true;
+    else view.result = toJsonValue(last?.result ?? null, job.encoding);
   }
   return view;
 }

@@ -1,0 +1,127 @@
+/**
+ * Results that are stored besides their jobs, for those who ask for them, or change a job by hand. Who has the job sees to them with
+ * `stored-results.ts`.
+ */
+import type { ResultReply } from "../api/requests.ts";
+import type { JobStore } from "../bus/store/job-store.ts";
+import { isNamed, loadResult, resultKey, storeResult } from "../bus/store/results.ts";
+import { asApart, isInItems } from "../job/apart.ts";
+import { AsyncError } from "../job/errors.ts";
+import { LostValue } from "../job/expression-error.ts";
+import { reduce } from "../job/machine.ts";
+import { toJsonValue } from "../job/plain.ts";
+import { planOf } from "../job/plan.ts";
+import { functionAt, type Graph, isEnded, isGraph, type JobState } from "../job/state.ts";
+import type { Event, Transition } from "../job/transition.ts";
+import { MissingValue } from "../job/values.ts";
+import { largestInline } from "./refusal.ts";
+import type { ItemResults } from "./stored-results.ts";
+
+export class ResultsOnRequest {
+  readonly #store: JobStore;
+  readonly #items: ItemResults | undefined;
+
+  constructor(store: JobStore, items?: ItemResults) {
+    this.#store = store;
+    this.#items = items;
+  }
+
+  /**
+   * The result of an entry by its id or index; without one that of the job, which is that of its last entry.
+   *
+   * @throws AsyncError `no_entry`, `job_not_ended` (it has not, or its entry), `job_ended` (it has failed, or its entry), `corrupt_state` if
+   * the result is gone, or of the bus
+   */
+  async answer(job: JobState, entry?: string | number): Promise<ResultReply> {
+    const index = entry === undefined ? job.functions.length - 1 : indexOf(job, entry);
+    if (entry === undefined) requireCompleted(job);
+    const fn = functionAt(job, index);
+    if (fn.finished_at === undefined) throw withoutResult(job, entry ?? index);
+    const value = fn.apart === undefined ? (fn.result ?? null) : await this.#load(job, index);
+    return {
+      job_id: job.job_id,
+      index,
+      ...(fn.id !== undefined && { id: fn.id }),
+      result: toJsonValue(value, job.encoding),
+    };
+  }
+
+  async #load(job: JobState, index: number): Promise<unknown> {
+    const found = await this.#read(job, index);
+    if (!found) throw new AsyncError("corrupt_state", `of job ${job.job_id} ${new LostValue(index).message}`);
+    return found.value;
+  }
+
+  async #read(job: JobState, index: number): Promise<{ value: unknown } | undefined> {
+    if (!isInItems(functionAt(job, index))) return loadResult(this.#store, job, index);
+    const value = isGraph(job) ? await this.#items?.readItemResults(job, index) : undefined;
+    return value && { value };
+  }
+
+  /** What the machine makes of an event, which may have to look at results. @throws AsyncError of the bus */
+  async reduce(job: JobState, event: Event, now: number): Promise<Transition> {
+    const plan = isGraph(job) ? planOf(job.functions) : undefined;
+    for (;;) {
+      try {
+        return reduce(job, event, now, plan);
+      } catch (error) {
+        if (!(error instanceof MissingValue) || !plan) throw error;
+        const found = await this.#read(job, error.index);
+        plan.loaded.set(error.index, found ? found.value : new LostValue(error.index));
+      }
+    }
+  }
+
+  /**
+   * The same job with its largest result besides it, where it has one: it is a few bytes too long for a message.
+   *
+   * @param isOurs whether nobody else has written it since. @throws AsyncError of the bus
+   */
+  async lighter(job: JobState & Graph, isOurs: () => Promise<boolean>): Promise<JobState> {
+    const [index] = largestInline(job);
+    if (index === undefined) return job;
+    const { type, bytes = 0 } = await storeResult(this.#store, job, index, isOurs);
+    if (type !== "stored") return job;
+    return { ...job, functions: job.functions.with(index, asApart(functionAt(job, index), bytes)) };
+  }
+
+  /**
+   * What a job leans on that is to be retried is kept for as long as that takes, not for as long as the one that had ended. To be called
+   * before the retry is stored: if nothing comes of it, the sweep has them expire again.
+   *
+   * @throws AsyncError of the bus
+   */
+  async keep(job: Graph): Promise<void> {
+    for (let index = 0; index < job.functions.length; index++) {
+      const fn = functionAt(job, index);
+      if (fn.apart === undefined || isInItems(fn)) continue;
+      const key = resultKey(job.job_id, index);
+      const part = await this.#store.part(key);
+      if (part && isNamed(job, index, part.data)) await this.#store.putPart(key, part.data, part.sequence);
+    }
+  }
+}
+
+/** @throws AsyncError `no_entry` */
+function indexOf({ job_id, functions }: JobState, entry: string | number): number {
+  const index = typeof entry === "number" ? entry : [...functions].findIndex(({ id }) => id === entry);
+  if (index >= 0 && index < functions.length) return index;
+  throw new AsyncError(
+    "no_entry",
+    `job ${job_id} has no entry ${entry}; there are ${functions.length}, from 0 on, or by id`,
+  );
+}
+
+/** @throws AsyncError `job_not_ended`, `job_ended` */
+function requireCompleted(job: JobState): void {
+  if (job.state === "completed") return;
+  if (!isEnded(job)) throw new AsyncError("job_not_ended", `job ${job.job_id} has no result yet: it is ${job.state}`);
+  const next = "those of its entries can be had one by one";
+  throw new AsyncError("job_ended", `job ${job.job_id} has no result, as it is ${job.state}; ${next}`);
+}
+
+function withoutResult(job: JobState, entry: string | number): AsyncError {
+  if (isEnded(job))
+    return new AsyncError("job_ended", `entry ${entry} of job ${job.job_id} has ended without a result`);
+  return new AsyncError("job_not_ended", `entry ${entry} of job ${job.job_id} has no result yet`);
+}
