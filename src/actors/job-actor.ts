@@ -179,7 +179,8 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
   }
 
   onFailed(attempt: Attempt, error: Failure, retryable: boolean, details?: FailureDetails): void {
-    this.post(failedEvent(attempt, error, retryable, details));
+    const settings = this.#context.settings.of(attempt.functionName);
+    this.post(failedEvent(attempt, error, retryable, details, settings));
   }
 
   onLost(attempt: Attempt): void {

@@ -35,12 +35,13 @@ import { headersOf } from "../bus/wire/headers.ts";
 import { leave } from "../bus/wire/leave.ts";
 import type { Listening } from "../bus/wire/steady-subscription.ts";
 import { answerOf } from "../job/answer.ts";
-import { AsyncError, isAsyncError, messageOf } from "../job/errors.ts";
+import { AsyncError, InvalidInputError, isAsyncError, messageOf } from "../job/errors.ts";
 import { isRecord } from "../job/plain.ts";
 import type { JobView } from "../job/view.ts";
 import { VERSION } from "../version.ts";
 import type { Depths } from "./depths.ts";
 import { Explaining } from "./explaining.ts";
+import type { SettingsOf } from "./function-settings.ts";
 import { History } from "./history.ts";
 import type { JobControl } from "./job-control.ts";
 import { Listing } from "./listing.ts";
@@ -57,6 +58,7 @@ export interface RequestApiContext {
   depths: Depths;
   signals: SignalRequests;
   definitions: Definitions;
+  settings: SettingsOf;
 }
 
 export interface RequestEndpoint {
@@ -73,13 +75,13 @@ export class RequestApi {
 
   /** @param more of what it answers, besides requests about jobs */
   constructor(
-    { bus, list, control, depths, signals, definitions }: RequestApiContext,
+    { bus, list, control, depths, signals, definitions, settings }: RequestApiContext,
     more: readonly RequestEndpoint[] = [],
   ) {
     this.#bus = bus;
     const listing = new Listing(bus, list, (name) => definitions.glance(name));
     const history = new History(bus, (jobId) => control.find(jobId));
-    const explaining = new Explaining(control, depths);
+    const explaining = new Explaining(control, depths, settings);
     const endpoint = (name: string, subject: string): ServiceEndpoint => ({
       name,
       subject,
@@ -183,5 +185,6 @@ function respondError(message: Msg, error: unknown, text: string): void {
   const status = isAsyncError(error) ? (STATUS[error.code] ?? 500) : 500;
   const headline = text.replaceAll(/\s+/g, " ").slice(0, MAX_HEADER_LENGTH);
   const headers = headersOf({ [ERROR_CODE_HEADER]: String(status), [ERROR_HEADER]: headline });
-  message.respond(JSON.stringify({ code, message: text } satisfies ErrorReply), { headers });
+  const reasons = error instanceof InvalidInputError ? { reasons: error.reasons } : {};
+  message.respond(JSON.stringify({ code, message: text, ...reasons } satisfies ErrorReply), { headers });
 }

@@ -20,11 +20,13 @@ import { checkJob, parseSubmission } from "../job/check.ts";
 import type { Encoding } from "../job/encoding.ts";
 import { AsyncError, InvalidInputError, isAsyncError, type Reason } from "../job/errors.ts";
 import { JOB_SCHEMA_PATH, jobSchema } from "../job/json-schema.ts";
+import { fromDefinition, isNamed, parseNamed } from "../job/named.ts";
 import { orderOf } from "../job/order.ts";
 import { isRecord } from "../job/plain.ts";
 import type { RetryPatch } from "../job/retry-patch.ts";
 import { STATE_NAMES, type StateName } from "../job/state.ts";
 import { statusOf } from "./errors.ts";
+import { addKeptRoutes } from "./kept-routes.ts";
 import { applyLimits, TIMEOUTS } from "./limits.ts";
 import { Questions } from "./questions.ts";
 import { type Health, readiness } from "./readiness.ts";
@@ -136,7 +138,7 @@ function addRoutes(app: FastifyInstance, client: Client): void {
     async ({ body, query }) => {
       const isDryRun = parseDryRun(query);
       if (!body) throw new AsyncError("invalid_request", "the request has no body; send a job as JSON or MessagePack");
-      if (isDryRun) return checked(body);
+      if (isDryRun) return checked(isNamed(body.value) ? await wholeOf(body, body.value, client) : body);
       return client.submit(body.value, { encoding: body.encoding, timeoutMs: SUBMIT_TIMEOUT_MS });
     },
   );
@@ -179,6 +181,7 @@ function addRoutes(app: FastifyInstance, client: Client): void {
   });
   app.get("/v1/worker", async () => ({ Workers: await client.workers() }));
   app.get("/healthz", async () => ({ status: "ok" }));
+  addKeptRoutes(app, client, questions);
   const probe = new WriteProbe(client.bus);
   app.get("/readyz", async (_request, reply): Promise<Health> => {
     const health = await readiness(client.bus, probe, client.storage.refusal);
@@ -194,6 +197,13 @@ function parseDryRun(query: Record<string, string>): boolean {
   if (dry_run !== "true" && dry_run !== "false") reasons.push({ path: "?dry_run", message: "must be true or false" });
   refuseIfAny(reasons);
   return dry_run === "true";
+}
+
+/** What a job without functions would be now. @throws AsyncError `definition_not_found`, or what the bus throws */
+async function wholeOf({ encoding }: ParsedBody, value: { name: string }, client: Client): Promise<ParsedBody> {
+  const said = parseNamed(value, Date.now());
+  const { document, encoding: stored = encoding } = await client.definition(said.name);
+  return { value: fromDefinition(document, said), encoding: stored };
 }
 
 /** @throws InvalidInputError `invalid_submission` with all that is wrong, as a submission would */

@@ -11,7 +11,7 @@ import { TypeCompiler } from "@sinclair/typebox/compiler";
 import { InvalidInputError, type Reason } from "./errors.ts";
 import { callOf, type FunctionState } from "./function-state.ts";
 import { isRecord } from "./plain.ts";
-import { FunctionSpec, RetryOptions } from "./schema.ts";
+import { Backoff, FunctionSpec, RetryOptions } from "./schema.ts";
 import { shapeProblems } from "./shape-problems.ts";
 
 export const FunctionSettings = Type.Object(
@@ -37,15 +37,18 @@ export function settingsProblems(value: unknown, at = ""): Reason[] {
  * @throws InvalidInputError `invalid_request` with every reason
  */
 export function parseSettings(value: unknown, at = ""): FunctionSettings {
-  const given = isRecord(value) ? withoutNull(value) : value;
-  if (isRecord(given) && isRecord(given.backoff)) given.backoff = withoutNull(given.backoff);
+  const given = isRecord(value) ? withoutNull(value, SETTINGS_FIELDS) : value;
+  if (isRecord(given) && isRecord(given.backoff)) {
+    given.backoff = withoutNull(given.backoff, Object.keys(Backoff.properties));
+  }
   const problems = settingsProblems(given, at);
   if (problems.length > 0) throw new InvalidInputError("invalid_request", "not the settings of a function", problems);
   return given as FunctionSettings;
 }
 
-function withoutNull(value: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(value).filter(([, one]) => one !== null && one !== undefined));
+function withoutNull(value: Record<string, unknown>, fields: readonly string[]): Record<string, unknown> {
+  const isGiven = ([key, one]: [string, unknown]) => (one !== null && one !== undefined) || !fields.includes(key);
+  return Object.fromEntries(Object.entries(value).filter(isGiven));
 }
 
 /** Those of `first`, and of `second` what the first does not say. */

@@ -61,7 +61,15 @@ export class SignalRig {
     const dispatcher = new Dispatcher(bus, lifecycle, { onRoom: () => {} });
     const depths = new Depths(bus, dispatcher, store);
     const signalRequests = new SignalRequests({ bus, signals, tokens, find });
-    const api = new RequestApi({ bus, list, control: this.control, depths, signals: signalRequests, definitions });
+    const api = new RequestApi({
+      bus,
+      list,
+      control: this.control,
+      depths,
+      signals: signalRequests,
+      definitions,
+      settings: { of: () => undefined },
+    });
     this.#close = [
       () => api.close(),
       async () => {
