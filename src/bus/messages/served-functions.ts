@@ -38,7 +38,7 @@ export function servedFunctions(services: ServiceInfo[]): Map<string, ServedFunc
         heartbeatMs: undefined,
         plain: false,
         strangers: [],
-        settings: new Map(),
+        settings: new Map<string, string>(),
       };
       functions.set(name, served);
       if (heartbeatMs === undefined) served.plain = true;
