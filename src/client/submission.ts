@@ -113,14 +113,19 @@ function prepareNamed(
   };
 }
 
-/** Undefined if the definition is of a newer version than ours, and has what we do not know. */
+/**
+ * Undefined if the definition is of a newer version than ours, and has what we do not know.
+ *
+ * @throws InvalidInputError if what is sent does not go with it
+ */
 function wholeOf(known: Submission, sent: NamedJob): Submission | undefined {
   try {
-    return parseSubmission(fromDefinition(known, sent));
+    parseSubmission(known);
   } catch (error) {
     if (error instanceof InvalidInputError) return undefined;
     throw error;
   }
+  return parseSubmission(fromDefinition(known, sent), Date.now());
 }
 
 function preparedOf(

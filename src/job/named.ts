@@ -21,13 +21,17 @@ export function isNamed(input: unknown): input is Record<string, unknown> & { na
 const SOMETHING: Submission["functions"] = [{ name: "defined" }];
 
 /**
- * What such a submission says, without what is not given (null). @param now as that of `parseSubmission`
+ * What such a submission says, without what is not given (null). What may speak of entries (`on_failure`) is checked when these are
+ * known. @param now as that of `parseSubmission`
  *
  * @throws InvalidInputError with every reason
  */
 export function parseNamed(input: object, now?: number): NamedJob {
-  const { functions: _, ...said } = parseSubmission({ ...input, functions: SOMETHING }, now);
-  return Object.fromEntries(Object.entries(said).filter(([, value]) => value !== null)) as NamedJob;
+  const { on_failure, ...own }: Partial<NamedJob> = { ...input };
+  const { functions: _, ...said } = parseSubmission({ ...own, functions: SOMETHING }, now);
+  return Object.fromEntries(
+    Object.entries({ ...said, on_failure }).filter(([, value]) => (value ?? null) !== null),
+  ) as NamedJob;
 }
 
 /** The job that it is with that definition. */
