@@ -135,11 +135,16 @@ function addRoutes(app: FastifyInstance, client: Client): void {
   const questions = new Questions();
   app.post<{ Body: ParsedBody | undefined; Querystring: Record<string, string> }>(
     "/v1/job",
-    async ({ body, query }) => {
+    async ({ body, query, raw }) => {
       const isDryRun = parseDryRun(query);
       if (!body) throw new AsyncError("invalid_request", "the request has no body; send a job as JSON or MessagePack");
-      if (isDryRun) return checked(isNamed(body.value) ? await wholeOf(body, body.value, client) : body);
-      return client.submit(body.value, { encoding: body.encoding, timeoutMs: SUBMIT_TIMEOUT_MS });
+      const { value, encoding } = body;
+      const submit = () => client.submit(value, { encoding, timeoutMs: SUBMIT_TIMEOUT_MS });
+      // Its definition is asked for, which may be as large as a message.
+      if (isNamed(value)) {
+        return questions.ask(raw, async () => (isDryRun ? checked(await wholeOf(body, value, client)) : submit()));
+      }
+      return isDryRun ? checked(body) : submit();
     },
   );
   app.get(JOB_SCHEMA_PATH, async (_request, reply) => {

@@ -143,6 +143,29 @@ test("what such a submission says besides its name is checked", async () => {
   assert.is((await client.wait("bad-named", { timeoutMs: 10_000 })).error?.code, "invalid_submission");
 });
 
+test("the client says that older supervisors do not know such a submission, and leaves functions to the supervisor", async () => {
+  const seen: [string | undefined, string][] = [];
+  const watch = system.bus.nc.subscribe("job.submit.>", {
+    callback: (_, message) => void seen.push([message.headers?.get("Async-Format"), message.string()]),
+  });
+  await system.bus.flush();
+  const { job_id } = await system.client.submit({ name: "order", keep_ms: 1 });
+  await system.client.wait(job_id, { timeoutMs: 10_000 });
+  watch.unsubscribe();
+  assert.equal(seen, [["2", '{"name":"order","keep_ms":1}']]);
+});
+
+test("whom a definition notifies is notified, also of a job that a client runs for its result", async () => {
+  const told: string[] = [];
+  const watch = system.bus.nc.subscribe("job.notify.boss", {
+    callback: (_, { data }) => void told.push(String(data.length)),
+  });
+  await system.client.define({ name: "notifies", notify: "boss", functions: [{ name: "echo", args: 2 }] });
+  assert.is(await system.client.run({ name: "notifies" }, { timeoutMs: 10_000 }), 2);
+  await eventually("it is told", () => told.length === 1);
+  watch.unsubscribe();
+});
+
 test("many at once may name definitions", async () => {
   const { client } = system;
   const outcomes = await client.submitMany([
