@@ -40,7 +40,7 @@ import { isAsSubmitted, reduce } from "../job/machine.ts";
 import { type Plan, planOf } from "../job/plan.ts";
 import { FORMAT } from "../job/record.ts";
 import { rest, toBeParked } from "../job/rest.ts";
-import { callAt, type EndedJob, functionAt, isEnded, isGraph, type JobState, type LiveJob } from "../job/state.ts";
+import { callAt, type EndedJob, isEnded, isGraph, type JobState, type LiveJob } from "../job/state.ts";
 import type { Transition } from "../job/transition.ts";
 import { Limiter } from "../util/limiter.ts";
 import { Registry } from "../util/registry.ts";

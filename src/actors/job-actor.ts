@@ -179,8 +179,7 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
   }
 
   onFailed(attempt: Attempt, error: Failure, retryable: boolean, details?: FailureDetails): void {
-    const settings = this.#context.settings.of(attempt.functionName);
-    this.post(failedEvent(attempt, error, retryable, details, settings));
+    this.post(failedEvent(attempt, error, retryable, details, this.#context.settings.of(attempt.functionName)));
   }
 
   onLost(attempt: Attempt): void {
