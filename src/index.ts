@@ -3,6 +3,12 @@ export type { DispatcherOptions } from "./actors/dispatcher.ts";
 export type { Lifecycle, LifecycleEvents, Notice, Predecessor, ReleaseReason, Trouble } from "./actors/lifecycle.ts";
 export { Supervisor, type SupervisorOptions } from "./actors/supervisor.ts";
 export type {
+  DefinitionInfo,
+  DefinitionReply,
+  FunctionSettingsReply,
+  SettingsView,
+} from "./api/kept.ts";
+export type {
   EventsReply,
   EventsRequest,
   FunctionDepth,
@@ -29,6 +35,7 @@ export type { Topology, TopologyOptions } from "./bus/topology.ts";
 export type { Listening } from "./bus/wire/steady-subscription.ts";
 export { Client } from "./client/client.ts";
 export type { Limits } from "./client/ends.ts";
+export type { DefineOptions, SetFunctionOptions, SettingsChange } from "./client/kept.ts";
 export type { ListRequest, RunOptions, WaitOptions } from "./client/options.ts";
 export type { SignalOptions } from "./client/signal.ts";
 export type { SubmitManyOptions, SubmitOptions, SubmitOutcome } from "./client/submission.ts";
@@ -57,8 +64,10 @@ export type {
 export type { Failure, FailureCode } from "./job/failure.ts";
 export type { EntryKind } from "./job/function-state.ts";
 export { type JsonSchema, jobSchema } from "./job/json-schema.ts";
+export type { NamedJob } from "./job/named.ts";
 export type { RetryPatch } from "./job/retry-patch.ts";
 export type { Backoff, ErrorEntry, FunctionSpec, JobDocument, RetryOptions, Submission } from "./job/schema.ts";
+export type { FunctionSettings } from "./job/settings.ts";
 export type { AttemptAddress, StateName, WaitReason } from "./job/state.ts";
 export type { FunctionView, JobView } from "./job/view.ts";
 export { VERSION } from "./version.ts";

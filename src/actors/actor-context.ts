@@ -8,6 +8,7 @@ import type { Attempts } from "./attempts.ts";
 import type { BacklogFeeder } from "./backlog-feeder.ts";
 import type { CommitsContext } from "./commits.ts";
 import type { Dispatcher } from "./dispatcher.ts";
+import type { SettingsOf } from "./function-settings.ts";
 import type { Lease } from "./lease.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import type { Memory } from "./memory.ts";
@@ -19,6 +20,7 @@ export interface ActorContext extends CommitsContext {
   dispatcher: Dispatcher;
   feeder: BacklogFeeder;
   lifecycle: Lifecycle;
+  settings: SettingsOf;
   memory: Memory;
   /** A wait longer than this is spent outside of memory. */
   parkAfterMs: number;

@@ -20,9 +20,12 @@
  *     a job whose id is made from its sequence takes the place of an ended one from before, or waits for its end.
  * ARRIVALS-10  A graph may wait for several things under one token, and what comes first takes it along. What comes after that, while it
  *     is live, is a second wake: whoever gets it leaves the job to its owner.
+ * ARRIVALS-11  The job of a submission that names a definition is stored with what that says before anything of it is begun, and no state
+ *     of it leans on the submission (BRIEF-1), which does not say what its functions are.
  */
 
 import { WAKE_PREFIX } from "../api/subjects.ts";
+import type { Definitions } from "../bus/store/definitions.ts";
 import type { StoredJob } from "../bus/store/job-store.ts";
 import { readBatch } from "../bus/store/stream-read.ts";
 import type { Awake } from "../bus/tokens/awake.ts";
@@ -37,11 +40,12 @@ import { isAsSubmitted, reduce } from "../job/machine.ts";
 import { type Plan, planOf } from "../job/plan.ts";
 import { FORMAT } from "../job/record.ts";
 import { rest, toBeParked } from "../job/rest.ts";
-import { callAt, type EndedJob, functionAt, isEnded, isGraph, type JobState, type LiveJob } from "../job/state.ts";
+import { callAt, type EndedJob, isEnded, isGraph, type JobState, type LiveJob } from "../job/state.ts";
 import type { Transition } from "../job/transition.ts";
 import { Limiter } from "../util/limiter.ts";
 import { Registry } from "../util/registry.ts";
 import type { ActorContext } from "./actor-context.ts";
+import { type Arrival, commitsAhead, type NamedSubmission, undefinedYet } from "./arrival.ts";
 import { JobActor } from "./job-actor.ts";
 import { Lease } from "./lease.ts";
 import type { Trouble } from "./lifecycle.ts";
@@ -63,6 +67,7 @@ import { corruptJob } from "./sweep.ts";
 export interface ArrivalsContext extends ActorContext {
   awake: Awake;
   ackWaitMs: number;
+  definitions: Definitions;
   /** See `SupervisorOptions`. */
   briefAboveBytes: number;
   isStopped: () => boolean;
@@ -98,18 +103,6 @@ const WORTH_DEFINING = 3;
  */
 const MAX_AHEAD = 1_000_000;
 
-/** A message that stands for a job: a submission, which can make it (`first`), or the wake of a parked one. */
-interface Arrival {
-  jobId: string;
-  lease: Lease;
-  delivery: Delivery;
-  /** What its job takes in memory, if it is new. */
-  footprint?: number;
-  /** That is counted while its first state is stored. */
-  isHeld?: true;
-  first?: (now: number) => Transition;
-}
-
 export class Arrivals {
   /** The jobs in memory. */
   readonly actors = new Registry<JobActor>();
@@ -139,8 +132,14 @@ export class Arrivals {
       else void this.#reject(delivery, read.jobId, read.reason);
       return;
     }
-    const { jobId, first } = read;
-    const arrival: Arrival = { jobId, lease: new Lease(0, delivery.receipt, this.#context.ackWaitMs), delivery, first };
+    const { jobId } = read;
+    const lease = new Lease(0, delivery.receipt, this.#context.ackWaitMs);
+    if (read.type === "named") {
+      this.#enter({ jobId, lease, delivery, first: undefinedYet, named: read });
+      return;
+    }
+    const { first } = read;
+    const arrival: Arrival = { jobId, lease, delivery, first };
     if (!this.#isFresh(delivery) || !isOnly(delivery, jobId) || !this.#begin(arrival, first)) this.#enter(arrival);
   }
 
@@ -266,9 +265,10 @@ export class Arrivals {
         }
         revision = stored?.revision ?? 0;
       }
-      if (!first) throw new TypeError("a wake cannot make a job");
+      if (!arrival.first) throw new TypeError("a wake cannot make a job");
+      if (arrival.named && !(await this.#lookUp(arrival, arrival.named))) return;
       const now = Date.now();
-      const transition = this.#placed(first(now), now, arrival);
+      const transition = this.#placed(arrival.first(now), now, arrival);
       if (!arrival.isHeld) this.#context.memory.holdPassing(arrival.footprint ?? 0);
       arrival.isHeld = true;
       const { state, events } = tooLarge === undefined ? transition : oversizedJob(transition, tooLarge, now);
@@ -278,7 +278,8 @@ export class Arrivals {
       if (outcome.type === "stored") {
         const isAgain = delivery.deliveries > 1 && delivery.storedAt + this.#context.ackWaitMs <= now;
         this.#context.lifecycle.emit("claimed", jobId, "new", isAgain ? "unknown" : undefined);
-        this.#host(arrival, stamped, outcome.revision).begin(events);
+        const definition = arrival.named && (await this.#define(stamped, arrival));
+        this.#host(arrival, stamped, outcome.revision, definition).begin(events);
         return;
       }
       if (outcome.type === "refused") tooLarge = outcome.cause.message;
@@ -294,9 +295,21 @@ export class Arrivals {
     delivery.nak(); // we are closing: another supervisor shall have it at once
   }
 
+  /** ARRIVALS-11: what its definition says. Returns false if it is left alone. */
+  async #lookUp(arrival: Arrival, { jobId, name, from }: NamedSubmission): Promise<boolean> {
+    const definition = await this.#patiently(jobId, () => this.#reads.run(() => this.#context.definitions.get(name)));
+    if (definition && definition.format > FORMAT) {
+      this.#leaveAlone(jobId, arrival.delivery, "defined", definition.format);
+      return false;
+    }
+    arrival.first = from(definition).first;
+    arrival.bytes = arrival.delivery.data.length + (definition?.document.length ?? 0);
+    return true;
+  }
+
   /** The first transition of a job, with the place where it waits if it has to. */
   #placed(first: Transition, now: number, arrival: Arrival): Transition {
-    arrival.footprint ??= footprintOf(first.state, arrival.delivery.data.length);
+    arrival.footprint ??= footprintOf(first.state, arrival.bytes ?? arrival.delivery.data.length);
     const { state, events } = this.#unlessFull(first, now, arrival.footprint);
     return { state: toBeParked(state, SUBMISSION, now, this.#context.parkAfterMs), events };
   }
@@ -326,7 +339,7 @@ export class Arrivals {
   }
 
   /** ARRIVALS-8. It comes again, to us or to a supervisor that can read its job. */
-  #leaveAlone(jobId: string, delivery: Delivery, how: "stored" | "submitted", format: number): void {
+  #leaveAlone(jobId: string, delivery: Delivery, how: "stored" | "submitted" | "defined", format: number): void {
     delivery.nak(around(NEWER_RETRY_MS));
     const now = performance.now();
     const isNews = now - this.#leftAloneAt > 10 * NEWER_RETRY_MS;
@@ -363,7 +376,7 @@ export class Arrivals {
     }
     // A state that is older than its token was restored from a backup. It takes that number, so that its next one is newer.
     const held = lease.number > state.token ? { ...state, token: lease.number } : state;
-    const definition = named ?? (await this.#define(held));
+    const definition = named ?? (await this.#define(held, arrival));
     this.#context.lifecycle.emit("claimed", jobId, "resumed", this.#holderBefore(state, delivery));
     this.#host(arrival, held, revision, definition).resume(first ? undefined : delivery.storedAt);
     return true;
@@ -374,9 +387,13 @@ export class Arrivals {
     return this.#patiently(jobId, () => hasOlderWake(this.#context.bus, state, token, sequence));
   }
 
-  /** A job that has parked has no submission any more: if there are steps enough to come, its definition is stored for them. */
-  async #define(state: JobState): Promise<number | undefined> {
-    if (isEnded(state) || state.token === SUBMISSION || commitsAhead(state) < WORTH_DEFINING) return undefined;
+  /**
+   * A job that has parked has no submission any more, and one whose submission names a definition had none that says all: if there are
+   * steps enough to come, what it is defined to be is stored for them.
+   */
+  async #define(state: JobState, { named }: Arrival): Promise<number | undefined> {
+    if (isEnded(state) || (state.token === SUBMISSION && !named)) return undefined;
+    if (commitsAhead(state) < WORTH_DEFINING) return undefined;
     try {
       return await this.#context.store.define(state, this.#context.briefAboveBytes);
     } catch (error) {
@@ -439,15 +456,15 @@ export class Arrivals {
 
   /** @param definition its sequence, if it is stored */
   #host(
-    { lease, delivery, first, footprint }: Arrival,
+    { lease, delivery, first, footprint, named, bytes = delivery.data.length }: Arrival,
     state: JobState,
     revision: number,
     definition?: number,
   ): JobActor {
     // A graph says much of each entry that does not change: it pays for small ones, too.
-    const isLong = first !== undefined && (isGraph(state) || delivery.data.length >= this.#context.briefAboveBytes);
+    const leans = first !== undefined && !named; // ARRIVALS-11
+    const isLong = leans && (isGraph(state) || bytes >= this.#context.briefAboveBytes);
     const long = isLong || definition !== undefined ? { definition } : undefined;
-    const bytes = delivery.data.length;
     const measured = { footprint: footprint ?? footprintOf(state, Math.max(LONG, bytes)), bytes };
     const actor = new JobActor(this.#context, lease, state, revision, long, measured);
     this.actors.set(state.job_id, actor);
@@ -501,12 +518,4 @@ export class Arrivals {
   #trouble(what: string, error: unknown, jobId?: string, more: Pick<Trouble, "kind" | "isOver"> = {}): void {
     this.#context.lifecycle.emit("trouble", { what, error, ...(jobId !== undefined && { jobId }), ...more });
   }
-}
-
-/** How many commits of a live job are likely to come, at least: one for each function, and one for each execution that it may have. */
-function commitsAhead(job: LiveJob): number {
-  const { retry_options, failures = 0 } = functionAt(job, job.current_function);
-  const executions = Math.max(1, (retry_options?.retry_limit ?? 1) - failures);
-  if (isGraph(job)) return job.functions.length - (job.ended_count ?? 0) - 1 + executions;
-  return job.functions.length - job.current_function - 1 + executions;
 }

@@ -2,6 +2,7 @@ import type { EncodedResults } from "../bus/messages/invocation.ts";
 import { APART_BYTES } from "../job/apart.ts";
 import type { Failure } from "../job/failure.ts";
 import type { Plan } from "../job/plan.ts";
+import type { FunctionSettings } from "../job/settings.ts";
 import { type AttemptAddress, isSameAttempt, type LiveJob } from "../job/state.ts";
 import type { Event } from "../job/transition.ts";
 import type { Attempt, AttemptListener, FailureDetails } from "./attempt.ts";
@@ -89,17 +90,23 @@ export class Attempts {
   }
 }
 
-/** What the machine is told of an attempt that was answered with an error, or was given up. */
+/**
+ * What the machine is told of an attempt that was answered with an error, or was given up.
+ *
+ * @param settings of its function, if there are any
+ */
 export function failedEvent(
-  { index, attempt, undo, progress }: Attempt,
+  { index, attempt, undo, progress, sentAt }: Attempt,
   error: Failure,
   retryable: boolean,
   { retryAfterMs, interrupted }: FailureDetails = {},
+  settings?: FunctionSettings,
 ): Event {
   return {
     ...{ type: "failed", index, attempt, error, retryable, random: Math.random() },
     ...(retryAfterMs !== undefined && { retryAfterMs }),
     ...(interrupted && { interrupted }),
+    ...(settings && { defaults: settings, ...(sentAt > 0 && { began_at: begunAt(sentAt) }) }),
     ...(progress !== undefined && { progress }),
     ...(undo && { undo }),
   };
@@ -123,4 +130,9 @@ export function succeededEvent({ index, attempt, undo }: AttemptAddress, result:
 
 export function noRoomEvent({ index, attempt, undo }: AttemptAddress): Event {
   return { type: "no_room", index, attempt, ...(undo && { undo }) };
+}
+
+/** By the wall clock, of a monotonic time. */
+function begunAt(sentAt: number): number {
+  return Math.round(Date.now() - (performance.now() - sentAt));
 }

@@ -23,6 +23,7 @@ import { isRecord } from "../job/plain.ts";
 import { dueSince } from "../job/rest.ts";
 import { callAt, isEnded, type LiveJob } from "../job/state.ts";
 import type { Dispatcher } from "./dispatcher.ts";
+import type { SettingsOf } from "./function-settings.ts";
 
 const LIMIT_MS = 1_000;
 /** All supervisors have answered when none has for this long. */
@@ -34,12 +35,15 @@ export class Depths {
   readonly #bus: Bus;
   readonly #dispatcher: Pick<Dispatcher, "depths">;
   readonly #store: Pick<JobStore, "get">;
+  readonly #settings: SettingsOf | undefined;
   readonly #subscription: Listening;
   #answer: Promise<FunctionsReply> | undefined;
   #services: Promise<ServiceInfo[]> | undefined;
 
-  constructor(bus: Bus, dispatcher: Pick<Dispatcher, "depths">, store: Pick<JobStore, "get">) {
+  /** @param settings what is set at functions */
+  constructor(bus: Bus, dispatcher: Pick<Dispatcher, "depths">, store: Pick<JobStore, "get">, settings?: SettingsOf) {
     this.#bus = bus;
+    this.#settings = settings;
     this.#store = store;
     this.#dispatcher = dispatcher;
     this.#subscription = bus.subscribe(
@@ -108,6 +112,10 @@ export class Depths {
     const sorted = [...depths.values()].sort((a, b) => b.waiting - a.waiting || (a.name < b.name ? -1 : 1));
     const functions = sorted.slice(0, MAX_FUNCTIONS);
     await this.#addOldest(functions.filter(({ name }) => backlogs.has(name)).slice(0, MAX_OLDEST), end);
+    for (const depth of functions) {
+      const settings = this.#settings?.of(depth.name);
+      if (settings) depth.settings = settings;
+    }
     const omitted = sorted.length - functions.length;
     return omitted === 0 ? { functions } : { functions, omitted };
   }

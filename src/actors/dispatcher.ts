@@ -26,6 +26,7 @@ import type { Plan } from "../job/plan.ts";
 import { type AttemptAddress, callAt, type LiveJob } from "../job/state.ts";
 import { Attempt, type AttemptListener } from "./attempt.ts";
 import { FunctionLine } from "./function-line.ts";
+import type { SettingsOf } from "./function-settings.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { WorkerRoll } from "./worker-roll.ts";
 
@@ -48,6 +49,8 @@ export interface DispatcherOptions {
 export interface DispatcherObserver {
   /** There may be room for more jobs of the function. */
   onRoom(functionName: string): void;
+  /** What is set at functions. */
+  settings?: SettingsOf;
 }
 
 const WATCH_MS = 100;
@@ -170,6 +173,7 @@ export class Dispatcher {
       onLateReply: () => this.#onLateReply(name),
       onRoom: () => this.#observer.onRoom(name),
       onStopWanted: (attempt, reply, isAnswerAwaited) => this.#stop(attempt, reply, isAnswerAwaited),
+      setTimeoutMs: () => this.#observer.settings?.of(name)?.timeout_ms,
       onTrouble: (error) => {
         const what = `cannot send invocations of ${name}`;
         this.#lifecycle.emit("trouble", { what, kind: "cannot send invocations", error });

@@ -9,6 +9,7 @@ import { AsyncError } from "../job/errors.ts";
 import { explain, functionsToAsk } from "../job/explain.ts";
 import { Limiter } from "../util/limiter.ts";
 import type { Depths } from "./depths.ts";
+import type { SettingsOf } from "./function-settings.ts";
 import type { JobControl } from "./job-control.ts";
 
 const MAX_ANSWERS = 8;
@@ -16,11 +17,13 @@ const MAX_ANSWERS = 8;
 export class Explaining {
   readonly #control: Pick<JobControl, "look">;
   readonly #depths: Pick<Depths, "of">;
+  readonly #settings: SettingsOf;
   readonly #answers = new Limiter(() => MAX_ANSWERS);
 
-  constructor(control: Pick<JobControl, "look">, depths: Pick<Depths, "of">) {
+  constructor(control: Pick<JobControl, "look">, depths: Pick<Depths, "of">, settings: SettingsOf) {
     this.#control = control;
     this.#depths = depths;
+    this.#settings = settings;
   }
 
   /**
@@ -40,6 +43,6 @@ export class Explaining {
     const { state, isTaken } = await this.#control.look(jobId);
     const names = functionsToAsk(state, Date.now(), isTaken);
     const facts = names.length === 0 ? undefined : await this.#depths.of(names);
-    return JSON.stringify(explain(state, (name) => facts?.get(name), Date.now(), undefined, isTaken));
+    return JSON.stringify(explain(state, (name) => facts?.get(name), Date.now(), undefined, isTaken, this.#settings));
   }
 }

@@ -34,6 +34,8 @@ const FIRST_PROBE_MS = 50;
 const MAX_PROBE_MS = 500;
 
 export interface LineObserver {
+  /** The timeout that is set at the function. */
+  setTimeoutMs(): number | undefined;
   /** A result made room, and none are waiting. */
   onRoom(): void;
   /** Who executes the attempt may stop; `reply` is the reply subject of its invocation. */
@@ -206,7 +208,7 @@ export class FunctionLine implements AttemptLine {
   #send(attempt: Attempt): void {
     const now = Date.now();
     const { job, results, plan, given } = attempt;
-    const timeoutMs = attemptTimeoutMs(job, attempt.index, now, attempt.call);
+    const timeoutMs = attemptTimeoutMs(job, attempt.index, now, attempt.call, this.#observer.setTimeoutMs());
     try {
       const body = encodeInvocation(job, attempt, now, timeoutMs, results, plan, given);
       const ticket = this.#bus.mux.open(this.#subject, body, undefined, attempt, attempt.results?.headers);

@@ -179,7 +179,7 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
   }
 
   onFailed(attempt: Attempt, error: Failure, retryable: boolean, details?: FailureDetails): void {
-    this.post(failedEvent(attempt, error, retryable, details));
+    this.post(failedEvent(attempt, error, retryable, details, this.#context.settings.of(attempt.functionName)));
   }
 
   onLost(attempt: Attempt): void {

@@ -17,6 +17,7 @@
 import { changedSubject, eventSubject, submitSubject } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
 import { readEvent } from "../bus/messages/events.ts";
+import type { Definitions } from "../bus/store/definitions.ts";
 import type { EventLog } from "../bus/store/event-log.ts";
 import type { JobList, Waiting } from "../bus/store/job-list.ts";
 import type { JobStore } from "../bus/store/job-store.ts";
@@ -46,6 +47,7 @@ export interface JobControlContext {
   tokens: Tokens;
   eventLog: EventLog;
   list: JobList;
+  definitions: Definitions;
   lifecycle: Lifecycle;
   writer: string;
 }
@@ -260,12 +262,17 @@ export class JobControl {
 
   async #submitted(jobId: string): Promise<Found | undefined> {
     const sequence = sequenceOf(jobId);
-    return untaken(jobId, await this.#context.list.submission(sequence ?? submitSubject(jobId)));
+    return this.#untaken(jobId, await this.#context.list.submission(sequence ?? submitSubject(jobId)));
   }
 
   async #submittedByBody(jobId: string): Promise<Found | undefined> {
     if (sequenceOf(jobId) !== undefined) return undefined; // nobody may choose it
-    return untaken(jobId, await this.#context.list.submissionByBody(jobId));
+    return this.#untaken(jobId, await this.#context.list.submissionByBody(jobId));
+  }
+
+  async #untaken(jobId: string, submission: Waiting | undefined): Promise<Found | undefined> {
+    const state = submission && (await untakenJob(submission, (name) => this.#context.definitions.glance(name)));
+    return state?.job_id === jobId ? { state, revision: 0 } : undefined;
   }
 
   /** Why a submission was rejected, where there is nothing else to be had of it. */
@@ -275,11 +282,6 @@ export class JobControl {
     const event = message && readEvent(message);
     return event?.type === "rejected" ? event.reason : undefined;
   }
-}
-
-function untaken(jobId: string, submission: Waiting | undefined): Found | undefined {
-  const state = submission && untakenJob(submission);
-  return state?.job_id === jobId ? { state, revision: 0 } : undefined;
 }
 
 /** It may be asked again: another supervisor may have less to do. */

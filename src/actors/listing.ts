@@ -9,6 +9,7 @@
 import { type Cursor, cursorAfter, FIRST_PAGE, formatCursor, NEWEST_PAGE, parseCursor } from "../api/cursor.ts";
 import { DEFAULT_PAGE_LIMIT, type ListedJob, type PageRequest } from "../api/requests.ts";
 import type { Bus } from "../bus/connection.ts";
+import type { Definitions } from "../bus/store/definitions.ts";
 import type { JobList, Listed, Wanted } from "../bus/store/job-list.ts";
 import { TagFilter } from "../bus/store/tag-filter.ts";
 import { answerOf } from "../job/answer.ts";
@@ -32,11 +33,14 @@ const ENVELOPE_BYTES = 1_024;
 export class Listing {
   readonly #bus: Bus;
   readonly #list: JobList;
+  readonly #glance: Definitions["glance"];
   readonly #pages = new Limiter(() => MAX_PAGES);
 
-  constructor(bus: Bus, list: JobList) {
+  /** @param glance at the definition of a submission that names one */
+  constructor(bus: Bus, list: JobList, glance: Definitions["glance"]) {
     this.#bus = bus;
     this.#list = list;
+    this.#glance = glance;
   }
 
   /**
@@ -71,7 +75,7 @@ export class Listing {
       const batch = isFiltered ? BATCH : Math.min(BATCH, limit - page.count);
       const found = await this.#list.page(next, batch, wanted);
       for (const entry of found.entries) {
-        const job = answerTo(entry, wanted);
+        const job = answerTo(entry, await this.#stateOf(entry), wanted);
         if (job && !page.add(job)) return page.end(next);
         next = cursorAfter(next, entry.sequence);
         if (page.count === limit) return page.end(next);
@@ -81,11 +85,18 @@ export class Listing {
     }
     return page.end(next);
   }
+
+  #stateOf(entry: Listed): JobState | undefined | Promise<JobState | undefined> {
+    return entry.type === "job" ? entry.state : untakenJob(entry.submission, this.#glance);
+  }
 }
 
 /** Undefined if it is no job, or not what is asked for. */
-function answerTo(entry: Listed, wanted: Wanted): { state: JobState; view: ListedJob } | undefined {
-  const state = entry.type === "job" ? entry.state : untakenJob(entry.submission);
+function answerTo(
+  entry: Listed,
+  state: JobState | undefined,
+  wanted: Wanted,
+): { state: JobState; view: ListedJob } | undefined {
   if (!state || wanted.tags?.matches(state) === false) return undefined;
   const isTaken = entry.type === "job" || entry.isTaken;
   const view: ListedJob = answerOf(state, Date.now(), isTaken);

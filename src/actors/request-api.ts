@@ -31,17 +31,19 @@ import {
 import type { Bus } from "../bus/connection.ts";
 import { decode } from "../bus/messages/codec.ts";
 import { Service, type ServiceEndpoint } from "../bus/messages/service.ts";
+import type { Definitions } from "../bus/store/definitions.ts";
 import type { JobList } from "../bus/store/job-list.ts";
 import { headersOf } from "../bus/wire/headers.ts";
 import { leave } from "../bus/wire/leave.ts";
 import type { Listening } from "../bus/wire/steady-subscription.ts";
 import { answerOf, fitted } from "../job/answer.ts";
-import { AsyncError, isAsyncError, messageOf } from "../job/errors.ts";
+import { AsyncError, InvalidInputError, isAsyncError, messageOf } from "../job/errors.ts";
 import { isRecord } from "../job/plain.ts";
 import type { JobView } from "../job/view.ts";
 import { VERSION } from "../version.ts";
 import type { Depths } from "./depths.ts";
 import { Explaining } from "./explaining.ts";
+import type { SettingsOf } from "./function-settings.ts";
 import { History } from "./history.ts";
 import type { JobControl } from "./job-control.ts";
 import { Listing } from "./listing.ts";
@@ -51,16 +53,37 @@ import type { SignalRequests } from "./signals.ts";
 const MAX_ERROR_LENGTH = 4_096;
 const MAX_HEADER_LENGTH = 256;
 
+export interface RequestApiContext {
+  bus: Bus;
+  list: JobList;
+  control: JobControl;
+  depths: Depths;
+  signals: SignalRequests;
+  definitions: Definitions;
+  settings: SettingsOf;
+}
+
+export interface RequestEndpoint {
+  name: string;
+  subject: string;
+  /** As JSON. What it throws is answered as an error. */
+  answer: (message: Msg) => Promise<string>;
+}
+
 export class RequestApi {
   readonly #bus: Bus;
   readonly #service: Service;
   readonly #subscriptions: Listening[];
 
-  constructor(bus: Bus, list: JobList, control: JobControl, depths: Depths, signals: SignalRequests) {
+  /** @param more of what it answers, besides requests about jobs */
+  constructor(
+    { bus, list, control, depths, signals, definitions, settings }: RequestApiContext,
+    more: readonly RequestEndpoint[] = [],
+  ) {
     this.#bus = bus;
-    const listing = new Listing(bus, list);
+    const listing = new Listing(bus, list, (name) => definitions.glance(name));
     const history = new History(bus, (jobId) => control.find(jobId));
-    const explaining = new Explaining(control, depths);
+    const explaining = new Explaining(control, depths, settings);
     const endpoint = (name: string, subject: string): ServiceEndpoint => ({
       name,
       subject,
@@ -90,7 +113,7 @@ export class RequestApi {
       if (submission !== undefined && state.sequence !== submission) view.existing = true;
       return view;
     };
-    const endpoints: { name: string; subject: string; answer: (message: Msg) => Promise<string> }[] = [
+    const endpoints: RequestEndpoint[] = [
       ofJob("get", GET_PREFIX, get),
       ofJob("cancel", CANCEL_PREFIX, async (jobId) => answerOf(await control.cancel(jobId), Date.now())),
       ofJob("retry", RETRY_PREFIX, async (jobId, body) =>
@@ -109,6 +132,7 @@ export class RequestApi {
       ofId("explain", EXPLAIN_PREFIX, (jobId) => explaining.answer(jobId)),
       { name: "list", subject: LIST, answer: (message) => listing.page(checkPageRequest(parseBody(message.data))) },
       { name: "functions", subject: FUNCTION_LIST, answer: async () => JSON.stringify(await depths.list()) },
+      ...more,
     ];
     this.#subscriptions = endpoints.map(({ name, subject, answer }) =>
       bus.subscribe(subject, (message) => void this.#serve(name, message, answer), { queue: API_QUEUE }),
@@ -137,7 +161,7 @@ export class RequestApi {
 }
 
 /** A request is a JSON object or empty. It may not be deeper than what can be stored. */
-function parseBody(data: Uint8Array): Record<string, unknown> {
+export function parseBody(data: Uint8Array): Record<string, unknown> {
   let body: unknown;
   try {
     body = data.length === 0 ? {} : decode(data, "json");
@@ -168,5 +192,6 @@ function respondError(message: Msg, error: unknown, text: string): void {
   const status = isAsyncError(error) ? (STATUS[error.code] ?? 500) : 500;
   const headline = text.replaceAll(/\s+/g, " ").slice(0, MAX_HEADER_LENGTH);
   const headers = headersOf({ [ERROR_CODE_HEADER]: String(status), [ERROR_HEADER]: headline });
-  message.respond(JSON.stringify({ code, message: text } satisfies ErrorReply), { headers });
+  const reasons = error instanceof InvalidInputError ? { reasons: error.reasons } : {};
+  message.respond(JSON.stringify({ code, message: text, ...reasons } satisfies ErrorReply), { headers });
 }

@@ -3,13 +3,15 @@
 import { FORMAT_HEADER, REPEATED_HEADER } from "../api/headers.ts";
 import { afterPrefix, SUBMIT } from "../api/subjects.ts";
 import { decode, encodingOf } from "../bus/messages/codec.ts";
+import { type Definition, documentIn } from "../bus/store/definitions.ts";
 import type { Waiting } from "../bus/store/job-list.ts";
 import type { Delivery } from "../bus/tokens/delivery.ts";
-import { parseDocument } from "../job/check.ts";
+import { type ParsedDocument, parseDocument } from "../job/check.ts";
 import { newJob, type Origin } from "../job/create.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
-import type { Failure } from "../job/failure.ts";
+import type { Failure, FailureCode } from "../job/failure.ts";
 import { createFailedJob, createJob, untaken } from "../job/machine.ts";
+import { definitionNotFound, fromDefinition, isNamed, type NamedJob, parseNamed } from "../job/named.ts";
 import { chosenJobIdProblem, jobIdOfSequence, jobIdProblem, MADE_UP_PREFIX } from "../job/names.ts";
 import { isRecord } from "../job/plain.ts";
 import { FORMAT } from "../job/record.ts";
@@ -24,8 +26,12 @@ export type ReadSubmission =
       /** The job before anything is begun of it. */
       submitted: (now: number) => JobState;
     }
+  /** It has no functions but those of the definition with that name. */
+  | { type: "named"; jobId: string; name: string; from: (definition: Definition | undefined) => JobSubmission }
   /** No id can be had: there is nothing to record it under. */
   | { type: "rejected"; jobId: string; reason: string };
+
+export type JobSubmission = Extract<ReadSubmission, { type: "job" }>;
 
 /** What a submission is called whose body is not read: the id in its subject, or else its place in the stream. */
 export function labelOf({ subject, sequence }: Pick<Waiting, "subject" | "sequence">): string {
@@ -56,22 +62,49 @@ export function readSubmission({ data, sequence, storedAt, subject }: Waiting): 
     if (ofSubject === undefined && typeof ofBody === "string" && chosenJobIdProblem(ofBody) === undefined) {
       origin.jobId = ofBody;
     }
-    const { submission, isGraph } = parseDocument(body, storedAt);
-    if (submission.job_id !== undefined && submission.job_id !== origin.jobId) {
-      throw new AsyncError(
-        "invalid_submission",
-        `the body names job ${submission.job_id}, the subject ${origin.jobId}`,
-      );
-    }
-    const first = (now: number) => createJob(submission, origin, now, isGraph);
-    const submitted = (now: number) => newJob(submission, origin, now, isGraph);
-    return { type: "job", jobId: origin.jobId, first, submitted };
+    if (isNamed(body)) return readNamed(parseNamed(body, storedAt), origin);
+    return jobOf(parseDocument(body, storedAt), origin);
   } catch (error) {
     if (!isAsyncError(error)) throw error;
-    const failure: Failure = { code: "invalid_submission", name: error.name, message: error.message };
-    const first = (now: number) => createFailedJob(failure, nameOf(body), origin, now);
-    return { type: "job", jobId: origin.jobId, first, submitted: (now) => first(now).state };
+    return refused(error, nameOf(body), origin);
   }
+}
+
+function jobOf({ submission, isGraph }: ParsedDocument, origin: Origin): JobSubmission {
+  if (submission.job_id !== undefined && submission.job_id !== origin.jobId) {
+    throw new AsyncError("invalid_submission", `the body names job ${submission.job_id}, the subject ${origin.jobId}`);
+  }
+  const first = (now: number) => createJob(submission, origin, now, isGraph);
+  const submitted = (now: number) => newJob(submission, origin, now, isGraph);
+  return { type: "job", jobId: origin.jobId, first, submitted };
+}
+
+/** The failed job that stands for a submission which makes none. */
+function refused(
+  { name, message }: AsyncError,
+  jobName: string,
+  origin: Origin,
+  code: FailureCode = "invalid_submission",
+): JobSubmission {
+  const first = (now: number) => createFailedJob({ code, name, message }, jobName, origin, now);
+  return { type: "job", jobId: origin.jobId, first, submitted: (now) => first(now).state };
+}
+
+/** It is checked as a whole when its definition is known. */
+function readNamed(said: NamedJob, origin: Origin): Extract<ReadSubmission, { type: "named" }> {
+  const { name } = said;
+  const from = (definition: Definition | undefined): JobSubmission => {
+    if (!definition) return refused(definitionNotFound(name), name, origin, "definition_not_found");
+    const encoding = definition.encoding === "msgpack" ? definition.encoding : origin.encoding;
+    const made = { ...origin, encoding };
+    try {
+      return jobOf(parseDocument(fromDefinition(documentIn(definition), said), origin.createdAt), made);
+    } catch (error) {
+      if (!isAsyncError(error)) throw error;
+      return refused(error, name, made);
+    }
+  };
+  return { type: "named", jobId: origin.jobId, name, from };
 }
 
 /**
@@ -86,10 +119,20 @@ export function newerFormatOf({ headers }: Pick<Delivery, "headers">): number | 
 /**
  * The job that a submission which nobody has taken yet will make, as it is to be shown; undefined if it will make none. No condition of
  * its entries is evaluated: a thousand may take a second, and a list shows a hundred jobs.
+ *
+ * @param glance at a definition, for one that names it
  */
-export function untakenJob(submission: Waiting): LiveJob | undefined {
+export function untakenJob(
+  submission: Waiting,
+  glance: (name: string) => Promise<Definition | undefined>,
+): LiveJob | undefined | Promise<LiveJob | undefined> {
   const read = readSubmission(submission);
-  return read.type === "job" ? untaken({ state: read.submitted(Date.now()), events: [] }) : undefined;
+  if (read.type === "named") return glance(read.name).then((definition) => asUntaken(read.from(definition)));
+  return read.type === "job" ? asUntaken(read) : undefined;
+}
+
+function asUntaken({ submitted }: JobSubmission): LiveJob {
+  return untaken({ state: submitted(Date.now()), events: [] });
 }
 
 /**

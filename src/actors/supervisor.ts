@@ -13,7 +13,9 @@ import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterPrefix, CHANGED_PREFIX, changedSubject } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
+import { Definitions } from "../bus/store/definitions.ts";
 import { EventLog } from "../bus/store/event-log.ts";
+import { StoredFunctionSettings } from "../bus/store/function-settings.ts";
 import { JobList } from "../bus/store/job-list.ts";
 import { DEFAULT_RETENTION_MS, JobStore } from "../bus/store/job-store.ts";
 import { Signals } from "../bus/store/signals.ts";
@@ -22,28 +24,21 @@ import { Awake } from "../bus/tokens/awake.ts";
 import type { Delivery } from "../bus/tokens/delivery.ts";
 import { Puller, type PullerOptions } from "../bus/tokens/puller.ts";
 import { Tokens } from "../bus/tokens/tokens.ts";
-import {
-  ensureTopology,
-  JOBS,
-  mendConsumer,
-  SUPERVISOR_CONSUMER,
-  TIMERS,
-  type Topology,
-  type TopologyOptions,
-} from "../bus/topology.ts";
+import { ensureTopology, JOBS, mendConsumer, SUPERVISOR_CONSUMER, TIMERS, type Topology } from "../bus/topology.ts";
 import { WriteProbe } from "../bus/write-probe.ts";
-import { AsyncError, type ErrorCode, isAsyncError } from "../job/errors.ts";
+import { type ErrorCode, isAsyncError } from "../job/errors.ts";
 import { isEndEvent } from "../job/events.ts";
-import { MAX_DURATION_MS } from "../job/schema.ts";
-import { requireCount, requireInterval, requireLimit, timerMs } from "../job/time.ts";
+import { requireLimit, timerMs } from "../job/time.ts";
 import type { ActorContext } from "./actor-context.ts";
 import { Arrivals } from "./arrivals.ts";
 import { BacklogFeeder } from "./backlog-feeder.ts";
 import { Depths } from "./depths.ts";
-import { Dispatcher, type DispatcherOptions } from "./dispatcher.ts";
+import { Dispatcher } from "./dispatcher.ts";
 import { DrainCount } from "./drain-count.ts";
+import { FunctionSettings } from "./function-settings.ts";
 import type { JobActor } from "./job-actor.ts";
 import { JobControl } from "./job-control.ts";
+import { keptRequests } from "./kept-requests.ts";
 import { LARGE_SUBMISSION_BYTES, LargePace } from "./large-pace.ts";
 import type { Lease } from "./lease.ts";
 import { createLifecycle, type Lifecycle, type Trouble } from "./lifecycle.ts";
@@ -53,47 +48,10 @@ import { around } from "./retrying.ts";
 import { SignalRequests } from "./signals.ts";
 import { StorageWatch } from "./storage-watch.ts";
 import { readSubmission } from "./submission.ts";
+import { requireOptions, type SupervisorOptions } from "./supervisor-options.ts";
 import { sweep } from "./sweep.ts";
 
-export interface SupervisorOptions extends DispatcherOptions {
-  topology?: TopologyOptions;
-  /**
-   * Jobs in memory at a time; what is beyond waits in the streams. More cost memory, extensions of leases, and time to be
-   * taken over when this process dies; fewer are too few where many long attempts run at once. Default 2,000.
-   */
-  maxLiveJobs?: number;
-  /**
-   * What this process is to take of the memory of the machine, about. A part of it is for live jobs; large ones beyond wait
-   * in the backlogs of their functions. Default 512 MiB.
-   */
-  maxMemoryBytes?: number;
-  /** A wait (backoff, start time) longer than this is spent outside of memory. Default 10 s. */
-  parkAfterMs?: number;
-  /** How long an ended job is kept. Default 7 days. */
-  retentionMs?: number;
-  /**
-   * The steps of a job whose submission is at least this large are stored without what the submission says. Default
-   * 2,048 bytes: below that it would save less than it costs.
-   */
-  briefAboveBytes?: number;
-  /** How often it looks for jobs that nothing would ever bring back, besides soon after its start. Default 30 min. */
-  sweepMs?: number;
-}
-
-/** @throws AsyncError `invalid_option` */
-function requireOptions(options: SupervisorOptions): void {
-  for (const name of ["parkAfterMs", "recordStartMs", "silentTimeoutMs", "roomWaitMs", "relieveAfterMs"] as const) {
-    requireLimit(name, options[name]);
-  }
-  for (const name of ["sweepMs", "heartbeatMs"] as const) requireInterval(name, options[name]);
-  for (const name of ["maxLiveJobs", "maxMemoryBytes", "briefAboveBytes"] as const) {
-    requireCount(name, options[name], name === "briefAboveBytes" ? 0 : 1);
-  }
-  const { retentionMs } = options;
-  requireLimit("retentionMs", retentionMs);
-  if (retentionMs === undefined || retentionMs <= MAX_DURATION_MS) return;
-  throw new AsyncError("invalid_option", `retentionMs must be from 0 to ${MAX_DURATION_MS} ms, not ${retentionMs}`);
-}
+export type { SupervisorOptions } from "./supervisor-options.ts";
 
 export const DEFAULT_MAX_LIVE_JOBS = 2_000;
 
@@ -127,6 +85,7 @@ export class Supervisor {
   readonly #maxLiveJobs: number;
   readonly #memory: Memory;
   readonly #context: ActorContext;
+  readonly #settings: FunctionSettings;
   readonly #dispatcher: Dispatcher;
   readonly #feeder: BacklogFeeder;
   readonly #tokens: Tokens;
@@ -180,7 +139,14 @@ export class Supervisor {
     });
     this.store.storage = this.#storage;
     this.#tokens = new Tokens(bus);
-    this.#dispatcher = new Dispatcher(bus, this.lifecycle, { onRoom: (name) => this.#feeder.feed(name) }, options);
+    const storedSettings = new StoredFunctionSettings(bus, this.store);
+    const settings = new FunctionSettings(bus, storedSettings, {
+      onLoaded: () => this.#refill(),
+      onTrouble: (error) => this.#trouble("cannot read what is set at functions", error),
+    });
+    this.#settings = settings;
+    const onRoom = (name: string) => this.#feeder.feed(name);
+    this.#dispatcher = new Dispatcher(bus, this.lifecycle, { onRoom, settings }, options);
     this.#feeder = new BacklogFeeder({
       bus,
       backlog: this.#tokens.backlog,
@@ -206,13 +172,16 @@ export class Supervisor {
       dispatcher: this.#dispatcher,
       feeder: this.#feeder,
       lifecycle: this.lifecycle,
+      settings,
       memory: this.#memory,
       writer: this.id,
       parkAfterMs: options.parkAfterMs ?? 10_000,
       isDraining: () => this.#draining,
     };
+    const definitions = new Definitions(bus, this.store);
     this.#arrivals = new Arrivals({
       ...this.#context,
+      definitions,
       awake: this.#awake,
       ackWaitMs: topology.ackWaitMs,
       briefAboveBytes: options.briefAboveBytes ?? 2_048,
@@ -220,11 +189,13 @@ export class Supervisor {
       onLeft: () => this.#refill(),
     });
     const list = new JobList(bus, this.store, (submission) => readSubmission(submission).jobId);
-    const control = new JobControl({ ...this.#context, list });
-    this.#depths = new Depths(bus, this.#dispatcher, this.store);
+    const control = new JobControl({ ...this.#context, list, definitions });
+    this.#depths = new Depths(bus, this.#dispatcher, this.store, settings);
     const find = (jobId: string) => control.find(jobId);
     const signalRequests = new SignalRequests({ bus, signals, tokens: this.#tokens, find });
-    this.#api = new RequestApi(bus, list, control, this.#depths, signalRequests);
+    const kept = keptRequests({ definitions, settings, stored: storedSettings, lifecycle: this.lifecycle });
+    const answering = { bus, list, control, depths: this.#depths, signals: signalRequests, definitions, settings };
+    this.#api = new RequestApi(answering, kept);
     this.#submissions = this.#pull(JOBS, {
       room: () => this.#roomForSubmissions(),
       roomBytes: () => this.#roomForBytes(),
@@ -311,6 +282,7 @@ export class Supervisor {
     this.#storageWatch.close();
     this.#dispatcher.close();
     this.#depths.close();
+    this.#settings.close();
     await this.#api.close();
   }
 
@@ -325,7 +297,7 @@ export class Supervisor {
 
   /** What is kept for wakes, or what they have been asked for if that is more, is not for new jobs. */
   #roomForSubmissions(): number {
-    if (this.#storage.full) return 0;
+    if (this.#storage.full || !this.#settings.loaded) return 0;
     return Math.min(this.#room(), this.#maxLiveJobs - this.liveJobs - (this.#wakes?.outstanding ?? 0));
   }
 
@@ -348,6 +320,7 @@ export class Supervisor {
 
   /** At most a quarter of what is left, as long as that is more than what is kept for them. */
   #roomForWakes(): number {
+    if (!this.#settings.loaded) return 0;
     const free = this.#maxLiveJobs - this.liveJobs - (this.#submissions?.outstanding ?? 0);
     return Math.min(free, Math.max(this.#keptForWakes, Math.ceil(free / 4)));
   }

@@ -18,6 +18,7 @@ import type { Bus } from "../bus/connection.ts";
 import { isPart } from "../bus/store/definition.ts";
 import type { EventLog } from "../bus/store/event-log.ts";
 import { type JobStore, storedJob } from "../bus/store/job-store.ts";
+import { isNamedValue } from "../bus/store/named-values.ts";
 import { readAt, readBatch, readNext, type StoredMessage, streamState } from "../bus/store/stream-read.ts";
 import { isRefusedForGood } from "../bus/tokens/timers.ts";
 import type { Tokens } from "../bus/tokens/tokens.ts";
@@ -95,7 +96,9 @@ export async function sweep(context: SweepContext, options: SweepOptions): Promi
     if (page.messages.length === 0) break;
     const suspects: Suspect[] = [];
     for (const message of page.messages) {
-      if (isPart(afterPrefix(message.subject, KV_PREFIX) ?? "")) {
+      const key = afterPrefix(message.subject, KV_PREFIX) ?? "";
+      if (isNamedValue(key)) continue; // of no job, and there for good: it is not to be looked at again
+      if (isPart(key)) {
         if (message.expires || message.data.length === 0) continue;
         again ??= message.sequence;
         if (options.fix && Date.now() - message.storedAt >= SETTLED_MS) await tidy(context, message);

@@ -1,8 +1,9 @@
 /** The bodies of requests to supervisors, and of their answers: JSON. What comes in is checked here. */
-import { AsyncError } from "../job/errors.ts";
+import { AsyncError, type Reason } from "../job/errors.ts";
 import type { JobEvent, RejectedEvent } from "../job/events.ts";
 import { isRecord } from "../job/plain.ts";
 import { MAX_BY_LENGTH, type RetryPatch } from "../job/retry-patch.ts";
+import type { FunctionSettings } from "../job/settings.ts";
 import { STATE_NAMES, type StateName } from "../job/state.ts";
 import type { JobView } from "../job/view.ts";
 import { allTags, checkTags, parseTags, type Tags } from "./tags.ts";
@@ -42,6 +43,8 @@ export interface ListReply {
 export interface ErrorReply {
   code: string;
   message: string;
+  /** All that is wrong with what was sent, where that is checked so. */
+  reasons?: Reason[];
 }
 
 export const DEFAULT_PAGE_LIMIT = 100;
@@ -128,6 +131,8 @@ export interface FunctionDepth {
   /** Workers that serve it, and their attempts at a time; those are shared with whatever else a worker serves. */
   workers: number;
   slots: number;
+  /** What is set at it, where a job does not say it. */
+  settings?: FunctionSettings;
 }
 
 /** The line of a function in one supervisor. */

@@ -34,6 +34,9 @@ export const CHANGED_PREFIX = "job.ctl.changed";
 /** Jobs of a function have been sent to wait for a worker outside of memory: `{function}`. */
 export const QUEUED = "job.ctl.queued";
 
+/** The settings at a function have been changed: `{function}`. */
+export const SETTINGS = "job.ctl.settings";
+
 /** Whether there is room for new jobs: `{full}`, each second while there is none. */
 export const STORAGE = "job.ctl.storage";
 
@@ -53,6 +56,16 @@ export const explainSubject = (id: string) => `${EXPLAIN_PREFIX}.${id}`;
 export const resultSubject = (id: string) => `${RESULT_PREFIX}.${id}`;
 export const changedSubject = (id: string) => `${CHANGED_PREFIX}.${id}`;
 export const LIST = "job.list";
+/** Documents under their name. The body of `put` is the document, that of the others an object with the `name`. */
+export const DEFINITION_PUT = "definition.put";
+export const DEFINITION_GET = "definition.get";
+export const DEFINITION_LIST = "definition.list";
+export const DEFINITION_DELETE = "definition.delete";
+/** What is set at a function: by hand (`set`, `unset`), or by workers when they start (`register`). */
+export const FUNCTION_GET = "function.get";
+export const FUNCTION_SET = "function.set";
+export const FUNCTION_UNSET = "function.unset";
+export const FUNCTION_REGISTER = "function.register";
 /** What waits for each function. */
 export const FUNCTION_LIST = "function.list";
 /**

@@ -2,6 +2,7 @@
 import type { FunctionDepth, ListedEvent } from "../api/requests.ts";
 import type { WorkerView } from "../client/workers.ts";
 import type { JobEvent, RejectedEvent } from "../job/events.ts";
+import { settingsText } from "../job/settings.ts";
 import type { WaitReason } from "../job/state.ts";
 import type { FunctionView, JobView } from "../job/view.ts";
 import { brief, type Column, cut, outputWidth, table } from "./table.ts";
@@ -154,15 +155,18 @@ function namesOf({ Capabilities, Omitted = 0 }: WorkerView): string {
 }
 
 export function describeFunctions(functions: FunctionDepth[], width = outputWidth()): string {
-  const rows = functions.map(({ name, waiting, in_flight, oldest_ms, workers, slots }) => [
+  const isSet = functions.some(({ settings }) => settings !== undefined);
+  const rows = functions.map(({ name, waiting, in_flight, oldest_ms, workers, slots, settings }) => [
     whole(name),
     String(waiting),
     oldest_ms === undefined ? "-" : `${(oldest_ms / 1_000).toFixed(1)} s`,
     String(in_flight),
     String(workers),
     String(slots),
+    ...(isSet ? [settings ? settingsText(settings) : "-"] : []),
   ]);
   const columns = [ending("FUNCTION"), "WAITING", "OLDEST", "IN FLIGHT", "WORKERS", "SLOTS"];
+  if (isSet) columns.push(ending("SET"));
   return table(columns, rows, width);
 }
 

@@ -1,8 +1,10 @@
 /** The commands that talk about jobs and workers: thin covers of the client. */
 import type { SubmittedJob } from "../api/requests.ts";
 import { parseTags } from "../api/tags.ts";
-import { Client } from "../client/client.ts";
+import type { Client } from "../client/client.ts";
+import { AsyncError } from "../job/errors.ts";
 import { entryOf } from "../job/names.ts";
+import { isRecord } from "../job/plain.ts";
 import type { StateName } from "../job/state.ts";
 import type { JobView } from "../job/view.ts";
 import { describeFunctions, describeJob, describeJobs, describeWorkers } from "./describe.ts";
@@ -10,9 +12,10 @@ import { type EventsCommandOptions, printEvents } from "./events.ts";
 import { EXIT } from "./exit.ts";
 import { describeExplanation } from "./explain.ts";
 import { readJobFile } from "./job-file.ts";
-import { type ConnectionFlags, connectionOf } from "./options.ts";
+import type { ConnectionFlags } from "./options.ts";
 import { parseJson, patchOf, type RetryFlags } from "./retry.ts";
 import { WaitNotice } from "./wait-notice.ts";
+import { print, toJson, withClient } from "./with-client.ts";
 
 interface CommonOptions extends ConnectionFlags {
   json?: true;
@@ -20,18 +23,37 @@ interface CommonOptions extends ConnectionFlags {
 
 export interface SubmitCommandOptions extends CommonOptions {
   id?: string;
+  /** The name of the one to run. */
+  definition?: string;
+  /** JSON. */
+  data?: string;
   wait?: true;
 }
 
 /** `async submit` */
-export async function submit(file: string, { json, id, wait, ...connection }: SubmitCommandOptions): Promise<void> {
-  const { job, encoding } = await readJobFile(file);
+export async function submit(file: string | undefined, options: SubmitCommandOptions): Promise<void> {
+  const { json, id, wait, definition, data, ...connection } = options;
+  const { job, encoding } = await jobIn(file, definition, data);
   await withClient(connection, async (client) => {
     const submitted = await client.submit(job, { encoding, ...(id !== undefined && { jobId: id }) });
     if (submitted.existing) process.stderr.write(`${noteOf(submitted)}\n`);
     if (submitted.unconfirmed) process.stderr.write(`${UNCONFIRMED}\n`);
     await show(client, submitted, { json, wait });
   });
+}
+
+/** What is in the file, or the definition with that name; with those data, if there are any. @throws AsyncError `invalid_option` */
+async function jobIn(file: string | undefined, name: string | undefined, data: string | undefined) {
+  if (file === undefined && name === undefined) {
+    throw new AsyncError("invalid_option", "missing required argument: the file of a job, or --definition <name>");
+  }
+  if (file !== undefined && name !== undefined) {
+    throw new AsyncError("invalid_option", "name a file or --definition, not both");
+  }
+  const given = data === undefined ? {} : { data: parseJson("--data", data) };
+  if (file === undefined) return { job: { name, ...given }, encoding: "json" as const };
+  const { job, encoding } = await readJobFile(file);
+  return { job: isRecord(job) ? { ...job, ...given } : job, encoding };
 }
 
 const UNCONFIRMED =
@@ -149,15 +171,6 @@ export async function functions({ json, ...connection }: CommonOptions): Promise
   });
 }
 
-async function withClient(connection: ConnectionFlags, use: (client: Client) => Promise<void>): Promise<void> {
-  const client = await Client.connect({ ...connectionOf(connection), name: "async-cli" });
-  try {
-    await use(client);
-  } finally {
-    await client.close();
-  }
-}
-
 /** Shows a job that has been set going: as it is, or with `wait` as it ends. */
 async function show(
   client: Client,
@@ -180,12 +193,4 @@ async function waitFor(client: Client, jobId: string): Promise<JobView> {
 
 function printJob(job: JobView, json: true | undefined): void {
   print(json ? toJson(job) : describeJob(job));
-}
-
-function toJson(value: unknown): string {
-  return JSON.stringify(value, null, 2);
-}
-
-function print(text: string): void {
-  process.stdout.write(`${text}\n`);
 }

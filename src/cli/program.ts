@@ -1,12 +1,14 @@
-import { Command, Option } from "commander";
+import { Argument, Command, Option } from "commander";
 import { DEFAULT_MAX_LIVE_JOBS } from "../actors/supervisor.ts";
 import { DEFAULT_LIST_LIMIT, MAX_LIST_LIMIT } from "../client/options.ts";
+import { MAX_DURATION_MS, MAX_RETRY_LIMIT } from "../job/schema.ts";
 import { STATE_NAMES, type StateName } from "../job/state.ts";
 import { VERSION } from "../version.ts";
 import { check } from "./check.ts";
 import type { DevOptions } from "./dev.ts";
 import { doctor } from "./doctor.ts";
 import { cancel, events, explain, functions, get, list, result, retry, signal, submit, workers } from "./jobs.ts";
+import { DEFINITION_ACTIONS, define, definition, FUNCTION_ACTIONS, functionSettings } from "./kept.ts";
 import {
   concurrencyOption,
   graceOption,
@@ -79,15 +81,20 @@ export function createProgram(): Command {
     .addOption(logFormatOption())
     .action(runWorker);
 
-  command("submit <file>", "submits the job in a JSON or MessagePack file, or on standard input (-)")
+  command(
+    "submit [file]",
+    "submits the job in a JSON or MessagePack file, or on standard input (-); or one of a definition",
+  )
+    .option("--definition <name>", "run this definition, without a file")
+    .option("--data <json>", "data for the job, instead of those of the file or the definition")
     .option("--id <id>", "id of the job; submitting the same id again is the same job")
     .option("--wait", "wait for the end of the job, exit with 1 if it failed")
     .addOption(jsonOption())
     .action(submit);
 
-  local(
+  command(
     "check <file>",
-    "shows all that is wrong with the job in a file or on standard input (-), else draws it; submits nothing",
+    "shows all that is wrong with the job in a file or on standard input (-), else draws it; submits nothing, and needs NATS only for one without functions",
   )
     .addOption(jsonOption())
     .action(check);
@@ -147,6 +154,28 @@ export function createProgram(): Command {
     .addOption(jsonOption())
     .action(doctor);
 
+  command("define <file>", "stores the job in a file under its name: a job of that name without functions runs it")
+    .addOption(jsonOption())
+    .action(define);
+
+  command("definition", "lists definitions; shows or removes (rm) one")
+    .addArgument(new Argument("<action>").choices(DEFINITION_ACTIONS))
+    .argument("[name]")
+    .addOption(jsonOption())
+    .action(definition);
+
+  command("function", "sets, shows or takes back (unset) what counts for a function where a job does not say it")
+    .addArgument(new Argument("<action>").choices(FUNCTION_ACTIONS))
+    .argument("<name>")
+    .option("--retry-limit <n>", "the most executions", integer(1, MAX_RETRY_LIMIT))
+    .option("--retry-for-ms <ms>", "try again for so long", integer(1, MAX_DURATION_MS))
+    .option("--timeout-ms <ms>", "the most time of an attempt", integer(1, MAX_DURATION_MS))
+    .option("--backoff <json>", 'how long it is waited in between, e.g. {"delay_ms":500}')
+    .option("--without <field>", "take a field back; may be given several times", several)
+    .option("--registered", "unset: what workers have registered, instead of what was set by hand")
+    .addOption(jsonOption())
+    .action(functionSettings);
+
   command("functions", "shows what waits for each function, and who serves it")
     .addOption(jsonOption())
     .action(functions);
@@ -177,7 +206,11 @@ const EXAMPLES: Record<string, string[]> = {
     "async worker hello.ts",
     "async worker hello.ts other.js --concurrency 10 --grace 2m --nats nats://nats:4222",
   ],
-  submit: ["async submit job.json --wait", "async submit - --id order-4711 --json < job.json"],
+  submit: [
+    "async submit job.json --wait",
+    "async submit - --id order-4711 --json < job.json",
+    "async submit --definition order --data '{\"total\":20}'",
+  ],
   check: ["async check job.json", "async check - --json < job.json"],
   get: ["async get order-4711", "async get order-4711 --json"],
   result: ["async result order-4711", "async result order-4711 charge"],
@@ -192,6 +225,13 @@ const EXAMPLES: Record<string, string[]> = {
   list: ["async list --state failed --newest", "async list --tag customer:c1", "async list --limit 1000 --json"],
   events: ["async events order-4711", "async events order-4711 --follow"],
   doctor: ["async doctor", "async doctor --fix"],
+  define: ["async define order.json"],
+  definition: ["async definition list", "async definition show order", "async definition rm order"],
+  function: [
+    "async function set charge --retry-limit 5 --timeout-ms 30000",
+    "async function show charge",
+    "async function unset charge",
+  ],
   functions: ["async functions"],
   workers: ["async workers", "async workers --json"],
 };

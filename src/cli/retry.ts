@@ -53,7 +53,7 @@ export function parseJson(option: string, text: string): unknown {
 }
 
 /** The user of this process and its machine: the event of a change names them. */
-function whoAsks(): string {
+export function whoAsks(): string {
   return `${userName()}@${hostname()}`.slice(0, MAX_BY_LENGTH);
 }
 

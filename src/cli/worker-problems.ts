@@ -1,4 +1,4 @@
-import { queueGroupProblem, servedFunctions } from "../bus/messages/served-functions.ts";
+import { queueGroupProblem, servedFunctions, settingsProblem } from "../bus/messages/served-functions.ts";
 import type { ServiceInfo } from "../bus/messages/service.ts";
 
 /** What is wrong with workers, as `async doctor` says it, and what to do about it. */
@@ -8,6 +8,10 @@ export function workerProblems(services: ServiceInfo[]): { what: string; next: s
     const what = queueGroupProblem(name, served);
     if (what !== undefined)
       problems.push({ what, next: "let it subscribe in queue group `fn`, or to another subject" });
+    const differ = settingsProblem(name, served);
+    if (differ !== undefined) {
+      problems.push({ what: differ, next: "let them say the same; `async function show` says what counts" });
+    }
   }
   for (const { name, id, metadata } of services) {
     const abandoned = Number(metadata?.abandoned ?? 0);

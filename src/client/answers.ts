@@ -3,7 +3,7 @@ import type { Msg } from "nats";
 import { ERROR_CODE_HEADER } from "../api/headers.ts";
 import type { ErrorReply } from "../api/requests.ts";
 import { readJsonObject } from "../bus/messages/codec.ts";
-import { AsyncError, type ErrorCode } from "../job/errors.ts";
+import { AsyncError, type ErrorCode, InvalidInputError, type Reason } from "../job/errors.ts";
 import { isRecord } from "../job/plain.ts";
 import type { JobView } from "../job/view.ts";
 
@@ -13,9 +13,17 @@ const SAYS_MORE = " is not a known field; there are data and args";
 /** What a supervisor answers instead of what it was asked for. */
 export function errorIn(reply: Msg): AsyncError | undefined {
   if (!reply.headers?.has(ERROR_CODE_HEADER)) return undefined;
-  const { code, message } = answerIn(reply) as ErrorReply;
+  const { code, message, reasons } = answerIn(reply) as ErrorReply;
   if (code === "invalid_request" && typeof message === "string" && message.endsWith(SAYS_MORE)) return tooOld(message);
+  const isOfInput = code === "invalid_submission" || code === "invalid_request";
+  if (isOfInput && typeof message === "string" && Array.isArray(reasons) && reasons.every(isReason)) {
+    return new InvalidInputError(code, message.split(": ")[0] ?? "", reasons);
+  }
   return new AsyncError(code as ErrorCode, message);
+}
+
+function isReason(value: unknown): value is Reason {
+  return isRecord(value) && typeof value.path === "string" && typeof value.message === "string";
 }
 
 /** It may be a field that others know, while a fleet is upgraded. */

@@ -2,20 +2,19 @@
  * What programs use to submit and watch jobs; the bridge and the CLI are built on it. It speaks only subjects that any
  * NATS client can use: `job.submit`, the request API, `job.event`, `$SRV.INFO`.
  */
-import type { Msg, MsgHdrs, Payload } from "nats";
-import {
-  type EventsReply,
-  type EventsRequest,
-  type FunctionsReply,
-  type ListedEvent,
-  type ListedJob,
-  type ListReply,
-  type LookRequest,
-  MAX_PAGE_LIMIT,
-  type PageRequest,
-  type ResultRequest,
-  type SignalReply,
-  type SubmittedJob,
+import type { DefinitionInfo, DefinitionReply, FunctionSettingsReply } from "../api/kept.ts";
+import type {
+  EventsReply,
+  EventsRequest,
+  FunctionsReply,
+  ListedEvent,
+  ListedJob,
+  ListReply,
+  LookRequest,
+  PageRequest,
+  ResultRequest,
+  SignalReply,
+  SubmittedJob,
 } from "../api/requests.ts";
 import {
   cancelSubject,
@@ -30,8 +29,9 @@ import {
 } from "../api/subjects.ts";
 import { withEnvironment } from "../bus/address.ts";
 import { Bus, type BusOptions } from "../bus/connection.ts";
-import { AsyncError, type ErrorCode, isAsyncError, JobFailedError } from "../job/errors.ts";
+import { isAsyncError, JobFailedError } from "../job/errors.ts";
 import type { Explanation } from "../job/explanation.ts";
+import type { NamedJob } from "../job/named.ts";
 import { requireJobId } from "../job/names.ts";
 import { toJsonValue } from "../job/plain.ts";
 import type { RetryPatch } from "../job/retry-patch.ts";
@@ -39,14 +39,18 @@ import type { JobDocument } from "../job/schema.ts";
 import { requireLimit } from "../job/time.ts";
 import type { JobView } from "../job/view.ts";
 import { RandomText } from "../util/random-text.ts";
-import { answerIn, areRecords, errorIn, jobIn, recordsIn, unreadable } from "./answers.ts";
+import { answerIn, areRecords, jobIn, recordsIn, unreadable } from "./answers.ts";
 import { type Completed, Ends } from "./ends.ts";
+import type { DefineOptions, SetFunctionOptions, SettingsChange } from "./kept.ts";
+import * as kept from "./kept.ts";
 import { DEFAULT_LIST_LIMIT, type ListRequest, type RunOptions, type WaitOptions } from "./options.ts";
-import { closed, mayPass, patiently, tryMs, unacknowledged, wasNotDone } from "./patience.ts";
+import { closed, mayPass, patiently, tryMs, unacknowledged } from "./patience.ts";
+import { REQUEST_TIMEOUT_MS, Requester } from "./requester.ts";
 import { resultIn, withResult } from "./result.ts";
 import { prepareSignal, readSignalReply, type SignalOptions } from "./signal.ts";
 import { StorageNotice } from "./storage-notice.ts";
 import {
+  definitionNamedIn,
   existingJob,
   headersOfSubmission,
   ID_CHARACTERS,
@@ -62,9 +66,6 @@ import {
 } from "./submission.ts";
 import { listWorkers, type WorkerView } from "./workers.ts";
 
-const REQUEST_TIMEOUT_MS = 2_000;
-/** Of what is not asked for again where no answer comes: half of it is for the answer. */
-const ONCE_TIMEOUT_MS = 6_000;
 const SUBMIT_TIMEOUT_MS = 5_000;
 /** The supervisor that is asked takes a second itself. */
 const FUNCTIONS_TIMEOUT_MS = 4_000;
@@ -72,11 +73,6 @@ const FUNCTIONS_TIMEOUT_MS = 4_000;
 const CONFIRM_TIMEOUT_MS = 500;
 /** Enough to keep a server busy, and few enough not to delay what else is on the connection. */
 const SUBMISSIONS_IN_FLIGHT = 1_000;
-/** Answers of a supervisor that another one may do better on. */
-const ASK_ANOTHER = new Set<ErrorCode>(["newer_format", "bus_overloaded", "jetstream_unavailable"]);
-/** When and where a list ends early. */
-const LIST_MS = 4_000;
-const MAX_LIST_BYTES = 8 * 1024 ** 2;
 /** Arguments that are taken only for an input of which no field is known (`unknown`, `object`); see {@link Client.submit}. */
 type IfUnknown<T, Arguments extends unknown[]> = object extends T ? Arguments : [never];
 
@@ -84,6 +80,7 @@ export class Client {
   readonly bus: Bus;
   readonly #ids = new RandomText(ID_CHARACTERS);
   readonly #ends: Ends;
+  readonly #requests: Requester;
   /** From the first submission on. */
   #storage: StorageNotice | undefined;
 
@@ -91,6 +88,7 @@ export class Client {
   constructor(bus: Bus) {
     this.bus = bus;
     this.#ends = new Ends(bus);
+    this.#requests = new Requester(bus);
   }
 
   /** @throws AsyncError `invalid_option`, `not_connected`, `server_too_old` */
@@ -101,19 +99,22 @@ export class Client {
   /**
    * Submits a job. When this returns, the job is stored and will reach its end, whatever dies.
    *
-   * The type of a job is checked. What comes from elsewhere is taken as `unknown`, and checked when it is submitted.
+   * The type of a job is checked. What comes from elsewhere is taken as `unknown`, and checked when it is submitted. A job without
+   * `functions` runs the definition of its name.
    *
    * @returns the job as it is at that moment. If there is a job with an id that was chosen, it is that one, marked
    * `existing`, and `differs` says whether its name or functions are others
-   * @throws InvalidInputError with every reason; AsyncError `jobs_full`, `storage_full` (try later), `payload_too_large`, or after
+   * @throws InvalidInputError with every reason; AsyncError `definition_not_found`, `jobs_full`, `storage_full` (try later), `payload_too_large`, or after
    * `timeoutMs` `not_connected`, `jetstream_unavailable`, `bus_timeout` (it may be stored or not: repeat it with the
    * same id)
    */
   submit<T>(input: T, ...options: IfUnknown<T, [options?: SubmitOptions]>): Promise<SubmittedJob>;
-  submit(input: JobDocument, options?: SubmitOptions): Promise<SubmittedJob>;
+  submit(input: JobDocument | NamedJob, options?: SubmitOptions): Promise<SubmittedJob>;
   async submit(input: unknown, options: SubmitOptions = {}): Promise<SubmittedJob> {
     requireLimit("timeoutMs", options.timeoutMs);
-    const submission = prepare(input, options, this.#ids);
+    const name = definitionNamedIn(input);
+    const known = name === undefined ? undefined : await this.#glanceAt(name);
+    const submission = prepare(input, options, this.#ids, undefined, known);
     const sequence = await this.#stored(submission, options.timeoutMs ?? SUBMIT_TIMEOUT_MS);
     if (!submission.chosen) return pendingView(submission);
     try {
@@ -139,13 +140,17 @@ export class Client {
    * is; the signal's reason; what {@link submit} throws
    */
   run<Result, T>(input: T, ...options: IfUnknown<T, [options?: RunOptions]>): Promise<Result>;
-  run<Result = unknown>(input: JobDocument, options?: RunOptions): Promise<Result>;
+  run<Result = unknown>(input: JobDocument | NamedJob, options?: RunOptions): Promise<Result>;
   async run<Result = unknown>(input: unknown, options: RunOptions = {}): Promise<Result> {
     const { timeoutMs, signal, onSubmitted } = options;
     requireLimit("timeoutMs", timeoutMs);
     signal?.throwIfAborted();
     const begun = performance.now();
-    const submission = prepare(input, options, this.#ids, this.#ends.name);
+    const named = definitionNamedIn(input);
+    const known = named === undefined ? undefined : await this.#glanceAt(named);
+    // Who is told by the definition is told: not to be replaced by this client.
+    const isTold = named !== undefined && (known === undefined || known.notify !== undefined);
+    const submission = prepare(input, options, this.#ids, isTold ? undefined : this.#ends.name, known);
     const { jobId, definition } = submission;
     const notifies = definition.notify === this.#ends.name;
     const watch = notifies ? this.#ends.watchNotified(jobId) : this.#ends.watchEvents(jobId);
@@ -192,7 +197,10 @@ export class Client {
   async submitMany(inputs: readonly unknown[], options: SubmitManyOptions = {}): Promise<SubmitOutcome[]> {
     const { timeoutMs = SUBMIT_TIMEOUT_MS, inFlight = SUBMISSIONS_IN_FLIGHT } = options;
     requireLimit("timeoutMs", timeoutMs);
-    const submissions = inputs.map((input, index) => prepareAt(index, input, options, this.#ids));
+    const names = new Set(inputs.flatMap((input) => definitionNamedIn(input) ?? []));
+    const known = new Map<string, JobDocument | undefined>();
+    for (const name of names) known.set(name, await this.#glanceAt(name));
+    const submissions = inputs.map((input, index) => prepareAt(index, input, options, this.#ids, known));
     return submitAll(submissions, inFlight, (one, done) => this.#store(one, timeoutMs, done));
   }
 
@@ -226,11 +234,10 @@ export class Client {
   async retry(jobId: string, patch: RetryPatch = {}): Promise<JobView> {
     requireJobId(jobId);
     // Requests are JSON, also where the patch came in another encoding.
-    const request = JSON.stringify(toJsonValue(patch, "msgpack"));
+    const request = toJsonValue(patch, "msgpack");
     const isOnce = patch.from !== undefined || patch.failed === true;
-    const timeoutMs = isOnce ? ONCE_TIMEOUT_MS : REQUEST_TIMEOUT_MS;
-    const passes = isOnce ? wasNotDone : mayPass;
-    return jobIn(answerIn(await this.#send(retrySubject(jobId), request, timeoutMs, undefined, passes)));
+    const subject = retrySubject(jobId);
+    return isOnce ? jobIn(await this.#requests.askOnce(subject, request)) : this.#askJob(subject, request);
   }
 
   /**
@@ -243,7 +250,7 @@ export class Client {
    */
   async signal(jobId: string, name: string, payload?: unknown, options: SignalOptions = {}): Promise<SignalReply> {
     const { subject, body, headers } = prepareSignal(jobId, name, payload, options, this.#ids);
-    return readSignalReply(answerIn(await this.#send(subject, body, REQUEST_TIMEOUT_MS, headers)), options);
+    return readSignalReply(answerIn(await this.#requests.send(subject, body, REQUEST_TIMEOUT_MS, headers)), options);
   }
 
   /**
@@ -261,7 +268,7 @@ export class Client {
     if (order !== undefined) request.order = order;
     if (tags !== undefined) request.tags = tags;
     if (cursor !== undefined) request.cursor = cursor;
-    const next = await this.#pages<Partial<ListReply>>(LIST, request, limit, (page) => {
+    const next = await this.#requests.pages<Partial<ListReply>>(LIST, request, limit, (page) => {
       for (const job of recordsIn(page.jobs)) found.set(job.job_id, job);
       return found.size;
     });
@@ -281,7 +288,7 @@ export class Client {
     requireJobId(jobId);
     const events: ListedEvent[] = [];
     const request: EventsRequest = cursor === undefined ? {} : { cursor };
-    const next = await this.#pages<Partial<EventsReply>>(eventsSubject(jobId), request, limit, (page) => {
+    const next = await this.#requests.pages<Partial<EventsReply>>(eventsSubject(jobId), request, limit, (page) => {
       return events.push(...recordsIn(page.events));
     });
     return next === undefined ? { events } : { events, next };
@@ -297,20 +304,28 @@ export class Client {
   async result<Result = unknown>(jobId: string, entry?: string | number): Promise<Result> {
     requireJobId(jobId);
     const request: ResultRequest | undefined = entry === undefined ? undefined : { entry };
-    return resultIn(await this.#ask(resultSubject(jobId), request)) as Result;
+    return resultIn(await this.#requests.ask(resultSubject(jobId), request)) as Result;
   }
 
   /** Why a job waits, entry by entry. @throws AsyncError `job_not_found`, `invalid_job_id`, or what the bus throws */
   async explain(jobId: string): Promise<Explanation> {
     requireJobId(jobId);
-    const answer = (await this.#ask(explainSubject(jobId), undefined, FUNCTIONS_TIMEOUT_MS)) as Partial<Explanation>;
+    const answer = (await this.#requests.ask(
+      explainSubject(jobId),
+      undefined,
+      FUNCTIONS_TIMEOUT_MS,
+    )) as Partial<Explanation>;
     if (typeof answer.state !== "string" || !areRecords(answer.entries)) throw unreadable("is no explanation");
     return answer as Explanation;
   }
 
   /** What waits for each function, and how many workers serve it. @throws AsyncError of the bus */
   async functions(): Promise<FunctionsReply> {
-    const answer = (await this.#ask(FUNCTION_LIST, undefined, FUNCTIONS_TIMEOUT_MS)) as Partial<FunctionsReply>;
+    const answer = (await this.#requests.ask(
+      FUNCTION_LIST,
+      undefined,
+      FUNCTIONS_TIMEOUT_MS,
+    )) as Partial<FunctionsReply>;
     if (!areRecords(answer.functions)) throw unreadable("is no list of functions");
     return answer as FunctionsReply;
   }
@@ -321,6 +336,55 @@ export class Client {
     const workers = await listWorkers(this.bus);
     if (this.bus.closed) throw closed(); // the others' answers were not waited for
     return workers;
+  }
+
+  /**
+   * Stores a document under its name. A job of that name that is submitted without functions runs it, as it was when the job was taken.
+   *
+   * @throws InvalidInputError with every reason; AsyncError `definitions_full`, `storage_full`, `payload_too_large`, or what the bus throws
+   */
+  define(document: unknown, options: DefineOptions = {}): Promise<DefinitionInfo> {
+    return kept.define(this.#requests, document, options);
+  }
+
+  /** @throws AsyncError `definition_not_found`, `invalid_request`, or what the bus throws */
+  definition(name: string): Promise<DefinitionReply> {
+    return kept.definition(this.#requests, name);
+  }
+
+  /** All, by name, without their documents. @throws AsyncError of the bus */
+  definitions(): Promise<DefinitionInfo[]> {
+    return kept.definitions(this.#requests);
+  }
+
+  /** Returns it as it was. Jobs that have been taken go on with it. @throws AsyncError as {@link definition}: then it may be removed */
+  removeDefinition(name: string): Promise<DefinitionInfo> {
+    return kept.removeDefinition(this.#requests, name);
+  }
+
+  /** What is set at a function, by hand and by workers. @throws AsyncError `invalid_function_name`, or what the bus throws */
+  functionSettings(name: string): Promise<FunctionSettingsReply> {
+    return kept.functionSettings(this.#requests, name);
+  }
+
+  /**
+   * Sets by hand what counts for a function where a job does not say it; wins over what a worker has registered. It counts for jobs
+   * that are there already, too.
+   *
+   * @example await client.setFunction("charge", { retry_limit: 5, timeout_ms: 30_000 });
+   * @throws InvalidInputError with every reason; AsyncError `invalid_function_name`, `settings_full`, or what the bus throws
+   */
+  setFunction(
+    name: string,
+    settings: SettingsChange,
+    options: SetFunctionOptions = {},
+  ): Promise<FunctionSettingsReply> {
+    return kept.setFunction(this.#requests, name, settings, options);
+  }
+
+  /** Takes back what was set by hand; or what workers have registered. @throws AsyncError as {@link functionSettings} */
+  unsetFunction(name: string, options: { registered?: boolean } = {}): Promise<FunctionSettingsReply> {
+    return kept.unsetFunction(this.#requests, name, options);
   }
 
   /**
@@ -353,6 +417,11 @@ export class Client {
   get storage(): StorageNotice {
     this.#storage ??= new StorageNotice(this.bus);
     return this.#storage;
+  }
+
+  /** @throws AsyncError `definition_not_found` */
+  async #glanceAt(name: string): Promise<JobDocument | undefined> {
+    return (await kept.glanceAt(this.#requests, name))?.document;
   }
 
   /** Its sequence in stream JOBS. */
@@ -429,70 +498,7 @@ export class Client {
     }
   }
 
-  /**
-   * Asks for page after page, until there are `limit` entries or no more, or enough for one answer. `take` is given each page, and
-   * returns how many entries there are by then. Returns the cursor of what is left.
-   */
-  async #pages<Page extends { next?: string }>(
-    subject: string,
-    request: { cursor?: string },
-    limit: number,
-    take: (page: Page) => number,
-  ): Promise<string | undefined> {
-    const end = performance.now() + LIST_MS;
-    let count = 0;
-    let bytes = 0;
-    let next = request.cursor;
-    do {
-      const most = Math.min(MAX_PAGE_LIMIT, limit - count);
-      const wanted = { ...request, limit: most, ...(next !== undefined && { cursor: next }) };
-      const reply = await this.#reply(subject, wanted, REQUEST_TIMEOUT_MS);
-      const page = answerIn(reply) as Page;
-      count = take(page);
-      bytes += reply.data.length;
-      next = page.next;
-      if (next !== undefined && typeof next !== "string") throw unreadable("has no cursor");
-    } while (next !== undefined && count < limit && bytes < MAX_LIST_BYTES && performance.now() < end);
-    return next;
-  }
-
   async #askJob(subject: string, request?: unknown, timeoutMs?: number): Promise<JobView> {
-    return jobIn(await this.#ask(subject, request, timeoutMs));
-  }
-
-  async #ask(subject: string, request?: unknown, timeoutMs = REQUEST_TIMEOUT_MS): Promise<object> {
-    return answerIn(await this.#reply(subject, request, timeoutMs));
-  }
-
-  #reply(subject: string, request: unknown, timeoutMs: number): Promise<Msg> {
-    return this.#send(subject, request === undefined ? "" : JSON.stringify(request), timeoutMs);
-  }
-
-  async #send(subject: string, body: Payload, timeoutMs: number, headers?: MsgHdrs, passes = mayPass): Promise<Msg> {
-    const reply = await patiently(
-      this.bus,
-      timeoutMs,
-      (leftMs) => this.#request(subject, body, leftMs, headers),
-      passes,
-    );
-    const error = errorIn(reply);
-    if (error) throw error;
-    return reply;
-  }
-
-  async #request(subject: string, body: Payload, timeoutMs: number, headers?: MsgHdrs): Promise<Msg> {
-    let reply: Msg;
-    try {
-      reply = await this.bus.mux.request(subject, body, timeoutMs, headers);
-    } catch (error) {
-      if (!isAsyncError(error, "no_responders")) throw error;
-      throw new AsyncError("no_responders", "no supervisor is running; start one with `async server`", {
-        cause: error,
-      });
-    }
-    // The next one that is asked may be another supervisor.
-    const error = errorIn(reply);
-    if (error && ASK_ANOTHER.has(error.code)) throw error;
-    return reply;
+    return jobIn(await this.#requests.ask(subject, request, timeoutMs));
   }
 }

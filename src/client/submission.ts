@@ -10,6 +10,7 @@ import { formatOfDocument } from "../job/document.ts";
 import type { Encoding } from "../job/encoding.ts";
 import { AsyncError, InvalidInputError, isAsyncError, messageOf } from "../job/errors.ts";
 import { GRAPH_OPTIONS } from "../job/function-state.ts";
+import { fromDefinition, isNamed, type NamedJob, parseNamed } from "../job/named.ts";
 import { chosenJobIdProblem, MADE_UP_PREFIX } from "../job/names.ts";
 import { UnsendableError } from "../job/plain.ts";
 import { isSameJson } from "../job/same.ts";
@@ -45,6 +46,8 @@ export interface Prepared {
   repeated: boolean;
   /** The format of the record that it makes. */
   format: 1 | 2;
+  /** It runs a definition that could not be asked for: its functions are not known. */
+  isUnknown?: true;
 }
 
 /** Length of what is random in an id that is made up: 96 bits. */
@@ -65,15 +68,72 @@ export function headersOfSubmission({ format }: Prepared, repeated: boolean): Ms
 
 /**
  * @param notify who is told of the end; only if the id is made up here, and nobody else is to be told
+ * @param known the definition that it runs, if it names one and that is known
  * @throws InvalidInputError with every reason
  */
 export function prepare(
   input: unknown,
-  { encoding = "json", jobId }: Pick<SubmitOptions, "encoding" | "jobId">,
+  options: Pick<SubmitOptions, "encoding" | "jobId">,
   ids: RandomText,
   notify?: string,
+  known?: Submission,
 ): Prepared {
-  const submission = parseGiven(input);
+  if (definitionNamedIn(input) !== undefined) return prepareNamed(input, options, ids, notify, known);
+  return preparedOf(parseGiven(input), options, ids, notify);
+}
+
+/** The name of the definition that a job without functions runs; undefined if it is another job, or none. Never throws. */
+export function definitionNamedIn(input: unknown): string | undefined {
+  try {
+    return isNamed(input) ? input.name : undefined;
+  } catch {
+    return undefined; // it cannot even be looked at, which is told when it is checked
+  }
+}
+
+/** It is sent as it is given: the functions are those of the definition as it is when the job is taken. */
+function prepareNamed(
+  input: unknown,
+  options: Pick<SubmitOptions, "encoding" | "jobId">,
+  ids: RandomText,
+  notify: string | undefined,
+  known: Submission | undefined,
+): Prepared {
+  const said = checkGiven(() => parseNamed(input as object, Date.now()));
+  const prepared = preparedOf({ ...said, functions: [] }, options, ids, notify);
+  const { functions: _, ...sent } = prepared.definition;
+  const { encoding } = prepared;
+  const whole = known && wholeOf(known, sent);
+  return {
+    ...prepared,
+    definition: whole ?? prepared.definition,
+    ...(!whole && { isUnknown: true }),
+    body: encodeJob(sent, encoding),
+    format: 2,
+  };
+}
+
+/**
+ * Undefined if the definition is of a newer version than ours, and has what we do not know.
+ *
+ * @throws InvalidInputError if what is sent does not go with it
+ */
+function wholeOf(known: Submission, sent: NamedJob): Submission | undefined {
+  try {
+    parseSubmission(known);
+  } catch (error) {
+    if (error instanceof InvalidInputError) return undefined;
+    throw error;
+  }
+  return parseSubmission(fromDefinition(known, sent), Date.now());
+}
+
+function preparedOf(
+  submission: Submission,
+  { encoding = "json", jobId }: Pick<SubmitOptions, "encoding" | "jobId">,
+  ids: RandomText,
+  notify: string | undefined,
+): Prepared {
   const chosen = jobId ?? submission.job_id;
   const problem = chosen === undefined ? undefined : chosenJobIdProblem(chosen);
   if (problem !== undefined) {
@@ -96,7 +156,7 @@ export function prepare(
 }
 
 /** @throws InvalidInputError with the path of what cannot be sent */
-function encodeJob(definition: Submission, encoding: Encoding): Payload {
+function encodeJob(definition: Submission | NamedJob, encoding: Encoding): Payload {
   try {
     return encodeGiven(definition, encoding);
   } catch (error) {
@@ -108,8 +168,12 @@ function encodeJob(definition: Submission, encoding: Encoding): Payload {
 
 /** @throws InvalidInputError also for what cannot even be looked at, such as a getter that throws */
 function parseGiven(input: unknown): Submission {
+  return checkGiven(() => parseSubmission(input, Date.now()));
+}
+
+function checkGiven<T>(check: () => T): T {
   try {
-    return parseSubmission(input, Date.now());
+    return check();
   } catch (error) {
     if (error instanceof InvalidInputError) throw error;
     const message = `cannot be read: ${messageOf(error)}`;
@@ -129,6 +193,8 @@ export function pendingView({ definition, jobId, encoding }: Prepared): JobView 
 
 /** The job that has the id of a submission, with the marks of an answer to it. */
 export function existingJob(submission: Prepared, found: JobView): SubmittedJob {
+  if (submission.isUnknown)
+    return { ...found, existing: true, ...(found.name !== submission.definition.name && { differs: ["name"] }) };
   const wanted = pendingView(submission);
   const differs: ("name" | "functions")[] = [];
   if (found.name !== wanted.name) differs.push("name");
@@ -143,9 +209,16 @@ function specOf(view: FunctionView) {
 }
 
 /** @throws InvalidInputError whose paths begin with the index */
-export function prepareAt(index: number, input: unknown, options: SubmitManyOptions, ids: RandomText): Prepared {
+export function prepareAt(
+  index: number,
+  input: unknown,
+  options: SubmitManyOptions,
+  ids: RandomText,
+  known: ReadonlyMap<string, Submission | undefined>,
+): Prepared {
+  const name = definitionNamedIn(input);
   try {
-    return prepare(input, options, ids);
+    return prepare(input, options, ids, undefined, name === undefined ? undefined : known.get(name));
   } catch (error) {
     if (!(error instanceof InvalidInputError)) throw error;
     const reasons = error.reasons.map(({ path, message }) => ({ path: `/${index}${path}`, message }));

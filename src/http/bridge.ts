@@ -21,12 +21,14 @@ import { checkJob, parseSubmission } from "../job/check.ts";
 import type { Encoding } from "../job/encoding.ts";
 import { AsyncError, InvalidInputError, isAsyncError, type Reason } from "../job/errors.ts";
 import { JOB_SCHEMA_PATH, jobSchema } from "../job/json-schema.ts";
+import { fromDefinition, isNamed, parseNamed } from "../job/named.ts";
 import { entryOf } from "../job/names.ts";
 import { orderOf } from "../job/order.ts";
 import { isRecord } from "../job/plain.ts";
 import type { RetryPatch } from "../job/retry-patch.ts";
 import { STATE_NAMES, type StateName } from "../job/state.ts";
 import { statusOf } from "./errors.ts";
+import { addKeptRoutes } from "./kept-routes.ts";
 import { applyLimits, TIMEOUTS } from "./limits.ts";
 import { Questions } from "./questions.ts";
 import { type Health, readiness } from "./readiness.ts";
@@ -135,11 +137,16 @@ function addRoutes(app: FastifyInstance, client: Client): void {
   const questions = new Questions();
   app.post<{ Body: ParsedBody | undefined; Querystring: Record<string, string> }>(
     "/v1/job",
-    async ({ body, query }) => {
+    async ({ body, query, raw }) => {
       const isDryRun = parseDryRun(query);
       if (!body) throw new AsyncError("invalid_request", "the request has no body; send a job as JSON or MessagePack");
-      if (isDryRun) return checked(body);
-      return client.submit(body.value, { encoding: body.encoding, timeoutMs: SUBMIT_TIMEOUT_MS });
+      const { value, encoding } = body;
+      const submit = () => client.submit(value, { encoding, timeoutMs: SUBMIT_TIMEOUT_MS });
+      // Its definition is asked for, which may be as large as a message.
+      if (isNamed(value)) {
+        return questions.ask(raw, async () => (isDryRun ? checked(await wholeOf(body, value, client)) : submit()));
+      }
+      return isDryRun ? checked(body) : submit();
     },
   );
   app.get(JOB_SCHEMA_PATH, async (_request, reply) => {
@@ -187,6 +194,7 @@ function addRoutes(app: FastifyInstance, client: Client): void {
   });
   app.get("/v1/worker", async () => ({ Workers: await client.workers() }));
   app.get("/healthz", async () => ({ status: "ok" }));
+  addKeptRoutes(app, client, questions);
   const probe = new WriteProbe(client.bus);
   app.get("/readyz", async (_request, reply): Promise<Health> => {
     const health = await readiness(client.bus, probe, client.storage.refusal);
@@ -202,6 +210,13 @@ function parseDryRun(query: Record<string, string>): boolean {
   if (dry_run !== "true" && dry_run !== "false") reasons.push({ path: "?dry_run", message: "must be true or false" });
   refuseIfAny(reasons);
   return dry_run === "true";
+}
+
+/** What a job without functions would be now. @throws AsyncError `definition_not_found`, or what the bus throws */
+async function wholeOf({ encoding }: ParsedBody, value: { name: string }, client: Client): Promise<ParsedBody> {
+  const said = parseNamed(value, Date.now());
+  const { document, encoding: stored = encoding } = await client.definition(said.name);
+  return { value: fromDefinition(document, said), encoding: stored };
 }
 
 /** @throws InvalidInputError `invalid_submission` with all that is wrong, as a submission would */

@@ -70,7 +70,8 @@ export interface CheckOptions {
 }
 
 /**
- * What is wrong with a job, without submitting it: nothing if it would be accepted. Never throws.
+ * What is wrong with a job, without submitting it: nothing if it would be accepted. Never throws. One without functions runs a
+ * definition, which is not known here: that is told as a fault.
  *
  * @example checkJob({ name: "order", functions: [{ name: "charge", timeuot_ms: 5 }] })
  * // [{ path: "/functions/0/timeuot_ms", message: "is not a known field; did you mean timeout_ms?" }]

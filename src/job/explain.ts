@@ -8,6 +8,7 @@
 import type { ExplainDetail, ExplainedEnd, ExplainedEntry, ExplainedError, Explanation, Facts } from "./explanation.ts";
 import { callOf, type FunctionState, kindOf } from "./function-state.ts";
 import { type Plan, planOf } from "./plan.ts";
+import { type FunctionSettings, withSettings } from "./settings.ts";
 import { type EndedJob, isEnded, isGraph, type JobState, type StateName, unreachable } from "./state.ts";
 import { iso } from "./time.ts";
 import { calledBy, type OpenEntry, openEntries, type Wait } from "./waits.ts";
@@ -26,6 +27,7 @@ const MAX_MESSAGE_LENGTH = 200;
  * @param now ms since 1970
  * @param plan of a graph, if it is at hand
  * @param isTaken a supervisor has the job, although nothing may be stored of it but its submission
+ * @param settings what is set at functions
  */
 export function explain(
   state: JobState,
@@ -33,6 +35,7 @@ export function explain(
   now: number,
   plan?: Plan,
   isTaken = state.version > 0,
+  settings?: { of(functionName: string): FunctionSettings | undefined },
 ): Explanation {
   const { job_id } = state;
   const at = iso(now);
@@ -41,10 +44,19 @@ export function explain(
   const open = openEntries(state, now, wholePlan, isTaken);
   const shown = shownFirst(open);
   const needsOf = needsIn(state, open, wholePlan);
-  const entries = shown.map((entry) => explainEntry(state, entry, facts, needsOf));
+  const entries = shown.map((entry) => explainEntry(state, asExecuted(entry, settings), facts, needsOf));
   const explanation: Explanation = { job_id, state: stateShown(state.state, open, isTaken), at, entries };
   if (open.length > shown.length) explanation.omitted = open.length - shown.length;
   return explanation;
+}
+
+/** With what is set at its function, where the job does not say it: so many attempts there are. */
+function asExecuted(
+  entry: OpenEntry,
+  settings?: { of(functionName: string): FunctionSettings | undefined },
+): OpenEntry {
+  const set = settings?.of(calledBy(entry.fn));
+  return set ? { ...entry, fn: withSettings(entry.fn, set), set } : entry;
 }
 
 /** The functions whose facts make the explanation better: those of entries that wait for a worker, `MAX_ASKED` at most. */
@@ -92,7 +104,8 @@ function explainEntry(
   };
   if ("since" in wait && wait.since !== undefined) line.since = iso(wait.since);
   if ("until" in wait && wait.until !== undefined) line.until = iso(wait.until);
-  if (detail !== undefined) line.detail = detail;
+  if (detail !== undefined)
+    line.detail = entry.set && detail.function !== undefined ? { ...detail, settings: entry.set } : detail;
   return line;
 }
 

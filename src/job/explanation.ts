@@ -1,5 +1,6 @@
 /** Why a job waits, as it is told to whoever asks. `explain.ts` makes it. */
 import type { EntryKind } from "./function-state.ts";
+import type { FunctionSettings } from "./settings.ts";
 import type { StateName } from "./state.ts";
 
 /** What is known of a function, of all jobs together. */
@@ -54,6 +55,8 @@ export interface ExplainDetail extends Partial<Facts> {
   /** How many executions of those that `of` limits there have been with the one that runs or comes next. */
   attempt?: number;
   of?: number;
+  /** What is set at the function: it counts where the job does not say it. */
+  settings?: FunctionSettings;
   /** Of the newest attempt that failed. */
   error?: ExplainedError;
   /** The name of the signal. */

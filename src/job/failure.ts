@@ -39,5 +39,7 @@ export type FailureCode =
   | "schedule_refused"
   /** the submission could not be decoded or is not a valid job */
   | "invalid_submission"
+  /** there was no definition of its name when a submission without functions was taken */
+  | "definition_not_found"
   /** what was stored of the job could not be read any more */
   | "corrupt_state";

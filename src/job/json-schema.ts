@@ -18,6 +18,8 @@ export function jobSchema(): JsonSchema {
     $schema: "http://json-schema.org/draft-07/schema#",
     title: "A job of async",
     ...rest,
+    // Without functions it runs the definition of its name.
+    required: Submission.required.filter((field) => field !== "functions"),
     properties: {
       $schema: { type: "string", description: "Where editors find this schema. It is no part of the job." },
       ...properties,

@@ -2,6 +2,8 @@
 import { backoffDelayMs } from "./backoff.ts";
 import type { Failure } from "./failure.ts";
 import { callOf, type FunctionState } from "./function-state.ts";
+import type { RetryOptions } from "./schema.ts";
+import { retryOptionsWith } from "./settings.ts";
 
 /** How often workers may disappear in the middle of one function before it fails. */
 export const LOST_LIMIT = 5;
@@ -19,6 +21,10 @@ export interface FailedAttempt {
   retryAfterMs?: number;
   /** From [0, 1), for the jitter of the backoff. */
   random: number;
+  /** What is set at its function, where the job does not say it. */
+  defaults?: RetryOptions;
+  /** With those: when it began, ms since 1970, if that is known. */
+  began_at?: number;
   /** Its worker had to stop: that uses up no retry. */
   interrupted?: true;
   /** What it told last of its progress. */
@@ -44,13 +50,13 @@ export function begun(fn: FunctionState, attempt: number, now: number): Function
 export function afterFailure(fn: FunctionState, failed: FailedAttempt, now: number): Outcome {
   if (failed.interrupted) return afterInterruption(fn, failed, now);
   const { error, attempt, retryable, retryAfterMs, random } = failed;
-  const { retry_options: options } = callOf(fn);
+  const options = retryOptionsWith(callOf(fn).retry_options, failed.defaults);
   const failures = (fn.failures ?? 0) + 1;
   const next: FunctionState = { ...fn, retry_count: attempt, failures, error };
   keepProgress(next, failed.progress);
   const windowMs = options?.retry_for_ms;
   // Not since `started_at`: that may be of a time before a retry by hand, or of the function in whose place it runs.
-  if (windowMs !== undefined) next.tried_at ??= now;
+  if (windowMs !== undefined) next.tried_at ??= failed.began_at ?? now;
   const limit = options?.retry_limit ?? (windowMs === undefined ? 1 : Number.POSITIVE_INFINITY);
   if (!retryable || failures >= limit) return { fn: next, error, retryAt: undefined };
   const retryAt = now + (retryAfterMs ?? backoffDelayMs(options?.backoff, failures, random));

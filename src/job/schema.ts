@@ -246,7 +246,11 @@ export const Submission = Type.Object(
       Type.String({ pattern: PATTERNS.jobId, description: "An id of your own: the same again is the same job." }),
     ),
     name: Type.String({ minLength: 1, maxLength: 256, description: "What the job is called." }),
-    functions: Type.Array(FunctionSpec, { minItems: 1, maxItems: MAX_FUNCTIONS, description: "What is to be done." }),
+    functions: Type.Array(FunctionSpec, {
+      minItems: 1,
+      maxItems: MAX_FUNCTIONS,
+      description: "What is to be done. Left out: what the definition of its name says.",
+    }),
     data: Type.Optional(Type.Unknown({ description: "Any value. All functions are sent it." })),
     notify: Type.Optional(Word("Who is told of its end, on subject job.notify.<notify>.")),
     timeout_ms: Type.Optional(

@@ -5,6 +5,7 @@
 import { callOf, type FunctionState } from "./function-state.ts";
 import { type Plan, planOf } from "./plan.ts";
 import { dueSince } from "./rest.ts";
+import type { FunctionSettings } from "./settings.ts";
 import { type Branch, type Graph, isGraph, type LiveJob, trialOf } from "./state.ts";
 
 /** Times are ms since 1970; `since` is undefined where the state does not say it. */
@@ -39,6 +40,8 @@ export interface OpenEntry {
   fn: FunctionState;
   wait: Wait;
   undo?: true;
+  /** What is set at its function, if that is known: `fn` has it, where the job does not say it. */
+  set?: FunctionSettings;
 }
 
 /** The entries of the job that have not ended, by index. Linear in their number and in what they need. */

@@ -38,3 +38,12 @@ export function concurrencyFrom(option: number | undefined): number {
   if (Number.isInteger(value) && value >= 1 && value <= MAX_CONCURRENCY) return value;
   throw new AsyncError("invalid_option", `concurrency must be an integer from 1 to ${MAX_CONCURRENCY}, not ${value}`);
 }
+
+/** @throws AsyncError `invalid_option` */
+export function requireName(name: string | undefined): void {
+  if (name === undefined || /^[-\w]{1,64}$/.test(name)) return;
+  throw new AsyncError(
+    "invalid_option",
+    "the name of a worker must consist of at most 64 letters, digits, '-' and '_'",
+  );
+}

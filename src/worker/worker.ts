@@ -28,6 +28,7 @@ import { Service, type ServiceEndpoint } from "../bus/messages/service.ts";
 import { describeThrown, isInstance } from "../job/describe.ts";
 import { AsyncError, messageOf } from "../job/errors.ts";
 import { functionNameProblem } from "../job/names.ts";
+import type { FunctionSettings } from "../job/settings.ts";
 import { requireInterval, requireLimit, timerMs } from "../job/time.ts";
 import { Registry } from "../util/registry.ts";
 import { VERSION } from "../version.ts";
@@ -36,8 +37,9 @@ import { Interrupted } from "./errors.ts";
 import { Execution, respondError, respondNoRoom } from "./execution.ts";
 import { HandlerWatch } from "./handler-watch.ts";
 import { LogSpells } from "./log-spells.ts";
-import { concurrencyFrom, type WorkerOptions } from "./options.ts";
+import { concurrencyFrom, requireName, type WorkerOptions } from "./options.ts";
 import { QueueGroups } from "./queue-groups.ts";
+import { Registration, readDefinition } from "./registration.ts";
 import { Turns, type TurnTaker, turnMsFor } from "./turns.ts";
 
 const DEFAULT_HEARTBEAT_MS = 1_500;
@@ -66,6 +68,7 @@ interface Arrived {
 interface Served extends TurnTaker {
   name: string;
   handler: Handler;
+  settings: FunctionSettings | undefined;
   endpoint: ServiceEndpoint;
 }
 
@@ -107,29 +110,29 @@ export class Worker {
     this.#concurrency = concurrencyFrom(options.concurrency);
     this.#log = options.log ?? pino({ name: "async-worker" });
     this.#troubles = new LogSpells(this.#log);
-    if (options.name !== undefined && !/^[-\w]{1,64}$/.test(options.name)) {
-      throw new AsyncError(
-        "invalid_option",
-        "the name of a worker must consist of at most 64 letters, digits, '-' and '_'",
-      );
-    }
+    requireName(options.name);
   }
 
   /**
-   * Adds a function. To be called before `start`.
+   * Adds a function. To be called before `start`. Settings count where a job does not say it; they are registered when the worker starts.
    *
    * @example worker.func<number[]>("sum", ({ args }) => args.reduce((a, b) => a + b, 0));
-   * @throws AsyncError `invalid_function_name`, `duplicate_function`
+   * @example worker.func("charge", { retry_limit: 5, timeout_ms: 30_000 }, ({ args }) => charge(args));
+   * @throws AsyncError `invalid_function_name`, `duplicate_function`, `invalid_option`
    */
-  // biome-ignore lint/suspicious/noExplicitAny: the border of the codec: the handler says what args and data it expects
-  func<Args = any, Data = any>(name: string, handler: Handler<Args, Data>): this {
+  // biome-ignore-start lint/suspicious/noExplicitAny: the border of the codec: the handler says what args and data it expects
+  func<Args = any, Data = any>(name: string, handler: Handler<Args, Data>): this;
+  func<Args = any, Data = any>(name: string, settings: FunctionSettings, handler: Handler<Args, Data>): this;
+  func(name: string, ...[first, second]: [Handler<any, any>] | [FunctionSettings, Handler<any, any>]): this {
+    // biome-ignore-end lint/suspicious/noExplicitAny: as above
     const problem = functionNameProblem(name);
     if (problem !== undefined)
       throw new AsyncError("invalid_function_name", `function name ${JSON.stringify(name)} ${problem}`);
     if (this.#functions.has(name)) throw new AsyncError("duplicate_function", `function ${name} is there already`);
     if (this.#phase !== "new") throw new AsyncError("closed", "add functions before the worker is started");
-    const endpoint = endpointOf(name, this.#functions.size);
-    this.#functions.set(name, { name, handler, endpoint, wanted: false, turn: 0 });
+    const { settings, handler } = readDefinition(name, first, second);
+    const endpoint = endpointOf(name, this.#functions.size, settings);
+    this.#functions.set(name, { name, handler, settings, endpoint, wanted: false, turn: 0 });
     return this;
   }
 
@@ -226,6 +229,10 @@ export class Worker {
       this.#turns = new Turns(served, turnMs, (admitted) => this.#admit(admitted));
       this.#closes.push(() => this.#turns?.close());
     }
+    const set = served.flatMap(({ name: of, settings }) => (settings ? [{ name: of, settings }] : []));
+    const registration = new Registration(bus, this.#log, `${name} ${this.id}`, set);
+    this.#closes.push(() => registration.close());
+    await registration.begin();
     this.#groups.join(served);
     this.#announce();
     await bus.flush();

@@ -462,7 +462,8 @@ test("whoever listens to questions may answer them, with anything: that is an er
         "job.get.*",
         "job.events.*",
         "job.explain.*",
-        "function.list",
+        "function.*",
+        "definition.*",
         "job.cancel.*",
         "job.retry.*",
         "job.signal.*.*",
@@ -481,6 +482,13 @@ test("whoever listens to questions may answer them, with anything: that is an er
         client.explain("x"),
         client.submit(job, { jobId: "x" }),
         client.run(job, { jobId: "y", timeoutMs: 200 }),
+        client.submit({ name: "x" }, { timeoutMs: 200 }),
+        client.define(job),
+        client.definition("x"),
+        client.definitions(),
+        client.removeDefinition("x"),
+        client.functionSettings("x"),
+        client.setFunction("x", { retry_limit: 2 }),
       );
       for (const outcome of await Promise.allSettled<unknown>(asked)) {
         if (outcome.status === "rejected") assert.ok(isAsyncError(outcome.reason), `${body}: ${outcome.reason}`);

@@ -116,7 +116,7 @@ test("wrong use exits with 2 and says what is wrong", async () => {
     [["server", "--http", "nonsense"], "host:port"],
     [["worker", "x.ts", "--concurrency", "0"], "integer from 1"],
     [["submit", join(folder, "missing.json")], "cannot read the job"],
-    [["submit", await file("bad.json", '{"name":"x"}')], /\/functions +is required/],
+    [["submit", await file("bad.json", '{"functions":[{"name":"x"}]}')], /\/name +is required/],
     [["submit", await file("broken.json", "{")], "not valid JSON"],
     [["get", "not an id"], "job id"],
     [["worker", await file("empty.mjs", "export const x = 1;")], "does not export a worker"],

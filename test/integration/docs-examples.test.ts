@@ -134,7 +134,7 @@ function checkExpression(line: string, values: Values): void {
   else assert.is(JSON.stringify(evaluate(text, values)), expected, text);
 }
 
-for (const page of ["docs/jobs.md", "README.md"]) {
+for (const page of ["docs/jobs.md", "docs/definitions.md", "README.md"]) {
   for (const steps of examplesIn(await readFile(page, "utf8"))) {
     test(`${page}:${steps[0]?.line} does what is said of it`, async () => {
       const so: Progress = { jobId: "", output: "", values: {} };

@@ -10,6 +10,7 @@ import { createLifecycle } from "../../src/actors/lifecycle.ts";
 import { RequestApi } from "../../src/actors/request-api.ts";
 import { SignalRequests } from "../../src/actors/signals.ts";
 import { readSubmission } from "../../src/actors/submission.ts";
+import { Definitions } from "../../src/bus/store/definitions.ts";
 import { EventLog } from "../../src/bus/store/event-log.ts";
 import { type Inbox, inboxKey, readInbox } from "../../src/bus/store/inbox.ts";
 import { JobList } from "../../src/bus/store/job-list.ts";
@@ -53,12 +54,22 @@ export class SignalRig {
     this.signals = new Signals(bus, this.store, (jobId, problem) => this.problems.push(`${jobId}: ${problem}`));
     const { store, tokens, signals } = this;
     const lifecycle = createLifecycle();
+    const definitions = new Definitions(bus, store);
     const list = new JobList(bus, store, (submission) => readSubmission(submission).jobId);
-    this.control = new JobControl({ bus, store, tokens, eventLog, list, lifecycle, writer: "rig" });
+    this.control = new JobControl({ bus, store, tokens, eventLog, list, definitions, lifecycle, writer: "rig" });
     const find = (jobId: string) => this.control.find(jobId);
     const dispatcher = new Dispatcher(bus, lifecycle, { onRoom: () => {} });
     const depths = new Depths(bus, dispatcher, store);
-    const api = new RequestApi(bus, list, this.control, depths, new SignalRequests({ bus, signals, tokens, find }));
+    const signalRequests = new SignalRequests({ bus, signals, tokens, find });
+    const api = new RequestApi({
+      bus,
+      list,
+      control: this.control,
+      depths,
+      signals: signalRequests,
+      definitions,
+      settings: { of: () => undefined },
+    });
     this.#close = [
       () => api.close(),
       async () => {

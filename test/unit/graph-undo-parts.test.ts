@@ -2,9 +2,9 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { endEvent } from "../../src/job/events.ts";
+import type { ItemsState } from "../../src/job/items-state.ts";
 import { reduce } from "../../src/job/machine.ts";
 import type { FunctionSpec } from "../../src/job/schema.ts";
-import type { ItemsState } from "../../src/job/items-state.ts";
 import type { EndedJob, UndoSummary } from "../../src/job/state.ts";
 import { viewOf } from "../../src/job/view.ts";
 import { asGraph, Run } from "../support/graph-run.ts";
@@ -49,7 +49,11 @@ test("a child of which it is known that it has nothing to undo is not asked", ()
   const run = new Run([child("a", { job: plain }), f("b")]).childEnds(0, COMPLETED).fails(1);
   assert.is(run.state.state, "failed");
   const made = new Run([f("plan"), child("a", { job: { $: "results.plan" } }), f("b")]).done(0);
-  assert.equal(made.childEnds(1, COMPLETED).fails(2).waits, ["undo 1 child"], "of one that a worker made it is not known");
+  assert.equal(
+    made.childEnds(1, COMPLETED).fails(2).waits,
+    ["undo 1 child"],
+    "of one that a worker made it is not known",
+  );
 });
 
 test("an undo at the entry of a child takes the place of its own", () => {
@@ -94,7 +98,9 @@ test("with skip a parent still ends after its children", () => {
 });
 
 test("a completed job that is told to undo itself does, and is completed again with what has become of it", () => {
-  const run = new Run([u("a"), f("b", { undo: { name: "undo-b", retry_options: { retry_limit: 1 } } })]).done(0).done(1, 7);
+  const run = new Run([u("a"), f("b", { undo: { name: "undo-b", retry_options: { retry_limit: 1 } } })])
+    .done(0)
+    .done(1, 7);
   const { token } = run.state;
   run.on({ type: "undo_wanted" });
   assert.is(run.state.state, "undoing");
@@ -184,7 +190,9 @@ test("items that could not be undone are a failed undo of the entry, and keep no
 });
 
 test("items that are under way stop before anything is undone; then those are undone that have completed, or may have", () => {
-  const run = opened(new Run([u("a", atOnce), each("b", { undo: "undo-b", ...atOnce })]), 1).done(0).cancel();
+  const run = opened(new Run([u("a", atOnce), each("b", { undo: "undo-b", ...atOnce })]), 1)
+    .done(0)
+    .cancel();
   assert.equal(run.waits, ["1 stopping"]);
   run.items(1, { items: begun(run.fn(1).items, { done: 2 }) });
   assert.equal(run.waits, ["1 stopping"]);

@@ -190,7 +190,10 @@ test("failed items are done again, with what follows from them, and those that c
 test("items that were undone are all done again, as other ones", () => {
   const run = new Run([{ ...each, undo: "undo-e" }, f("b")]);
   const all = { run: 1, list: 1, count: 4, next: 1, open: [], done: 4, failed: 0 };
-  run.items(0, { items: all, end: { result: [1, 2, 3, 4] } }).fails(1).items(0, { undone: { failed: 0 } });
+  run
+    .items(0, { items: all, end: { result: [1, 2, 3, 4] } })
+    .fails(1)
+    .items(0, { undone: { failed: 0 } });
   assert.is(run.state.undo?.undone, 1);
   run.retry({ failed: true }).resume();
   assert.equal(run.waits, ["0 items"]);
@@ -202,7 +205,10 @@ test("items that were undone are all done again, as other ones", () => {
 
 test("a child that failed is retried under its number, and one that was undone is another one", () => {
   const job = { functions: [{ name: "g", undo: "undo-g" }] };
-  const retried = new Run([{ id: "a", job }]).childEnds(0, { state: "failed", error: TIMEOUT_OF_CHILD }).retry().resume();
+  const retried = new Run([{ id: "a", job }])
+    .childEnds(0, { state: "failed", error: TIMEOUT_OF_CHILD })
+    .retry()
+    .resume();
   assert.equal(retried.waits, ["0 child"]);
   assert.equal(retried.attempt(0), { index: 0, attempt: 2 });
   assert.is(retried.fn(0).runs, undefined);

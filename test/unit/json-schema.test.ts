@@ -30,6 +30,11 @@ test("the examples are valid, with the path of the schema in them too", async ()
   }
 });
 
+test("a job without functions is right: it runs the definition of its name", () => {
+  assert.equal(places({ name: "order", data: { total: 5 } }), []);
+  assert.equal(places({ name: "order", functions: null }), ["/functions"]);
+});
+
 test("bad documents are not, at the place of the fault", () => {
   const cases: [unknown, string][] = [
     [{ functions: [{ name: "a" }] }, ""],

@@ -15,6 +15,7 @@ import { encode } from "../../src/bus/messages/codec.ts";
 import type { Delivery } from "../../src/bus/tokens/delivery.ts";
 import { chosenJobIdProblem } from "../../src/job/names.ts";
 import { FORMAT } from "../../src/job/record.ts";
+import type { LiveJob } from "../../src/job/state.ts";
 import type { Transition } from "../../src/job/transition.ts";
 import { viewOf } from "../../src/job/view.ts";
 import { ENDED, executes, how, NOW, SEED, submissionOf, told } from "./support.ts";
@@ -32,7 +33,7 @@ function read(body: unknown, subject = "job.submit", more: { sequence?: number }
 }
 
 function firstOf(submission: ReadSubmission): Transition {
-  if (submission.type !== "job") throw new Error(`rejected: ${submission.reason}`);
+  if (submission.type !== "job") throw new Error(`it is ${submission.type}`);
   const transition = submission.first(NOW);
   assert.is(transition.state.job_id, submission.jobId);
   return transition;
@@ -189,7 +190,7 @@ function survives(subject: string, data: Uint8Array): void {
     assert.ok(submission.reason.length > 0);
     return;
   }
-  const { state, events } = submission.first(NOW);
+  const { state, events } = (submission.type === "named" ? submission.from(undefined) : submission).first(NOW);
   assert.is(state.job_id, submission.jobId);
   assert.ok(state.job_id === "seq-7" || chosenJobIdProblem(state.job_id) === undefined);
   const next = how({ state }, NOW);
@@ -263,8 +264,8 @@ test("a job that nobody has taken is shown without evaluating its conditions, wh
   const body = Buffer.from(JSON.stringify({ name: "slow", data, functions }));
   const begin = performance.now();
   const shown = Array.from({ length: 20 }, () =>
-    untakenJob({ subject: "job.submit.slow", data: body, sequence: 7, storedAt: NOW }),
-  );
+    untakenJob({ subject: "job.submit.slow", data: body, sequence: 7, storedAt: NOW }, () => Promise.reject()),
+  ) as LiveJob[];
   assert.ok(performance.now() - begin < 5_000, `${performance.now() - begin} ms`);
   assert.is(shown[0]?.state, "pending");
   assert.equal(shown[0]?.live, []);

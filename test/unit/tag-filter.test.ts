@@ -61,8 +61,16 @@ test("what has another value, another name, or less, is passed over unread", () 
     assert.not(filter.matches(job), JSON.stringify(tags));
   }
   assert.not(filter.matches(newJob(submissionOf("a"))));
-  for (const encoded of [Buffer.from('{"tags":{"customer":"c2","region":"eu"}}'), new Packr().pack({ region: "eu" })]) {
+  const other = { tags: { customer: "c2", region: "eu" }, functions: [] };
+  for (const encoded of [Buffer.from(JSON.stringify(other)), new Packr().pack(other)]) {
     assert.not(filter.mayBeSubmission(encoded));
+  }
+});
+
+test("a submission without functions is looked at: it may have the tags of its definition", () => {
+  const filter = new TagFilter({ customer: "c1" });
+  for (const encoded of [Buffer.from('{"name":"order"}'), new Packr().pack({ name: "order" })]) {
+    assert.ok(filter.mayBeSubmission(encoded));
   }
 });
 

@@ -67,15 +67,20 @@ export interface Invocation {
   results: unknown[];
 }
 
-/** How long an attempt of that function may take from `now`: the function's timeout, or what is left of the job's. */
+/**
+ * How long an attempt of that function may take from `now`: the function's timeout, or what is left of the job's.
+ *
+ * @param setMs the timeout that is set at the function, where the job has none for it
+ */
 export function attemptTimeoutMs(
   job: LiveJob,
   index: number,
   now: number,
   { timeout_ms }: Pick<FunctionState, "timeout_ms"> = callOf(functionAt(job, index)),
+  setMs?: number,
 ): number | undefined {
   const left = job.deadline_at === undefined ? Number.POSITIVE_INFINITY : Math.max(0, job.deadline_at - now);
-  const timeout = Math.min(timeout_ms ?? Number.POSITIVE_INFINITY, left);
+  const timeout = Math.min(timeout_ms ?? setMs ?? Number.POSITIVE_INFINITY, left);
   return timeout === Number.POSITIVE_INFINITY ? undefined : timeout;
 }
 

@@ -74,7 +74,9 @@ export function readStorage(data: Uint8Array): boolean {
   return readJsonObject(data)?.full === true;
 }
 
-/** On `job.ctl.queued`: jobs of the function have been put into its backlog. */
+/**
+ * On `job.ctl.queued`: jobs of the function have been put into its backlog; on `job.ctl.settings`: its settings have been changed.
+ */
 export function encodeQueued(functionName: string): string {
   return JSON.stringify({ function: functionName });
 }

@@ -218,6 +218,12 @@ export class JobStore {
     return this.#bus.mux.publish(`${this.#prefix}.${key}`, body, expectSequence(after), TIMEOUT_MS);
   }
 
+  /** Removes the part with that sequence, and returns when that is done. @throws AsyncError as {@link putPart} */
+  async dropPart(key: string, sequence: number): Promise<void> {
+    const headers = expectSequenceWithTtl(sequence, REMOVED_TTL);
+    await this.#bus.mux.publish(`${this.#prefix}.${key}`, "", headers, TIMEOUT_MS);
+  }
+
   /** Removes the part with that sequence. If that fails it is left to the sweep. */
   removePart(key: string, sequence: number): void {
     const headers = expectSequenceWithTtl(sequence, REMOVED_TTL);

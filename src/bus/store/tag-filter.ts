@@ -30,8 +30,9 @@ export class TagFilter {
     return hasAll(bytes, this.#pairs);
   }
 
-  /** False if a submission, whoever has written it, does not ask for all of the tags. */
+  /** False if a submission, whoever has written it, does not ask for all of the tags. One without functions may have those of a definition. */
   mayBeSubmission(bytes: Uint8Array): boolean {
+    if (!hasAll(bytes, FUNCTIONS)) return true;
     if (encodingOf(bytes) === "msgpack") return hasAll(bytes, this.#values); // each length may be written in several ways
     return hasAll(bytes, this.#quoted) || bytes.includes(BACKSLASH);
   }
@@ -42,8 +43,9 @@ export class TagFilter {
 }
 
 const BACKSLASH = 0x5c;
+const FUNCTIONS = [Buffer.from("functions")];
 
-function hasAll(bytes: Uint8Array, needles: Buffer[]): boolean {
+function hasAll(bytes: Uint8Array, needles: readonly Buffer[]): boolean {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   return needles.every((needle) => buffer.includes(needle));
 }

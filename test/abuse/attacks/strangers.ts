@@ -38,6 +38,9 @@ const unreadableHeaders: Attack = {
     ];
     subjects.push(
       "job.ctl.queued",
+      "job.ctl.settings",
+      "definition.put",
+      "function.set",
       "job.ctl.lines",
       "job.ctl.storage",
       "job.ctl.changed.x",

@@ -102,6 +102,9 @@ export class BusFuzz {
       () => "job.ctl.room",
       () => "job.ctl.stop",
       () => `job.ctl.changed.${id()}`,
+      () => `definition.${random.pick(["put", "get", "list", "delete"])}`,
+      () => `function.${random.pick(["get", "set", "unset", "register"])}`,
+      () => "job.ctl.settings",
       () => "job.ctl.queued",
       () => "job.ctl.storage",
       () => "job.ctl.lines",
@@ -131,6 +134,10 @@ export class BusFuzz {
   #bodyOf(subject: string): Buffer {
     const random = this.#random;
     const value = (() => {
+      if (subject.startsWith("definition.") || /^function\.(get|set|unset|register)$/.test(subject)) {
+        const name = random.pick(["fuzz", oddText(random)]);
+        return { name, settings: oddValue(random), functions: oddValue(random), worker: oddText(random) };
+      }
       if (subject.includes("room"))
         return {
           functions: [random.pick(NAMES), oddValue(random)],
@@ -139,7 +146,8 @@ export class BusFuzz {
         };
       if (subject.includes("stop"))
         return { reply: random.pick([this.#replySubject, oddText(random)]), index: oddValue(random) };
-      if (subject.includes("queued")) return { function: random.pick([...NAMES, oddText(random)]) };
+      if (subject.includes("queued") || subject.includes("settings"))
+        return { function: random.pick([...NAMES, oddText(random)]) };
       if (subject.includes("storage")) return { full: random.pick([true, "true", 1, null]) };
       if (subject.includes("list"))
         return {
