@@ -13,6 +13,7 @@ import { jobSchema } from "../../src/job/json-schema.ts";
 import { startBuiltCli, toEnd } from "../support/process.ts";
 import { System } from "../support/system.ts";
 import { within } from "../support/waiting.ts";
+import { MODEL } from "../unit/documents.ts";
 
 const test = suite("check");
 let system: System;
@@ -69,6 +70,30 @@ test("a dry run answers with the order of a job that is right, and stores nothin
   assert.equal(body, { valid: true, order: [["reserve"], ["charge", "pick"], [3]] });
   assert.is(await messages(), before);
   assert.is((await ask("/v1/job/only-checked")).status, 404);
+});
+
+test("a dry run looks into child jobs, items, undo and what is called on failure", async () => {
+  const { status, body } = await ask("/v1/job?dry_run=true", JSON.stringify(MODEL));
+  assert.is(status, 200);
+  const order = [["reserve"], ["approve"], ["charge"], ["pick", "invoice"], [4], [6]];
+  assert.equal(body, { valid: true, order });
+  const inner = { functions: [{ nmae: "x" }], job_id: "x" };
+  const bad = {
+    name: "order",
+    functions: [{ job: inner }, { name: "a", concurrency: 5 }],
+    on_failure: {},
+    job_id: "sub-x",
+  };
+  const refused = await ask("/v1/job?dry_run=true", JSON.stringify(bad));
+  assert.is(refused.status, 400);
+  assert.equal(pathsOf(refused.body.error.reasons), [
+    "/functions/0/job/functions/0",
+    "/functions/0/job/functions/0/nmae",
+    "/functions/0/job/job_id",
+    "/functions/1/concurrency",
+    "/job_id",
+    "/on_failure/name",
+  ]);
 });
 
 test("a dry run refuses what is wrong as a submission does, with all reasons", async () => {
