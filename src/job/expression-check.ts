@@ -14,6 +14,8 @@ export interface Scope {
   ids: () => Iterable<string>;
   /** What to do about one that may not have ended, if nothing can be added to `needs`. */
   advice?: (id: string) => string | undefined;
+  /** What is to be known of names and entries that are not known here. */
+  note?: string;
 }
 
 /** Longest text of an expression, in bytes of UTF-8. */
@@ -137,10 +139,14 @@ class Check {
       // Types and the like, e.g. `type(data.n) == double`.
       return this.#library.written.hasVariable(root) ? undefined : this.#unknownName(root);
     }
-    if (!names.has(root)) return `\`${root}\` is not known here; known: ${[...names].join(", ")}`;
+    if (!names.has(root)) return `\`${root}\` is not known here; known: ${[...names].join(", ")}${this.#note}`;
     if (BY_ENTRY.includes(root)) return this.#entryProblem(root, key);
     if (root !== "job" || key === undefined || JOB_FIELDS.includes(key)) return undefined;
     return `there is no \`job.${key}\`${didYouMean(key, JOB_FIELDS)}; a job has ${JOB_FIELDS.join(", ")}`;
+  }
+
+  get #note(): string {
+    return this.#scope.note === undefined ? "" : ` (${this.#scope.note})`;
   }
 
   #unknownName(name: string): string {
@@ -157,7 +163,7 @@ class Check {
       case "not ended":
         return `\`${root}.${id}\` may not have ended by then: ${this.#scope.advice?.(id) ?? "add it to `needs`"}`;
       case "unknown":
-        return `\`${root}.${id}\`: no entry has the id \`${id}\`${didYouMean(id, this.#scope.ids())}`;
+        return `\`${root}.${id}\`: no entry has the id \`${id}\`${didYouMean(id, this.#scope.ids())}${this.#note}`;
     }
   }
 }

@@ -192,9 +192,10 @@ function* expressionProblems(
   entries: readonly Entry[],
   plan: Plan,
   hasEnded: (index: number, other: number) => boolean,
-  { path, badItems }: GraphPlace,
+  { path, depth, badItems }: GraphPlace,
   checking: Checking,
 ): Generator<Reason> {
+  const note = depth === 0 ? {} : { note: "a child knows only its own entries, hand it what it needs as data" };
   const ids = () => candidatesOf(plan.indexOf, checking);
   for (const [index, entry] of entries.entries()) {
     if (!entry || !mayHaveExpressions(entry)) continue;
@@ -205,6 +206,7 @@ function* expressionProblems(
         return hasEnded(index, other) ? "ended" : "not ended";
       },
       ids,
+      ...note,
       advice: (id) =>
         id === entry.id ? "it is the entry itself (`result` is what it gives, in expect and undo)" : undefined,
     };

@@ -110,7 +110,10 @@ test("expressions of a child know its own names; its data those of the parent", 
     ],
   });
   isRight(parent(inner("results.b", { x: [{ $: "results.a" }] })));
-  assert.equal(paths(parent(inner("results.a"))), ["/functions/1/job/functions/1/args"]);
+  assert.equal(told(parent(inner("results.a"))), [
+    "/functions/1/job/functions/1/args `results.a`: no entry has the id `a`: did you mean `b`? (a child knows only its own entries, hand it what it needs as data)",
+  ]);
+  assert.match(told(parent(inner("item"), { for_each: 3 }))[0] ?? "", "hand it what it needs as data");
   assert.equal(paths(parent(inner("data", { $: "results.b" }))), ["/functions/1/job/data"]);
   assert.equal(paths(parent(inner("data", { x: { $: "results.c" } }))), ["/functions/1/job/data/x"], "itself");
   assert.equal(paths(parent(inner("item"), { for_each: 3 })), ["/functions/1/job/functions/1/args"]);
