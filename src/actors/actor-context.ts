@@ -6,12 +6,14 @@ import type { JobState } from "../job/state.ts";
 import type { Event } from "../job/transition.ts";
 import type { Attempts } from "./attempts.ts";
 import type { BacklogFeeder } from "./backlog-feeder.ts";
+import type { ChildJobs } from "./child-jobs.ts";
 import type { CommitsContext } from "./commits.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { SettingsOf } from "./function-settings.ts";
 import type { Lease } from "./lease.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import type { Memory } from "./memory.ts";
+import type { Parents } from "./parents.ts";
 
 export interface ActorContext extends CommitsContext {
   tokens: Tokens;
@@ -22,6 +24,9 @@ export interface ActorContext extends CommitsContext {
   lifecycle: Lifecycle;
   settings: SettingsOf;
   memory: Memory;
+  /** Of jobs that are children. */
+  parents: Parents;
+  childJobs: ChildJobs;
   /** A wait longer than this is spent outside of memory. */
   parkAfterMs: number;
   /** The supervisor closes: what has not begun is handed over. */

@@ -1,6 +1,6 @@
 /** What a message that a supervisor gets stands for, as far as it is known. `arrivals.ts` deals with it. */
 import type { Delivery } from "../bus/tokens/delivery.ts";
-import { functionAt, isGraph, type LiveJob } from "../job/state.ts";
+import { functionAt, isGraph, type LiveJob, type Parent } from "../job/state.ts";
 import type { Transition } from "../job/transition.ts";
 import type { Lease } from "./lease.ts";
 import type { ReadSubmission } from "./submission.ts";
@@ -15,6 +15,8 @@ export interface Arrival {
   /** That is counted while its first state is stored. */
   isHeld?: true;
   first?: (now: number) => Transition;
+  /** Whose child it is, if it is new. */
+  parent?: Parent;
   /** Of a submission that names a definition; `first` is made of that. */
   named?: NamedSubmission;
   /** How many bytes it has together with what its definition says, when that is known. */

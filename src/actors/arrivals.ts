@@ -40,7 +40,7 @@ import { isAsSubmitted, reduce } from "../job/machine.ts";
 import { type Plan, planOf } from "../job/plan.ts";
 import { FORMAT } from "../job/record.ts";
 import { rest, toBeParked } from "../job/rest.ts";
-import { callAt, type EndedJob, isEnded, isGraph, type JobState, type LiveJob } from "../job/state.ts";
+import { callAt, type EndedJob, isEnded, isGraph, type JobState, type LiveJob, type Parent } from "../job/state.ts";
 import type { Transition } from "../job/transition.ts";
 import { Limiter } from "../util/limiter.ts";
 import { Registry } from "../util/registry.ts";
@@ -133,13 +133,14 @@ export class Arrivals {
       return;
     }
     const { jobId } = read;
+    const parent = read.parent && { parent: read.parent };
     const lease = new Lease(0, delivery.receipt, this.#context.ackWaitMs);
     if (read.type === "named") {
-      this.#enter({ jobId, lease, delivery, first: undefinedYet, named: read });
+      this.#enter({ jobId, lease, delivery, first: undefinedYet, named: read, ...parent });
       return;
     }
     const { first } = read;
-    const arrival: Arrival = { jobId, lease, delivery, first };
+    const arrival: Arrival = { jobId, lease, delivery, first, ...parent };
     if (!this.#isFresh(delivery) || !isOnly(delivery, jobId) || !this.#begin(arrival, first)) this.#enter(arrival);
   }
 
@@ -266,6 +267,10 @@ export class Arrivals {
         revision = stored?.revision ?? 0;
       }
       if (!arrival.first) throw new TypeError("a wake cannot make a job");
+      if (arrival.parent && !(await this.#isAwaited(jobId, arrival.parent))) {
+        await this.#reject(delivery, jobId, "its parent does not wait for it (any more)");
+        return;
+      }
       if (arrival.named && !(await this.#lookUp(arrival, arrival.named))) return;
       const now = Date.now();
       const transition = this.#placed(arrival.first(now), now, arrival);
@@ -490,6 +495,11 @@ export class Arrivals {
     const query = { filter: subject, from: 1, batch: 1 };
     const { messages } = await this.#patiently(jobId, () => readBatch(this.#context.bus, JOBS, query));
     return (messages[0]?.sequence ?? sequence) < sequence;
+  }
+
+  /** PARENTS-4 */
+  #isAwaited(jobId: string, parent: Parent): Promise<boolean> {
+    return this.#patiently(jobId, () => this.#context.parents.awaits(jobId, parent));
   }
 
   #read(jobId: string): Promise<StoredJob | undefined> {

@@ -5,8 +5,10 @@
  * EXPLAINING-1  Each answer may be a question to everybody, so there are `MAX_ANSWERS` at a time. Who comes beyond that is
  *     refused, and our client asks again.
  */
-import { AsyncError } from "../job/errors.ts";
-import { explain, functionsToAsk } from "../job/explain.ts";
+import { answerOf } from "../job/answer.ts";
+import { AsyncError, isAsyncError } from "../job/errors.ts";
+import { childrenToAsk, explain, functionsToAsk } from "../job/explain.ts";
+import type { StateName } from "../job/state.ts";
 import { Limiter } from "../util/limiter.ts";
 import type { Depths } from "./depths.ts";
 import type { SettingsOf } from "./function-settings.ts";
@@ -43,6 +45,24 @@ export class Explaining {
     const { state, isTaken } = await this.#control.look(jobId);
     const names = functionsToAsk(state, Date.now(), isTaken);
     const facts = names.length === 0 ? undefined : await this.#depths.of(names);
-    return JSON.stringify(explain(state, (name) => facts?.get(name), Date.now(), undefined, isTaken, this.#settings));
+    const states = await this.#statesOf(childrenToAsk(state, Date.now(), isTaken));
+    const factsOf = (name: string) => facts?.get(name);
+    const stateOf = (childId: string) => states.get(childId);
+    return JSON.stringify(explain(state, factsOf, Date.now(), undefined, isTaken, this.#settings, stateOf));
+  }
+
+  /** Of children, as they are shown. What cannot be asked just now is left out: it is an addition. */
+  async #statesOf(childIds: readonly string[]): Promise<Map<string, StateName>> {
+    const states = new Map<string, StateName>();
+    const ask = async (childId: string) => {
+      try {
+        const { state, isTaken } = await this.#control.look(childId);
+        states.set(childId, answerOf(state, Date.now(), isTaken).state);
+      } catch (error) {
+        if (!isAsyncError(error)) throw error;
+      }
+    };
+    await Promise.all(childIds.map(ask));
+    return states;
   }
 }

@@ -101,6 +101,7 @@ export class GraphWork {
 
   /** The job has ended. */
   async ended(job: Graph): Promise<void> {
+    this.#children.committed(job);
     await this.#signals.close(job);
     await this.results.ended(job);
   }

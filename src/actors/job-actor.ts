@@ -426,7 +426,7 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
 
   /** The state is the record of the end; events that are kept are stored before the token goes (ACTOR-5). */
   #end(job: EndedJob): void {
-    const { eventLog, tokens } = this.#context;
+    const { eventLog, parents, tokens } = this.#context;
     const event = endEvent(job);
     const settle = () => {
       if (this.#mode === "gone") return;
@@ -439,14 +439,14 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
         this.onFault(error);
       }
     };
+    const tellParent = () => {
+      if (!job.parent) settle();
+      else this.#insistThen("cannot tell its parent", () => parents.tellOfEnd(job), settle);
+    };
     this.#tell(event);
     eventLog.recordFirst(event, job.notify, (recorded) => {
-      if (recorded) settle();
-      else
-        this.#await(
-          this.insist("cannot record the end", () => eventLog.record(event, job.notify)),
-          settle,
-        );
+      if (recorded) tellParent();
+      else this.#insistThen("cannot record the end", () => eventLog.record(event, job.notify), tellParent);
     });
   }
 
@@ -459,14 +459,14 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
     work.then(then).catch((error) => this.onFault(error));
   }
 
+  #insistThen(what: string, call: () => Promise<void>, then: () => void): void {
+    this.#await(this.insist(what, call), then);
+  }
+
   /** Returns false if the job has left meanwhile. */
   insist(what: string, call: () => Promise<void>): Promise<boolean> {
-    return untilDone(
-      this.#context.bus,
-      () => this.isGone,
-      (error, isOver) => this.onTrouble(what, error, isOver),
-      call,
-    );
+    const onTrouble = (error: unknown, isOver: () => boolean) => this.onTrouble(what, error, isOver);
+    return untilDone(this.#context.bus, () => this.isGone, onTrouble, call);
   }
 
   /**

@@ -24,6 +24,7 @@ import type { JobStore } from "../bus/store/job-store.ts";
 import { deleteMessage, readLast } from "../bus/store/stream-read.ts";
 import type { Tokens } from "../bus/tokens/tokens.ts";
 import { EVENTS, JOBS } from "../bus/topology.ts";
+import { isChildId, runOf } from "../job/children.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import { endEvent } from "../job/events.ts";
 import { openGraph, unopened } from "../job/graph.ts";
@@ -33,10 +34,12 @@ import { requireJobId, sequenceOf } from "../job/names.ts";
 import { toJsonValue } from "../job/plain.ts";
 import type { RetryPatch } from "../job/retry-patch.ts";
 import { isSameJson } from "../job/same.ts";
-import { isEnded, isGraph, type JobState, type LiveJob, withoutPayloads } from "../job/state.ts";
+import { type EndedJob, isEnded, isGraph, type JobState, type LiveJob, withoutPayloads } from "../job/state.ts";
 import type { Event } from "../job/transition.ts";
+import { nextToUndo } from "../job/undoable.ts";
 import { Limiter } from "../util/limiter.ts";
 import type { Lifecycle } from "./lifecycle.ts";
+import type { Parents } from "./parents.ts";
 import { ResultsOnRequest } from "./results-on-request.ts";
 import { pause } from "./retrying.ts";
 import { untakenJob } from "./submission.ts";
@@ -49,6 +52,7 @@ export interface JobControlContext {
   list: JobList;
   definitions: Definitions;
   lifecycle: Lifecycle;
+  parents: Parents;
   writer: string;
 }
 
@@ -131,33 +135,71 @@ export class JobControl {
   }
 
   /**
-   * Ends a job now. One that is cancelled already stays so; what runs of it is told to stop.
+   * Ends a job now, or when it has undone what it has done. One that is cancelled already stays so; what runs of it is told to stop.
    *
-   * @throws AsyncError `job_ended`, what {@link find} throws, or `bus_timeout` if it is not known whether it is cancelled
+   * @param undo `skip`: what has not been undone yet is left as it is
+   * @throws AsyncError `job_ended`, `job_undoing` (unless the undo is to be skipped), what {@link find} throws, or `bus_timeout` if it is not
+   * known whether it is cancelled
    */
-  async cancel(jobId: string): Promise<JobState> {
-    const { bus, lifecycle, eventLog } = this.#context;
-    const change = await this.#change(jobId, { type: "cancelled" }, (found) => {
+  async cancel(jobId: string, { undo }: { undo?: "skip" } = {}): Promise<JobState> {
+    const { bus, lifecycle } = this.#context;
+    const change = await this.#change(jobId, { type: "cancelled", ...(undo && { undo }) }, (found) => {
       if (found.state === "cancelled") return "leave";
       if (isEnded(found)) throw new AsyncError("job_ended", `job ${jobId} has ended: it is ${found.state}`);
-      return "change";
+      if (found.state !== "undoing") return "change";
+      if (undo) return found.outcome?.skip ? "leave" : "change";
+      // The same request again: its first answer was lost.
+      const { state, at } = found.outcome ?? { state: "failed", at: 0 };
+      if (state === "cancelled" && Date.now() - at < REPETITION_MS) return "leave";
+      const next = 'wait for its end, or end it with {"undo": "skip"}, which leaves the rest as it is';
+      throw new AsyncError("job_undoing", `job ${jobId} is undoing what it has done: ${next}`);
     });
-    if (!change.changed) return change.state;
+    const { state } = change;
+    if (!isEnded(state)) {
+      await this.#rouse(state);
+      return state;
+    }
+    if (!change.changed || state.state !== "cancelled") return state;
     bus.nc.publish(changedSubject(jobId));
-    if (change.state.state !== "cancelled") return change.state;
-    const event = endEvent(change.state);
+    const event = endEvent(state);
     lifecycle.emit("job", event);
     try {
-      await eventLog.record(event, change.state.notify);
-      // Cancelled before anybody took it: its submission takes up no room any more.
-      if (change.before === 0) await deleteMessage(bus, JOBS, change.state.sequence);
-      // It may sleep for long: its timer would only settle what is settled.
-      if (isGraph(change.state)) await this.#context.tokens.removeTimer(change.state);
+      await this.#settle(state, change.before);
     } catch (error) {
       if (!isAsyncError(error)) throw error; // CONTROL-1
       lifecycle.emit("trouble", { what: "a cancelled job is left to be settled by its owner", jobId, error });
     }
-    return change.state;
+    return state;
+  }
+
+  /** What its owner would do, if it has one. As long as its parent has not been told of its end, its token stays (PARENTS-2). */
+  async #settle(state: EndedJob, before: number): Promise<void> {
+    const { bus, eventLog, parents, tokens } = this.#context;
+    await eventLog.record(endEvent(state), state.notify);
+    await parents.tellOfEnd(state);
+    // Cancelled before anybody took it: its submission takes up no room any more.
+    if (before === 0) await deleteMessage(bus, JOBS, state.sequence);
+    // It may sleep for long: its timer would only settle what is settled.
+    if (isGraph(state)) await tokens.removeTimer(state);
+  }
+
+  /** A live job that was changed: its owner goes on from there, and one that rests outside of memory gets one. */
+  async #rouse(state: LiveJob): Promise<void> {
+    const { bus, tokens } = this.#context;
+    bus.nc.publish(changedSubject(state.job_id));
+    if (state.token === 0) return;
+    let cause: AsyncError | undefined;
+    for (let tries = 0; tries < TRIES; tries++) {
+      if (tries > 0) await pause(bus, tries);
+      try {
+        if ((await tokens.wake(state)) !== "not yet") return;
+      } catch (error) {
+        if (!isAsyncError(error)) throw error;
+        cause = error;
+      }
+    }
+    const what = `job ${state.job_id} is cancelled, and could not be woken yet to undo what it has done`;
+    this.#context.lifecycle.emit("trouble", { what, jobId: state.job_id, error: cause });
   }
 
   /**
@@ -168,7 +210,6 @@ export class JobControl {
    * {@link find} throws, or `bus_timeout` if it is not known whether it is retried
    */
   async retry(jobId: string, patch: RetryPatch): Promise<JobState> {
-    const { tokens, lifecycle, eventLog } = this.#context;
     const change = await this.#change(jobId, { type: "retried", ...patch }, async (found): Promise<Decision> => {
       if (!isEnded(found)) {
         // The same request again: its first answer was lost.
@@ -180,19 +221,62 @@ export class JobControl {
       }
       const problem = retryProblem(found, patch);
       if (problem) throw new AsyncError(problem.code, problem.message);
-      if (isGraph(found)) await this.results.keep(found);
-      await eventLog.record(endEvent(found)); // CONTROL-3
-      await tokens.timers.schedule(found, Date.now() + COMMIT_TIME_MS, found.token + 1); // CONTROL-2
+      await this.#prepareNext(found);
       return "change";
     });
-    if (!change.changed) return change.state;
+    if (change.changed) await this.#hurry(change.state);
+    return change.state;
+  }
+
+  /**
+   * The same for its parent, which may ask again: nothing is changed once it is in that run, or has completed.
+   *
+   * @throws AsyncError what {@link retry} throws but `job_not_ended`
+   */
+  async goOn(jobId: string, run: number): Promise<JobState> {
+    const change = await this.#change(jobId, { type: "retried" }, async (found): Promise<Decision> => {
+      if (!isEnded(found) || found.state === "completed" || runOf(found) >= run) return "leave";
+      const problem = retryProblem(found, {});
+      if (problem) throw new AsyncError(problem.code, problem.message);
+      await this.#prepareNext(found);
+      return "change";
+    });
+    if (change.changed) await this.#hurry(change.state);
+    return change.state;
+  }
+
+  /**
+   * Has a completed job undo what it has done, as its parent does. Nothing is changed if it does, or has, or has nothing to undo.
+   *
+   * @throws AsyncError what {@link find} throws, or `bus_timeout` if it is not known whether it does
+   */
+  async undo(jobId: string): Promise<JobState> {
+    const change = await this.#change(jobId, { type: "undo_wanted" }, async (found): Promise<Decision> => {
+      if (found.state !== "completed" || found.undo || !isGraph(found)) return "leave";
+      if (nextToUndo(found, {}) === undefined) return "leave";
+      await this.#prepareNext(found);
+      return "change";
+    });
+    if (change.changed) await this.#hurry(change.state);
+    return change.state;
+  }
+
+  /** An ended job is about to live again. */
+  async #prepareNext(found: EndedJob): Promise<void> {
+    const { eventLog, tokens } = this.#context;
+    if (isGraph(found)) await this.results.keep(found);
+    await eventLog.record(endEvent(found)); // CONTROL-3
+    await tokens.timers.schedule(found, Date.now() + COMMIT_TIME_MS, found.token + 1); // CONTROL-2
+  }
+
+  async #hurry(state: JobState): Promise<void> {
+    const { lifecycle, tokens } = this.#context;
     try {
-      await tokens.timers.hurry(change.state, change.state.token);
+      await tokens.timers.hurry(state, state.token);
     } catch (error) {
       if (!isAsyncError(error)) throw error;
-      lifecycle.emit("trouble", { what: "a retried job waits for its timer", jobId, error });
+      lifecycle.emit("trouble", { what: "a retried job waits for its timer", jobId: state.job_id, error });
     }
-    return change.state;
   }
 
   /** Commits what the machine makes of the event, if `decide` agrees with what is stored. */
@@ -266,7 +350,8 @@ export class JobControl {
   }
 
   async #submittedByBody(jobId: string): Promise<Found | undefined> {
-    if (sequenceOf(jobId) !== undefined) return undefined; // nobody may choose it
+    // Nobody may choose it, or it is in the subject.
+    if (sequenceOf(jobId) !== undefined || isChildId(jobId)) return undefined;
     return this.#untaken(jobId, await this.#context.list.submissionByBody(jobId));
   }
 

@@ -10,6 +10,7 @@ import { type Cursor, cursorAfter, FIRST_PAGE, formatCursor, NEWEST_PAGE, parseC
 import { DEFAULT_PAGE_LIMIT, type ListedJob, type PageRequest } from "../api/requests.ts";
 import type { Bus } from "../bus/connection.ts";
 import type { Definitions } from "../bus/store/definitions.ts";
+import { FamilyFilter } from "../bus/store/family-filter.ts";
 import type { JobList, Listed, Wanted } from "../bus/store/job-list.ts";
 import { TagFilter } from "../bus/store/tag-filter.ts";
 import { answerOf } from "../job/answer.ts";
@@ -63,12 +64,16 @@ export class Listing {
     order,
     tags,
     timeout_ms = PAGE_MS,
+    children = false,
+    parent,
   }: PageRequest): Promise<string> {
     const end = performance.now() + Math.min(PAGE_MS, timeout_ms);
     const page = new PageText(this.#bus.maxPayload);
     const first = order === "newest" ? NEWEST_PAGE : FIRST_PAGE;
-    const wanted: Wanted = { state, tags: tags && new TagFilter(tags) };
-    const isFiltered = state !== undefined || tags !== undefined;
+    const family = children && parent === undefined ? undefined : new FamilyFilter(parent);
+    const wanted: Wanted = { state, tags: tags && new TagFilter(tags), family };
+    /** Most of what is read is not wanted. */
+    let isFiltered = (state ?? tags ?? parent) !== undefined;
     let next: Cursor | undefined = cursor === undefined ? first : parseCursor(cursor);
     for (let scanned = 0; scanned < MAX_SCANNED && performance.now() < end; scanned += BATCH) {
       if (scanned >= SCANNED_AT_ONCE) await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
@@ -80,6 +85,7 @@ export class Listing {
         next = cursorAfter(next, entry.sequence);
         if (page.count === limit) return page.end(next);
       }
+      isFiltered ||= found.entries.length < batch;
       next = found.next;
       if (!next) return page.end(undefined);
     }
@@ -98,6 +104,7 @@ function answerTo(
   wanted: Wanted,
 ): { state: JobState; view: ListedJob } | undefined {
   if (!state || wanted.tags?.matches(state) === false) return undefined;
+  if (wanted.family?.matches(state) === false) return undefined;
   const isTaken = entry.type === "job" || entry.isTaken;
   const view: ListedJob = answerOf(state, Date.now(), isTaken);
   return wanted.state === undefined || view.state === wanted.state ? { state, view } : undefined;

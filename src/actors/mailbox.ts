@@ -35,6 +35,10 @@ export class Mailbox {
 /** What has come to a graph, results first: what was gained is kept, although another entry has failed in the same moment. */
 export function gainsFirst(mail: Event[]): Event[] {
   if (mail.length === 1) return mail;
-  const isGain = ({ type }: Event) => type === "succeeded" || type === "signalled";
   return [...mail.filter(isGain), ...mail.filter((event) => !isGain(event))];
+}
+
+function isGain(event: Event): boolean {
+  if (event.type === "child_ended") return event.outcome.state === "completed";
+  return event.type === "succeeded" || event.type === "signalled";
 }

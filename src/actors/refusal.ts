@@ -68,6 +68,9 @@ function broughtBy(event: Event): unknown {
   if (event.type === "succeeded") return event.result ?? null;
   if (event.type === "failed") return event.progress ?? event.error.stack;
   if (event.type === "lost") return event.progress;
+  if (event.type === "child_ended") {
+    return event.outcome.state === "completed" && !event.undo ? (event.outcome.result ?? null) : undefined;
+  }
   return event.type === "signalled" && !event.unfit ? (event.payload ?? null) : undefined;
 }
 
@@ -84,6 +87,10 @@ function failedInstead(event: Event, why: string): Event | undefined {
   if (event.type === "failed" || event.type === "lost") {
     const { progress: _progress, ...rest } = event; // the next attempt does without it
     return rest;
+  }
+  if (event.type === "child_ended") {
+    const error = tooLarge(`the state of the job with the result of this child does not fit into a message: ${why}`);
+    return { ...event, outcome: { state: "failed", error } };
   }
   if (event.type !== "signalled" || event.unfit) return undefined;
   const unfit = tooLarge(`the state of the job with this signal does not fit into a message: ${why}`);

@@ -5,6 +5,7 @@
 import type { Msg } from "nats";
 import { ERROR_CODE_HEADER, ERROR_HEADER, SIGNAL_KEY_HEADER } from "../api/headers.ts";
 import {
+  checkCancelRequest,
   checkEventsRequest,
   checkLookRequest,
   checkPageRequest,
@@ -115,7 +116,9 @@ export class RequestApi {
     };
     const endpoints: RequestEndpoint[] = [
       ofJob("get", GET_PREFIX, get),
-      ofJob("cancel", CANCEL_PREFIX, async (jobId) => answerOf(await control.cancel(jobId), Date.now())),
+      ofJob("cancel", CANCEL_PREFIX, async (jobId, body) =>
+        answerOf(await control.cancel(jobId, checkCancelRequest(parseBody(body))), Date.now()),
+      ),
       ofJob("retry", RETRY_PREFIX, async (jobId, body) =>
         answerOf(await control.retry(jobId, checkRetryPatch(parseBody(body))), Date.now()),
       ),

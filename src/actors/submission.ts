@@ -1,12 +1,13 @@
 /** From a message of stream JOBS to the first transition of a job. */
 
-import { FORMAT_HEADER, REPEATED_HEADER } from "../api/headers.ts";
+import { FORMAT_HEADER, PARENT_HEADER, REPEATED_HEADER } from "../api/headers.ts";
 import { afterPrefix, SUBMIT } from "../api/subjects.ts";
 import { decode, encodingOf } from "../bus/messages/codec.ts";
 import { type Definition, documentIn } from "../bus/store/definitions.ts";
 import type { Waiting } from "../bus/store/job-list.ts";
 import type { Delivery } from "../bus/tokens/delivery.ts";
 import { type ParsedDocument, parseDocument } from "../job/check.ts";
+import { type ChildOrigin, childIdOf, parentOf, readOrigin } from "../job/children.ts";
 import { newJob, type Origin } from "../job/create.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import type { Failure, FailureCode } from "../job/failure.ts";
@@ -15,7 +16,7 @@ import { definitionNotFound, fromDefinition, isNamed, type NamedJob, parseNamed 
 import { chosenJobIdProblem, jobIdOfSequence, jobIdProblem, MADE_UP_PREFIX } from "../job/names.ts";
 import { isRecord } from "../job/plain.ts";
 import { FORMAT } from "../job/record.ts";
-import type { JobState, LiveJob } from "../job/state.ts";
+import type { JobState, LiveJob, Parent } from "../job/state.ts";
 import type { Transition } from "../job/transition.ts";
 
 export type ReadSubmission =
@@ -25,9 +26,17 @@ export type ReadSubmission =
       first: (now: number) => Transition;
       /** The job before anything is begun of it. */
       submitted: (now: number) => JobState;
+      /** Whose child it is. */
+      parent?: Parent;
     }
   /** It has no functions but those of the definition with that name. */
-  | { type: "named"; jobId: string; name: string; from: (definition: Definition | undefined) => JobSubmission }
+  | {
+      type: "named";
+      jobId: string;
+      name: string;
+      from: (definition: Definition | undefined) => JobSubmission;
+      parent?: Parent;
+    }
   /** No id can be had: there is nothing to record it under. */
   | { type: "rejected"; jobId: string; reason: string };
 
@@ -41,11 +50,15 @@ export function labelOf({ subject, sequence }: Pick<Waiting, "subject" | "sequen
 /**
  * Reads a submission. One that is no valid job becomes a failed job, unless its subject names an impossible id.
  *
- * The id is that of the subject, else that of the body, else made from the sequence in the stream.
+ * The id is that of the subject, else that of the body, else made from the sequence in the stream. That of a child follows from what the
+ * header says of its parent.
  */
-export function readSubmission({ data, sequence, storedAt, subject }: Waiting): ReadSubmission {
+export function readSubmission(submission: Waiting): ReadSubmission {
+  const { data, sequence, storedAt, subject } = submission;
   const ofSubject = afterPrefix(subject, SUBMIT);
-  const problem = ofSubject === undefined ? undefined : chosenJobIdProblem(ofSubject);
+  const parent = originOf(submission);
+  const isChild = parent !== undefined && childIdOf(parent) === ofSubject;
+  const problem = ofSubject === undefined || isChild ? undefined : chosenJobIdProblem(ofSubject);
   if (problem !== undefined) {
     return { type: "rejected", jobId: jobIdOfSequence(sequence), reason: `the job id in the subject ${problem}` };
   }
@@ -55,6 +68,10 @@ export function readSubmission({ data, sequence, storedAt, subject }: Waiting): 
     createdAt: storedAt,
     sequence,
   };
+  if (isChild) {
+    origin.parent = parentOf(parent);
+    if (parent.run !== undefined) origin.run = parent.run;
+  }
   let body: unknown;
   try {
     body = decode(data);
@@ -76,7 +93,11 @@ function jobOf({ submission, isGraph }: ParsedDocument, origin: Origin): JobSubm
   }
   const first = (now: number) => createJob(submission, origin, now, isGraph);
   const submitted = (now: number) => newJob(submission, origin, now, isGraph);
-  return { type: "job", jobId: origin.jobId, first, submitted };
+  return { type: "job", jobId: origin.jobId, first, submitted, ...familyOf(origin) };
+}
+
+function familyOf({ parent }: Origin): { parent?: Parent } {
+  return parent ? { parent } : {};
 }
 
 /** The failed job that stands for a submission which makes none. */
@@ -87,7 +108,7 @@ function refused(
   code: FailureCode = "invalid_submission",
 ): JobSubmission {
   const first = (now: number) => createFailedJob({ code, name, message }, jobName, origin, now);
-  return { type: "job", jobId: origin.jobId, first, submitted: (now) => first(now).state };
+  return { type: "job", jobId: origin.jobId, first, submitted: (now) => first(now).state, ...familyOf(origin) };
 }
 
 /** It is checked as a whole when its definition is known. */
@@ -104,7 +125,13 @@ function readNamed(said: NamedJob, origin: Origin): Extract<ReadSubmission, { ty
       return refused(error, name, made);
     }
   };
-  return { type: "named", jobId: origin.jobId, name, from };
+  return { type: "named", jobId: origin.jobId, name, from, ...familyOf(origin) };
+}
+
+/** What a submission says of its parent. Without that, or where it makes no sense, it is nobody's child. */
+function originOf({ headers }: Pick<Waiting, "headers">): ChildOrigin | undefined {
+  const text = headers?.get(PARENT_HEADER);
+  return text ? readOrigin(text) : undefined;
 }
 
 /**
@@ -173,13 +200,14 @@ export function isRepeated({ subject, headers }: Pick<Delivery, "subject" | "hea
 
 /** The failed job that stands for a submission whose state would not fit into a message. */
 export function oversizedJob(first: Transition, why: string, now: number): Transition {
-  const { job_id, encoding, created_at, sequence, name, tags, keep_ms } = first.state;
+  const { job_id, encoding, created_at, sequence, name, tags, keep_ms, parent } = first.state;
   const error: Failure = {
     code: "payload_too_large",
     name: "PayloadTooLarge",
     message: `the job is too large to be stored: ${why}`,
   };
-  const failed = createFailedJob(error, name, { jobId: job_id, encoding, createdAt: created_at, sequence }, now);
+  const origin: Origin = { jobId: job_id, encoding, createdAt: created_at, sequence, ...(parent && { parent }) };
+  const failed = createFailedJob(error, name, origin, now);
   if (tags === undefined && keep_ms === undefined) return failed;
   // It is found as it would have been, and goes when it would have gone.
   const more = { ...(tags !== undefined && { tags }), ...(keep_ms !== undefined && { keep_ms }) };

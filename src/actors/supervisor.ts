@@ -11,8 +11,10 @@
  */
 import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
-import { afterPrefix, CHANGED_PREFIX, changedSubject } from "../api/subjects.ts";
+import { afterPrefix, CHANGED_PREFIX, changedSubject, ENDED_PREFIX } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
+import { readEnded } from "../bus/messages/nudges.ts";
+import { ChildEnds } from "../bus/store/child-ends.ts";
 import { Definitions } from "../bus/store/definitions.ts";
 import { EventLog } from "../bus/store/event-log.ts";
 import { StoredFunctionSettings } from "../bus/store/function-settings.ts";
@@ -32,6 +34,7 @@ import { requireLimit, timerMs } from "../job/time.ts";
 import type { ActorContext } from "./actor-context.ts";
 import { Arrivals } from "./arrivals.ts";
 import { BacklogFeeder } from "./backlog-feeder.ts";
+import { ChildJobs } from "./child-jobs.ts";
 import { Depths } from "./depths.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { DrainCount } from "./drain-count.ts";
@@ -43,6 +46,7 @@ import { LARGE_SUBMISSION_BYTES, LargePace } from "./large-pace.ts";
 import type { Lease } from "./lease.ts";
 import { createLifecycle, type Lifecycle, type Trouble } from "./lifecycle.ts";
 import { DEFAULT_MAX_MEMORY_BYTES, Memory } from "./memory.ts";
+import { Parents } from "./parents.ts";
 import { RequestApi } from "./request-api.ts";
 import { around } from "./retrying.ts";
 import { SignalRequests } from "./signals.ts";
@@ -162,23 +166,33 @@ export class Supervisor {
     this.lifecycle.on("job", (event) => {
       if (event.type !== "rejected" && !isEndEvent(event)) eventLog.publish(event);
     });
-    const signals = new Signals(bus, this.store, (jobId, problem) => this.#trouble(problem, undefined, { jobId }));
-    this.#context = {
+    const definitions = new Definitions(bus, this.store);
+    const list = new JobList(bus, this.store, (submission) => readSubmission(submission).jobId);
+    const ends = new ChildEnds(this.store);
+    const localParent = (jobId: string) => this.#arrivals.actors.get(jobId);
+    const shared = {
       bus,
       store: this.store,
       tokens: this.#tokens,
-      signals,
       eventLog,
+      lifecycle: this.lifecycle,
+      writer: this.id,
+    };
+    const parents = new Parents({ ...shared, ends, localParent });
+    const control = new JobControl({ ...shared, list, definitions, parents });
+    const signals = new Signals(bus, this.store, (jobId, problem) => this.#trouble(problem, undefined, { jobId }));
+    this.#context = {
+      ...shared,
+      parents,
+      childJobs: new ChildJobs({ ...shared, ends, parents, control }),
+      signals,
       dispatcher: this.#dispatcher,
       feeder: this.#feeder,
-      lifecycle: this.lifecycle,
       settings,
       memory: this.#memory,
-      writer: this.id,
       parkAfterMs: options.parkAfterMs ?? 10_000,
       isDraining: () => this.#draining,
     };
-    const definitions = new Definitions(bus, this.store);
     this.#arrivals = new Arrivals({
       ...this.#context,
       definitions,
@@ -188,8 +202,6 @@ export class Supervisor {
       isStopped: () => this.#stopped,
       onLeft: () => this.#refill(),
     });
-    const list = new JobList(bus, this.store, (submission) => readSubmission(submission).jobId);
-    const control = new JobControl({ ...this.#context, list, definitions });
     this.#depths = new Depths(bus, this.#dispatcher, this.store, settings);
     const find = (jobId: string) => control.find(jobId);
     const signalRequests = new SignalRequests({ bus, signals, tokens: this.#tokens, find });
@@ -213,8 +225,12 @@ export class Supervisor {
     const changed = bus.subscribe(`${CHANGED_PREFIX}.*`, ({ subject }) =>
       this.#arrivals.actors.get(afterPrefix(subject, CHANGED_PREFIX) ?? "")?.verify(),
     );
+    const ended = bus.subscribe(`${ENDED_PREFIX}.*`, ({ subject, data }) =>
+      this.#arrivals.actors.get(afterPrefix(subject, ENDED_PREFIX) ?? "")?.childEnded(readEnded(data)),
+    );
     this.#stops = [
       () => changed.unsubscribe(),
+      () => ended.unsubscribe(),
       bus.onReconnected(() => this.#onReconnected()),
       bus.onFault(({ what, error, count }) => this.#trouble(`${what} (${count} so far)`, error, { kind: what })),
       // A spell for each subject.

@@ -11,6 +11,8 @@
  * SWEEP-4  An ended job stays where it is, and one that changes goes to the end. So where all have ended, and a minute ago at
  *     least, as a copy of the stream may lag behind, nothing has to be looked at again: that is `next` of a report. It is 1
  *     if nothing is there from where the sweep began, as then the stream may have been made anew.
+ * SWEEP-5  A job that has waited for a child for a minute, which has ended by then or is not there, is told to look for itself; also one that
+ *     has an owner.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { afterPrefix } from "../api/subjects.ts";
@@ -29,6 +31,7 @@ import { onNextToken } from "../job/rest.ts";
 import { type EndedJob, isEnded, type LiveJob, type StateName } from "../job/state.ts";
 import type { Transition } from "../job/transition.ts";
 import { tidy } from "./tidy.ts";
+import { forgottenChild, remind } from "./tidy-children.ts";
 
 export interface SweepContext {
   bus: Bus;
@@ -83,6 +86,7 @@ const MAX_WAITS_NAMED = 10;
 
 /** A stored state that may be stranded, as it was read. */
 type Suspect = { jobId: string; revision: number } & ({ job: LiveJob } | { problem: string });
+type LiveSuspect = Extract<Suspect, { job: LiveJob }>;
 
 /** @throws AsyncError of the bus */
 export async function sweep(context: SweepContext, options: SweepOptions): Promise<SweepReport> {
@@ -95,6 +99,7 @@ export async function sweep(context: SweepContext, options: SweepOptions): Promi
     from = page.next;
     if (page.messages.length === 0) break;
     const suspects: Suspect[] = [];
+    const parents: LiveSuspect[] = [];
     for (const message of page.messages) {
       const key = afterPrefix(message.subject, KV_PREFIX) ?? "";
       if (isNamedValue(key)) continue; // of no job, and there for good: it is not to be looked at again
@@ -111,6 +116,7 @@ export async function sweep(context: SweepContext, options: SweepOptions): Promi
         report.newer += 1;
         continue;
       }
+      if (suspect && "job" in suspect) parents.push(suspect);
       if (!suspect || skip(suspect.jobId)) continue;
       if ("job" in suspect) count(report, suspect.job);
       if (Date.now() - message.storedAt >= SETTLED_MS) suspects.push(suspect);
@@ -118,6 +124,10 @@ export async function sweep(context: SweepContext, options: SweepOptions): Promi
     for (const found of await check(context, suspects)) {
       const fixed = options.fix && (await mend(context, found));
       report.stranded.push({ jobId: found.jobId, problem: describe(found), fixed });
+    }
+    for (const { job, problem } of await forgetful(context, parents)) {
+      if (options.fix) await remind(context, job);
+      report.stranded.push({ jobId: job.job_id, problem, fixed: options.fix });
     }
     if (pauseMs !== undefined) await delay(pauseMs);
   }
@@ -179,6 +189,23 @@ async function check(context: SweepContext, suspects: Suspect[]): Promise<Suspec
     if (now?.revision === suspect.revision) unchanged.push(suspect);
   }
   return withoutToken(context, unchanged);
+}
+
+/** SWEEP-5: those of the jobs that nobody has told of the end of a child. */
+async function forgetful(
+  context: SweepContext,
+  suspects: readonly LiveSuspect[],
+): Promise<{ job: LiveJob; problem: string }[]> {
+  const before = Date.now() - LONG_AGO_MS;
+  const found: { job: LiveJob; problem: string }[] = [];
+  for (const { jobId, revision, job } of suspects) {
+    if ((await forgottenChild(context, job, before)) === undefined) continue;
+    await delay(SECOND_LOOK_MS);
+    if ((await context.store.get(jobId))?.revision !== revision) continue;
+    const problem = await forgottenChild(context, job, before);
+    if (problem !== undefined) found.push({ job, problem });
+  }
+  return found;
 }
 
 async function withoutToken({ tokens }: SweepContext, suspects: Suspect[]): Promise<Suspect[]> {

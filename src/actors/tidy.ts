@@ -1,6 +1,7 @@
-/** What the sweep does about what is stored of a job besides its state: definitions, the inboxes of signals, large results. */
+/** What the sweep does about what is stored of a job besides its state: definitions, inboxes of signals, large results, ends of children. */
 import { afterPrefix } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
+import { endOf } from "../bus/store/child-ends.ts";
 import { ownerOfDefinition } from "../bus/store/definition.ts";
 import { inboxOf, isInboxOf, nextSignal, readInbox, SAME_TIME_MS } from "../bus/store/inbox.ts";
 import type { JobStore, StoredJob } from "../bus/store/job-store.ts";
@@ -11,6 +12,7 @@ import type { Tokens } from "../bus/tokens/tokens.ts";
 import { JOBS, KV_PREFIX } from "../bus/topology.ts";
 import { usedNumber, waitsForSignal } from "../job/signals.ts";
 import { isEnded, type LiveJob } from "../job/state.ts";
+import { tidyEnd } from "./tidy-children.ts";
 
 export interface TidyContext {
   bus: Bus;
@@ -35,6 +37,11 @@ export async function tidy(context: TidyContext, message: StoredMessage): Promis
   const result = resultOf(key);
   if (result) {
     await tidyResult(context, result, key, message);
+    return;
+  }
+  const end = endOf(key);
+  if (end) {
+    await tidyEnd(context, end, message);
     return;
   }
   const jobId = ownerOfDefinition(key);

@@ -24,3 +24,5 @@ export const FORMAT_HEADER = "Async-Format";
 export const SIGNAL_KEY_HEADER = "Async-Signal-Key";
 /** A submission under an id that begins with `auto-` has this header, with any value, unless it is the first one. */
 export const REPEATED_HEADER = "Async-Repeated";
+/** On the submission of a child: whose it is, as JSON (`job/children.ts`). Its id follows from that. */
+export const PARENT_HEADER = "Async-Parent";

@@ -1,6 +1,7 @@
 /** The bodies of requests to supervisors, and of their answers: JSON. What comes in is checked here. */
 import { AsyncError, type Reason } from "../job/errors.ts";
 import type { JobEvent, RejectedEvent } from "../job/events.ts";
+import { jobIdProblem } from "../job/names.ts";
 import { isRecord } from "../job/plain.ts";
 import { MAX_BY_LENGTH, type RetryPatch } from "../job/retry-patch.ts";
 import type { FunctionSettings } from "../job/settings.ts";
@@ -21,6 +22,10 @@ export interface PageRequest {
   order?: ListOrder;
   /** How long the asker waits, in ms. The answer ends earlier then. */
   timeout_ms?: number;
+  /** Also jobs that are children of others. Default: they are left out. */
+  children?: boolean;
+  /** Only the children of that job. */
+  parent?: string;
 }
 
 export type ListOrder = "oldest" | "newest";
@@ -91,7 +96,7 @@ function requirePageLimit(limit: unknown): void {
 /** @throws AsyncError `invalid_request` */
 export function checkPageRequest(body: Record<string, unknown>): PageRequest {
   const { tag, ...request } = body;
-  const { state, limit, cursor, order, timeout_ms, tags } = request;
+  const { state, limit, cursor, order, timeout_ms, tags, children, parent } = request;
   if (state !== undefined && !STATE_NAMES.includes(state as StateName)) {
     throw new AsyncError("invalid_request", `state must be one of ${STATE_NAMES.join(", ")}`);
   }
@@ -104,6 +109,10 @@ export function checkPageRequest(body: Record<string, unknown>): PageRequest {
   }
   if (cursor !== undefined && typeof cursor !== "string")
     throw new AsyncError("invalid_request", "cursor must be a string");
+  if (children !== undefined && typeof children !== "boolean")
+    throw new AsyncError("invalid_request", "children must be true or false");
+  const problem = parent === undefined ? undefined : jobIdProblem(parent as string);
+  if (problem !== undefined) throw new AsyncError("invalid_request", `parent ${problem}`);
   if (tag === undefined && tags === undefined) return request;
   return { ...(request as PageRequest), tags: tagsOf(tag, tags) };
 }
@@ -169,6 +178,24 @@ export function checkLookRequest({ submission }: Record<string, unknown>): LookR
   if (submission === undefined) return {};
   if (Number.isSafeInteger(submission) && (submission as number) > 0) return { submission: submission as number };
   throw new AsyncError("invalid_request", "submission must be the sequence of one in stream JOBS");
+}
+
+/** Body of a request to `job.cancel.<id>`; empty to have what was done undone before. */
+export interface CancelRequest {
+  /** What has not been undone yet is left as it is. */
+  undo?: "skip";
+}
+
+/** @throws AsyncError `invalid_request` */
+export function checkCancelRequest(body: Record<string, unknown>): CancelRequest {
+  const unknown = Object.keys(body).find((key) => key !== "undo");
+  if (unknown !== undefined) {
+    throw new AsyncError("invalid_request", `${unknown.slice(0, 64)} is not a known field; there is undo`);
+  }
+  const { undo } = body;
+  if (undo === undefined) return {};
+  if (undo === "skip") return { undo };
+  throw new AsyncError("invalid_request", 'undo must be "skip", or left out');
 }
 
 const RETRY_FIELDS = ["data", "args", "args_by_id", "from", "failed", "force", "by"];

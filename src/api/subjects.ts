@@ -31,6 +31,8 @@ export const ROOM = "job.ctl.room";
 export const STOP = "job.ctl.stop";
 /** Someone else than its actor has written the state of a job: `job.ctl.changed.<id>`. */
 export const CHANGED_PREFIX = "job.ctl.changed";
+/** A child of the job has ended: `job.ctl.ended.<id of the parent>`; the body is the id of the child. */
+export const ENDED_PREFIX = "job.ctl.ended";
 /** Jobs of a function have been sent to wait for a worker outside of memory: `{function}`. */
 export const QUEUED = "job.ctl.queued";
 
@@ -55,6 +57,7 @@ export const eventsSubject = (id: string) => `${EVENTS_PREFIX}.${id}`;
 export const explainSubject = (id: string) => `${EXPLAIN_PREFIX}.${id}`;
 export const resultSubject = (id: string) => `${RESULT_PREFIX}.${id}`;
 export const changedSubject = (id: string) => `${CHANGED_PREFIX}.${id}`;
+export const endedSubject = (parentId: string) => `${ENDED_PREFIX}.${parentId}`;
 export const LIST = "job.list";
 /** Documents under their name. The body of `put` is the document, that of the others an object with the `name`. */
 export const DEFINITION_PUT = "definition.put";

@@ -18,6 +18,8 @@ export interface Origin {
   sequence: number;
   /** Whose child it is. */
   parent?: Parent;
+  /** The run with which a child begins, where that is not the first. */
+  run?: number;
 }
 
 /**
@@ -81,6 +83,7 @@ function newFields(origin: Origin, submission: Submission, isGraph: boolean): Jo
     writer: "",
   };
   if (origin.parent) fields.parent = origin.parent;
+  if (origin.run !== undefined) fields.retries = origin.run - 1;
   if (isGraph || origin.parent || needsFormat2(submission)) fields.format = 2;
   if (isGraph) {
     fields.live = [];

@@ -5,6 +5,7 @@
  * Example: function `charge` has failed twice, and `send` follows it. There are two lines: `backoff until
  * 2026-11-29T12:00:00.000Z, attempt 3 of 5, last error function_failed: card declined`, and `needs entry 0`.
  */
+import { childIdOf, childOrigin } from "./children.ts";
 import type { ExplainDetail, ExplainedEnd, ExplainedEntry, ExplainedError, Explanation, Facts } from "./explanation.ts";
 import { callOf, type FunctionState, kindOf } from "./function-state.ts";
 import { type Plan, planOf } from "./plan.ts";
@@ -28,6 +29,7 @@ const MAX_MESSAGE_LENGTH = 200;
  * @param plan of a graph, if it is at hand
  * @param isTaken a supervisor has the job, although nothing may be stored of it but its submission
  * @param settings what is set at functions
+ * @param childState of a child; undefined if it is not known. Asked for {@link childrenToAsk}
  */
 export function explain(
   state: JobState,
@@ -36,6 +38,7 @@ export function explain(
   plan?: Plan,
   isTaken = state.version > 0,
   settings?: { of(functionName: string): FunctionSettings | undefined },
+  childState?: (childId: string) => StateName | undefined,
 ): Explanation {
   const { job_id } = state;
   const at = iso(now);
@@ -44,7 +47,8 @@ export function explain(
   const open = openEntries(state, now, wholePlan, isTaken);
   const shown = shownFirst(open);
   const needsOf = needsIn(state, open, wholePlan);
-  const entries = shown.map((entry) => explainEntry(state, asExecuted(entry, settings), facts, needsOf));
+  const known = { facts, needsOf, job: state, childState };
+  const entries = shown.map((entry) => explainEntry(asExecuted(entry, settings), known));
   const explanation: Explanation = { job_id, state: stateShown(state.state, open, isTaken), at, entries };
   if (open.length > shown.length) explanation.omitted = open.length - shown.length;
   return explanation;
@@ -70,6 +74,24 @@ export function functionsToAsk(state: JobState, now: number, isTaken = state.ver
   return [...names];
 }
 
+/** The children whose states make the explanation better, `MAX_ASKED` at most. */
+export function childrenToAsk(state: JobState, now: number, isTaken = state.version > 0): string[] {
+  if (isEnded(state)) return [];
+  const open = shownFirst(openEntries(state, now, undefined, isTaken));
+  return open
+    .filter(isOfChild)
+    .slice(0, MAX_ASKED)
+    .map(({ index }) => childOf(state, index));
+}
+
+function isOfChild({ fn, wait }: OpenEntry): boolean {
+  return (wait.type === "child" || wait.type === "stopping") && kindOf(fn) === "job" && !fn.items && !fn.handling;
+}
+
+function childOf(job: JobState, index: number): string {
+  return childIdOf(childOrigin(job, index));
+}
+
 function shownFirst(open: OpenEntry[]): OpenEntry[] {
   const begun = open.filter(({ wait }) => wait.type !== "needs");
   if (begun.length >= MAX_EXPLAINED) return begun.slice(0, MAX_EXPLAINED);
@@ -84,14 +106,18 @@ function stateShown(stored: StateName, open: OpenEntry[], isTaken: boolean): Sta
   return open.some(({ wait }) => wait.type === "running") ? "running" : "waiting";
 }
 
-function explainEntry(
-  { functions }: JobState,
-  entry: OpenEntry,
-  facts: (functionName: string) => Facts | undefined,
-  needsOf: NeedsOf,
-): ExplainedEntry {
+/** What is known besides an entry. */
+interface Known {
+  facts: (functionName: string) => Facts | undefined;
+  needsOf: NeedsOf;
+  job: JobState;
+  childState: ((childId: string) => StateName | undefined) | undefined;
+}
+
+function explainEntry(entry: OpenEntry, known: Known): ExplainedEntry {
   const { index, fn, wait, undo } = entry;
-  const { reason, text, detail } = said(entry, facts, needsOf);
+  const { reason, text, detail } = said(entry, known);
+  const { functions } = known.job;
   const of = functions.at(index) ?? fn;
   const line: ExplainedEntry = {
     index,
@@ -118,11 +144,9 @@ function insteadOf({ index, fn, undo }: OpenEntry, count: number, detail: Explai
 
 type Said = Pick<ExplainedEntry, "reason" | "text" | "detail">;
 
-function said(
-  { index, fn, wait }: OpenEntry,
-  facts: (functionName: string) => Facts | undefined,
-  needsOf: NeedsOf,
-): Said {
+function said(entry: OpenEntry, { facts, needsOf, job, childState }: Known): Said {
+  const { index, fn, wait } = entry;
+  if (isOfChild(job, entry)) return ofChild(childOf(job, index), wait.type, childState);
   switch (wait.type) {
     case "scheduled":
       return { reason: "scheduled", text: `the job starts at ${iso(wait.until)}` };
@@ -146,7 +170,7 @@ function said(
     case "items":
       return { reason: "items", text: itemsText(fn) };
     case "child":
-      return { reason: "child", text: fn.items ? `waits for child jobs; ${itemsText(fn)}` : "waits for its child job" };
+      return { reason: "child", text: `waits for child jobs; ${itemsText(fn)}` };
     case "stopping":
       return { reason: "stopping", text: "was told to stop, and has not answered yet" };
     case "needs":
@@ -154,6 +178,14 @@ function said(
     default:
       return unreachable(wait);
   }
+}
+
+function ofChild(child: string, wait: Wait["type"], childState: Known["childState"]): Said {
+  const state = childState?.(child);
+  const text = state === undefined ? `waits for child job ${child}` : `child job ${child} is ${state}`;
+  const detail: ExplainDetail = { child, ...(state !== undefined && { child_state: state }) };
+  if (wait === "stopping") return { reason: "stopping", text: `was told to stop; ${text}`, detail };
+  return { reason: "child", text, detail };
 }
 
 function itemsText({ items }: FunctionState): string {

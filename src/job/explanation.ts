@@ -61,6 +61,9 @@ export interface ExplainDetail extends Partial<Facts> {
   error?: ExplainedError;
   /** The name of the signal. */
   signal?: string;
+  /** The id of the child job, and its state, if that could be asked. */
+  child?: string;
+  child_state?: StateName;
   /** Ids, or indexes where there is none, of what has to end before it; and how many there are besides. */
   needs?: (string | number)[];
   needs_omitted?: number;

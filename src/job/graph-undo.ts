@@ -337,6 +337,11 @@ function childEnded(
     done(state, step, event, null, now);
     return;
   }
+  if (undo?.state === "skipped" && state.outcome?.skip) {
+    setTrial(state, step, event, { ...trialOf(state, event), skipped: true }); // nobody wanted it
+    step.dropBranch(index);
+    return;
+  }
   const left = (undo?.failed ?? 0) + (undo?.not_undone ?? 0);
   const why = outcome.state === "completed" ? `${left} of its entries are not undone` : outcome.error.message;
   const message = `the child job was not undone: ${why}`;

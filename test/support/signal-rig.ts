@@ -7,9 +7,11 @@ import { Depths } from "../../src/actors/depths.ts";
 import { Dispatcher } from "../../src/actors/dispatcher.ts";
 import { JobControl } from "../../src/actors/job-control.ts";
 import { createLifecycle } from "../../src/actors/lifecycle.ts";
+import { Parents } from "../../src/actors/parents.ts";
 import { RequestApi } from "../../src/actors/request-api.ts";
 import { SignalRequests } from "../../src/actors/signals.ts";
 import { readSubmission } from "../../src/actors/submission.ts";
+import { ChildEnds } from "../../src/bus/store/child-ends.ts";
 import { Definitions } from "../../src/bus/store/definitions.ts";
 import { EventLog } from "../../src/bus/store/event-log.ts";
 import { type Inbox, inboxKey, readInbox } from "../../src/bus/store/inbox.ts";
@@ -56,7 +58,18 @@ export class SignalRig {
     const lifecycle = createLifecycle();
     const definitions = new Definitions(bus, store);
     const list = new JobList(bus, store, (submission) => readSubmission(submission).jobId);
-    this.control = new JobControl({ bus, store, tokens, eventLog, list, definitions, lifecycle, writer: "rig" });
+    const parents = new Parents({ bus, store, tokens, ends: new ChildEnds(store), localParent: () => undefined });
+    this.control = new JobControl({
+      bus,
+      store,
+      tokens,
+      eventLog,
+      list,
+      definitions,
+      lifecycle,
+      parents,
+      writer: "rig",
+    });
     const find = (jobId: string) => this.control.find(jobId);
     const dispatcher = new Dispatcher(bus, lifecycle, { onRoom: () => {} });
     const depths = new Depths(bus, dispatcher, store);

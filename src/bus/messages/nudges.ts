@@ -3,7 +3,7 @@
  * send nonsense there, so nothing depends on them; what cannot be read is no message.
  */
 
-import { functionNameProblem, MAX_FUNCTION_NAME_LENGTH } from "../../job/names.ts";
+import { functionNameProblem, MAX_FUNCTION_NAME_LENGTH, MAX_JOB_ID_LENGTH } from "../../job/names.ts";
 import type { AttemptAddress } from "../../job/state.ts";
 import { readJsonObject } from "./codec.ts";
 import { readHeartbeatMs } from "./heartbeat.ts";
@@ -85,4 +85,9 @@ export function encodeQueued(functionName: string): string {
 export function readQueued(data: Uint8Array): string | undefined {
   const name = readJsonObject(data)?.function;
   return typeof name === "string" && functionNameProblem(name) === undefined ? name : undefined;
+}
+
+/** On `job.ctl.ended.<id of the parent>`: the id of the child that has ended. */
+export function readEnded(data: Uint8Array): string {
+  return Buffer.from(data.buffer, data.byteOffset, Math.min(data.length, MAX_JOB_ID_LENGTH)).toString();
 }

@@ -19,6 +19,7 @@ import type { Bus } from "../connection.ts";
 import { JOBS, KV_JOBS, KV_PREFIX, SUPERVISOR_CONSUMER } from "../topology.ts";
 import { apiAnswer } from "../wire/jetstream.ts";
 import { isPart } from "./definition.ts";
+import type { FamilyFilter } from "./family-filter.ts";
 import { type JobStore, storedJob } from "./job-store.ts";
 import { peekStateName } from "./stored-state.ts";
 import { readAt, readBatch, readLast, type StoredMessage, streamState } from "./stream-read.ts";
@@ -38,6 +39,8 @@ export type Listed = { sequence: number } & (
 export interface Wanted {
   state?: StateName | undefined;
   tags?: TagFilter | undefined;
+  /** Absent: children and others. */
+  family?: FamilyFilter | undefined;
 }
 
 export interface Page {
@@ -75,7 +78,7 @@ export class JobList {
   /**
    * At most `batch` entries from `cursor` on. What is stored but is no job is left out.
    *
-   * @param wanted jobs that have certainly ended in another state, or have certainly other tags, are left out too
+   * @param wanted jobs that have certainly ended in another state, have certainly other tags or another parent, are left out too
    * @throws AsyncError of the bus
    */
   page(cursor: Cursor, batch: number, wanted: Wanted = {}): Promise<Page> {
@@ -155,11 +158,11 @@ export class JobList {
     return { entries, next: { part: "submitted", sequence: 1, since: sequence } };
   }
 
-  async #stored(messages: StoredMessage[], { state: wanted, tags }: Wanted): Promise<Listed[]> {
+  async #stored(messages: StoredMessage[], { state: wanted, tags, family }: Wanted): Promise<Listed[]> {
     const entries: Listed[] = [];
     for (const { subject, sequence, data } of messages) {
       const jobId = afterPrefix(subject, KV_PREFIX) ?? "";
-      if (isPart(jobId)) continue;
+      if (isPart(jobId) || family?.mayBeRecord(jobId, data) === false) continue;
       if (wanted !== undefined && isEndedOtherwise(peekStateName(jobId, data), wanted)) continue;
       if (tags && !tags.mayBeRecord(data)) continue;
       const state = (await this.#store.complete(jobId, storedJob(jobId, sequence, data)))?.state;

@@ -19,6 +19,8 @@ export interface StoredMessage {
   storedAt: number;
   /** It has a time to live. */
   expires: boolean;
+  /** Those of the message and those of the server (READ-1). */
+  headers?: Msg["headers"];
 }
 
 export interface StoredBatch {
@@ -169,6 +171,7 @@ function storedFrom({ headers, data }: Msg): StoredMessage {
     data,
     storedAt: Date.parse(headers?.last("Nats-Time-Stamp") ?? ""),
     expires: headers?.has("Nats-TTL") ?? false,
+    headers,
   };
 }
 
