@@ -46,6 +46,8 @@ export interface ItemTrial {
   last_progress?: unknown;
   /** The run in which it began anew after it had been undone. */
   again?: number;
+  /** It is a child, which was begun in this run; or which was told in this undo to undo itself. */
+  begun?: true;
 }
 
 /** A result: encoded, or how many bytes it has where it is stored by itself. Undefined is null. */
@@ -60,7 +62,7 @@ export class ItemPart {
   readonly states = new Uint8Array(PART_ITEMS);
   readonly results: KeptResult[] = [];
   readonly trials = new Map<number, ItemTrial>();
-  /** What a function has listed, by offset. */
+  /** What a function has listed, by offset; undefined in the places of those that are apart and have not been read. */
   items: unknown[] | undefined;
   /** Those of them that are stored under keys of their own. */
   readonly itemsApart = new Set<number>();
@@ -250,7 +252,7 @@ export class ItemPart {
 /** The function as its attempts of that item go on. @param base without any attempt */
 export function trialFunction(base: FunctionState, trial: ItemTrial | undefined): FunctionState {
   if (!trial) return base;
-  const { due_at: _due, again: _again, ...known } = trial;
+  const { due_at: _due, again: _again, begun: _begun, ...known } = trial;
   return { ...base, ...known };
 }
 

@@ -197,7 +197,10 @@ export function openedPart(number: number, stored: StoredPart): ItemPart {
   }
   for (const [offset, trial] of stored.trials) part.trials.set(offset, trial);
   part.items = stored.items;
-  for (const offset of stored.itemsApart) part.itemsApart.add(offset);
+  for (const offset of stored.itemsApart) {
+    part.itemsApart.add(offset);
+    if (part.items) part.items[offset] = undefined; // it is read when it is needed
+  }
   return part;
 }
 
