@@ -306,11 +306,7 @@ function edited(
   return functions;
 }
 
-function resetIn(
-  functions: Graph["functions"],
-  again: ReadonlySet<number>,
-  live: Graph["live"],
-): Graph["functions"] {
+function resetIn(functions: Graph["functions"], again: ReadonlySet<number>, live: Graph["live"]): Graph["functions"] {
   let next = functions;
   // Starts are recorded late: what is live may have been executed, or has a child already.
   const begun = new Set(live.map(({ index }) => index));

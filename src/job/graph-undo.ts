@@ -22,7 +22,6 @@ import type { Failure } from "./failure.ts";
 import { type FunctionState, kindOf } from "./function-state.ts";
 import { functionList } from "./functions.ts";
 import { attemptRefOf, GraphStep, withoutTrials } from "./graph-step.ts";
-import { partsReached } from "./items-state.ts";
 import { afterFailure, afterLoss, begun, type Outcome as TrialOutcome } from "./outcome.ts";
 import type { Plan } from "./plan.ts";
 import { copyOf, inPhase } from "./record.ts";
@@ -244,66 +243,6 @@ function undoBranch(fn: FunctionState, index: number, now: number): Branch {
   return { ...branch, attempt: 1, wait: "none" };
 }
 
-<<<<<<< HEAD
-=======
-/** The function that undoes an entry; without a name where its children undo themselves. */
-function undoOf(fn: FunctionState): FunctionState {
-  if (fn.undo === undefined) return { name: "", retry_count: 0 };
-  const { name, args = fn.args, retry_options, timeout_ms } = namedCall(fn.undo);
-  const options = { retry_limit: UNDO_RETRY_LIMIT, ...retry_options };
-  return newFunction({ name, args, retry_options: options, ...(timeout_ms !== undefined && { timeout_ms }) });
-}
-
-function functionOnFailure(call: NonNullable<JobState["on_failure"]>): FunctionState {
-  const { timeout_ms = ON_FAILURE_MS, retry_options, ...rest } = namedCall(call);
-  const retry_for_ms = Math.min(timeout_ms, retry_options?.retry_for_ms ?? timeout_ms);
-  const options = { retry_limit: 1, ...retry_options, retry_for_ms };
-  return newFunction({ ...rest, retry_options: options, timeout_ms });
-}
-
-/** UNDO-2. The index of the entry that is undone next; undefined if none is left. */
-function nextToUndo(job: Pick<Graph, "functions">, { skip }: Pick<Outcome, "skip">): number | undefined {
-  if (skip) return undefined;
-  let found: number | undefined;
-  let latest = 0;
-  for (let index = 0; index < job.functions.length; index++) {
-    const fn = job.functions.at(index) as FunctionState;
-    if (fn.undoing !== undefined || !isToBeUndone(fn)) continue;
-    const rank = fn.finished_at === undefined || fn.uncertain ? Number.POSITIVE_INFINITY : (fn.rank ?? 0);
-    if (found !== undefined && rank < latest) continue;
-    found = index;
-    latest = rank;
-  }
-  return found;
-}
-
-/** Whether it has done something, or may have, that can be undone. */
-export function isToBeUndone(fn: FunctionState): boolean {
-  const { undo, finished_at, caught, handling, skipped, uncertain, items } = fn;
-  if (skipped) return false;
-  if (items) return partsReached(items) > 0 && (undo !== undefined || (kindOf(fn) === "job" && mayUndo(fn.job)));
-  const isDone = finished_at !== undefined && (!caught || handling === true);
-  if (kindOf(fn) === "job" && undo === undefined) return isDone && !handling && mayUndo(fn.job);
-  return undo !== undefined && (isDone || uncertain === true);
-}
-
-/** Whether a child with that document may have something to undo. That of one which a worker has made is not known. */
-function mayUndo(job: FunctionSpec["job"]): boolean {
-  const functions = (job as ChildDocument | undefined)?.functions;
-  if (!Array.isArray(functions)) return true;
-  return functions.some((entry) => entry.undo !== undefined || (entry.job !== undefined && mayUndo(entry.job)));
-}
-
-/** Whether nothing is known of what an attempt has done that ended so. */
-export function isUnanswered({ code }: Failure): boolean {
-  return code === "attempt_timeout" || code === "attempt_lost";
-}
-
-function mayBeDone(fn: FunctionState): FunctionState {
-  return { ...fn, uncertain: true };
-}
-
->>>>>>> e2b4129 (Items are done: runner, attempts, listing, undo, children of items (work in progress))
 function isStopping(state: Graph, { index }: AttemptAddress): boolean {
   return branchIn(state.live, index)?.wait === "stopping";
 }

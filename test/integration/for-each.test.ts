@@ -10,9 +10,12 @@ let system: System;
 
 test.before(async () => {
   system = await System.start({ parkAfterMs: 700 });
-  await system.worker((worker) => worker.func("echo", ({ args, item }) => args ?? item).func("square", ({ item }) => item * item), {
-    concurrency: 60,
-  });
+  await system.worker(
+    (worker) => worker.func("echo", ({ args, item }) => args ?? item).func("square", ({ item }) => item * item),
+    {
+      concurrency: 60,
+    },
+  );
 });
 test.after(() => system.close());
 
@@ -27,15 +30,23 @@ test("each item of a list is done, and the results are in order", async () => {
   const { result, functions } = await run({
     name: "list",
     data: { items },
-    functions: [{ id: "pick", name: "echo", for_each: "data.items", args: { sku: { $: "item.sku" }, at: { $: "item_index" } } }],
+    functions: [
+      { id: "pick", name: "echo", for_each: "data.items", args: { sku: { $: "item.sku" }, at: { $: "item_index" } } },
+    ],
   });
-  assert.equal(result, items.map(({ sku }, at) => ({ sku, at })));
+  assert.equal(
+    result,
+    items.map(({ sku }, at) => ({ sku, at })),
+  );
   assert.equal(functions[0]?.items, { count: 300, done: 300, failed: 0 });
 });
 
 test("a number stands for the items from 0 on", async () => {
   const { result } = await run({ name: "number", functions: [{ name: "square", for_each: 1000, concurrency: 50 }] });
-  assert.equal(result, Array.from({ length: 1000 }, (_, n) => n * n));
+  assert.equal(
+    result,
+    Array.from({ length: 1000 }, (_, n) => n * n),
+  );
 });
 
 test.run();
