@@ -5,6 +5,7 @@
  * What is said here follows from the state that is stored, as all that an actor does: `isDue` and `look` before the job goes on from a
  * state, `tend` after each commit.
  */
+import { readItemResults } from "../bus/store/item-store.ts";
 import { type Plan, planOf } from "../job/plan.ts";
 import { type Branch, type Graph, isSameAttempt } from "../job/state.ts";
 import type { Event } from "../job/transition.ts";
@@ -12,6 +13,7 @@ import type { ActorContext, GraphHost } from "./actor-context.ts";
 import { Children } from "./children.ts";
 import type { Commits } from "./commits.ts";
 import type { Footprint } from "./footprint.ts";
+import type { ChildrenOfItems } from "./item-children.ts";
 import { Items } from "./items.ts";
 import { SignalWatch } from "./signal-watch.ts";
 import { StoredResults } from "./stored-results.ts";
@@ -29,10 +31,12 @@ export class GraphWork {
   constructor(context: ActorContext, host: GraphHost, job: Graph, commits: Commits, footprint: Footprint) {
     this.#host = host;
     this.plan = planOf(job.functions);
-    this.results = new StoredResults(context, { host, commits, footprint }, this.plan, job);
+    this.results = new StoredResults(context, { host, commits, footprint }, this.plan, job, {
+      readItemResults: (graph, index) => readItemResults(context.store, graph, index),
+    });
     this.#signals = new SignalWatch(context.signals);
     this.#children = new Children(context, host, this.plan);
-    this.#items = new Items(context, host, this.plan, this.#children);
+    this.#items = new Items(context, host, this.plan, this.#children as unknown as ChildrenOfItems, this.results);
   }
 
   /** Something may have come that nobody has told. */
@@ -70,6 +74,11 @@ export class GraphWork {
 
   get inFlight(): boolean {
     return this.#items.inFlight;
+  }
+
+  /** Attempts of items were not sent, as the lease had run out: `tend` sends them if that has changed. */
+  get heldBack(): boolean {
+    return this.#items.heldBack;
   }
 
   /** To be called when a state is stored, and before anything is begun that follows from it. */

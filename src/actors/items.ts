@@ -1,8 +1,17 @@
-/** The items of the entries of one job that have a `for_each`: a runner for each entry whose branch says that they are at it. */
+/** The items of the entries of one job that have a `for_each`: who sees to them, for each entry whose branch says that they are at it. */
+import { ItemStore } from "../bus/store/item-store.ts";
+import { branchIn } from "../job/branches.ts";
+import { kindOf } from "../job/function-state.ts";
 import type { Plan } from "../job/plan.ts";
-import type { Graph } from "../job/state.ts";
+import { type Branch, functionAt, type Graph } from "../job/state.ts";
 import type { ActorContext, GraphHost } from "./actor-context.ts";
-import type { Children } from "./children.ts";
+import { ItemAttempts } from "./item-attempts.ts";
+import { type ChildrenOfItems, ItemChildren } from "./item-children.ts";
+import { ItemInputs, type ResultLoader } from "./item-inputs.ts";
+import { ItemRunner } from "./item-runner.ts";
+import { ItemUndo } from "./item-undo.ts";
+import type { ItemsAtWork, ItemsOfEntry } from "./item-work.ts";
+import { untilDone } from "./retrying.ts";
 
 /** What an actor needs of it. */
 export interface ItemsOfJob {
@@ -10,16 +19,121 @@ export interface ItemsOfJob {
   tend(job: Graph): void;
   /** Some of it is in flight. */
   readonly inFlight: boolean;
+  /** Attempts were not sent, as the lease had run out: `tend` sends them if that has changed. */
+  readonly heldBack: boolean;
   /** Nothing more begins. */
   drain(): void;
   close(): void;
 }
 
-/** Stands in until items are built. */
+/** The items of one entry, at it. */
+interface AtWork {
+  /** Of the branch. */
+  attempt: number;
+  undo: true | undefined;
+  items: ItemsAtWork;
+}
+
 export class Items implements ItemsOfJob {
-  readonly inFlight = false;
-  constructor(_context: ActorContext, _host: GraphHost, _plan: Plan, _children: Children) {}
-  tend(_job: Graph): void {}
-  drain(): void {}
-  close(): void {}
+  readonly #context: ActorContext;
+  readonly #host: GraphHost;
+  readonly #plan: Plan;
+  readonly #children: ChildrenOfItems;
+  readonly #loader: ResultLoader;
+  /** Entries that may have items: most graphs have none, and are asked after each commit. */
+  #indexes: readonly number[] | undefined;
+  readonly #atWork = new Map<number, AtWork>();
+  #isDraining = false;
+
+  constructor(context: ActorContext, host: GraphHost, plan: Plan, children: ChildrenOfItems, loader: ResultLoader) {
+    this.#context = context;
+    this.#host = host;
+    this.#plan = plan;
+    this.#children = children;
+    this.#loader = loader;
+  }
+
+  tend(job: Graph): void {
+    this.#indexes ??= [...job.functions]
+      .map(({ for_each }, index) => (for_each === undefined ? -1 : index))
+      .filter((index) => index >= 0);
+    for (const index of this.#indexes) this.#tendTo(job, index);
+  }
+
+  #tendTo(job: Graph, index: number): void {
+    const branch = branchIn(job.live, index);
+    const known = this.#atWork.get(index);
+    const isWanted = branch !== undefined && hasItemsAt(job, branch);
+    if (known && isWanted && known.attempt === branch.attempt && known.undo === branch.undo) {
+      known.items.tend(job, branch);
+      return;
+    }
+    if (known) {
+      this.#atWork.delete(index);
+      known.items.close();
+    }
+    if (!isWanted || !isAtWork(branch) || this.#isDraining) return;
+    const { attempt, undo } = branch;
+    const given = this.#entryOf(job, index, undo);
+    const items = undo ? new ItemUndo(given, job, branch) : new ItemRunner(given, this.#plan, job, branch);
+    this.#atWork.set(index, { attempt, undo, items });
+    items.tend(job, branch);
+  }
+
+  #entryOf(job: Graph, index: number, undo: true | undefined): ItemsOfEntry {
+    const [context, host, plan, children] = [this.#context, this.#host, this.#plan, this.#children];
+    const fn = functionAt(job, index);
+    const store = new ItemStore(context.store, job, index, fn);
+    const isOfChildren = kindOf(fn) === "job" && !(undo && fn.undo !== undefined);
+    const inputs = new ItemInputs(plan, store, this.#loader, index);
+    return {
+      context,
+      host,
+      index,
+      store,
+      inputs,
+      crewFor: (owner) =>
+        isOfChildren
+          ? new ItemChildren({ host, plan, children, inputs, index, undo, bus: context.bus }, owner)
+          : new ItemAttempts(context, host, plan, { index, undo }, owner),
+      insist: (what, call) =>
+        untilDone(
+          context.bus,
+          () => host.isGone,
+          (error, isOver) => host.onTrouble(what, error, isOver),
+          call,
+        ),
+    };
+  }
+
+  get inFlight(): boolean {
+    for (const { items } of this.#atWork.values()) if (items.inFlight) return true;
+    return false;
+  }
+
+  get heldBack(): boolean {
+    for (const { items } of this.#atWork.values()) if (items.heldBack) return true;
+    return false;
+  }
+
+  drain(): void {
+    this.#isDraining = true;
+    for (const { items } of this.#atWork.values()) items.drain();
+  }
+
+  close(): void {
+    for (const { items } of this.#atWork.values()) items.close();
+    this.#atWork.clear();
+  }
+}
+
+/** Whether the branch is one of items, and not of a function in the place of the entry. */
+function hasItemsAt(job: Graph, { index }: Branch): boolean {
+  const { items, handling } = functionAt(job, index);
+  return items !== undefined && !handling;
+}
+
+/** Whether somebody has to see to them, or is told when they go on. */
+function isAtWork({ wait }: Branch): boolean {
+  return wait === "items" || wait === "child" || wait === "stopping";
 }

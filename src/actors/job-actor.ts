@@ -139,7 +139,7 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
 
   /** An attempt was not sent, because the lease had run out: `verify` sends it if that has changed. */
   get heldBack(): boolean {
-    return this.#mode === "held back";
+    return this.#mode === "held back" || this.#graph?.heldBack === true;
   }
 
   get isGone(): boolean {

@@ -56,7 +56,8 @@ export function argsOf(args: unknown, job: Visible, plan: Plan, more: More): unk
   return fill(args ?? null, (text) => plan.expressions.evaluate(text, valuesFor(text, job, plan, more)));
 }
 
-function withNeeds(args: unknown, index: number, plan: Plan): EntryInput {
+/** With the results of what the entry follows. */
+export function withNeeds(args: unknown, index: number, plan: Plan): EntryInput {
   const needs = plan.needsOf(index);
   const input: EntryInput = { args, needs };
   if (needs) {

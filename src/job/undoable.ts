@@ -6,6 +6,7 @@
  */
 import type { Failure } from "./failure.ts";
 import { type FunctionState, kindOf, namedCall, newFunction } from "./function-state.ts";
+import { partsReached } from "./items-state.ts";
 import { ON_FAILURE_MS } from "./rest.ts";
 import type { ChildDocument, FunctionSpec } from "./schema.ts";
 import type { Graph, JobState, Outcome, UndoSummary } from "./state.ts";
@@ -39,7 +40,7 @@ export function isToBeUndone(fn: FunctionState): boolean {
   const { undo, finished_at, caught, handling, skipped, uncertain, items, for_each } = fn;
   if (skipped) return false;
   if (for_each !== undefined) {
-    const haveBegun = items !== undefined && items.next > 0;
+    const haveBegun = items !== undefined && partsReached(items) > 0;
     return haveBegun && (undo !== undefined || (kindOf(fn) === "job" && mayUndo(fn.job)));
   }
   const isDone = finished_at !== undefined && (!caught || handling === true);

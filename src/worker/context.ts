@@ -19,6 +19,13 @@ export interface Context<Args = unknown, Data = unknown> {
    * @throws AsyncError `no_entry` if there is none: the entry that asks does not name it in its `needs`
    */
   readonly result: (id: string) => unknown;
+  /** Of an entry with a `for_each`: the item that this is for, and its number, from 0; both undefined elsewhere. */
+  // biome-ignore lint/suspicious/noExplicitAny: the border of the codec: the handler says what it expects
+  readonly item: any;
+  readonly itemIndex: number | undefined;
+  /** Of a function that lists the items of a `for_each`: what it answered last as its `cursor`; null at first, undefined elsewhere. */
+  // biome-ignore lint/suspicious/noExplicitAny: the same
+  readonly cursor: any;
   /** Where this runs in place of an entry that failed: why that one did. */
   readonly error: Failure | undefined;
   /** What earlier attempts told last by `heartbeat`, to go on from there; undefined if they told nothing. */

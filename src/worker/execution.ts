@@ -40,6 +40,9 @@ export class Execution implements Context {
   readonly idempotencyKey: string;
   readonly error: Failure | undefined;
   readonly lastProgress: unknown;
+  readonly item: unknown;
+  readonly itemIndex: number | undefined;
+  readonly cursor: unknown;
   readonly begunAt = performance.now();
   readonly #message: Request;
   readonly #encoding: Encoding;
@@ -80,6 +83,9 @@ export class Execution implements Context {
     this.idempotencyKey = body.idempotency_key ?? `${body.job_id}/${body.index}`;
     this.error = body.error;
     this.lastProgress = body.last_progress;
+    this.item = body.item;
+    this.itemIndex = body.item_index;
+    this.cursor = body.cursor;
     this.#resultIds = body.result_ids;
     this.functionName = body.function;
     this.#message = message;

@@ -1,0 +1,616 @@
+/**
+ * Has the items of one entry done, as long as the branch of the entry says that they are at it. The record of the job says which parts of
+ * them may be open; what has become of each item is in its part (`item-book.ts`); its attempts are in `item-attempts.ts`.
+ *
+ * Example: 1,000 items, ten at a time. A commit of the job opens part 0. Its first ten items are sent; each result makes room for the next
+ * item, and is written with others after 10 ms. When 64 items are left in the part, a commit opens part 1. When all items of part 0 are
+ * stored as ended, the next commit counts them, and part 0 leaves memory.
+ *
+ * RUNNER-1  An item begins only when the record that names its part as open is stored. So whoever has the job next finds all that was begun.
+ * RUNNER-2  Items begin in their order, at most `concurrency` are under way. Parts are opened ahead so that there are always some to begin.
+ * RUNNER-3  The entry ends, or is said to have stopped, when all that is known of its items is stored.
+ * RUNNER-4  What was in flight when the job changed its owner begins again with a higher number, as its outcome is not known; where it can be
+ *     undone it may have been done. Starts are not recorded: what may have been in flight are the items that follow the last known one, as
+ *     many as are under way at a time; all of an open part may have been done.
+ * RUNNER-5  Nothing is in flight when the entry is said to wait for something (`rested`); before anything begins after that, it is said that
+ *     it does not any more.
+ */
+import { encode } from "../bus/messages/codec.ts";
+import { readItemResults } from "../bus/store/item-store.ts";
+import { isAsyncError } from "../job/errors.ts";
+import { expressionFailure } from "../job/expressions.ts";
+import type { Failure } from "../job/failure.ts";
+import { type FunctionState, kindOf } from "../job/function-state.ts";
+import { trialFunction, trialOfItem, UNCERTAIN } from "../job/item-part.ts";
+import { partCount, shortError, sizeOfPart, toleratedFailures, tooManyFailures } from "../job/items.ts";
+import { type ItemsState, PART_ITEMS } from "../job/items-state.ts";
+import type { Outcome } from "../job/outcome.ts";
+import type { Plan } from "../job/plan.ts";
+import { DEFAULT_CONCURRENCY } from "../job/schema.ts";
+import { type Branch, functionAt, type Graph, isGraph } from "../job/state.ts";
+import { type ItemsReport, MAX_ITEM_EVENTS } from "../job/transition.ts";
+import { isUnanswered } from "../job/undoable.ts";
+import type { GraphHost } from "./actor-context.ts";
+import { type BookOwner, ItemBook, type Page } from "./item-book.ts";
+import { baseOf, partOf } from "./item-inputs.ts";
+import { ItemListing, type ListingOwner } from "./item-listing.ts";
+import type { Crew, CrewWait, ItemsAtWork, ItemsOfEntry, ItemsOwner } from "./item-work.ts";
+
+/** Results of an entry that have no more bytes together are in the record. */
+const INLINE_BYTES = 32 * 1024;
+/** Parts that are opened, or read, at a time. */
+const PARTS_AT_A_TIME = 16;
+/** What has changed is said in the record after this time, if nothing else has to be said before. */
+const COUNT_MS = 1_000;
+
+type Mode =
+  /** It reads what is stored. */
+  | "loading"
+  | "on"
+  /** All wait for long: it is about to say so. */
+  | "leaving"
+  /** It has said so. */
+  | "resting"
+  /** It is about to say that it goes on. */
+  | "waking"
+  /** Nothing begins any more: what is under way ends. */
+  | "ending"
+  /** It has said how it ended. */
+  | "over";
+
+/** What is said at the end. */
+type Last = Pick<ItemsReport, "end" | "stopped">;
+
+export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOwner {
+  readonly book: ItemBook;
+  readonly #given: ItemsOfEntry;
+  readonly #host: GraphHost;
+  readonly #crew: Crew;
+  /** Where a function lists the items. */
+  readonly #listing: ItemListing | undefined;
+  readonly #fn: FunctionState;
+  readonly #base: FunctionState;
+  readonly #attempt: number;
+  readonly #concurrency: number;
+  #mode: Mode = "loading";
+  /** As it was said last, or will be. */
+  #items: ItemsState;
+  /** As it is stored. */
+  #stored: ItemsState;
+  /** What has been said, and is not stored yet. */
+  #posted: ItemsState | undefined;
+  /** Parts whose items may begin, in order; the first of them from `#offset` on. */
+  readonly #queue: Page[] = [];
+  #offset = 0;
+  /** How many items there are in them, from there on. */
+  #ahead = 0;
+  /** By number. */
+  readonly #open = new Map<number, Page>();
+  /** Parts that are about to be opened; `#isOpening` while they are read. */
+  #opening: Page[] = [];
+  #isOpening = false;
+  #isDrawing = false;
+  #isDraining = false;
+  /** What is to be told of in the next report. */
+  #failures: NonNullable<ItemsReport["failures"]> = [];
+  #told: number;
+  #lastError: Failure | undefined;
+  #last: Last | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(given: ItemsOfEntry, plan: Plan, job: Graph, branch: Branch) {
+    const { context, host, index, store } = given;
+    this.#given = given;
+    this.#host = host;
+    this.#fn = functionAt(job, index);
+    this.#base = baseOf(this.#fn);
+    this.#attempt = branch.attempt;
+    this.#items = this.#stored = this.#fn.items as ItemsState;
+    this.#told = this.#items.failed;
+    this.#concurrency = this.#fn.concurrency ?? DEFAULT_CONCURRENCY;
+    this.book = new ItemBook(context.bus, store, this);
+    this.#crew = given.crewFor(this);
+    if (this.#items.count === undefined) this.#listing = new ItemListing(given, plan, this.#fn, this);
+    this.#load(job).catch((error) => this.onFault(error));
+  }
+
+  // --- the job
+
+  tend(job: Graph, branch: Branch): void {
+    if (this.#mode === "over") return;
+    if (this.#posted !== undefined && functionAt(job, this.#given.index).items === this.#posted) this.#onStored();
+    if (branch.wait === "stopping") this.#stop();
+    else if (this.#mode === "resting" && branch.wait === "items") this.#wake();
+    if (this.heldBack && this.#host.lease.valid && this.#mode === "on") this.#release();
+    this.onChange();
+  }
+
+  get inFlight(): boolean {
+    return this.#crew.inFlight || (this.#listing?.inFlight ?? false) || (this.#mode !== "over" && !this.book.isClean);
+  }
+
+  get heldBack(): boolean {
+    return this.#crew.heldBack || (this.#listing?.heldBack ?? false);
+  }
+
+  drain(): void {
+    this.#isDraining = true;
+    this.#crew.drain();
+    this.#listing?.drain();
+    this.book.flush();
+  }
+
+  close(): void {
+    this.#mode = "over";
+    clearTimeout(this.#timer);
+    this.#crew.close();
+    this.#listing?.close();
+    this.book.close();
+  }
+
+  get isGone(): boolean {
+    return this.#host.isGone;
+  }
+
+  onTrouble(what: string, error: unknown, isOver?: () => boolean): void {
+    this.#host.onTrouble(what, error, isOver);
+  }
+
+  onFault(error: unknown): void {
+    this.#host.onFault(error);
+  }
+
+  get #job(): Graph {
+    const { job } = this.#host;
+    if (!isGraph(job)) throw new TypeError(`job ${job.job_id} is no graph: it has no items`);
+    return job;
+  }
+
+  /** Says how far the items have come. */
+  #report(report: Omit<ItemsReport, "items">, change?: Partial<ItemsState>): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const { rested: _rested, ...items } = this.#items;
+    const open = [...this.#open.keys(), ...this.#opening.map(({ part }) => part.number)];
+    this.#items = this.#posted = { ...items, open: open.sort((a, b) => a - b), ...change };
+    const failures = this.#failures;
+    this.#failures = [];
+    const { index } = this.#given;
+    const told = failures.length > 0 ? { failures } : {};
+    this.#host.post({
+      type: "items",
+      index,
+      attempt: this.#attempt,
+      report: { items: this.#posted, ...told, ...report },
+    });
+  }
+
+  /** What was said is stored. */
+  #onStored(): void {
+    const before = this.#stored;
+    if (this.#posted) this.#stored = this.#posted;
+    this.#posted = undefined;
+    this.#grow(before);
+    const opened = this.#opening;
+    this.#opening = [];
+    for (const page of opened) this.#begin(page); // RUNNER-1
+    if (this.#mode === "leaving") this.#mode = "resting";
+    else if (this.#mode === "waking") {
+      this.#mode = "on";
+      this.#release();
+    }
+  }
+
+  #release(): void {
+    this.#crew.release();
+    this.#listing?.release();
+  }
+
+  // --- at the beginning
+
+  async #load(job: Graph): Promise<void> {
+    const { open, run, rested } = this.#items;
+    const failure = await this.#prepare(job);
+    for (let at = 0; at < open.length; at += PARTS_AT_A_TIME) {
+      await Promise.all(open.slice(at, at + PARTS_AT_A_TIME).map((number) => this.book.open(number, run)));
+    }
+    if (this.#isOver()) return;
+    for (const number of open) {
+      const page = this.book.pages.get(number);
+      if (!page) return; // the job has left
+      if (page.part.beginRun(run)) this.book.touch(page);
+      if (!rested) this.#inherit(page);
+      this.#begin(page);
+    }
+    this.#mode = rested ? "resting" : "on";
+    const { job: now } = this.#host;
+    const branch = isGraph(now) ? now.live.find(({ index }) => index === this.#given.index) : undefined;
+    if (failure) this.#windDown({ end: { error: failure } });
+    this.#checkFailures();
+    if (branch?.wait === "stopping") this.#stop();
+    else if (rested && this.#mode === "resting") this.#wake();
+    this.onChange();
+  }
+
+  /** Finds out which items there are. Returns why that cannot be had. */
+  async #prepare(job: Graph): Promise<Failure | undefined> {
+    let failure: Failure | undefined;
+    await this.#given.insist("cannot read what items are made of", async () => {
+      try {
+        await this.#given.inputs.prepare(job);
+      } catch (error) {
+        if (isAsyncError(error)) throw error;
+        failure = expressionFailure(error);
+      }
+    });
+    return failure;
+  }
+
+  #isOver(): boolean {
+    return this.#mode === "over" || this.isGone;
+  }
+
+  /** RUNNER-4 */
+  #inherit({ part }: Page): void {
+    if (kindOf(this.#fn) === "job") return; // it is known which of them have begun
+    const size = this.#sizeOf(part.number);
+    let known = -1;
+    for (let offset = 0; offset < size; offset++) if (!part.isOpen(offset) || part.trials.has(offset)) known = offset;
+    const now = Date.now();
+    for (let offset = 0; offset < size; offset++) {
+      if (!part.isOpen(offset)) continue;
+      if (this.#fn.undo !== undefined) part.mark(offset, UNCERTAIN);
+      const trial = part.trials.get(offset);
+      if (offset > known + this.#concurrency || (trial?.due_at ?? 0) > now) continue;
+      part.setTried(offset, { ...trial, retry_count: (trial?.retry_count ?? 0) + 1 });
+    }
+  }
+
+  /** Its items may begin. */
+  #begin(page: Page): void {
+    this.#open.set(page.part.number, page);
+    if (this.#queue.length === 0) this.#offset = 0;
+    this.#queue.push(page);
+    this.#ahead += this.#sizeOf(page.part.number);
+    if (page.part.failed > 0) this.#checkFailures();
+    if (!page.isDirty && !page.isWriting && this.#isComplete(page)) this.#count(page);
+  }
+
+  /** How many items of it there are, as far as that is stored. */
+  #sizeOf(number: number): number {
+    return sizeOfPart(this.#stored, number);
+  }
+
+  // --- one item after the other
+
+  pageOf(item: number): Page | undefined {
+    return this.#open.get(partOf(item));
+  }
+
+  given(item: number, fn: FunctionState) {
+    return this.#given.inputs.given(this.#job, (this.pageOf(item) as Page).part, item, fn);
+  }
+
+  /** Begins what may begin, and does what follows from that (RUNNER-2). */
+  onChange(): void {
+    if (this.#isDrawing) return;
+    this.#isDrawing = true;
+    while (this.#mode === "on" && !this.#isDraining && this.#crew.size < this.#concurrency && this.#drawNext());
+    this.#isDrawing = false;
+    if (this.#isDraining) this.book.flush();
+    else if (this.#mode === "on") this.#goOn();
+    else if (this.#mode === "ending") this.#endWhenStored();
+    else if (this.#mode === "leaving") this.#leaveWhenStored();
+    else if (this.#mode === "resting" && !this.book.isClean) this.#wake(); // a child has ended
+  }
+
+  #drawNext(): boolean {
+    for (let page = this.#queue[0]; page; page = this.#queue[0]) {
+      const { part } = page;
+      const size = this.#sizeOf(part.number);
+      while (this.#offset < size) {
+        const offset = this.#offset++;
+        this.#ahead -= 1;
+        if (!part.isOpen(offset)) continue;
+        const trial = part.trials.size === 0 ? undefined : part.trials.get(offset);
+        this.#crew.begin(part.first + offset, trialFunction(this.#base, trial), trial?.due_at);
+        return true;
+      }
+      if (size < PART_ITEMS && this.#stored.count === undefined) return false; // it may get more
+      this.#queue.shift();
+      this.#offset = 0;
+    }
+    return false;
+  }
+
+  /** While it is on: opens more, ends, or waits. */
+  #goOn(): void {
+    if (this.#posted !== undefined) return;
+    const { next } = this.#items;
+    const { count, listed = 0 } = this.#stored;
+    if (this.#ahead < Math.max(PART_ITEMS / 2, this.#concurrency) && next < partCount(count ?? listed))
+      this.#openMore();
+    if (count === undefined) {
+      const left = this.#ahead + Math.max(0, listed - next * PART_ITEMS);
+      if (left < Math.max(2 * PART_ITEMS, this.#concurrency)) this.#listing?.want(this.#items);
+    }
+    if (this.#posted !== undefined || this.#isOpening) return;
+    if (this.#crew.size > 0 || this.#ahead > 0) this.#restIfLong();
+    else if (count !== undefined && next >= partCount(count)) {
+      this.book.flush();
+      if (this.#open.size === 0) this.#finish().catch((error) => this.onFault(error));
+    } else this.#restIfLong();
+    if (this.#posted === undefined && this.#failures.length > 0) this.#reportSoon();
+  }
+
+  #reportSoon(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      if (this.#mode === "on" && this.#posted === undefined) this.#report({});
+    }, COUNT_MS);
+  }
+
+  /** Opens as many parts as it takes to have items to begin. */
+  #openMore(): void {
+    if (this.#isOpening) return;
+    const { next, run, list } = this.#items;
+    const last = partCount(this.#stored.count ?? this.#stored.listed ?? 0);
+    const wanted = Math.ceil((Math.max(PART_ITEMS / 2, this.#concurrency) + PART_ITEMS / 2 - this.#ahead) / PART_ITEMS);
+    const numbers = Array.from(
+      { length: Math.min(PARTS_AT_A_TIME, Math.max(1, wanted), last - next) },
+      (_, at) => next + at,
+    );
+    // In the first run nothing can be stored of a part that has not been opened, but what a function has listed.
+    if (run === list && typeof this.#fn.for_each !== "object") {
+      this.#opening = numbers.map((number) => this.book.openNew(number, run));
+      this.#report({}, { next: next + numbers.length });
+      return;
+    }
+    this.#isOpening = true;
+    this.#readParts(numbers, run).catch((error) => this.onFault(error));
+  }
+
+  async #readParts(numbers: readonly number[], run: number): Promise<void> {
+    const pages = await Promise.all(numbers.map((number) => this.book.open(number, run)));
+    if (this.#isOver()) return;
+    this.#isOpening = false;
+    if (this.#mode !== "on") return;
+    let next = this.#items.next + numbers.length;
+    const opening: Page[] = [];
+    for (const [at, page] of pages.entries()) {
+      if (!page) return; // the job has left
+      const { part } = page;
+      part.items?.splice(this.#sizeOf(part.number)); // what is beyond was listed by who did not come to say so
+      const isChanged = part.beginRun(run);
+      if (isChanged) this.book.touch(page);
+      if (!isChanged && this.#isComplete(page)) this.#count(page);
+      else opening.push(page);
+      if (
+        opening.length > 0 &&
+        at + 1 < numbers.length &&
+        this.#ahead + opening.length * PART_ITEMS > this.#concurrency * 2
+      ) {
+        next = this.#items.next + at + 1;
+        break;
+      }
+    }
+    this.#opening = opening;
+    this.#report({}, { next });
+  }
+
+  #isComplete({ part }: Page): boolean {
+    const size = this.#sizeOf(part.number);
+    return part.ended >= size && (size === PART_ITEMS || this.#stored.count !== undefined);
+  }
+
+  /** All items of the part have ended, and that is stored. */
+  #count(page: Page): void {
+    const { part } = page;
+    this.#open.delete(part.number);
+    this.book.drop(page);
+    const { done, failed, bytes = 0 } = this.#items;
+    const next: ItemsState = { ...this.#items, done: done + part.done, failed: failed + part.failed };
+    if (this.#fn.results !== "none") next.bytes = bytes + part.resultBytes;
+    this.#items = next;
+  }
+
+  onWritten(page: Page): void {
+    if (this.#open.has(page.part.number) && this.#isComplete(page)) {
+      this.#count(page);
+      if (this.#mode === "on") this.#reportSoon();
+    }
+    this.onChange();
+  }
+
+  onTaken(page: Page, offsets: readonly number[]): void {
+    for (const offset of offsets) this.#crew.cancel(page.part.first + offset);
+    this.#checkFailures();
+  }
+
+  // --- outcomes
+
+  onDone(item: number, attempt: number, result: unknown): void {
+    const page = this.pageOf(item);
+    if (!page) return;
+    page.part.setDone(item - page.part.first, result === null ? undefined : encode(result, "msgpack"), attempt);
+    this.book.touch(page);
+  }
+
+  onTried(item: number, { fn, error, retryAt }: Outcome): void {
+    const page = this.#markTried(item, error);
+    if (!page) return;
+    const offset = item - page.part.first;
+    page.part.setTried(offset, trialOfItem(fn, page.part.trials.get(offset), retryAt));
+    this.book.touch(page);
+  }
+
+  onFailed(item: number, { fn, error }: Outcome): void {
+    const page = this.#markTried(item, error);
+    if (!page) return;
+    const offset = item - page.part.first;
+    page.part.setFailed(offset, trialOfItem(fn, page.part.trials.get(offset)));
+    this.book.touch(page);
+    this.#lastError = error;
+    if (this.#told < MAX_ITEM_EVENTS) {
+      this.#told += 1;
+      this.#failures.push({ item, error: shortError(error) });
+    }
+    this.#checkFailures();
+  }
+
+  #markTried(item: number, error: Failure): Page | undefined {
+    const page = this.pageOf(item);
+    const isPossible = this.#fn.undo !== undefined && isUnanswered(error);
+    if (isPossible) page?.part.mark(item - page.part.first, UNCERTAIN);
+    return page;
+  }
+
+  onUnheard(item: number, attempt: number): void {
+    const page = this.pageOf(item);
+    if (!page) return;
+    const offset = item - page.part.first;
+    if (this.#fn.undo !== undefined) page.part.mark(offset, UNCERTAIN);
+    page.part.setTried(offset, { ...page.part.trials.get(offset), retry_count: attempt });
+    this.book.touch(page);
+  }
+
+  get #failed(): number {
+    let { failed } = this.#items;
+    for (const { part } of this.#open.values()) failed += part.failed;
+    return failed;
+  }
+
+  #checkFailures(): void {
+    if (this.#mode === "loading" || this.#mode === "ending" || this.#mode === "over") return;
+    const { count } = this.#stored;
+    const failed = this.#failed;
+    if (failed > toleratedFailures(this.#fn.tolerate, count))
+      this.#windDown({ end: { error: tooManyFailures(failed, count, this.#lastError) } });
+  }
+
+  // --- waits
+
+  /** So many are listed, and stored in their parts. */
+  onListed(change: Partial<ItemsState>): void {
+    if (this.#mode !== "ending" && this.#mode !== "over") this.#report({}, change);
+  }
+
+  /** It is stored that more of them are listed: these may begin. */
+  #grow(before: ItemsState): void {
+    const { count, listed = 0 } = this.#stored;
+    const [from, to] = [before.count ?? before.listed ?? 0, count ?? listed];
+    if (from === to && before.count === count) return;
+    for (const page of this.#queue) {
+      const { first } = page.part;
+      this.#ahead += Math.max(0, Math.min(to, first + PART_ITEMS) - Math.max(from, first));
+    }
+    for (const page of [...this.#open.values()])
+      if (!page.isDirty && !page.isWriting && this.#isComplete(page)) this.#count(page);
+    this.#listing?.onStored();
+    this.#checkFailures();
+  }
+
+  /** They cannot be listed. */
+  onUnlisted(error: Failure): void {
+    this.#windDown({ end: { error } });
+    this.onChange();
+  }
+
+  #waits(): CrewWait {
+    const now = Date.now();
+    const isListing = (this.#listing?.size ?? 0) > 0;
+    const ofItems = this.#crew.size > 0 ? this.#crew.waitOf(now) : undefined;
+    if (!isListing) return ofItems;
+    const ofListing = this.#listing?.waitOf(now);
+    if (this.#crew.size === 0 || !ofListing) return ofListing;
+    if (ofItems?.type === "backoff" && ofListing.type === "backoff")
+      return ofItems.due_at < ofListing.due_at ? ofItems : ofListing;
+    return ofItems && ofListing;
+  }
+
+  /** RUNNER-5 */
+  #restIfLong(): void {
+    const isFull = this.#crew.size >= this.#concurrency || this.#ahead === 0;
+    if (!isFull || this.#listing?.isStoring || !this.#waits()) return;
+    this.#mode = "leaving";
+    this.#crew.pause();
+    this.#listing?.pause();
+    this.#leaveWhenStored();
+  }
+
+  #leaveWhenStored(): void {
+    if (this.#posted !== undefined) return;
+    const wait = this.#waits();
+    if (!wait) {
+      this.#mode = "on"; // it has been quicker
+      this.#release();
+      return;
+    }
+    this.book.flush();
+    const listing = this.#listing?.trial;
+    if (this.book.isClean) this.#report({ wait }, { rested: true, ...(listing && { listing }) });
+  }
+
+  #wake(): void {
+    if (this.#posted !== undefined) return;
+    this.#mode = "waking";
+    this.#report({ wait: { type: "items" } });
+  }
+
+  // --- at the end
+
+  #stop(): void {
+    if (this.#mode === "loading" || this.#last?.stopped) return;
+    this.#windDown({ stopped: true });
+  }
+
+  /** Nothing more begins: what is under way is told to stop. */
+  #windDown(last: Last): void {
+    this.#last = last;
+    this.#mode = "ending";
+    this.#listing?.close();
+    if (kindOf(this.#fn) === "job") this.#adopt();
+    this.#crew.stop(this.#fn.undo !== undefined || kindOf(this.#fn) === "job");
+  }
+
+  /** Children that were begun under another owner are to be ended as well. */
+  #adopt(): void {
+    for (const { part } of this.#open.values()) {
+      for (const [offset, { begun }] of part.trials) {
+        const item = part.first + offset;
+        if (begun && part.isOpen(offset) && !this.#crew.has(item)) this.#crew.begin(item, this.#base);
+      }
+    }
+  }
+
+  /** RUNNER-3 */
+  #endWhenStored(): void {
+    if (this.#crew.size > 0 || this.#posted !== undefined) return;
+    this.book.flush();
+    if (!this.book.isClean || !this.#last) return;
+    const last = this.#last;
+    this.#mode = "over";
+    for (const page of [...this.#open.values()]) if (this.#isComplete(page)) this.#count(page);
+    this.#report(last);
+  }
+
+  async #finish(): Promise<void> {
+    this.#mode = "ending";
+    const { context, index } = this.#given;
+    const { failed, count, bytes = 0 } = this.#items;
+    if (failed > toleratedFailures(this.#fn.tolerate, count))
+      this.#last = { end: { error: tooManyFailures(failed, count, this.#lastError) } };
+    else if (this.#fn.results === "none") this.#last = { end: { result: null } };
+    else if (bytes > INLINE_BYTES) this.#last = { end: { apart: bytes } };
+    else {
+      let results: unknown[] = [];
+      const job = { ...this.#job, functions: this.#job.functions.with(index, { ...this.#fn, items: this.#items }) };
+      const isRead = await this.#given.insist("cannot read the results of items", async () => {
+        results = await readItemResults(context.store, job, index);
+      });
+      if (!isRead || this.#isOver()) return;
+      this.#last ??= { end: { result: results } };
+    }
+    this.onChange();
+  }
+}
