@@ -46,7 +46,7 @@ import type { Lease } from "./lease.ts";
 import type { ReleaseReason } from "./lifecycle.ts";
 import { gainsFirst, Mailbox } from "./mailbox.ts";
 import { Progress } from "./progress.ts";
-import { withoutLargest } from "./refusal.ts";
+import { unstorable, withoutLargest } from "./refusal.ts";
 import { FULL_RETRY_MS, untilDone, untilPlaced } from "./retrying.ts";
 
 export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
@@ -260,7 +260,7 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
       this.handOver(FULL_RETRY_MS); // its submission comes again later
     else if (typeof result === "string") this.#writtenByOthers(result, mail);
     // It does not fit into a message: the largest of what has come cannot be kept.
-    else this.#dealNow(withoutLargest(mail, result.why, result.overBytes) ?? [{ type: "unstorable", why: result.why }]);
+    else this.#dealNow(withoutLargest(mail, result.why, result.overBytes) ?? [unstorable(mail, result.why)]);
   }
 
   /** Deals with these before what waits, then with that. */

@@ -63,9 +63,15 @@ export function largestInline({ functions }: Graph, overBytes = 0): readonly num
   return largest;
 }
 
+/** What becomes of a job whose state does not fit because of none of these events. */
+export function unstorable(events: readonly Event[], why: string): Event {
+  const isAgain = events.some(({ type }) => type === "unstorable");
+  return isAgain ? { type: "unstorable", why, again: true } : { type: "unstorable", why };
+}
+
 /** What the event adds to the state; undefined if that is next to nothing. */
 function broughtBy(event: Event): unknown {
-  if (event.type === "succeeded") return event.result ?? null;
+  if (event.type === "succeeded") return event.undo ? undefined : (event.result ?? null); // that of an undo is not kept
   if (event.type === "failed") return event.progress ?? event.error.stack;
   if (event.type === "lost") return event.progress;
   if (event.type === "child_ended") {
@@ -78,7 +84,7 @@ function failedInstead(event: Event, why: string): Event | undefined {
   if (event.type === "succeeded") {
     const { index, attempt } = event;
     const error = tooLarge(`the state of the job with this result does not fit into a message: ${why}`);
-    return { type: "failed", index, attempt, error, retryable: false, random: 0 };
+    return { type: "failed", index, attempt, error, retryable: false, random: 0, executed: true };
   }
   if (event.type === "failed" && event.progress === undefined) {
     const { stack: _stack, ...error } = event.error; // where something stands in a program is the least of what is said

@@ -17,7 +17,9 @@ import { itemCount, nextRun } from "./items.ts";
 import { forgiven } from "./outcome.ts";
 import { firstOf, type Plan, readyAfter } from "./plan.ts";
 import { copyOf, inPhase } from "./record.ts";
+import { ROOM_RETRY_MS } from "./rest.ts";
 import { type Branch, functionAt, type Graph, type JobFields, type LiveJob } from "./state.ts";
+import type { ItemsReport } from "./transition.ts";
 import { valuesFor } from "./values.ts";
 
 /** The attempt of an entry that has failed before it began, as an expression of it cannot be evaluated. Its job has failed. */
@@ -316,6 +318,16 @@ export class GraphStep {
 export function attemptRefOf(fn: FunctionState, index: number, attempt: number): AttemptRef {
   const name = callOf(fn).name;
   return { function: name === "" ? null : name, index, attempt, ...(fn.id !== undefined && { id: fn.id }) };
+}
+
+/** The branch of items that wait for something else now. */
+export function waitOfItems(branch: Branch, wait: NonNullable<ItemsReport["wait"]>, now: number): Branch {
+  const { index, attempt, undo } = branch;
+  const since = wait.type === branch.wait ? branch.since : now;
+  const next: Branch = { index, attempt, wait: wait.type, since, ...(undo && { undo }) };
+  if (wait.type === "backoff") next.due_at = wait.due_at;
+  else if (wait.type === "worker") next.due_at = now + ROOM_RETRY_MS;
+  return next;
 }
 
 /** The job as the step leaves it, as long as it has not ended. */

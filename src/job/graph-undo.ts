@@ -21,7 +21,7 @@ import { branchIn } from "./branches.ts";
 import type { Failure } from "./failure.ts";
 import { type FunctionState, kindOf } from "./function-state.ts";
 import { functionList } from "./functions.ts";
-import { attemptRefOf, GraphStep, withoutTrials } from "./graph-step.ts";
+import { attemptRefOf, GraphStep, waitOfItems, withoutTrials } from "./graph-step.ts";
 import { afterFailure, afterLoss, begun, type Outcome as TrialOutcome } from "./outcome.ts";
 import type { Plan } from "./plan.ts";
 import { copyOf, inPhase } from "./record.ts";
@@ -120,7 +120,7 @@ export function reduceUndoing(state: LiveGraph, event: EventOfEntries, now: numb
       else done(state, step, event, event.result, now);
       return advanced(state, step, now);
     case "failed":
-      settle(state, step, event, afterFailure(trialOf(state, event), event, now), now);
+      settle(state, step, event, afterFailure(trialOf(state, event), event, now), now, event.executed);
       return advanced(state, step, now);
     case "lost":
       settle(state, step, event, afterLoss(trialOf(state, event), event.attempt, event.progress, now), now);
@@ -284,10 +284,11 @@ function settle(
   address: AttemptAddress,
   { fn, error, retryAt }: TrialOutcome,
   now: number,
+  executed = isUnanswered(error),
 ): void {
   const { index, attempt } = address;
   if (isStopping(state, address)) {
-    step.setFunction(index, isUnanswered(error) ? mayBeDone(fn) : fn);
+    step.setFunction(index, executed ? mayBeDone(fn) : fn);
     step.dropBranch(index);
     return;
   }
@@ -362,10 +363,7 @@ function items(state: LiveGraph, step: GraphStep, event: Extract<Event, { type: 
   else if (wait) {
     const branch = step.branch(index);
     // While they stop they go on until they have; what they wait for is said of an undo only.
-    if (branch && event.undo) {
-      const { due_at: _due, ...rest } = branch;
-      step.setBranch({ ...rest, wait: wait.type, ...(wait.type === "backoff" && { due_at: wait.due_at }), since: now });
-    }
+    if (branch && event.undo) step.setBranch(waitOfItems(branch, wait, now));
   }
 }
 

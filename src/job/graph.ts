@@ -13,7 +13,7 @@ import { branchIn } from "./branches.ts";
 import type { Failure } from "./failure.ts";
 import { callOf, type FunctionState, kindOf, newEntry } from "./function-state.ts";
 import { functionList } from "./functions.ts";
-import { GraphStep, stepped } from "./graph-step.ts";
+import { GraphStep, stepped, waitOfItems } from "./graph-step.ts";
 import { endGraph } from "./graph-undo.ts";
 import { afterFailure, afterLoss, begun, type Outcome } from "./outcome.ts";
 import { type Plan, planOf } from "./plan.ts";
@@ -32,7 +32,7 @@ import {
   unreachable,
 } from "./state.ts";
 import { iso } from "./time.ts";
-import type { Event, EventOfEntries, ItemsReport, Transition } from "./transition.ts";
+import type { Event, EventOfEntries, Transition } from "./transition.ts";
 import { isUnanswered } from "./undoable.ts";
 
 type LiveGraph = Graph & LiveJob;
@@ -43,7 +43,8 @@ export function openGraph(job: LiveGraph, now: number, plan: Plan = planOf(job.f
   step.open();
   const next = finish(job, step, now, plan);
   // Where nothing has happened yet but that functions are due, the job is as its submission says.
-  const isUntouched = !isEnded(next.state) && (next.state.live ?? []).every(({ wait }) => wait === "none");
+  const isOpen = !isEnded(next.state) && next.state.state !== "undoing";
+  const isUntouched = isOpen && (next.state.live ?? []).every(({ wait }) => wait === "none");
   if (!isUntouched || next.state.ended_count !== 0) return next;
   return { ...next, state: inPhase(next.state, { state: "pending" }) };
 }
@@ -77,7 +78,7 @@ export function reduceGraph(state: LiveGraph, event: EventOfEntries, now: number
       });
     case "failed":
       return stepOf(state, now, plan, (step) => {
-        settle(step, event.index, afterFailure(step.fn(event.index), event, now), now);
+        settle(step, event.index, afterFailure(step.fn(event.index), event, now), now, event.executed);
       });
     case "lost":
       return stepOf(state, now, plan, (step) => {
@@ -128,8 +129,14 @@ function failedBy(state: LiveJob, error: Failure, now: number): EndedJob {
 }
 
 /** Another attempt, or the end of the entry. */
-function settle(step: GraphStep, index: number, { fn, error, retryAt }: Outcome, now: number): void {
-  if (fn.undo !== undefined && isUnanswered(error)) fn.uncertain = true;
+function settle(
+  step: GraphStep,
+  index: number,
+  { fn, error, retryAt }: Outcome,
+  now: number,
+  executed = isUnanswered(error),
+): void {
+  if (fn.undo !== undefined && executed) fn.uncertain = true;
   step.setFunction(index, fn);
   if (retryAt === undefined) {
     step.fail(index, error);
@@ -215,21 +222,11 @@ function itemsReported(
     for (const { item, error } of failures)
       step.tell({ type: "item_failed", index, ...(id !== undefined && { id }), item, error });
     if (!end) {
-      if (wait) step.setBranch(waiting(before, wait, now));
+      if (wait) step.setBranch(waitOfItems(before, wait, now));
     } else if ("error" in end) step.fail(index, end.error);
     else if ("apart" in end) step.succeedApart(index, fn.retry_count, end.apart);
     else step.succeed(index, fn.retry_count, end.result);
   });
-}
-
-function waiting(
-  { index, attempt, since, wait: before }: Branch,
-  wait: NonNullable<ItemsReport["wait"]>,
-  now: number,
-): Branch {
-  const next = { index, attempt, wait: wait.type, since: wait.type === before ? since : now };
-  if (wait.type === "backoff") return { ...next, due_at: wait.due_at };
-  return wait.type === "worker" ? { ...next, due_at: now + ROOM_RETRY_MS } : next;
 }
 
 /**
@@ -293,12 +290,25 @@ function ripen(step: GraphStep, branch: Branch, now: number): void {
 }
 
 /** Whether an outcome is of a live attempt (MACHINE-2), or of what its branch waits for. */
-export function isLiveAttempt(state: Graph, { index, attempt, undo }: AttemptAddress): boolean {
+export function isLiveOutcome(state: Graph, event: AttemptAddress & Pick<Event, "type">): boolean {
+  const { index, attempt, item, undo, type } = event;
   const branch = branchIn(state.live, index);
-  if (branch?.attempt !== attempt || branch.undo !== undo) return false;
-  if (index === state.functions.length) return true;
+  if (branch?.attempt !== attempt || branch.undo !== undo || item !== undefined) return false;
+  const sort = sortOf(state, branch);
+  if (type === "items") return sort === "items";
+  return type === "child_ended" ? sort === "child" : sort === "attempt";
+}
+
+/** What of an entry it is that is live: its attempts, its child, or its items. Undefined of what has none of these. */
+function sortOf(state: Graph, { index, undo }: Branch): "attempt" | "child" | "items" | undefined {
+  if (index === state.functions.length) return "attempt";
   const fn = functionAt(state, index);
-  return fn.handling === true || kindOf(fn) === "function" || kindOf(fn) === "job" || branch.undo === true;
+  if (fn.items && (undo || !fn.handling)) return "items";
+  if (undo) return fn.undo === undefined ? "child" : "attempt";
+  if (fn.handling) return "attempt";
+  const kind = kindOf(fn);
+  if (kind === "function") return "attempt";
+  return kind === "job" ? "child" : undefined;
 }
 
 /** Whether its items are at it, and not a function in its place. */

@@ -18,7 +18,7 @@ import { type AttemptRef, eventOf, type JobEventBody } from "./events.ts";
 import type { Failure } from "./failure.ts";
 import { type FunctionState, returned } from "./function-state.ts";
 import type { Functions } from "./functions.ts";
-import { isLiveAttempt, openGraph, reduceGraph, unopened } from "./graph.ts";
+import { isLiveOutcome, openGraph, reduceGraph, unopened } from "./graph.ts";
 import { editsOf, retryGraph, retryProblem } from "./graph-retry.ts";
 import { breakOffUndo, endGraph, reduceUndoing, skipUndo, undoCompleted } from "./graph-undo.ts";
 import { afterFailure, afterLoss, begun, forgiven, needsNewerFormat, type Outcome } from "./outcome.ts";
@@ -84,9 +84,9 @@ export function reduce(state: JobState, event: Event, now: number, plan?: Plan):
     case "expired":
       return pastDeadline(state, now) ? expired(state, now) : unchanged(state);
     case "refused":
-      return refused(state, event.why, now);
+      return refused(state, event.why, now, plan);
     case "unstorable":
-      return unstorable(state, event.why, now);
+      return unstorable(state, event, now, plan);
     case "cancelled":
       return cancelled(state, event.undo, now, plan);
     case "undo_wanted":
@@ -185,9 +185,9 @@ function unchanged<S extends JobState>(state: S): Transition<S> {
   return { state, events: [] };
 }
 
-function isLive(state: LiveJob, address: AttemptAddress): boolean {
-  if (isGraph(state)) return isLiveAttempt(state, address);
-  return address.index === state.current_function && address.attempt === state.attempt;
+function isLive(state: LiveJob, event: AttemptAddress & Pick<Event, "type">): boolean {
+  if (isGraph(state)) return isLiveOutcome(state, event);
+  return event.index === state.current_function && event.attempt === state.attempt;
 }
 
 /**
@@ -288,21 +288,27 @@ function expired(state: LiveJob, now: number, plan?: Plan): Transition {
   return endGraph(state, { state: "failed", error }, plan ?? planOf(state.functions), now, undefined);
 }
 
-function refused(state: LiveJob, why: string, now: number): Transition {
+function refused(state: LiveJob, why: string, now: number, plan?: Plan): Transition {
   const message = `the server takes no timer for the job: ${why}`;
-  return brokenOff(state, { code: "schedule_refused", name: "ScheduleRefused", message }, now);
+  return brokenOff(state, { code: "schedule_refused", name: "ScheduleRefused", message }, now, plan);
 }
 
-function unstorable(state: LiveJob, why: string, now: number): Transition {
+function unstorable(
+  state: LiveJob,
+  { why, again }: Extract<Event, { type: "unstorable" }>,
+  now: number,
+  plan?: Plan,
+): Transition {
   const message = `the state of the job does not fit into a message: ${why}`;
-  return brokenOff(state, { code: "payload_too_large", name: "PayloadTooLarge", message }, now);
+  const error: Failure = { code: "payload_too_large", name: "PayloadTooLarge", message };
+  return again ? fail(state, error, now) : brokenOff(state, error, now, plan);
 }
 
-/** It cannot go on, not even to undo what it has done. */
-function brokenOff(state: LiveJob, error: Failure, now: number): Transition {
-  return isGraph(state) && state.state === "undoing"
-    ? unchanged(breakOffUndo(state, error, now))
-    : fail(state, error, now);
+/** It cannot go on but with its undo, and not with that if it is at it. */
+function brokenOff(state: LiveJob, error: Failure, now: number, plan?: Plan): Transition {
+  if (!isGraph(state)) return fail(state, error, now);
+  if (state.state === "undoing") return unchanged(breakOffUndo(state, error, now));
+  return endGraph(state, { state: "failed", error }, plan ?? planOf(state.functions), now, undefined);
 }
 
 function fail(state: LiveJob, error: Failure, now: number): Transition<EndedJob> {

@@ -29,6 +29,8 @@ export interface FailedAttempt {
   interrupted?: true;
   /** What it told last of its progress. */
   progress?: unknown;
+  /** It had returned, and its result cannot be kept. */
+  executed?: true;
 }
 
 export interface Outcome {

@@ -36,8 +36,8 @@ export type Event =
   | { type: "expired" }
   /** The token on which it was to wait cannot be made, now or ever. */
   | { type: "refused"; why: string }
-  /** Its state does not fit into a message, whatever of what has come is left out. */
-  | { type: "unstorable"; why: string }
+  /** Its state does not fit into a message, whatever of what has come is left out; `again`: nor does what was made of that. */
+  | { type: "unstorable"; why: string; again?: true }
   /** Someone wants it to end now; what was done is undone before, or left as it is. */
   | { type: "cancelled"; undo?: "skip" }
   /** An attempt that was to stop had not been sent to anybody. */

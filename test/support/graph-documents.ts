@@ -29,6 +29,8 @@ export interface DocumentOptions {
   maxEntries?: number;
   /** Times of the job itself: a deadline, a warning, a start. Default true. */
   hasTimes?: boolean;
+  /** Entries with an undo, with children, and with items; what is called once the job has failed. Default true. */
+  hasParts?: boolean;
 }
 
 /** What every document has as its data. */
@@ -44,7 +46,7 @@ const oneIn = (choose: Choose, count: number): boolean => choose(count) === coun
 
 /** A valid document of a graph. */
 export function graphDocument(choose: Choose, options: DocumentOptions): Submission {
-  const { now, maxEntries = 8, hasTimes = true } = options;
+  const { now, maxEntries = 8, hasTimes = true, hasParts = true } = options;
   const functions = orderedEntries(choose, 1 + choose(maxEntries));
   const order = new Order(planOf(functions));
   for (const [index, entry] of functions.entries()) {
@@ -56,7 +58,9 @@ export function graphDocument(choose: Choose, options: DocumentOptions): Submiss
       now,
     );
   }
+  if (hasParts) for (const entry of functions) addParts(entry, choose);
   const document: Submission = { name: "graph", data: documentData(now), functions };
+  if (hasParts && oneIn(choose, 3)) document.on_failure = one(choose, ["alert", onFailure(choose)]);
   if (hasTimes) addTimes(document, choose, now);
   const [first] = functions;
   if (first && !isGraphDocument(document)) first.id = "e0";
@@ -113,6 +117,42 @@ function addWork(entry: FunctionSpec, choose: Choose, ended: readonly string[], 
   if (oneIn(choose, 3)) entry.when = condition(choose, ended);
   if (oneIn(choose, 4)) entry.expect = one(choose, ["result == null", "result != null", "result.ok", "data.yes"]);
   addOnError(entry, choose);
+}
+
+/** A child instead of a function, items, and an undo. */
+function addParts(entry: FunctionSpec, choose: Choose): void {
+  if (entry.name === undefined && entry.wait_for === undefined) return;
+  if (entry.name !== undefined && oneIn(choose, 5)) {
+    const { name: _name, args: _args, retry_options: _retry, timeout_ms: _timeout, ...rest } = entry;
+    for (const key of Object.keys(entry)) delete entry[key as keyof FunctionSpec];
+    const job = one(choose, [
+      { functions: [{ name: "child", undo: "undo-child" }] },
+      { functions: [{ name: "child" }] },
+    ]);
+    Object.assign(entry, rest, { job });
+  }
+  if (entry.wait_for === undefined && oneIn(choose, 5)) {
+    entry.for_each = one<NonNullable<FunctionSpec["for_each"]>>(choose, [
+      3,
+      "data.items",
+      0,
+      "data.missing",
+      { name: "list" },
+    ]);
+    if (oneIn(choose, 2)) entry.tolerate = 1;
+    delete entry.expect;
+  }
+  if (oneIn(choose, 2)) entry.undo = one<NonNullable<FunctionSpec["undo"]>>(choose, ["undo", undoCall(choose)]);
+}
+
+function undoCall(choose: Choose): { name: string; args?: unknown; retry_options?: RetryOptions } {
+  const retry_options = oneIn(choose, 2) ? { retry_options: retryOptions(choose) } : {};
+  return { name: "undo", ...(oneIn(choose, 2) && { args: { was: { $: "result" } } }), ...retry_options };
+}
+
+function onFailure(choose: Choose): { name: string; retry_options?: RetryOptions; timeout_ms?: number } {
+  const retry_options = oneIn(choose, 2) ? { retry_options: retryOptions(choose) } : {};
+  return { name: "alert", ...retry_options, ...(oneIn(choose, 2) && { timeout_ms: one(choose, [1_000, 200_000]) }) };
 }
 
 function addCall(entry: FunctionSpec, choose: Choose, ended: readonly string[]): void {

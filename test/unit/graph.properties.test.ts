@@ -9,6 +9,7 @@ import { storedJob } from "../../src/bus/store/job-store.ts";
 import { packState } from "../../src/bus/store/stored-state.ts";
 import { isEndEvent, type JobEvent } from "../../src/job/events.ts";
 import { Expressions } from "../../src/job/expressions.ts";
+import { type FunctionState, kindOf } from "../../src/job/function-state.ts";
 import { retryProblem } from "../../src/job/graph-retry.ts";
 import { createJob, reduce } from "../../src/job/machine.ts";
 import { INTERRUPTED_LIMIT, LOST_LIMIT } from "../../src/job/outcome.ts";
@@ -16,11 +17,20 @@ import { type Plan, planOf } from "../../src/job/plan.ts";
 import { rest, toBeParked } from "../../src/job/rest.ts";
 import type { Submission } from "../../src/job/schema.ts";
 import { usedNumber } from "../../src/job/signals.ts";
-import { functionAt, type Graph, isEnded, isGraph, type JobState, type LiveJob } from "../../src/job/state.ts";
+import {
+  type Branch,
+  functionAt,
+  type Graph,
+  isEnded,
+  isGraph,
+  type JobState,
+  type LiveJob,
+  trialOf,
+} from "../../src/job/state.ts";
 import type { Event } from "../../src/job/transition.ts";
 import { viewOf } from "../../src/job/view.ts";
 import { type Choose, chooseFrom, graphDocument, tape } from "../support/graph-documents.ts";
-import { answer, happening, isAttempt } from "../support/graph-happenings.ts";
+import { answer, happening, isAttempt, isOfChild, isOfItems, partEnd } from "../support/graph-happenings.ts";
 import { deepFreeze, NOW, ORIGIN, same } from "./support.ts";
 
 const PARK_AFTER_MS = 10_000;
@@ -99,7 +109,7 @@ test("an entry begins, and ends, only when all that it follows have ended (GRAPH
   let begun = 0;
   let ended = 0;
   forEachTransition(({ document, after }) => {
-    for (const { index } of after.live) {
+    for (const { index } of after.state === "undoing" ? [] : after.live) {
       begun += 1;
       for (const one of followed(document, index)) assert.ok(hasEnded(after, one), `${index} is live before ${one}`);
     }
@@ -117,7 +127,7 @@ test("an entry begins, and ends, only when all that it follows have ended (GRAPH
 test("an entry whose turn has come is live as long as the job is, at once and without an end of its own (GRAPH-1)", () => {
   let met = 0;
   forEachTransition(({ document, after }) => {
-    if (isEnded(after)) return;
+    if (isEnded(after) || after.state === "undoing") return;
     const isOpened = after.live.length > 0 || endedOf(after).length > 0;
     if (!isOpened) {
       assert.is(after.state, "scheduled");
@@ -136,9 +146,14 @@ test("an entry whose turn has come is live as long as the job is, at once and wi
   assert.ok(met > 1_000);
 });
 
-test("what has ended never changes, but by a retry by hand (GRAPH-2, MACHINE-1)", () => {
+test("what has ended never changes, but by a retry by hand, or as it is undone (GRAPH-2, MACHINE-1)", () => {
   let met = 0;
+  const withoutUndo = ({ undoing: _undoing, items: _items, ...fn }: FunctionState) => fn;
   forEachTransition(({ before, event, after, events }) => {
+    if (event.type === "undo_wanted" && before.state === "completed") {
+      assert.is(after.token, before.token + 1);
+      return;
+    }
     if (event.type === "retried" && isEnded(before) && !retryProblem(before, event)) {
       if (!isEnded(after)) assert.is(after.token, before.token + 1);
       assert.is(events[0]?.type, "retried");
@@ -150,7 +165,9 @@ test("what has ended never changes, but by a retry by hand (GRAPH-2, MACHINE-1)"
     }
     for (const index of endedOf(before)) {
       met += 1;
-      assert.is(functionAt(after, index), functionAt(before, index));
+      if (before.state !== "undoing" && after.state !== "undoing")
+        assert.is(functionAt(after, index), functionAt(before, index));
+      else assert.equal(withoutUndo(functionAt(after, index)), withoutUndo(functionAt(before, index)));
     }
   });
   assert.ok(met > 1_000);
@@ -158,14 +175,22 @@ test("what has ended never changes, but by a retry by hand (GRAPH-2, MACHINE-1)"
 
 test("branches are in order, one at most of an entry, and of none that has ended", () => {
   forEachTransition(({ after }) => {
-    for (const [at, { index, attempt, wait, due_at }] of after.live.entries()) {
+    for (const [at, branch] of after.live.entries()) {
+      const { index, attempt, wait, due_at } = branch;
       if (at > 0) assert.ok((after.live[at - 1]?.index ?? 0) < index);
-      const fn = functionAt(after, index);
+      const fn = trialOf(after, branch);
       assert.is(fn.finished_at, undefined);
       if (isEnded(after)) continue;
-      assert.ok(attempt === fn.retry_count || attempt === fn.retry_count + 1, "attempts are counted");
-      if (isAttempt(after, { index, attempt })) assert.ok(["none", "worker", "backoff"].includes(wait), wait);
-      else assert.ok(["sleep", "signal"].includes(wait), wait);
+      if (wait === "stopping") assert.is(after.state, "undoing");
+      if (isOfItems(after, branch)) {
+        const isChild = kindOf(functionAt(after, index)) === "job";
+        assert.ok(["items", "worker", "backoff", "stopping"].includes(wait) || (isChild && wait === "child"), wait);
+      } else if (isOfChild(after, branch)) assert.ok(["child", "stopping"].includes(wait), wait);
+      else {
+        assert.ok(attempt === fn.retry_count || attempt === fn.retry_count + 1, "attempts are counted");
+        if (isAttempt(after, branch)) assert.ok(["none", "worker", "backoff", "stopping"].includes(wait), wait);
+        else assert.ok(["sleep", "signal"].includes(wait), wait);
+      }
       if (wait === "backoff" || wait === "sleep" || wait === "worker") assert.ok(due_at !== undefined);
     }
   });
@@ -183,7 +208,9 @@ test("ended_count, ranks and current_function say what has ended", () => {
     );
     const lowest = after.functions.map((_, index) => index).find((index) => !hasEnded(after, index));
     assert.is(after.current_function, lowest ?? after.functions.length - 1);
-    assert.is(after.state === "completed", lowest === undefined);
+    if (after.state === "completed") assert.is(lowest, undefined);
+    else if (after.outcome === undefined && after.undo === undefined)
+      assert.ok(lowest !== undefined || after.state === "cancelled");
     for (const fn of after.functions) assert.is(fn.rank !== undefined, fn.finished_at !== undefined);
   });
 });
@@ -193,7 +220,9 @@ test("an outcome that is not of a live attempt changes nothing: the same state c
   forEachTransition(({ before, event, after, events }) => {
     if (!("attempt" in event)) return;
     const branch = isEnded(before) ? undefined : before.live.find(({ index }) => index === event.index);
-    if (branch && branch.attempt === event.attempt && isAttempt(before, event)) return;
+    const isOfIt = branch?.attempt === event.attempt && branch.undo === event.undo;
+    const isForIt = { items: isOfItems, child_ended: isOfChild }[event.type as string] ?? isAttempt;
+    if (isOfIt && isForIt(before, event)) return;
     met += 1;
     assert.is(after, before);
     assert.equal(events, []);
@@ -206,7 +235,10 @@ test("a signal is used once, by an entry that waits for it (GRAPH-3)", () => {
   forEachTransition(({ before, event, after, events }) => {
     if (event.type !== "signalled") return;
     const name = before.functions.at(event.index)?.wait_for;
-    const waits = !isEnded(before) && before.live.some(({ index, wait }) => index === event.index && wait === "signal");
+    const waits =
+      !isEnded(before) &&
+      before.state !== "undoing" &&
+      before.live.some(({ index, wait }) => index === event.index && wait === "signal");
     if (!waits || name === undefined || event.number <= usedNumber(before, name)) {
       met.left += 1;
       assert.is(after, before);
@@ -222,13 +254,22 @@ test("a signal is used once, by an entry that waits for it (GRAPH-3)", () => {
 
 test("failures, losses and interruptions never exceed their limits, and a job that has used them up is not run (MACHINE-4)", () => {
   forEachTransition(({ after }) => {
-    for (const [index, fn] of [...after.functions].entries()) {
+    const trials = [...after.functions].flatMap((fn, index) => [
+      { fn, index, undo: undefined },
+      ...(fn.undoing ? [{ fn: fn.undoing, index, undo: true as const }] : []),
+    ]);
+    if (after.failing) trials.push({ fn: after.failing, index: after.functions.length, undo: undefined });
+    for (const { fn, index, undo } of trials) {
       assert.ok((fn.lost ?? 0) <= LOST_LIMIT);
       assert.ok((fn.interrupted ?? 0) <= INTERRUPTED_LIMIT);
       const options = fn.handling && typeof fn.on_error === "object" ? fn.on_error.retry_options : fn.retry_options;
       const limit = options?.retry_limit ?? (options?.retry_for_ms === undefined ? 1 : Number.POSITIVE_INFINITY);
       assert.ok((fn.failures ?? 0) <= limit);
-      const isLive = !isEnded(after) && after.live.some((branch) => branch.index === index);
+      const isLive =
+        !isEnded(after) &&
+        after.live.some(
+          (one) => one.index === index && one.undo === undo && one.wait !== "stopping" && isAttempt(after, one),
+        );
       if (isLive) assert.ok((fn.failures ?? 0) < limit && (fn.lost ?? 0) < LOST_LIMIT);
     }
   });
@@ -241,7 +282,7 @@ test("every live state has a rest that leads on: an attempt, a time, a place, or
     if (isEnded(after)) return;
     leadsOn(after, now, meet);
   });
-  for (const what of ["attempts", "memory", "parked", "place", "signal", "scheduled"]) {
+  for (const what of ["attempts", "memory", "parked", "place", "outside", "scheduled", "parked undoing"]) {
     assert.ok((met.get(what) ?? 0) > 0, `${what}: ${met.get(what)}`);
   }
 });
@@ -265,12 +306,14 @@ function leadsOn(job: Graph & LiveJob, now: number, meet: (what: string) => void
     assert.ok(until !== undefined);
   } else if (until !== undefined) meet("memory");
   else {
-    meet("signal");
-    assert.ok(job.live.some(({ wait }) => wait === "signal"));
+    meet("outside");
+    const isTold = (branch: Branch) => branch.wait === "signal" || isOfChild(job, branch) || isOfItems(job, branch);
+    assert.ok(job.live.some(isTold), "somebody else tells it to go on");
   }
   const parked = toBeParked(job, job.token, now, PARK_AFTER_MS);
   if (parked === job || isEnded(parked)) return;
   meet("parked");
+  if (job.state === "undoing") meet("parked undoing");
   assert.is(attempts.length, 0);
   assert.is(parked.token, job.token + 1);
   const how = rest(parked, job.token, now);
@@ -321,7 +364,7 @@ function drivenToEnd(begun: Graph, from: number, plan: Plan, choose: Choose): Gr
       if (how.functionNames.length === 0) now = Math.max(now, how.until ?? Number.NaN);
       assert.ok(Number.isFinite(now), "it is woken");
       step({ type: "resumed" });
-      if (!isEnded(state)) signalled(state, step);
+      if (!isEnded(state)) told(state, step, choose);
       continue;
     }
     assert.is(how.type, "attempts");
@@ -332,14 +375,25 @@ function drivenToEnd(begun: Graph, from: number, plan: Plan, choose: Choose): Gr
       now = Math.max(now, how.until);
       const before = state;
       step({ type: "due" });
-      assert.is.not(state, before, "what is due does something");
-    } else signalled(state, step);
+      const next =
+        isEnded(state) || toBeParked(state, held, now, PARK_AFTER_MS) !== state ? undefined : rest(state, held, now);
+      const isAhead = next?.type === "attempts" && (next.until ?? now) > now;
+      assert.ok(
+        state !== before || next === undefined || isAhead,
+        `nothing is due: ${JSON.stringify([before.state, before.live, next, now])}`,
+      );
+    } else told(state, step, choose);
   }
   return state;
 }
 
-/** The next signal for an entry that would wait for ever, if there is one. */
-function signalled(state: Graph, step: (event: Event) => void): void {
+/** What only others can end: a child, the items of an entry, or the next signal for an entry that would wait for ever. */
+function told(state: Graph, step: (event: Event) => void, choose: Choose): void {
+  const part = state.live.find((branch) => isOfChild(state, branch) || isOfItems(state, branch));
+  if (part) {
+    step(partEnd(state, part, choose));
+    return;
+  }
   const waiting = state.live.find(({ wait, due_at }) => wait === "signal" && due_at === undefined);
   if (!waiting) return;
   const name = functionAt(state, waiting.index).wait_for ?? "";
@@ -407,6 +461,10 @@ test("each transition tells what has happened, and never the end: the state tell
     "signalled",
     "edited",
     "late",
+    "undoing",
+    "undone",
+    "undo_failed",
+    "item_failed",
   ]) {
     assert.ok(met.has(type), type);
   }
