@@ -79,13 +79,16 @@ export function childrenToAsk(state: JobState, now: number, isTaken = state.vers
   if (isEnded(state)) return [];
   const open = shownFirst(openEntries(state, now, undefined, isTaken));
   return open
-    .filter(isOfChild)
+    .filter((entry) => isOfChild(state, entry))
     .slice(0, MAX_ASKED)
     .map(({ index }) => childOf(state, index));
 }
 
-function isOfChild({ fn, wait }: OpenEntry): boolean {
-  return (wait.type === "child" || wait.type === "stopping") && kindOf(fn) === "job" && !fn.items && !fn.handling;
+/** Whether it waits for one child: not for those of items, nor for what runs in its place. */
+function isOfChild({ functions }: JobState, { index, wait }: OpenEntry): boolean {
+  const fn = functions.at(index);
+  if (!fn || (wait.type !== "child" && wait.type !== "stopping")) return false;
+  return kindOf(fn) === "job" && !fn.items && !fn.handling;
 }
 
 function childOf(job: JobState, index: number): string {

@@ -14,7 +14,7 @@ let system: System;
 const begun: string[] = [];
 /** Bodies of the invocations of a service without the SDK. */
 const plain: Record<string, unknown>[] = [];
-let hasRoom = true;
+const hasRoom = true;
 
 test.before(async () => {
   system = await System.start({ parkAfterMs: 700, briefAboveBytes: 2_048 });
@@ -29,7 +29,10 @@ test.before(async () => {
     (worker) =>
       worker
         .func("reserve", log())
-        .func("charge", log(() => ({ charge: 7 })))
+        .func(
+          "charge",
+          log(() => ({ charge: 7 })),
+        )
         .func("release", log())
         .func(
           "ship",
@@ -49,8 +52,14 @@ test.before(async () => {
               new Promise((_, reject) => signal.addEventListener("abort", () => reject(new Error("not done")))),
           ),
         )
-        .func("silent", log(() => delay(60_000, undefined, { ref: false })))
-        .func("slow-undo", log(() => delay(400)))
+        .func(
+          "silent",
+          log(() => delay(60_000, undefined, { ref: false })),
+        )
+        .func(
+          "slow-undo",
+          log(() => delay(400)),
+        )
         .func(
           "fails-first",
           log(({ attempt }) => {
@@ -80,7 +89,8 @@ const ended = async (id: string): Promise<JobView> => {
   });
   return system.client.get(id);
 };
-const doneBy = (name: string) => begun.filter((one) => one.startsWith(`${name} `)).map((one) => one.slice(name.length + 1));
+const doneBy = (name: string) =>
+  begun.filter((one) => one.startsWith(`${name} `)).map((one) => one.slice(name.length + 1));
 const inState = (id: string, state: string) =>
   eventually(`it is ${state}`, async () => (await system.client.get(id)).state === state);
 /** Until that function of the job has begun. */
