@@ -113,7 +113,7 @@ export class Client {
   async submit(input: unknown, options: SubmitOptions = {}): Promise<SubmittedJob> {
     requireLimit("timeoutMs", options.timeoutMs);
     const name = definitionNamedIn(input);
-    const known = name === undefined ? undefined : await this.#glanceAt(name);
+    const known = name === undefined ? undefined : await kept.glanceAt(this.#requests, name);
     const submission = prepare(input, options, this.#ids, undefined, known);
     const sequence = await this.#stored(submission, options.timeoutMs ?? SUBMIT_TIMEOUT_MS);
     if (!submission.chosen) return pendingView(submission);
@@ -147,7 +147,7 @@ export class Client {
     signal?.throwIfAborted();
     const begun = performance.now();
     const named = definitionNamedIn(input);
-    const known = named === undefined ? undefined : await this.#glanceAt(named);
+    const known = named === undefined ? undefined : await kept.glanceAt(this.#requests, named);
     // Who is told by the definition is told: not to be replaced by this client.
     const isTold = named !== undefined && (known === undefined || known.notify !== undefined);
     const submission = prepare(input, options, this.#ids, isTold ? undefined : this.#ends.name, known);
@@ -199,7 +199,7 @@ export class Client {
     requireLimit("timeoutMs", timeoutMs);
     const names = new Set(inputs.flatMap((input) => definitionNamedIn(input) ?? []));
     const known = new Map<string, JobDocument | undefined>();
-    for (const name of names) known.set(name, await this.#glanceAt(name));
+    for (const name of names) known.set(name, await kept.glanceAt(this.#requests, name));
     const submissions = inputs.map((input, index) => prepareAt(index, input, options, this.#ids, known));
     return submitAll(submissions, inFlight, (one, done) => this.#store(one, timeoutMs, done));
   }
@@ -417,11 +417,6 @@ export class Client {
   get storage(): StorageNotice {
     this.#storage ??= new StorageNotice(this.bus);
     return this.#storage;
-  }
-
-  /** @throws AsyncError `definition_not_found` */
-  async #glanceAt(name: string): Promise<JobDocument | undefined> {
-    return (await kept.glanceAt(this.#requests, name))?.document;
   }
 
   /** Its sequence in stream JOBS. */

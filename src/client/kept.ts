@@ -21,6 +21,7 @@ import type { Encoding } from "../job/encoding.ts";
 import { InvalidInputError, isAsyncError, messageOf } from "../job/errors.ts";
 import { parseDefinition } from "../job/named.ts";
 import { isRecord, UnsendableError } from "../job/plain.ts";
+import type { JobDocument } from "../job/schema.ts";
 import { type FunctionSettings, parseSettings } from "../job/settings.ts";
 import { answerIn, recordsIn, unreadable } from "./answers.ts";
 import { REQUEST_TIMEOUT_MS, type Requester } from "./requester.ts";
@@ -58,10 +59,10 @@ export async function definition(requests: Requester, name: string): Promise<Def
   return definitionIn(await requests.ask(DEFINITION_GET, { name: checkName({ name }) }));
 }
 
-/** Undefined where it cannot be asked for now. @throws AsyncError `definition_not_found` */
-export async function glanceAt(requests: Requester, name: string): Promise<DefinitionReply | undefined> {
+/** What a definition says. Undefined where it cannot be asked for now. @throws AsyncError `definition_not_found` */
+export async function glanceAt(requests: Requester, name: string): Promise<JobDocument | undefined> {
   try {
-    return definitionIn(await requests.askQuickly(DEFINITION_GET, { name }, GLANCE_MS));
+    return definitionIn(await requests.askQuickly(DEFINITION_GET, { name }, GLANCE_MS)).document;
   } catch (error) {
     // Who takes the job will see; nobody may be there to be asked, or it may not be asked for.
     if (!isAsyncError(error) || error.code === "definition_not_found" || error.code === "closed") throw error;

@@ -57,9 +57,16 @@ export class Registration {
   #wake: (() => void) | undefined;
   #closed = false;
 
-  constructor(bus: Bus, log: Logger, worker: string, functions: Body["functions"]) {
+  /** @param served those that have settings are registered */
+  constructor(
+    bus: Bus,
+    log: Logger,
+    worker: string,
+    served: readonly { name: string; settings: FunctionSettings | undefined }[],
+  ) {
     this.#bus = bus;
     this.#log = log;
+    const functions = served.flatMap(({ name, settings }) => (settings ? [{ name, settings }] : []));
     for (let from = 0; from < functions.length; from += MAX_REGISTERED) {
       const body: Body = { functions: functions.slice(from, from + MAX_REGISTERED), worker };
       this.#bodies.push(JSON.stringify(body));

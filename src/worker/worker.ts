@@ -229,8 +229,7 @@ export class Worker {
       this.#turns = new Turns(served, turnMs, (admitted) => this.#admit(admitted));
       this.#closes.push(() => this.#turns?.close());
     }
-    const set = served.flatMap(({ name: of, settings }) => (settings ? [{ name: of, settings }] : []));
-    const registration = new Registration(bus, this.#log, `${name} ${this.id}`, set);
+    const registration = new Registration(bus, this.#log, `${name} ${this.id}`, served);
     this.#closes.push(() => registration.close());
     await registration.begin();
     this.#groups.join(served);
