@@ -242,7 +242,7 @@ test("[EXECUTION-4] one that throws the reason may have been done; when it is gi
   stopped.execution.askToStop();
   await stopped.ended;
   const [reply] = finals(stopped.sent);
-  assert.is((reply?.body as { interrupted?: boolean }).interrupted, true);
+  assert.is((reply?.body as { interrupted?: boolean } | undefined)?.interrupted, true);
 
   const deaf = begin(() => delay(20));
   deaf.execution.askToStop();
