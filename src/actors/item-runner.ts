@@ -117,7 +117,10 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
   // --- the job
 
   tend(job: Graph, branch: Branch): void {
-    if (this.#mode === "over") return;
+    if (this.#mode === "over") {
+      this.#confirm(branch);
+      return;
+    }
     if (this.#posted !== undefined && functionAt(job, this.#given.index).items === this.#posted) this.#onStored();
     if (branch.wait === "stopping") this.#stop();
     else if (this.#mode === "resting" && branch.wait === "items") this.#wake();
@@ -380,7 +383,6 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
     for (const [at, page] of pages.entries()) {
       if (!page) return; // the job has left
       const { part } = page;
-      part.items?.splice(this.#sizeOf(part.number)); // what is beyond was listed by who did not come to say so
       const isChanged = part.beginRun(run);
       if (isChanged) this.book.touch(page);
       if (!isChanged && this.#isComplete(page)) this.#count(page);
@@ -562,6 +564,13 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
   #stop(): void {
     if (this.#mode === "loading" || this.#last?.stopped) return;
     this.#windDown({ stopped: true });
+  }
+
+  /** The entry has failed, and so has its job, which has told it to stop: it has already. */
+  #confirm({ wait }: Branch): void {
+    if (wait !== "stopping" || this.#last?.stopped) return;
+    this.#last = { stopped: true };
+    this.#report(this.#last);
   }
 
   /** Nothing more begins: what is under way is told to stop. */

@@ -8,6 +8,8 @@
  * UNWIND-1  An item is undone until that is stored in its part, or has failed for good: at least once.
  * UNWIND-2  One that cannot be undone keeps no other from it. How many there were is said at the end (UNDO-4).
  */
+import { isAsyncError } from "../job/errors.ts";
+import { expressionFailure } from "../job/expressions.ts";
 import type { Failure } from "../job/failure.ts";
 import { type FunctionState, kindOf } from "../job/function-state.ts";
 import { trialFunction, trialOfItem, UNDO_FAILED, UNDONE } from "../job/item-part.ts";
@@ -27,7 +29,7 @@ const MAX_PAGES = 8;
 const PARTS_PER_REPORT = 64;
 
 /** See `item-runner.ts`. */
-type Mode = "on" | "leaving" | "resting" | "waking" | "over";
+type Mode = "loading" | "on" | "leaving" | "resting" | "waking" | "over";
 
 export class ItemUndo implements ItemsAtWork, BookOwner, ItemsOwner {
   readonly book: ItemBook;
@@ -40,7 +42,7 @@ export class ItemUndo implements ItemsAtWork, BookOwner, ItemsOwner {
   readonly #concurrency: number;
   /** Which undo it is: what an earlier one could not do is tried again. */
   readonly #retries: number;
-  #mode: Mode = "on";
+  #mode: Mode = "loading";
   #items: ItemsState;
   #posted: ItemsState | undefined;
   /** Parts from this number on have been opened. */
@@ -76,7 +78,27 @@ export class ItemUndo implements ItemsAtWork, BookOwner, ItemsOwner {
     this.#next = this.#through;
     this.book = new ItemBook(context.bus, store, this);
     this.#crew = given.crewFor(this);
-    if (this.#items.rested) this.#mode = "resting";
+    this.#load(job).catch((error) => this.onFault(error));
+  }
+
+  /** Finds out which items there are; those that cannot be had any more are undone without. */
+  async #load(job: Graph): Promise<void> {
+    await this.#given.insist("cannot read what items are made of", async () => {
+      try {
+        await this.#given.inputs.prepare(job);
+      } catch (error) {
+        if (isAsyncError(error)) throw error;
+        this.#lastError = expressionFailure(error);
+      }
+    });
+    if (this.#mode !== "loading") return;
+    this.#mode = this.#items.rested ? "resting" : "on";
+    const { job: now } = this.#host;
+    if (this.#mode === "resting" && isGraph(now)) {
+      const branch = now.live.find(({ index }) => index === this.#given.index);
+      if (branch?.wait === "items" || branch?.wait === "child") this.#wake();
+    }
+    this.onChange();
   }
 
   tend(job: Graph, branch: Branch): void {
