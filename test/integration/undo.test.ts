@@ -17,7 +17,7 @@ const plain: Record<string, unknown>[] = [];
 const hasRoom = true;
 
 test.before(async () => {
-  system = await System.start({ parkAfterMs: 700, briefAboveBytes: 2_048 });
+  system = await System.start({ parkAfterMs: 700, briefAboveBytes: 2_048, roomWaitMs: 500 });
   const log =
     (work: (context: { args: unknown; signal: AbortSignal; attempt: number }) => unknown = () => "ok") =>
     (context: { jobName: string; functionName?: string; args: unknown; signal: AbortSignal; attempt: number }) => {
@@ -156,6 +156,20 @@ test("an attempt that is told to stop, and answers with what it has done, is und
   assert.is(body.result, "just done");
   assert.is(body.uncertain, undefined);
   assert.not.ok(doneBy("stopped").includes("release"), "it said that it has done nothing");
+});
+
+test("an attempt that does not answer for ten seconds is undone as uncertain; with skip it is not waited for", async () => {
+  const functions: JobDocument["functions"] = [{ name: "silent", undo: "refund" }];
+  const [waits, skips] = [await submit({ name: "waits", functions }), await submit({ name: "skips", functions })];
+  await hasBegun("waits", "silent");
+  await hasBegun("skips", "silent");
+  await system.client.cancel(waits);
+  const cancelled = await within(5_000, "the end", skipped(skips));
+  assert.equal(cancelled.undo, { state: "skipped", undone: 0, failed: 0, not_undone: 1 });
+  assert.is((await system.client.get(waits)).state, "undoing");
+  const job = await within(15_000, "the end", ended(waits));
+  assert.is(job.undo?.undone, 1);
+  assert.is(plain.find(({ job_name }) => job_name === "waits")?.uncertain, true);
 });
 
 test("an attempt in line that nobody has got is not undone when its job is cancelled", async () => {
