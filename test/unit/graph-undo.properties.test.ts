@@ -117,11 +117,11 @@ test("what has completed is undone, what was skipped is not, and what did not co
     /** Entries of which something may be under way, or was left without an answer. */
     let unanswered = new Set<number>();
     for (const { before, event, after } of history) {
-      follow(unanswered, before, event);
+      if (after !== before) follow(unanswered, before, event);
       if (isEnded(before)) {
         // Retried by hand: what follows is another story for those that are run again.
         if (after !== before)
-          unanswered = new Set([...unanswered].filter((index) => functionAt(after, index).uncertain));
+          unanswered = new Set([...unanswered].filter((index) => after.functions.at(index)?.uncertain));
         continue;
       }
       if (!isEnded(after) || before.state !== "undoing" || before.outcome?.skip || isBrokenOff(event)) continue;
@@ -174,8 +174,8 @@ test("an attempt of an entry with an undo that ended without an answer is undone
       met += 1;
       assert.is(functionAt(after, event.index).uncertain, true);
     }
-  });
-  assert.ok(met > 10, `${met}`);
+  }, 300);
+  assert.ok(met > 3, `${met}`);
 });
 
 test("a job ends after its children, and after their undo (UNDO-3)", () => {
