@@ -243,8 +243,11 @@ export class Commits {
   }
 
   /** Somebody has cancelled it, and no other actor has had it since we wrote it last (CONTROL-4). */
-  #isChangedByHand({ state, writer }: JobState): boolean {
-    return state === "undoing" && writer.startsWith(`${this.#context.writer}/`);
+  #isChangedByHand({ state, writer, sequence }: JobState): boolean {
+    if (state !== "undoing") return false;
+    if (writer.startsWith(`${this.#context.writer}/`)) return true;
+    // Nothing was stored of it before but its submission.
+    return this.#revision === 0 && writer.startsWith("/") && sequence === this.#state.sequence;
   }
 }
 

@@ -424,7 +424,8 @@ function due(state: LiveGraph, step: GraphStep, at: number, now: number): Transi
 /** UNDO-3: only called when nothing is live. */
 function ended(job: LiveGraph, outcome: Outcome, now: number): EndedJob {
   const { state, error } = outcome;
-  const live = (job.halted ?? job.live).filter(({ index }) => functionAt(job, index).finished_at === undefined);
+  const hasNotEnded = (fn: FunctionState | undefined) => fn !== undefined && fn.finished_at === undefined;
+  const live = (job.halted ?? job.live).filter(({ index, undo }) => !undo && hasNotEnded(job.functions.at(index)));
   const phase = state === "failed" ? { state, finished_at: now, error: error ?? UNKNOWN } : { state, finished_at: now };
   const next: EndedJob = inPhase(job, phase);
   next.live = live;

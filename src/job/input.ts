@@ -1,4 +1,5 @@
 /** What an entry of a graph is handed when it is executed: its args, with their expressions replaced, and results of others. */
+import { branchIn } from "./branches.ts";
 import type { Failure } from "./failure.ts";
 import { callOf, type FunctionState } from "./function-state.ts";
 import type { Plan } from "./plan.ts";
@@ -92,10 +93,19 @@ function inputOnFailure(job: Graph, plan: Plan): EntryInput {
   if (error) input.error = error;
   input.failed = [];
   for (let index = 0; index < plan.length; index++) {
-    const fn = functionAt(job, index);
-    if (fn.finished_at === undefined && fn.error) input.failed.push(plan.ids[index] ?? index);
+    if (hasFailed(job, index)) input.failed.push(plan.ids[index] ?? index);
   }
   const retries = job.retries === undefined ? "" : `/r${job.retries}`;
   input.idempotency_key = `${job.job_id}/on_failure${retries}`;
   return input;
+}
+
+/** Whether the entry has failed for good; what would have been tried again has not. */
+function hasFailed(job: Graph, index: number): boolean {
+  const { error, finished_at, retry_count } = functionAt(job, index);
+  if (finished_at !== undefined || !error) return false;
+  const why = job.outcome?.error;
+  if (why && why.code === error.code && why.message === error.message) return true;
+  const before = branchIn(job.halted ?? [], index);
+  return before?.wait !== "backoff" && before?.wait !== "worker" && retry_count >= (before?.attempt ?? 0);
 }

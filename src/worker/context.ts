@@ -26,8 +26,19 @@ export interface Context<Args = unknown, Data = unknown> {
   /** Of a function that lists the items of a `for_each`: what it answered last as its `cursor`; null at first, undefined elsewhere. */
   // biome-ignore lint/suspicious/noExplicitAny: the same
   readonly cursor: any;
-  /** Where this runs in place of an entry that failed: why that one did. */
+  /** Where this runs in place of an entry that failed: why that one did. In an undo, and in an `on_failure`: why the job has failed. */
   readonly error: Failure | undefined;
+  /** This is to undo what an entry, or an item of it, has done: a function may be its own undo. */
+  readonly isUndo: boolean;
+  /** In an undo: the result of what is undone; null where it is not known. */
+  // biome-ignore lint/suspicious/noExplicitAny: the same
+  readonly undone: any;
+  /** In an undo: the `idempotencyKey` of what is undone, by which it can be found where it was done. */
+  readonly undoOf: string | undefined;
+  /** In an undo: it is not known whether what is to be undone was done: an attempt of it ended without an answer. */
+  readonly uncertain: boolean;
+  /** In an `on_failure`: the entries that have failed, by their ids, or indexes where they have none; else empty. */
+  readonly failed: readonly (string | number)[];
   /** What earlier attempts told last by `heartbeat`, to go on from there; undefined if they told nothing. */
   readonly lastProgress: unknown;
   /**

@@ -24,6 +24,7 @@ import { FatalError, Interrupted, RetryAfter } from "./errors.ts";
 import type { LogSpells } from "./log-spells.ts";
 
 const PROGRESS_INTERVAL_MS = 100;
+const NONE: readonly never[] = [];
 const MAX_HEADER_LENGTH = 256;
 /** Of the entries that a message names. */
 const MAX_IDS = 20;
@@ -39,10 +40,15 @@ export class Execution implements Context {
   readonly deadline: Date | undefined;
   readonly idempotencyKey: string;
   readonly error: Failure | undefined;
-  readonly lastProgress: unknown;
   readonly item: unknown;
   readonly itemIndex: number | undefined;
   readonly cursor: unknown;
+  readonly isUndo: boolean;
+  readonly undone: unknown;
+  readonly undoOf: string | undefined;
+  readonly uncertain: boolean;
+  readonly failed: readonly (string | number)[];
+  readonly lastProgress: unknown;
   readonly begunAt = performance.now();
   readonly #message: Request;
   readonly #encoding: Encoding;
@@ -82,10 +88,15 @@ export class Execution implements Context {
     this.attempt = body.attempt;
     this.idempotencyKey = body.idempotency_key ?? `${body.job_id}/${body.index}`;
     this.error = body.error;
-    this.lastProgress = body.last_progress;
     this.item = body.item;
     this.itemIndex = body.item_index;
     this.cursor = body.cursor;
+    this.isUndo = body.undo === true;
+    this.undone = body.result;
+    this.undoOf = body.undo_of;
+    this.uncertain = body.uncertain === true;
+    this.failed = body.failed ?? NONE;
+    this.lastProgress = body.last_progress;
     this.#resultIds = body.result_ids;
     this.functionName = body.function;
     this.#message = message;

@@ -6,7 +6,7 @@ import { isAsyncError } from "../../src/job/errors.ts";
 import type { JobDocument } from "../../src/job/schema.ts";
 import type { JobView } from "../../src/job/view.ts";
 import { System } from "../support/system.ts";
-import { eventually } from "../support/waiting.ts";
+import { eventually, within } from "../support/waiting.ts";
 
 const test = suite("undo");
 let system: System;
@@ -17,7 +17,7 @@ const plain: Record<string, unknown>[] = [];
 const hasRoom = true;
 
 test.before(async () => {
-  system = await System.start({ parkAfterMs: 700, briefAboveBytes: 2_048 });
+  system = await System.start({ parkAfterMs: 700, briefAboveBytes: 2_048, roomWaitMs: 500 });
   const log =
     (work: (context: { args: unknown; signal: AbortSignal; attempt: number }) => unknown = () => "ok") =>
     (context: { jobName: string; functionName?: string; args: unknown; signal: AbortSignal; attempt: number }) => {
@@ -91,6 +91,12 @@ const ended = async (id: string): Promise<JobView> => {
 };
 const doneBy = (name: string) =>
   begun.filter((one) => one.startsWith(`${name} `)).map((one) => one.slice(name.length + 1));
+/** Ended by a cancel that leaves as it is what has been done, by a request as anyone may send it. */
+const skipped = async (id: string): Promise<JobView> => {
+  const reply = await system.bus.nc.request(`job.cancel.${id}`, JSON.stringify({ undo: "skip" }), { timeout: 3_000 });
+  assert.not.ok(reply.headers?.get("Nats-Service-Error-Code"), reply.string());
+  return ended(id);
+};
 const inState = (id: string, state: string) =>
   eventually(`it is ${state}`, async () => (await system.client.get(id)).state === state);
 /** Until that function of the job has begun. */
@@ -156,6 +162,20 @@ test("an attempt that is told to stop, and answers with what it has done, is und
   assert.is(body.result, "just done");
   assert.is(body.uncertain, undefined);
   assert.not.ok(doneBy("stopped").includes("release"), "it said that it has done nothing");
+});
+
+test("an attempt that does not answer for ten seconds is undone as uncertain; with skip it is not waited for", async () => {
+  const functions: JobDocument["functions"] = [{ name: "silent", undo: "refund" }];
+  const [waits, skips] = [await submit({ name: "waits", functions }), await submit({ name: "skips", functions })];
+  await hasBegun("waits", "silent");
+  await hasBegun("skips", "silent");
+  await system.client.cancel(waits);
+  const cancelled = await within(5_000, "the end", skipped(skips));
+  assert.equal(cancelled.undo, { state: "skipped", undone: 0, failed: 0, not_undone: 1 });
+  assert.is((await system.client.get(waits)).state, "undoing");
+  const job = await within(15_000, "the end", ended(waits));
+  assert.is(job.undo?.undone, 1);
+  assert.is(plain.find(({ job_name }) => job_name === "waits")?.uncertain, true);
 });
 
 test("an attempt in line that nobody has got is not undone when its job is cancelled", async () => {
@@ -230,6 +250,26 @@ test("on_failure is called when all is undone, and a retry does what was undone 
   await ended(id);
   const keys = plain.filter(({ job_name }) => job_name === "alerting").map(({ idempotency_key }) => idempotency_key);
   assert.equal(keys, [`${id}/1/undo`, `${id}/1/r1/undo`]);
+});
+
+test("a plain cancel of a job that undoes is refused, and one with skip ends it", async () => {
+  const functions: JobDocument["functions"] = [
+    { name: "reserve", undo: "release" },
+    { name: "reserve", undo: "nobody-undoes" },
+    { name: "ship" },
+  ];
+  const id = await submit({ name: "skipping", functions });
+  await inState(id, "undoing");
+  const refused = await system.client.cancel(id).then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  assert.ok(isAsyncError(refused, "job_undoing"), String(refused));
+  const job = await skipped(id);
+  assert.is(job.state, "failed");
+  assert.is(job.error?.message, "no truck");
+  assert.equal(job.undo, { state: "skipped", undone: 0, failed: 0, not_undone: 2 });
+  assert.not.ok(doneBy("skipping").includes("release"));
 });
 
 test("the time of the job ends when its undo begins", async () => {

@@ -64,6 +64,24 @@ const INTERRUPTED = {
 
 // --- what the handler knows
 
+test("the handler of an undo knows what it undoes, and whether that was done for sure", async () => {
+  const seen: unknown[] = [];
+  const handler: Handler = ({ isUndo, undone, undoOf, uncertain, failed, item, itemIndex, cursor }) => {
+    seen.push([isUndo, undone, undoOf, uncertain, failed, item, itemIndex, cursor]);
+  };
+  await begin(handler, { undo: true, result: { id: 7 }, undo_of: "j/2", uncertain: true }).ended;
+  await begin(handler, { item: { sku: "a" }, item_index: 4 }).ended;
+  await begin(handler, { cursor: null }).ended;
+  await begin(handler, { failed: ["ship", 3] }).ended;
+  const nothing = [false, undefined, undefined, false, []];
+  assert.equal(seen, [
+    [true, { id: 7 }, "j/2", true, [], undefined, undefined, undefined],
+    [...nothing, { sku: "a" }, 4, undefined],
+    [...nothing, undefined, undefined, null],
+    [false, undefined, undefined, false, ["ship", 3], undefined, undefined, undefined],
+  ]);
+});
+
 test("a handler gets a result by the id of its entry, and null for one that returned nothing", async () => {
   const more = { result_ids: ["plan", null, "charge", "lost"], results: [{ n: 1 }, "x", null] };
   const { sent, ended } = begin(({ result }) => [result("plan"), result("charge"), result("lost")], more);

@@ -8,6 +8,7 @@ import { createJob, reduce } from "../../src/job/machine.ts";
 import { planOf } from "../../src/job/plan.ts";
 import type { FunctionSpec } from "../../src/job/schema.ts";
 import type { Graph } from "../../src/job/state.ts";
+import { Run } from "../support/graph-run.ts";
 import { BOOM, live, NOW, ORIGIN } from "./support.ts";
 
 const f = (id: string, more: FunctionSpec = {}): FunctionSpec => ({ id, name: "f", ...more });
@@ -116,6 +117,79 @@ test("results are the last field of the bytes, whatever else there is, also wher
   state = reduce(done(state, 1, "B"), { type: "cancelled" }, NOW).state as Graph;
   state = reduce(state, { type: "retried", from: "c" }, NOW).state as Graph;
   assert.match(invocation(state, 2).text, /,"results":\["B"\]\}$/);
+});
+
+// --- undo, and what is called once the job has failed
+
+/** The invocation of what is live of an entry, or of what is called at the end, with its bytes. */
+function nextOf(run: Run, index: number) {
+  const plan = planOf(run.state.functions);
+  const payload = encodeInvocation(live(run.state), run.attempt(index), NOW, undefined, undefined, plan);
+  const text = typeof payload === "string" ? payload : Buffer.from(payload).toString();
+  return JSON.parse(text);
+}
+
+test("an undo gets the args of its entry, its result, why the job has failed, and no results; these stay last", () => {
+  const run = new Run([f("a", { args: { n: { $: "data.n" } }, undo: "refund" }), f("b")], { data: { n: 3 } });
+  const body = nextOf(run.done(0, { id: 7 }).fails(1), 0);
+  assert.equal(body, {
+    ...{ job_id: "job-1", job_name: "test", function: "refund", index: 0, attempt: 1, args: { n: 3 }, data: { n: 3 } },
+    ...{ deadline: null, timeout_ms: null, undo: true, result: { id: 7 }, error: BOOM },
+    ...{ idempotency_key: "job-1/0/undo", undo_of: "job-1/0", results: [] },
+  });
+  assert.is(Object.keys(body).at(-1), "results");
+});
+
+test("args of an undo may be its own, and see the result of its entry and the error of the job", () => {
+  const undo = { name: "refund", args: { was: { $: "result.id" }, why: { $: "error.message" }, n: { $: "data.n" } } };
+  const run = new Run([f("a", { args: 1, undo }), f("b")], { data: { n: 3 } }).done(0, { id: 7 }).fails(1);
+  assert.equal(nextOf(run, 0).args, { was: 7, why: "boom", n: 3 });
+  const cancelled = new Run([f("a", { undo: "refund" }), f("b")]).done(0).cancel();
+  assert.not.ok("error" in nextOf(cancelled, 0), "a cancelled job has none");
+});
+
+test("the undo of what may have been done says so, and has no result", () => {
+  const body = nextOf(new Run([f("a", { undo: "refund" })]).timesOut(0), 0);
+  assert.is(body.uncertain, true);
+  assert.is(body.result, null);
+  const known = nextOf(new Run([f("a", { undo: "refund" }), f("b")]).done(0).fails(1), 0);
+  assert.not.ok("uncertain" in known);
+});
+
+test("keys of undos follow those of what they undo: of another run, or of what ran in its place", () => {
+  const handled = new Run([f("a", { undo: "u", on_error: { name: "g" } }), f("b")]).fails(0).done(0).fails(1);
+  assert.is(nextOf(handled, 0).undo_of, "job-1/0/on_error");
+  assert.is(nextOf(handled, 0).idempotency_key, "job-1/0/on_error/undo");
+  const again = new Run([f("a", { undo: "u" }), f("b")]).done(0).fails(1).done(0).retry().resume().done(0).fails(1);
+  assert.is(nextOf(again, 0).idempotency_key, "job-1/0/r1/undo");
+});
+
+test("on_failure gets the error of the job, the entries that failed, and all results with their ids", () => {
+  const functions = [
+    f("a"),
+    f("b", { needs: ["a"], retry_options: { retry_limit: 3 } }),
+    f("c", { needs: ["a"] }),
+    { name: "f", needs: [] },
+  ];
+  const run = new Run(functions, { on_failure: { name: "alert", args: { why: { $: "error.message" } } } });
+  run
+    .done(0, "A")
+    .fails(1, { retryable: true, error: { ...BOOM, message: "only once" } })
+    .fails(2);
+  const body = nextOf(run, 4);
+  assert.equal(body.args, { why: "boom" });
+  assert.equal(body.error, BOOM);
+  assert.equal(body.failed, ["c"], "b would have been tried again");
+  assert.equal(
+    [body.results, body.result_ids],
+    [
+      ["A", null, null, null],
+      ["a", "b", "c", null],
+    ],
+  );
+  assert.is(body.idempotency_key, "job-1/on_failure");
+  assert.is(body.index, 4);
+  assert.is(Object.keys(body).at(-1), "results");
 });
 
 test.run();
