@@ -52,6 +52,7 @@ import type { Trouble } from "./lifecycle.ts";
 import { footprintOf } from "./memory.ts";
 import { around, FULL_RETRY_MS, pause, untilDone, untilPlaced } from "./retrying.ts";
 import {
+  asFound,
   isMadeBy,
   isOnly,
   isPredecessor,
@@ -273,7 +274,7 @@ export class Arrivals {
       }
       if (arrival.named && !(await this.#lookUp(arrival, arrival.named))) return;
       const now = Date.now();
-      const transition = this.#placed(arrival.first(now), now, arrival);
+      const transition = this.#placed(asFound(arrival.first(now), delivery, jobId), now, arrival);
       if (!arrival.isHeld) this.#context.memory.holdPassing(arrival.footprint ?? 0);
       arrival.isHeld = true;
       const { state, events } = tooLarge === undefined ? transition : oversizedJob(transition, tooLarge, now);

@@ -11,12 +11,13 @@ import { type ChildOrigin, childIdOf, parentOf, readOrigin } from "../job/childr
 import { newJob, type Origin } from "../job/create.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import type { Failure, FailureCode } from "../job/failure.ts";
+import { unheard } from "../job/graph.ts";
 import { createFailedJob, createJob, untaken } from "../job/machine.ts";
 import { definitionNotFound, fromDefinition, isNamed, type NamedJob, parseNamed } from "../job/named.ts";
 import { chosenJobIdProblem, jobIdOfSequence, jobIdProblem, MADE_UP_PREFIX } from "../job/names.ts";
 import { isRecord } from "../job/plain.ts";
 import { FORMAT } from "../job/record.ts";
-import type { JobState, LiveJob, Parent } from "../job/state.ts";
+import { isEnded, isGraph, type JobState, type LiveJob, type Parent } from "../job/state.ts";
 import type { Transition } from "../job/transition.ts";
 
 export type ReadSubmission =
@@ -167,10 +168,21 @@ function asUntaken({ submitted }: JobSubmission): LiveJob {
  * nothing has to be looked up or stored before the job is begun.
  */
 export function isOnly(delivery: Delivery, jobId: string): boolean {
-  const { subject, sequence, deliveries } = delivery;
-  if (deliveries > 1) return false;
+  return delivery.deliveries === 1 && isBegunUnstored(delivery, jobId);
+}
+
+/** Whether who gets the message first begins its job before anything is stored. */
+function isBegunUnstored(delivery: Delivery, jobId: string): boolean {
+  const { subject, sequence } = delivery;
   if (subject === SUBMIT) return jobId === jobIdOfSequence(sequence);
   return jobId.startsWith(MADE_UP_PREFIX) && !isRepeated(delivery);
+}
+
+/** The first state of a job. What it begins with may have been begun, by somebody who had the message before and stored nothing. */
+export function asFound(first: Transition, delivery: Delivery, jobId: string): Transition {
+  const { state, events } = first;
+  if (delivery.deliveries === 1 || isEnded(state) || !isGraph(state)) return first;
+  return isBegunUnstored(delivery, jobId) ? { state: unheard(state), events } : first;
 }
 
 /** The same time may come out a ms apart, as it is read from a number in one place and from text in another. */

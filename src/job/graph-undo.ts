@@ -399,7 +399,10 @@ function stopWaiting(step: GraphStep, { index, attempt }: Branch): void {
   step.dropBranch(index);
 }
 
-/** What is due at `at`, which the clock of the server may say before ours does. */
+/**
+ * What is due at `at`, which the clock of the server may say before ours does. What has time left by our clock, and can use it, is not
+ * given up by that of the server.
+ */
 function due(state: LiveGraph, step: GraphStep, at: number, now: number): Transition {
   const late = lateAt(state);
   const isLate = late !== undefined && late <= at;
@@ -410,7 +413,7 @@ function due(state: LiveGraph, step: GraphStep, at: number, now: number): Transi
     const { index, attempt, wait, undo } = branch;
     const mark = undo ? { undo } : {};
     if (wait === "stopping") stopWaiting(step, branch);
-    else if (index === state.functions.length && at >= onFailureUntil(state)) {
+    else if (index === state.functions.length && (wait === "none" ? now : at) >= onFailureUntil(state)) {
       const message = "it was not done in the time that it has (timeout_ms)";
       giveUp(state, step, branch, trialOf(state, branch), { code: "attempt_timeout", name: "AttemptTimeout", message });
     } else {

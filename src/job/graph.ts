@@ -33,7 +33,7 @@ import {
 } from "./state.ts";
 import { iso } from "./time.ts";
 import type { Event, EventOfEntries, Transition } from "./transition.ts";
-import { isUnanswered } from "./undoable.ts";
+import { isUnanswered, mayBeDone } from "./undoable.ts";
 
 type LiveGraph = Graph & LiveJob;
 
@@ -237,25 +237,35 @@ function resumed(state: LiveGraph, firedAt: number, now: number, plan: Plan): Tr
   const problem = soundnessProblem(state);
   if (problem !== undefined)
     return { state: corrupt(state, `what is stored of the job makes no sense: ${problem}`, now), events: [] };
-  let { functions } = state;
-  // Nobody has had it since it was retried by hand: nothing of it can be under way.
-  const isRetried = state.state === "pending" && state.retries !== undefined;
+  const { functions } = unheard(state);
   const live = state.live.map((branch): Branch => {
     const { index, wait } = branch;
     const fn = functionAt(state, index);
     if (hasItems(fn)) return wait === "worker" ? { ...branch, wait: "items" } : branch;
     const isTried = wait === "none" || wait === "worker" || wait === "backoff";
     const attempt = isTried && fn.retry_count === branch.attempt ? branch.attempt + 1 : branch.attempt;
-    // Whether who had the job before has sent it is not known.
-    if (wait === "none" && fn.undo !== undefined && !isRetried && !fn.uncertain) {
-      functions = functions.with(index, { ...fn, uncertain: true });
-    }
     return { ...branch, attempt, wait: wait === "worker" ? "none" : wait };
   });
   // A retry by hand leaves it pending; from now on it is at work, or waits for what its branches do.
-  const isTaken = isRetried || live.some(({ wait }) => wait !== "none");
+  const isTaken = isOnlyRetried(state) || live.some(({ wait }) => wait !== "none");
   const next: LiveGraph = { ...(isTaken ? inPhase(state, { state: "running" }) : state), functions, live };
   return due(next, Math.max(firedAt, now), now, plan);
+}
+
+/** The job as it is taken over. Whether who had it before has sent the attempts that were due is not known: they may have done something. */
+export function unheard(state: LiveGraph): LiveGraph {
+  let { functions } = state;
+  if (isOnlyRetried(state)) return state;
+  for (const { index, wait } of state.live) {
+    const fn = functionAt(state, index);
+    if (wait === "none" && fn.undo !== undefined && !hasItems(fn)) functions = functions.with(index, mayBeDone(fn));
+  }
+  return { ...state, functions };
+}
+
+/** Nobody has had it since it was retried by hand: nothing of it can be under way. */
+function isOnlyRetried({ state, retries }: LiveGraph): boolean {
+  return state === "pending" && retries !== undefined;
 }
 
 /** What is due at `at`, which the clock of the server may say before ours does. */

@@ -18,7 +18,7 @@ import { type AttemptRef, eventOf, type JobEventBody } from "./events.ts";
 import type { Failure } from "./failure.ts";
 import { type FunctionState, returned } from "./function-state.ts";
 import type { Functions } from "./functions.ts";
-import { isLiveOutcome, openGraph, reduceGraph, unopened } from "./graph.ts";
+import { isLiveOutcome, openGraph, reduceGraph, unheard, unopened } from "./graph.ts";
 import { editsOf, retryGraph, retryProblem } from "./graph-retry.ts";
 import { breakOffUndo, endGraph, reduceUndoing, skipUndo, undoCompleted } from "./graph-undo.ts";
 import { afterFailure, afterLoss, begun, forgiven, needsNewerFormat, type Outcome } from "./outcome.ts";
@@ -113,7 +113,7 @@ function reduceOpen(
   plan = planOf(state.functions),
 ): Transition {
   if (event.type === "resumed" || event.type === "due") {
-    if (pastDeadline(state, now)) return expired({ ...state, live: state.live }, now);
+    if (pastDeadline(state, now)) return expired(event.type === "resumed" ? unheard(state) : state, now);
     const next = reduceGraph(state, event, now, plan);
     if (isEnded(next.state) || event.type === "due") return next;
     // As in a chain: what has time left by our clock, and can use it, is not ended by that of the server.

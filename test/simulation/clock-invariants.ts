@@ -16,13 +16,10 @@ export function requireNoClock(seen: Seen, before: JobState | undefined, state: 
       before && isGraph(before)
         ? before.live.every(({ wait }) => wait !== "none")
         : before?.state === "waiting" && before.waiting_for === "backoff";
-    if (
-      state.state === "failed" &&
-      state.error.code === "job_timeout" &&
-      isAlone &&
-      !isWaiting &&
-      passedMs < timeoutMs - 1
-    ) {
+    // One that undoes has come to its end before.
+    const { code } = (state.state === "failed" ? state.error : state.outcome?.error) ?? {};
+    const isOver = before?.state !== "undoing" && code === "job_timeout";
+    if (isOver && isAlone && !isWaiting && passedMs < timeoutMs - 1) {
       throw new Violation("SIM-8", `${jobId} has ended after ${passedMs} ms, and has ${timeoutMs}`);
     }
   }

@@ -129,6 +129,8 @@ export class UndoInvariants {
     for (const { execution, sentAt, begunAt, how, timeoutMs = timeout_ms } of this.#effectsOf(seen, index)) {
       if (how !== "runs" || sentAt < this.calmAt || (item !== undefined && execution.item !== item)) continue;
       const isWaitedFor = this.#now() - undoingSince >= STOP_MS - 1 || this.#now() - sentAt >= timeoutMs - 1;
+      // It has come late: its worker got it when nobody waited for it any more.
+      if (begunAt >= (seen.graph?.undoBegunAt.get(index) ?? Number.POSITIVE_INFINITY)) continue;
       // Who has the job now has not begun it, and cannot hear it.
       if (isWaitedFor || (seen.graph?.takenOverAt ?? 0) >= begunAt) continue;
       throw violation(`entry ${index} of ${jobId} is undone while its attempt ${execution.attempt} runs`);
