@@ -5,7 +5,7 @@
  * What is said here follows from the state that is stored, as all that an actor does: `isDue` and `look` before the job goes on from a
  * state, `tend` after each commit.
  */
-import { readItemResults } from "../bus/store/item-store.ts";
+import { itemResultsIn } from "../bus/store/item-store.ts";
 import { type Plan, planOf } from "../job/plan.ts";
 import { type Branch, type Graph, isSameAttempt } from "../job/state.ts";
 import type { Event } from "../job/transition.ts";
@@ -13,7 +13,6 @@ import type { ActorContext, GraphHost } from "./actor-context.ts";
 import { Children } from "./children.ts";
 import type { Commits } from "./commits.ts";
 import type { Footprint } from "./footprint.ts";
-import type { ChildrenOfItems } from "./item-children.ts";
 import { Items } from "./items.ts";
 import { SignalWatch } from "./signal-watch.ts";
 import { StoredResults } from "./stored-results.ts";
@@ -31,12 +30,16 @@ export class GraphWork {
   constructor(context: ActorContext, host: GraphHost, job: Graph, commits: Commits, footprint: Footprint) {
     this.#host = host;
     this.plan = planOf(job.functions);
-    this.results = new StoredResults(context, { host, commits, footprint }, this.plan, job, {
-      readItemResults: (graph, index) => readItemResults(context.store, graph, index),
-    });
+    this.results = new StoredResults(
+      context,
+      { host, commits, footprint },
+      this.plan,
+      job,
+      itemResultsIn(context.store),
+    );
     this.#signals = new SignalWatch(context.signals);
     this.#children = new Children(context, host, this.plan);
-    this.#items = new Items(context, host, this.plan, this.#children as unknown as ChildrenOfItems, this.results);
+    this.#items = new Items(context, host, this.plan, this.#children, this.results);
   }
 
   /** Something may have come that nobody has told. */

@@ -6,6 +6,7 @@
  * KIDS-2  What is stored of its end goes only after the item has ended in its part.
  */
 import type { Bus } from "../bus/connection.ts";
+import type { ChildEnd } from "../job/children.ts";
 import { isAsyncError } from "../job/errors.ts";
 import { ExpressionError, expressionFailure } from "../job/expressions.ts";
 import type { Failure } from "../job/failure.ts";
@@ -14,40 +15,14 @@ import { argsOf } from "../job/input.ts";
 import { isRecord } from "../job/plain.ts";
 import type { Plan } from "../job/plan.ts";
 import type { ChildDocument } from "../job/schema.ts";
-import { functionAt, type Graph, isGraph, type UndoSummary } from "../job/state.ts";
+import { functionAt, type Graph, isGraph } from "../job/state.ts";
 import { expressionOf } from "../job/templates.ts";
-import type { ChildOutcome } from "../job/transition.ts";
 import { type More, valuesFor } from "../job/values.ts";
 import type { GraphHost } from "./actor-context.ts";
+import type { ChildrenOfItems } from "./children.ts";
 import type { ItemInputs } from "./item-inputs.ts";
 import type { Crew, CrewWait, ItemsOwner } from "./item-work.ts";
 import { untilDone } from "./retrying.ts";
-
-/** A child that has ended. */
-export interface ChildEnd {
-  /** The how many-th run of the child it was, from 1. */
-  run: number;
-  outcome: ChildOutcome;
-  undo?: UndoSummary;
-  /** It had completed, and was told to undo itself: it has. */
-  undone?: true;
-}
-
-/** What is needed of who sees to children. Each call may be repeated, and throws AsyncError of the bus: then it is to be. */
-export interface ChildrenOfItems {
-  start(start: {
-    index: number;
-    item: number;
-    run: number;
-    document: ChildDocument;
-    data: unknown;
-  }): Promise<"started" | ChildEnd>;
-  cancel(index: number, item: number, run: number, skipUndo: boolean): Promise<ChildEnd | undefined>;
-  undo(index: number, item: number, run: number, skipUndo: boolean): Promise<ChildEnd | undefined>;
-  expect(index: number, item: number, listener: (end: ChildEnd) => void): void;
-  forget(index: number, item: number): void;
-  settled(index: number, item: number): void;
-}
 
 /** After so long the entry is said to wait for its children. */
 const SHORT_MS = 1_000;
@@ -65,6 +40,8 @@ interface Given {
 
 interface Kid {
   readonly item: number;
+  /** Of the child. */
+  readonly id: string;
   readonly fn: FunctionState;
   /** The run of the child that is waited for. */
   readonly run: number;
@@ -111,7 +88,8 @@ export class ItemChildren implements Crew {
     // A child that has completed at once is in its first run, of which nothing is kept.
     const before = this.#given.undo ? (trial?.retry_count ?? 0) || 1 : (trial?.retry_count ?? 0);
     const run = trial?.begun ? before : before + 1;
-    const kid: Kid = { item, fn, run, wait: "beginning" };
+    const id = this.#given.children.idOf(this.#given.index, item);
+    const kid: Kid = { item, id, fn, run, wait: "beginning" };
     this.#kids.set(item, kid);
     this.#changed();
     if (!trial?.begun) {
@@ -130,11 +108,13 @@ export class ItemChildren implements Crew {
       kid.wait = "held";
       return;
     }
-    const { children, index, undo } = this.#given;
-    children.expect(index, kid.item, (end) => this.#onEnd(kid, end));
-    const end = await this.#insist(kid, "cannot see to a child", () =>
-      undo ? children.undo(index, kid.item, kid.run, this.#skipsUndo) : this.#start(kid),
-    );
+    const { children, undo } = this.#given;
+    children.expect(kid.id, (end) => this.#onEnd(kid, end));
+    const end = await this.#insist(kid, "cannot see to a child", async () => {
+      if (!undo) return this.#start(kid);
+      await children.undo(kid.id, kid.run, this.#skipsUndo);
+      return undefined;
+    });
     if (this.#kids.get(kid.item) !== kid) return;
     if (kid.wait === "beginning") kid.wait = "started";
     this.#changed();
@@ -189,7 +169,7 @@ export class ItemChildren implements Crew {
       else this.#owner.onDone(item, run, null);
     } else if (outcome.state === "completed") this.#owner.onDone(item, end.run, outcome.result);
     else this.#fail(item, fn, end.run, outcome.error);
-    this.#settle(item);
+    this.#settle(kid);
     this.#owner.onChange();
   }
 
@@ -200,15 +180,15 @@ export class ItemChildren implements Crew {
   }
 
   /** KIDS-2 */
-  #settle(item: number): void {
+  #settle({ item, id }: Kid): void {
     const page = this.#owner.pageOf(item);
-    const { children, index, host } = this.#given;
+    const { children, host } = this.#given;
     if (!page) return;
     this.#owner.book
       .whenWritten(page)
       .then(() => {
-        children.settled(index, item);
-        if (!this.#kids.has(item)) children.forget(index, item);
+        children.settled(id);
+        if (!this.#kids.has(item)) children.forget(id);
       })
       .catch((error) => host.onFault(error));
   }
@@ -219,9 +199,10 @@ export class ItemChildren implements Crew {
   }
 
   cancel(item: number): void {
-    if (!this.#kids.has(item)) return;
+    const kid = this.#kids.get(item);
+    if (!kid) return;
     this.#drop(item);
-    this.#given.children.forget(this.#given.index, item);
+    this.#given.children.forget(kid.id);
   }
 
   waitOf(): CrewWait {
@@ -264,13 +245,12 @@ export class ItemChildren implements Crew {
   }
 
   async #cancel(kid: Kid): Promise<void> {
-    const { children, index } = this.#given;
-    const { item, run } = kid;
-    children.expect(index, item, (end) => this.#onEnd(kid, end));
-    const end = await this.#insist(kid, "cannot cancel a child", () =>
-      children.cancel(index, item, run, this.#skipsUndo),
-    );
-    if (end) this.#onEnd(kid, end);
+    const { children } = this.#given;
+    children.expect(kid.id, (end) => this.#onEnd(kid, end));
+    await this.#insist(kid, "cannot cancel a child", async () => {
+      await children.cancel(kid.id, this.#skipsUndo, kid.run);
+      return undefined;
+    });
   }
 
   async #insist(kid: Kid, what: string, call: () => Promise<ChildEnd | undefined>): Promise<ChildEnd | undefined> {
@@ -304,7 +284,7 @@ export class ItemChildren implements Crew {
   close(): void {
     this.#mode = "closed";
     clearTimeout(this.#timer);
-    for (const { item } of this.#kids.values()) this.#given.children.forget(this.#given.index, item);
+    for (const { id } of this.#kids.values()) this.#given.children.forget(id);
     this.#kids.clear();
   }
 }

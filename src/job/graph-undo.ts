@@ -378,8 +378,10 @@ function resumed(state: LiveGraph, step: GraphStep, firedAt: number, now: number
     const { index, attempt, wait, due_at } = branch;
     if (wait === "stopping") {
       if (due_at !== undefined) stopWaiting(step, branch);
-    } else if (wait === "none" || wait === "worker") {
-      const isOfItems = branch.undo === true && step.fn(index).items !== undefined;
+      continue;
+    }
+    const isOfItems = branch.undo === true && step.fn(index).items !== undefined;
+    if (wait === "none" || wait === "worker" || (wait === "child" && isOfItems)) {
       const isRecorded = !isOfItems && trialOf(state, branch).retry_count === attempt;
       const { due_at: _due, ...rest } = branch;
       step.setBranch({ ...rest, attempt: isRecorded ? attempt + 1 : attempt, wait: isOfItems ? "items" : "none" });

@@ -241,7 +241,8 @@ function resumed(state: LiveGraph, firedAt: number, now: number, plan: Plan): Tr
   const live = state.live.map((branch): Branch => {
     const { index, wait } = branch;
     const fn = functionAt(state, index);
-    if (hasItems(fn)) return wait === "worker" ? { ...branch, wait: "items" } : branch;
+    // Of children, the ends are looked for by who sees to the items.
+    if (hasItems(fn)) return wait === "worker" || wait === "child" ? { ...branch, wait: "items" } : branch;
     const isTried = wait === "none" || wait === "worker" || wait === "backoff";
     const attempt = isTried && fn.retry_count === branch.attempt ? branch.attempt + 1 : branch.attempt;
     return { ...branch, attempt, wait: wait === "worker" ? "none" : wait };

@@ -6,6 +6,7 @@ import { ownerOfItems } from "../../src/bus/store/item-parts.ts";
 import { readItemResults, readItems } from "../../src/bus/store/item-store.ts";
 import { readBatch } from "../../src/bus/store/stream-read.ts";
 import { KV_JOBS, KV_PREFIX } from "../../src/bus/topology.ts";
+import { childIdOf, childOrigin } from "../../src/job/children.ts";
 import type { JobDocument } from "../../src/job/schema.ts";
 import type { JobView } from "../../src/job/view.ts";
 import { System } from "../support/system.ts";
@@ -85,6 +86,12 @@ function assertSame(actual: unknown, expected: unknown[]): void {
   assert.is(actual.length, expected.length);
   const at = expected.findIndex((one, index) => JSON.stringify(one) !== JSON.stringify(actual[index]));
   assert.is(at, -1, `item ${at} is ${JSON.stringify(actual[at])}, not ${JSON.stringify(expected[at])}`);
+}
+
+/** As soon as it is stored. */
+async function stateOnce(jobId: string) {
+  await eventually("it is stored", async () => (await system.supervisor.store.get(jobId))?.state !== undefined);
+  return stateOf(jobId);
 }
 
 async function stateOf(jobId: string) {
@@ -466,6 +473,98 @@ test("parts are few bytes more than their results", async () => {
     assert.ok(data.length < 128 * 2 + 60, `${data.length} bytes for 128 results of one byte`);
     assert.is(ownerOfItems(subject.slice(KV_PREFIX.length + 1)), job_id);
   }
+});
+
+test("each item may be a job of its own, and waits for it outside of memory", async () => {
+  let isOpen = false;
+  await system.worker((worker) =>
+    worker.func("gate", async ({ data }) => {
+      if (!isOpen && data.slow) await eventually("it may go on", () => isOpen, 20_000);
+      return data.n * 10;
+    }),
+  );
+  const items = [{ n: 1, slow: true }, { n: 2, slow: true }, ...numbers(10).map((n) => ({ n: 3 + n, slow: false }))];
+  const jobId = await submit({
+    name: "children",
+    data: { items },
+    functions: [{ job: { functions: [{ name: "gate" }] }, for_each: "data.items", concurrency: 4 }],
+  });
+  await eventually(
+    "it has left memory",
+    async () => {
+      const state = (await system.supervisor.store.get(jobId))?.state;
+      return state !== undefined && state.token > 0 && state.live?.[0]?.wait === "child";
+    },
+    15_000,
+  );
+  isOpen = true;
+  const { result } = await system.client.wait(jobId, { timeoutMs: 20_000 });
+  assert.equal(
+    result,
+    items.map(({ n }) => n * 10),
+  );
+});
+
+test("children of items that fail are retried with their parent, and others are not", async () => {
+  broken.add(3);
+  begun.length = 0;
+  const document = {
+    functions: [
+      { name: "echo", args: { $: "data" }, id: "first" },
+      { name: "picky", for_each: "[results.first]" },
+    ],
+  };
+  const job = await run({ name: "retried children", functions: [{ job: document, for_each: 5, concurrency: 1 }] });
+  assert.is(job.error?.code, "too_many_failures");
+  const before = begun.length;
+  broken.clear();
+  await system.client.retry(job.job_id);
+  const { result } = await system.client.wait(job.job_id);
+  assert.equal(
+    result,
+    numbers(5).map((n) => [n]),
+  );
+  assert.is(before, 4);
+  assert.is(begun.length - before, 2);
+});
+
+test("children of items are cancelled with their parent, and undo what they have done", async () => {
+  const document = { functions: [{ name: "square", for_each: 1, undo: "undo-it" }, { wait_for: "never" }] };
+  const jobId = await submit({ name: "cancelled children", functions: [{ job: document, for_each: 3 }] });
+  let state = await stateOnce(jobId);
+  const children = async () => {
+    const ids = numbers(3).map((item) => childIdOf(childOrigin(state, 0, item)));
+    return Promise.all(ids.map(async (id) => (await system.supervisor.store.get(id))?.state));
+  };
+  await eventually("they wait", async () => {
+    state = await stateOf(jobId);
+    const waiting = (await children()).filter((child) => child?.live?.[0]?.wait === "signal");
+    return waiting.length === 3;
+  });
+  await system.client.cancel(jobId);
+  const job = await system.client.wait(jobId, { timeoutMs: 20_000 });
+  assert.is(job.state, "cancelled");
+  const ended = await children();
+  assert.equal(
+    ended.map((child) => child?.state),
+    ["cancelled", "cancelled", "cancelled"],
+  );
+  assert.is(undone.filter(({ name }) => name === "cancelled children/0").length, 3);
+});
+
+test("completed children of items undo themselves when their parent fails", async () => {
+  const document = { functions: [{ name: "echo", args: 1, undo: "undo-it" }] };
+  const job = await run({
+    name: "undone children",
+    functions: [
+      { job: document, for_each: 20 },
+      { name: "echo", expect: "false" },
+    ],
+  });
+  assert.equal(job.undo, { state: "done", undone: 1, failed: 0, not_undone: 0 });
+  assert.is(undone.filter(({ name }) => name === "undone children/0").length, 20);
+  const { items } = await readItems(system.supervisor.store, await stateOf(job.job_id), 0, { limit: 200 });
+  assert.ok(items.every(({ state }) => state === "undone"));
 });
 
 test("nothing of this was any trouble", () => {

@@ -179,6 +179,13 @@ export async function readItemResults(
   return results;
 }
 
+/** The same, of whichever job, for who asks for results of entries. */
+export function itemResultsIn(store: JobStore): {
+  readItemResults(job: OwnerOfItems & Pick<JobState, "functions">, index: number): Promise<unknown[]>;
+} {
+  return { readItemResults: (job, index) => readItemResults(store, job, index) };
+}
+
 async function inWindows(count: number, read: (number: number) => Promise<void>): Promise<void> {
   for (let from = 0; from < count; from += WINDOW) {
     const numbers = Array.from({ length: Math.min(WINDOW, count - from) }, (_, at) => from + at);
