@@ -19,6 +19,7 @@ import type { Bus } from "../bus/connection.ts";
 import { readEvent } from "../bus/messages/events.ts";
 import type { Definitions } from "../bus/store/definitions.ts";
 import type { EventLog } from "../bus/store/event-log.ts";
+import { readItemResults } from "../bus/store/item-store.ts";
 import type { JobList, Waiting } from "../bus/store/job-list.ts";
 import type { JobStore } from "../bus/store/job-store.ts";
 import { deleteMessage, readLast } from "../bus/store/stream-read.ts";
@@ -86,7 +87,9 @@ export class JobControl {
   constructor(context: JobControlContext) {
     this.#context = context;
     const { bus, store } = context;
-    this.results = new ResultsOnRequest(store);
+    this.results = new ResultsOnRequest(store, {
+      readItemResults: (job, index) => readItemResults(store, job, index),
+    });
     this.#reads = new Limiter(() => {
       const fit = Math.floor(MAX_READ_BYTES / bus.maxPayload);
       return Math.max(2, Math.min(MAX_READS, fit));
