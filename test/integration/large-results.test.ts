@@ -228,6 +228,7 @@ test("another supervisor goes on with what was stored, after one that has died",
 test("a supervisor that dies between a result and its state leaves nothing wrong: the next one has its own (RESULTS-2)", async () => {
   const own = await System.start({ topology: { ackWaitMs: 2_000 } });
   const dying = await Bus.open({ url: own.url, name: "dying" });
+  let first: Supervisor | undefined;
   try {
     await own.supervisor.close({ graceMs: 0 });
     let count = 0;
@@ -239,10 +240,11 @@ test("a supervisor that dies between a result and its state leaves nothing wrong
         })
         .func("sees", ({ args }) => args),
     );
-    const first = await Supervisor.start(dying, { topology: { ackWaitMs: 2_000 } });
+    first = await Supervisor.start(dying, { topology: { ackWaitMs: 2_000 } });
     let stored: Uint8Array | undefined;
-    const put = first.store.put.bind(first.store);
-    first.store.put = (state, revision, done, brief) => {
+    const { store } = first;
+    const put = store.put.bind(store);
+    store.put = (state, revision, done, brief) => {
       if (![...state.functions].some(({ apart }) => apart !== undefined)) return put(state, revision, done, brief);
       void dying.close();
       return 0;
@@ -270,6 +272,7 @@ test("a supervisor that dies between a result and its state leaves nothing wrong
     assert.equal([job.state, job.result, count], ["completed", true, 2]);
     assert.is(await own.client.result(job_id, "a"), textOf("n2", 100));
   } finally {
+    await first?.close({ graceMs: 0 });
     await dying.close();
     await own.close();
   }
