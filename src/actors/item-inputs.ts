@@ -109,7 +109,8 @@ export class ItemInputs {
     const { loaded } = this.#plan;
     for (let at = 0; at < (needs?.length ?? this.#index); at++) {
       const index = needs ? (needs[at] as number) : at;
-      if (functionAt(job, index).apart !== undefined && !loaded.has(index)) throw new MissingValue(index);
+      if (functionAt(job, index).apart !== undefined && !loaded.has(index))
+        throw new MissingValue(index, job.functions);
     }
   }
 

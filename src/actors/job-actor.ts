@@ -221,7 +221,7 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
       next = this.#reduceAll(mail, now);
     } catch (error) {
       if (!(error instanceof MissingValue) || !isGraph(this.job)) throw error;
-      this.#dealAfter(this.#work(this.job).results.load(this.job, [error.index]), mail);
+      this.#dealAfter(this.#work(this.job).results.loadFor(this.job, error), mail);
       return;
     }
     const { state, events } = next;

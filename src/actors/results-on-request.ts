@@ -66,7 +66,7 @@ export class ResultsOnRequest {
         return reduce(job, event, now, plan);
       } catch (error) {
         if (!(error instanceof MissingValue) || !plan) throw error;
-        const found = await this.#read(job, error.index);
+        const found = await this.#read({ ...job, functions: error.functions }, error.index);
         plan.loaded.set(error.index, found ? found.value : new LostValue(error.index));
       }
     }

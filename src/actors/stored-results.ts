@@ -186,6 +186,11 @@ export class StoredResults {
     return [];
   }
 
+  /** Reads what was missed while a state was worked out that is not stored yet. */
+  loadFor(job: Graph, { index, functions }: MissingValue): Promise<[]> {
+    return this.load({ ...job, functions }, [index]);
+  }
+
   /** What `call` gives, which reads results, once those are there that it asks for. */
   async withLoaded<T>(job: Graph, call: () => Promise<T>): Promise<T> {
     for (;;) {

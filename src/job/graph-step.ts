@@ -20,7 +20,7 @@ import { copyOf, inPhase } from "./record.ts";
 import { ROOM_RETRY_MS } from "./rest.ts";
 import { type Branch, functionAt, type Graph, type JobFields, type LiveJob } from "./state.ts";
 import type { ItemsReport } from "./transition.ts";
-import { valuesFor } from "./values.ts";
+import { resultAt, valuesFor } from "./values.ts";
 
 /** The attempt of an entry that has failed before it began, as an expression of it cannot be evaluated. Its job has failed. */
 export const NOT_BEGUN = 0;
@@ -136,8 +136,8 @@ export class GraphStep {
     this.#begin();
   }
 
-  /** The entry has its result, if that is as it expects. */
-  succeed(index: number, attempt: number, result: unknown): void {
+  /** The entry has its result, if that is as it expects. @param apart its bytes, if it is stored besides the job */
+  succeed(index: number, attempt: number, result: unknown, apart?: number): void {
     const fn = this.fn(index);
     if (fn.expect !== undefined && !fn.handling) {
       const problem = this.#expectationProblem(fn.expect, result);
@@ -151,15 +151,23 @@ export class GraphStep {
     }
     const done = copyOf(withoutTrials(fn));
     done.retry_count = attempt;
-    this.#end(index, done, result);
+    if (apart !== undefined) done.apart = apart;
+    this.#end(index, done, apart === undefined ? result : null);
   }
 
-  /** The same, where the result is stored besides the job. */
+  /** The same, where the result is stored besides the job. @throws MissingValue if it has to be read, as something is expected of it */
   succeedApart(index: number, attempt: number, bytes: number): void {
     const fn = copyOf(this.fn(index));
     fn.apart = bytes;
-    this.setFunction(index, fn);
-    this.succeed(index, attempt, null);
+    let result: unknown = null;
+    try {
+      if (fn.expect !== undefined && !fn.handling)
+        result = resultAt({ functions: this.functions.with(index, fn) }, index, this.plan);
+    } catch (error) {
+      this.fail(index, expressionFailure(error));
+      return;
+    }
+    this.succeed(index, attempt, result, bytes);
   }
 
   #expectationProblem(expect: string, result: unknown): Failure | undefined {

@@ -21,11 +21,14 @@ export interface More {
 /** A result that is stored besides its job is asked for and has not been read: whoever can reads it, and asks again. */
 export class MissingValue extends Error {
   readonly index: number;
+  /** The entries as they are where it is asked for: the state that has them may not be stored yet. */
+  readonly functions: Functions;
 
-  constructor(index: number) {
+  constructor(index: number, functions: Functions) {
     super(`the result of entry ${index} has not been read`);
     this.name = "MissingValue";
     this.index = index;
+    this.functions = functions;
   }
 }
 
@@ -33,7 +36,7 @@ export class MissingValue extends Error {
 export function resultAt({ functions }: Pick<Visible, "functions">, index: number, plan: Plan): unknown {
   const fn = functions.at(index);
   if (fn?.apart === undefined) return fn?.result ?? null;
-  if (!plan.loaded.has(index)) throw new MissingValue(index);
+  if (!plan.loaded.has(index)) throw new MissingValue(index, functions);
   const value = plan.loaded.get(index);
   if (value instanceof LostValue) throw value;
   return value;

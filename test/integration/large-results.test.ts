@@ -225,6 +225,72 @@ test("another supervisor goes on with what was stored, after one that has died",
   }
 });
 
+test("a supervisor that dies between a result and its state leaves nothing wrong: the next one has its own (RESULTS-2)", async () => {
+  const own = await System.start({ topology: { ackWaitMs: 2_000 } });
+  const dying = await Bus.open({ url: own.url, name: "dying" });
+  let first: Supervisor | undefined;
+  try {
+    await own.supervisor.close({ graceMs: 0 });
+    let count = 0;
+    await own.worker((worker) =>
+      worker
+        .func("count", () => {
+          count += 1;
+          return textOf(`n${count}`, 100);
+        })
+        .func("sees", ({ args }) => args),
+    );
+    first = await Supervisor.start(dying, { topology: { ackWaitMs: 2_000 } });
+    let stored: Uint8Array | undefined;
+    const { store } = first;
+    const put = store.put.bind(store);
+    store.put = (state, revision, done, brief) => {
+      if (![...state.functions].some(({ apart }) => apart !== undefined)) return put(state, revision, done, brief);
+      void dying.close();
+      return 0;
+    };
+    const functions = [
+      { id: "a", name: "count" },
+      { id: "s", name: "sees", args: { $: "results.a.startsWith('n2.')" } },
+    ];
+    const { job_id } = await own.client.submit({
+      name: "dies",
+      functions: [...functions, { name: "sees", args: { $: "results.s" }, needs: ["s"] }],
+    });
+    await eventually(
+      "its result is stored",
+      async () => {
+        const found = await readLast(own.bus, KV_JOBS, `${KV_PREFIX}.${resultKey(job_id, 0)}`);
+        stored = found?.data;
+        return stored !== undefined && dying.closed;
+      },
+      20_000,
+    );
+    assert.is(readResult(stored ?? Buffer.of())?.value, textOf("n1", 100));
+    await own.startSupervisor({ topology: { ackWaitMs: 2_000 } });
+    const job = await own.client.wait(job_id, { timeoutMs: 30_000 });
+    assert.equal([job.state, job.result, count], ["completed", true, 2]);
+    assert.is(await own.client.result(job_id, "a"), textOf("n2", 100));
+  } finally {
+    await first?.close({ graceMs: 0 });
+    await dying.close();
+    await own.close();
+  }
+});
+
+test("the result of many items is had whole, and by what follows", async () => {
+  const each = { id: "each", name: "text", for_each: 300, args: ["item", 1], expect: "size(result) == 300" };
+  const sizes = { name: "sees", needs: [] as string[], args: 0 };
+  const { job_id } = await system.client.submit({
+    name: "items",
+    functions: [each, { ...sizes, needs: ["each"], args: { $: "size(results.each)" } }],
+  });
+  const job = await system.client.wait(job_id, { timeoutMs: 60_000 });
+  assert.equal([job.state, job.result, job.functions[0]?.result_omitted], ["completed", 300, true]);
+  const all = await system.client.result<string[]>(job_id, "each");
+  assert.equal([all.length, all[299]], [300, textOf("item", 1)]);
+});
+
 test("a result that somebody has removed fails what needs it, and says so to who asks", async () => {
   release = undefined;
   const functions = [text("a", 60), { id: "h", name: "held", needs: [] }, { id: "n", name: "lengths" }];

@@ -81,6 +81,23 @@ test("a condition that names one asks for it, decides when it is there, and fail
   assert.is(failed.state === "failed" && failed.error.code, "corrupt_state");
 });
 
+test("what is expected of the result of items is asked of them, and one that fails leaves nothing behind", () => {
+  const job = open([f("a", { for_each: 3, expect: "size(result) == 3", on_error: "continue" }), f("b")]);
+  const { items } = functionAt(job, 0);
+  assert.ok(items);
+  const plan = planOf(job.functions);
+  const end = () => {
+    const report = { items: items as NonNullable<typeof items>, end: { apart: 90_000 } };
+    return reduce(job, { type: "items", index: 0, attempt: items?.run ?? 1, report }, NOW, plan).state as Graph;
+  };
+  assert.throws(end, (error: unknown) => error instanceof MissingValue && error.functions.at(0)?.apart === 90_000);
+  plan.loaded.set(0, [1, 2, 3]);
+  assert.equal([functionAt(end(), 0).apart, functionAt(end(), 0).result], [90_000, null]);
+  plan.loaded.set(0, [1, 2]);
+  const { apart: left, caught, result } = functionAt(end(), 0);
+  assert.equal([left, caught?.code, result], [undefined, "expectation_failed", null]);
+});
+
 test("an invocation has what was read, also of a job whose results are kept encoded", () => {
   const state = apart(done(done(open([f("a"), f("b"), f("c")]), 0, "large"), 1, "small"), 0);
   const plan = planOf(state.functions);
