@@ -117,6 +117,16 @@ test("a result that is not as expected may have been the work all the same: the 
 
 // --- what may have been done
 
+test("a result that came and cannot be kept was the work all the same: the entry is undone as uncertain", () => {
+  const tooLarge = { code: "payload_too_large", name: "PayloadTooLarge", message: "too large" } as const;
+  const run = new Run([u("a")]).on({
+    ...{ type: "failed", index: 0, attempt: 1, error: tooLarge, retryable: false, random: 0 },
+    executed: true,
+  });
+  assert.equal(run.waits, ["undo 0 none"]);
+  assert.is(run.fn(0).uncertain, true);
+});
+
 test("what runs is told to stop, and nothing is undone before it has answered", () => {
   const run = new Run([u("a", atOnce), u("b", atOnce), f("c", atOnce)]).done(0).fails(2);
   assert.equal(run.waits, ["1 stopping"]);
@@ -383,6 +393,18 @@ test("on_failure is tried once, if it does not say", () => {
 });
 
 // --- when it cannot go on
+
+test("a job that cannot be stored, or has no timer, undoes what it has done; and ends at once if not even that can be stored", () => {
+  for (const type of ["unstorable", "refused"] as const) {
+    const run = saga().on({ type, why: "no" });
+    assert.equal(run.waits, ["undo 2 none"], type);
+    assert.is(run.done(2).done(1).done(0).state.undo?.state, "done");
+    assert.is(run.code, type === "refused" ? "schedule_refused" : "payload_too_large");
+  }
+  const stuck = saga().on({ type: "unstorable", why: "no", again: true });
+  assert.is(stuck.code, "payload_too_large");
+  assert.is(stuck.undone, "- - - -");
+});
 
 test("an undo that cannot be stored, or has no timer, ends as it stands, and says so", () => {
   for (const type of ["unstorable", "refused"] as const) {
