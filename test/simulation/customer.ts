@@ -6,15 +6,42 @@ import type { Encoding } from "../../src/job/encoding.ts";
 import { isAsyncError } from "../../src/job/errors.ts";
 import type { RetryPatch } from "../../src/job/retry-patch.ts";
 import type { Submission } from "../../src/job/schema.ts";
-import { chainDocument, graphData, graphDocument } from "./documents.ts";
+import { chainDocument, type Features, graphData, graphDocument } from "./documents.ts";
 import { MAY_BE_STORED, REFUSALS } from "./kinds.ts";
+import type { Random } from "./random.ts";
 import { Violation } from "./seen.ts";
 import { SignalSender } from "./signal-sender.ts";
 import type { JobKind, Surroundings } from "./surroundings.ts";
 
 const SUBMIT_LIMIT_MS = 60_000;
 /** Of the jobs of a history, if they may be any. */
-const SHARES: JobKind[] = ["chains", "chains", "graphs", "graphs", "sagas"];
+const SHARES: JobKind[] = [
+  "chains",
+  "chains",
+  "chains",
+  "graphs",
+  "graphs",
+  "graphs",
+  "sagas",
+  "sagas",
+  "families",
+  "items",
+];
+
+/** What the entries of a graph of that kind may have besides. */
+function featuresOf(kind: JobKind, random: Random): Features {
+  switch (kind) {
+    case "sagas":
+      return { undo: true };
+    case "families":
+      return { undo: random.chance(0.6), children: 2 };
+    case "items":
+      return { undo: random.chance(0.4), items: true, children: random.chance(0.3) ? 1 : 0 };
+    default:
+      return {};
+  }
+}
+
 /** Far more than any job takes, faults included. */
 const RUN_LIMIT_MS = 300_000;
 
@@ -167,7 +194,7 @@ export class Customer {
     const options = { crowded, now: world.wallClock };
     const kind = jobs === "any" ? random.pick(SHARES) : jobs;
     if (kind === "chains") return chainDocument(random, options);
-    return graphDocument(random, options, { undo: kind === "sagas" });
+    return graphDocument(random, options, featuresOf(kind, random));
   }
 
   /** A request of the client: it may fail, as NATS or the supervisors may be away, or because it comes too late. */

@@ -1,16 +1,18 @@
 /** The documents of the jobs of a history: chains, and graphs of all that an entry may say. */
 import { endless, type Plan, planOf } from "../../src/job/plan.ts";
-import type { FunctionSpec, RetryOptions, Submission } from "../../src/job/schema.ts";
+import type { ChildDocument, FunctionSpec, RetryOptions, Submission } from "../../src/job/schema.ts";
 import { BEHAVIOURS } from "./kinds.ts";
 import type { Random } from "./random.ts";
 
 /** What the entries of a graph may have besides. */
 export interface Features {
   /** What undoes them, and a function that is called when the job has failed. */
-  undo: boolean;
+  undo?: boolean;
+  /** Jobs of their own, and so deep. */
+  children?: number;
+  /** Lists of items. */
+  items?: boolean;
 }
-
-const PLAIN: Features = { undo: false };
 
 /** What a document depends on besides chance. */
 export interface DocumentOptions {
@@ -20,16 +22,20 @@ export interface DocumentOptions {
   now: number;
 }
 
+/** Those that may stand anywhere. */
+const FUNCTIONS = Object.keys(BEHAVIOURS).filter((name) => name !== "planner" && name !== "lister");
 /** What the names of signals are drawn from: few, so that entries of a job wait for the same one. */
 export const SIGNALS = ["go", "ok"];
 /** Sleeps: none, in memory, and longer than supervisors keep a job for that. */
 const SLEEPS_MS = [0, 30, 350, 900, 2_500];
 const MAX_ENTRIES = 7;
+/** Of those of which some are many jobs, or items. */
+const MAX_OF_MANY = 4;
 
 /** A job whose functions follow each other. */
 export function chainDocument(random: Random, options: DocumentOptions): Submission {
   const functions = Array.from({ length: random.int(1, 3) }, () => ({
-    name: random.pick(Object.keys(BEHAVIOURS)),
+    name: random.pick(FUNCTIONS),
     ...(options.crowded && { args: "x".repeat(random.int(100, 500)) }),
     ...(random.chance(0.7) && { retry_options: retryOptions(random) }),
     // What hangs ends by its timeout.
@@ -44,17 +50,20 @@ export function graphData(random: Random, now: number) {
 }
 
 /** A job of which entries run beside each other, wait, sleep, are skipped, and deal with failures. */
-export function graphDocument(random: Random, options: DocumentOptions, features = PLAIN): Submission {
-  const entries = orderedEntries(random, random.int(1, MAX_ENTRIES));
+export function graphDocument(random: Random, options: DocumentOptions, features: Features = {}): Submission {
+  const entries = orderedEntries(
+    random,
+    random.int(1, features.children || features.items ? MAX_OF_MANY : MAX_ENTRIES),
+  );
   const plan = planOf(entries);
   const functions = entries.map((entry, index): FunctionSpec => {
     const certain = certainlyBefore(plan, index).flatMap((one) => entries[one]?.id ?? []);
-    const work = workOf(random, certain, options);
+    const work = specialWork(random, certain, options, features) ?? workOf(random, certain, options);
     const undo = features.undo && canBeUndone(work) && random.chance(0.6) ? { undo: undoOf(random) } : {};
     return { ...entry, ...conditionsOf(random, certain), ...work, ...undo };
   });
   return {
-    name: features.undo ? "saga" : "graph",
+    name: nameOf(features),
     data: graphData(random, options.now),
     functions,
     ...(features.undo && random.chance(0.4) && { on_failure: onFailure(random) }),
@@ -136,7 +145,7 @@ function workOf(random: Random, certain: string[], { crowded, now }: DocumentOpt
   }
   const seen = certain.length > 0 && random.chance(0.5) ? { $: `results.${random.pick(certain)}` } : { $: "data.n" };
   return {
-    name: random.pick(Object.keys(BEHAVIOURS)),
+    name: random.pick(FUNCTIONS),
     ...(random.chance(0.6) && { args: { seen } }),
     ...(crowded && { args: "x".repeat(random.int(50, 200)) }),
     ...(random.chance(0.7) && { retry_options: retryOptions(random) }),
@@ -144,6 +153,85 @@ function workOf(random: Random, certain: string[], { crowded, now }: DocumentOpt
     timeout_ms: random.int(200, 3_000),
   };
 }
+
+/** Jobs by what they are to show. */
+function nameOf({ undo, children, items }: Features): string {
+  if (items) return "items";
+  if (children !== undefined && children > 0) return "family";
+  return undo ? "saga" : "graph";
+}
+
+/** An entry that is a job, or is done for many items; undefined if it is to be any other. */
+function specialWork(
+  random: Random,
+  certain: string[],
+  options: DocumentOptions,
+  features: Features,
+): Partial<FunctionSpec> | undefined {
+  const { children = 0, items = false } = features;
+  if (items && random.chance(0.6)) return itemsOf(random, options, features);
+  if (children === 0 || !random.chance(0.6)) return undefined;
+  if (random.chance(0.3)) return random.chance(0.5) ? planner(random) : { job: { $: madeBy(random, certain) } };
+  return { job: childDocument(random, options, features) };
+}
+
+/** A function that makes the document of a child. */
+function planner(random: Random): Partial<FunctionSpec> {
+  return { name: "planner", timeout_ms: 2_000, retry_options: retryOptions(random) };
+}
+
+/** That of one that has ended, whether it is a planner or not: then there is none, and the entry fails. */
+function madeBy(random: Random, certain: string[]): string {
+  return certain.length === 0
+    ? "{'functions': [{'name': 'quick', 'timeout_ms': 2000}]}"
+    : `results.${random.pick(certain)}.plan`;
+}
+
+/** A job in a job: it has what jobs have, but for what only those have that somebody submits. */
+function childDocument(random: Random, options: DocumentOptions, features: Features): ChildDocument {
+  const inner = { ...features, items: false, children: (features.children ?? 0) - 1 };
+  const isGraph = features.undo || random.chance(0.5);
+  const {
+    name: _,
+    scheduled_at: _start,
+    data: _data,
+    ...document
+  } = isGraph
+    ? graphDocument(random, { ...options, crowded: false }, inner)
+    : chainDocument(random, { ...options, crowded: false });
+  return { ...document, ...(random.chance(0.3) && { data: { n: 3, on: true, at: { $: "data.at" } } }) };
+}
+
+/** What is done for each of some items: a function, or a job. */
+function itemsOf(random: Random, options: DocumentOptions, features: Features): Partial<FunctionSpec> {
+  const isJob = features.children !== undefined && features.children > 0 && random.chance(0.4);
+  const forEach = random.pick(isJob ? FEW_ITEMS : MANY_ITEMS);
+  const work: Partial<FunctionSpec> = isJob
+    ? { job: childDocument(random, options, features) }
+    : {
+        name: random.pick(["quick", "quick", "flaky", "slow", "fatal", "hangs", "rare"]),
+        args: random.pick([null, { item: { $: "item" } }, { $: "item_index" }]),
+        retry_options: {
+          retry_limit: random.int(1, 4),
+          backoff: { type: "fixed", delay_ms: random.pick([0, 20, 300]) },
+        },
+        timeout_ms: random.int(200, 3_000),
+      };
+  return {
+    ...work,
+    for_each:
+      forEach === "lister" ? { name: "lister", timeout_ms: 1_000, retry_options: retryOptions(random) } : forEach,
+    concurrency: random.pick([1, 2, 5, 10]),
+    tolerate: random.pick([0, 2, "20%", "100%", "100%"]),
+    ...(!isJob && random.chance(0.2) && { slice: random.int(2, 4) }),
+    ...(random.chance(0.2) && { results: "none" as const }),
+    ...(!isJob && random.chance(0.2) && { context: true }),
+  };
+}
+
+/** Numbers, lists, and what a function lists. */
+const FEW_ITEMS = ["[data.n, 'a', 'b']", 2, "data.n > 4 ? 3 : 1", 0];
+const MANY_ITEMS = [3, 12, 20, "data.n", "[1, 'two', {'three': data.n}]", "data.n * 3", "lister", "lister"];
 
 /** A sleep has done nothing. */
 function canBeUndone({ sleep_ms, sleep_until }: FunctionSpec): boolean {

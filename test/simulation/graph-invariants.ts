@@ -13,6 +13,7 @@ import { firstOf, type Plan, planOf } from "../../src/job/plan.ts";
 import { rest } from "../../src/job/rest.ts";
 import { type Branch, type BranchWait, type Graph, isEnded, type LiveJob } from "../../src/job/state.ts";
 import { certainlyBefore } from "./documents.ts";
+import type { FamilyInvariants } from "./family-invariants.ts";
 import { type Execution, type GraphMemory, type Seen, Violation } from "./seen.ts";
 
 /** What a job that is as its submission says has begun with. */
@@ -39,10 +40,16 @@ export function graphMemory(state: Graph): GraphMemory {
 
 export class GraphInvariants {
   readonly #now: () => number;
+  readonly #family: FamilyInvariants;
   readonly #executionOf: (jobId: string, number: number | undefined) => Execution | undefined;
 
-  constructor(now: () => number, executionOf: (jobId: string, number: number | undefined) => Execution | undefined) {
+  constructor(
+    now: () => number,
+    executionOf: (jobId: string, number: number | undefined) => Execution | undefined,
+    family: FamilyInvariants,
+  ) {
     this.#now = now;
+    this.#family = family;
     this.#executionOf = executionOf;
   }
 
@@ -150,7 +157,7 @@ export class GraphInvariants {
       }
       if (hadBegun.has(index) && fn.skipped)
         throw new Violation("SIM-4", `entry ${index} of ${jobId} had begun, and is skipped`);
-      if (fn.finished_at !== undefined) this.#requireResult(jobId, index, earlier, fn, branch);
+      if (fn.finished_at !== undefined) this.#requireResult(after, index, earlier, fn, branch);
     }
     for (const { index, attempt } of forward(after.live, plan)) {
       if (attempt >= (branches.get(index)?.attempt ?? 0)) continue;
@@ -163,12 +170,18 @@ export class GraphInvariants {
 
   /** SIM-4: a new result is of the attempt that was live, or of none where none was needed. */
   #requireResult(
-    jobId: string,
+    job: Graph,
     index: number,
     earlier: FunctionState | undefined,
     fn: FunctionState,
     branch: Branch | undefined,
   ): void {
+    const { job_id: jobId } = job;
+    if (kindOf(fn) === "job" && fn.for_each === undefined && !fn.skipped && !fn.caught) {
+      this.#family.requireResult(job, index, fn);
+      return;
+    }
+    if (fn.for_each !== undefined && !fn.skipped && !fn.caught) return; // SIM-15
     const isOfFunction = fn.handling || (kindOf(fn) === "function" && !fn.skipped && !fn.caught);
     if (!isOfFunction) {
       const isNull = fn.result === null || (kindOf(fn) === "wait" && !fn.skipped && !fn.caught);

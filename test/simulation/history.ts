@@ -251,15 +251,17 @@ class History {
         const execution = { jobId, attempt, ...executedOf(idempotencyKey), number: this.#executions };
         const { args, error } = context;
         this.#guarded(() => this.#invariants.begun(execution, name, { args, error }))();
+        let made: unknown;
         try {
-          await behave(context, this.#world);
+          made = await behave(context, this.#world);
         } catch (thrown) {
           const how = isAnswer(context.signal, thrown) ? "failed" : "stopped";
           this.#guarded(() => this.#invariants.finished(execution, how))();
           throw thrown;
         }
         this.#guarded(() => this.#invariants.finished(execution, "done"))();
-        return execution;
+        // What a function lists is nothing else.
+        return name === "lister" ? made : { ...execution, ...(made as object | undefined) };
       });
     }
     return worker;

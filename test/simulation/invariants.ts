@@ -20,6 +20,7 @@
  * SIM-11 Of each live state that is stored it can be said why it waits, and that agrees with the state.
  * SIM-12 Signals are used once, and not lost (`signal-invariants.ts`).
  * SIM-13 What was done, or may have been, is undone once, in reverse order (`undo-invariants.ts`).
+ * SIM-14 A job ends after its children (`family-invariants.ts`).
  */
 
 import { isDeepStrictEqual } from "node:util";
@@ -37,6 +38,7 @@ import type { Submission } from "../../src/job/schema.ts";
 import { type Graph, isEnded, isGraph, type JobState } from "../../src/job/state.ts";
 import { requireNoClock } from "./clock-invariants.ts";
 import { Executions } from "./executions.ts";
+import { FamilyInvariants } from "./family-invariants.ts";
 import { firstBranches, type Given, GraphInvariants, graphMemory } from "./graph-invariants.ts";
 import type { JetStream, Observer } from "./jetstream.ts";
 import type { Connection, Packet } from "./network.ts";
@@ -87,6 +89,7 @@ export class Invariants implements Observer {
   readonly #graphs: GraphInvariants;
   readonly signals: SignalInvariants;
   readonly undo: UndoInvariants;
+  readonly #family: FamilyInvariants;
   #jetStream: JetStream | undefined;
 
   constructor(now: () => number, log: (line: string) => void, writerOf: (process: string) => string | undefined) {
@@ -94,8 +97,9 @@ export class Invariants implements Observer {
     this.#log = log;
     this.#writerOf = writerOf;
     const executionOf = (jobId: string, number: number | undefined) => this.executions.find(jobId, number);
-    this.#graphs = new GraphInvariants(now, executionOf);
-    this.undo = new UndoInvariants(now);
+    this.#family = new FamilyInvariants(this.jobs, (jobId) => this.#find(jobId));
+    this.#graphs = new GraphInvariants(now, executionOf, this.#family);
+    this.undo = new UndoInvariants(now, this.#family);
     this.signals = new SignalInvariants(now, (jobId) => (this.#submissions.get(`job.submit.${jobId}`) ?? 0) > 1);
   }
 
@@ -120,7 +124,7 @@ export class Invariants implements Observer {
     if (isProbe(message.subject)) return;
     const owner = stream === "KV_jobs" ? ownerOfDefinition(keyOf(message)) : undefined;
     if (owner !== undefined) this.#requireUnnamed(owner, message);
-    else if (stream === "KV_jobs") this.#onStateGone(message);
+    else if (stream === "KV_jobs" && !isPart(keyOf(message))) this.#onStateGone(message);
     if (stream !== "JOBS" && stream !== "TIMERS") return;
     this.#log(`${stream} - ${message.subject} #${message.sequence}`);
     const jobId = message.subject.split(".").at(-1) ?? "";
@@ -281,6 +285,7 @@ export class Invariants implements Observer {
       this.undo.onState(seen, seen.graph, before?.state as Graph | undefined, state);
       this.signals.compare(seen, before?.state as Graph | undefined, state);
     }
+    this.#family.onState(before?.state, state);
     const problem = isEnded(state) ? undefined : reasonProblem(state, this.#now());
     if (problem !== undefined) throw new Violation("SIM-11", `${jobId}: ${problem}`);
     if (isEnded(state) && (!before || !isEnded(before.state) || isRetried(before.state, state))) {

@@ -67,6 +67,21 @@ export const BEHAVIOURS: Record<string, (context: Context, world: World) => Prom
   },
   hangs: ({ signal }, { random }) => (random.chance(0.3) ? untilAborted(signal) : wait(10)),
   rare: async () => {},
+  /** Makes the document of a child, and now and then one that is none. */
+  planner: async (_, { random }) => {
+    if (random.chance(0.1)) return { plan: { functions: [] } };
+    const undo = random.chance(0.5) ? { undo: { name: "quick", timeout_ms: 2_000 } } : {};
+    const functions = ["quick", "flaky"].map((name) => ({ name, timeout_ms: 2_000, ...undo }));
+    return { plan: { functions: functions.slice(0, random.int(1, 2)) } };
+  },
+  /** Lists items, in pages. */
+  lister: async ({ cursor }, { random }) => {
+    await wait(random.between(0, 50));
+    if (random.chance(0.1)) throw new Error("cannot list");
+    const page = (cursor as number | null) ?? 0;
+    const items = Array.from({ length: random.int(0, 9) }, (_, index) => `${page}.${index}`);
+    return { items, ...(page < 2 && random.chance(0.8) && { cursor: page + 1 }) };
+  },
   /** Goes on for a while when it is told to stop, and answers. */
   stubborn: async ({ signal }, { random }) => {
     await Promise.race([untilAborted(signal).catch(() => {}), wait(random.between(20, 1_500))]);

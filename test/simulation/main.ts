@@ -4,7 +4,7 @@
  *   npm run simulate -- --seeds 100000 [--from 1]     many, on all cores; ends with 1 at the first that fails
  *   npm run simulate -- --seed 4711                   one, with everything that happened
  *   npm run simulate -- --seed 4711 --stacks          with the stack of what failed
- *   npm run simulate -- --jobs graphs                 with graphs only (or chains, sagas); any if nothing is said
+ *   npm run simulate -- --jobs graphs                 with graphs only (or chains, sagas, families, items); any if nothing is said
  */
 import { fork } from "node:child_process";
 import { once } from "node:events";

@@ -5,8 +5,8 @@ import type { SimProcess, World } from "./world.ts";
 
 /** Which jobs a history has. */
 export type Jobs = "any" | JobKind;
-/** `sagas` are graphs that undo what they have done. */
-export const JOB_KINDS = ["chains", "graphs", "sagas"] as const;
+/** `sagas` are graphs that undo what they have done, `families` have children, `items` lists of items. */
+export const JOB_KINDS = ["chains", "graphs", "sagas", "families", "items"] as const;
 export type JobKind = (typeof JOB_KINDS)[number];
 
 export interface Surroundings {

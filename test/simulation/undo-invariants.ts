@@ -11,6 +11,8 @@
 import { isDeepStrictEqual } from "node:util";
 import { callOf, type FunctionState } from "../../src/job/function-state.ts";
 import { functionAt, type Graph, isEnded, type JobState } from "../../src/job/state.ts";
+import { isToBeUndone } from "../../src/job/undoable.ts";
+import type { FamilyInvariants } from "./family-invariants.ts";
 import { type Executed, type Execution, type GraphMemory, ON_FAILURE, partKey, type Seen, Violation } from "./seen.ts";
 
 /** So long it is waited for an attempt that was told to stop. */
@@ -57,6 +59,7 @@ interface Effect {
 
 export class UndoInvariants {
   readonly #now: () => number;
+  readonly #family: FamilyInvariants;
   /** By job, generation and entry. */
   readonly #effects = new Map<string, Effect[]>();
   /** When each attempt was sent first, in virtual ms. */
@@ -68,8 +71,9 @@ export class UndoInvariants {
   /** From then on nothing fails, in virtual ms. */
   calmAt = 0;
 
-  constructor(now: () => number) {
+  constructor(now: () => number, family: FamilyInvariants) {
     this.#now = now;
+    this.#family = family;
   }
 
   /** A client asks for the end of the job without an undo. */
@@ -188,9 +192,10 @@ export class UndoInvariants {
     const other = live.find((branch) => branch.index !== index);
     if (other) throw violation(`entry ${index} of ${jobId} is undone beside ${JSON.stringify(other)}`);
     const fn = functions.at(index) as FunctionState;
-    if (!mustBeUndone(fn)) throw violation(`entry ${index} of ${jobId} is undone, and was not done: ${text(fn)}`);
+    if (!mustBeUndone(fn) && !isToBeUndone(fn))
+      throw violation(`entry ${index} of ${jobId} is undone, and was not done: ${text(fn)}`);
     for (const [one, open] of [...functions].entries()) {
-      if (one === index || open.undoing || !mustBeUndone(open)) continue;
+      if (one === index || open.undoing || !isToBeUndone(open)) continue;
       const isFirst = rankOf(open) === rankOf(fn) ? one < index : rankOf(open) < rankOf(fn);
       if (!isFirst) throw violation(`entry ${index} of ${jobId} is undone before ${one}`);
     }
@@ -234,6 +239,7 @@ export class UndoInvariants {
           `${jobId} is ${after.state}, and execution ${forgotten.execution.number} of ${index}, which ${forgotten.how}, is not undone`,
         );
     }
+    this.#family.requireUndone(after);
     if (after.state === "failed" && after.on_failure !== undefined && !isOver(failing))
       throw violation(`${jobId} has failed, and on_failure was not called: ${text(failing)}`);
   }
@@ -302,10 +308,9 @@ function requireHanded(state: Graph, fn: FunctionState, executed: Executed, invo
   throw violation(`the undo of ${executed.index} of ${state.job_id} is handed ${text([result, error, uncertain])}`);
 }
 
-/** Whether an entry has been done, or may have, and says how it is undone. That of a child is another job's to say. */
-function mustBeUndone({ undo, skipped, finished_at, caught, handling, uncertain, items }: FunctionState): boolean {
-  if (undo === undefined || skipped) return false;
-  if (items) return items.next > 0;
+/** Whether an entry has been done, or may have, and says how it is undone. Of children, and items, others say whether that is so. */
+function mustBeUndone({ undo, skipped, finished_at, caught, handling, uncertain, for_each }: FunctionState): boolean {
+  if (undo === undefined || skipped || for_each !== undefined) return false;
   return uncertain === true || (finished_at !== undefined && (caught === undefined || handling === true));
 }
 
