@@ -38,6 +38,7 @@ import { type EndedJob, isEnded, isGraph, type JobState, type LiveJob, withoutPa
 import type { Event } from "../job/transition.ts";
 import { nextToUndo } from "../job/undoable.ts";
 import { Limiter } from "../util/limiter.ts";
+import { ItemsOnRequest } from "./items-on-request.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import type { Parents } from "./parents.ts";
 import { ResultsOnRequest } from "./results-on-request.ts";
@@ -79,6 +80,7 @@ interface Found {
 
 export class JobControl {
   readonly results: ResultsOnRequest;
+  readonly items: ItemsOnRequest;
   readonly #context: JobControlContext;
   readonly #reads: Limiter;
   #changes = 0;
@@ -86,6 +88,7 @@ export class JobControl {
   constructor(context: JobControlContext) {
     this.#context = context;
     const { bus, store } = context;
+    this.items = new ItemsOnRequest(store, bus);
     this.results = new ResultsOnRequest(store);
     this.#reads = new Limiter(() => {
       const fit = Math.floor(MAX_READ_BYTES / bus.maxPayload);
