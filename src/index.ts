@@ -2,6 +2,7 @@
 export type { DispatcherOptions } from "./actors/dispatcher.ts";
 export type { Lifecycle, LifecycleEvents, Notice, Predecessor, ReleaseReason, Trouble } from "./actors/lifecycle.ts";
 export { Supervisor, type SupervisorOptions } from "./actors/supervisor.ts";
+export type { ItemsReply } from "./api/items.ts";
 export type {
   DefinitionInfo,
   DefinitionReply,
@@ -9,6 +10,7 @@ export type {
   SettingsView,
 } from "./api/kept.ts";
 export type {
+  CancelRequest,
   EventsReply,
   EventsRequest,
   FunctionDepth,
@@ -36,7 +38,7 @@ export type { Listening } from "./bus/wire/steady-subscription.ts";
 export { Client } from "./client/client.ts";
 export type { Limits } from "./client/ends.ts";
 export type { DefineOptions, SetFunctionOptions, SettingsChange } from "./client/kept.ts";
-export type { ListRequest, RunOptions, WaitOptions } from "./client/options.ts";
+export type { ListItemsOptions, ListRequest, RunOptions, WaitOptions } from "./client/options.ts";
 export type { SignalOptions } from "./client/signal.ts";
 export type { SubmitManyOptions, SubmitOptions, SubmitOutcome } from "./client/submission.ts";
 export type { WorkerView } from "./client/workers.ts";
@@ -63,12 +65,14 @@ export type {
 } from "./job/explanation.ts";
 export type { Failure, FailureCode } from "./job/failure.ts";
 export type { EntryKind } from "./job/function-state.ts";
+export type { ItemStateName, ItemView } from "./job/item-view.ts";
 export { type JsonSchema, jobSchema } from "./job/json-schema.ts";
 export type { NamedJob } from "./job/named.ts";
+export type { ItemsView, UndoView } from "./job/record.ts";
 export type { RetryPatch } from "./job/retry-patch.ts";
 export type { Backoff, ErrorEntry, FunctionSpec, JobDocument, RetryOptions, Submission } from "./job/schema.ts";
 export type { FunctionSettings } from "./job/settings.ts";
-export type { AttemptAddress, StateName, WaitReason } from "./job/state.ts";
+export type { AttemptAddress, StateName, UndoSummary, WaitReason } from "./job/state.ts";
 export type { FunctionView, JobView } from "./job/view.ts";
 export { VERSION } from "./version.ts";
 export type { Context, Handler } from "./worker/context.ts";

@@ -19,7 +19,6 @@ import type { Bus } from "../bus/connection.ts";
 import { readEvent } from "../bus/messages/events.ts";
 import type { Definitions } from "../bus/store/definitions.ts";
 import type { EventLog } from "../bus/store/event-log.ts";
-import { itemResultsIn } from "../bus/store/item-store.ts";
 import type { JobList, Waiting } from "../bus/store/job-list.ts";
 import type { JobStore } from "../bus/store/job-store.ts";
 import { deleteMessage, readLast } from "../bus/store/stream-read.ts";
@@ -39,6 +38,7 @@ import { type EndedJob, isEnded, isGraph, type JobState, type LiveJob, withoutPa
 import type { Event } from "../job/transition.ts";
 import { nextToUndo } from "../job/undoable.ts";
 import { Limiter } from "../util/limiter.ts";
+import { ItemsOnRequest } from "./items-on-request.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import type { Parents } from "./parents.ts";
 import { ResultsOnRequest } from "./results-on-request.ts";
@@ -80,6 +80,7 @@ interface Found {
 
 export class JobControl {
   readonly results: ResultsOnRequest;
+  readonly items: ItemsOnRequest;
   readonly #context: JobControlContext;
   readonly #reads: Limiter;
   #changes = 0;
@@ -87,7 +88,8 @@ export class JobControl {
   constructor(context: JobControlContext) {
     this.#context = context;
     const { bus, store } = context;
-    this.results = new ResultsOnRequest(store, itemResultsIn(store));
+    this.items = new ItemsOnRequest(store, bus);
+    this.results = new ResultsOnRequest(store);
     this.#reads = new Limiter(() => {
       const fit = Math.floor(MAX_READ_BYTES / bus.maxPayload);
       return Math.max(2, Math.min(MAX_READS, fit));

@@ -4,6 +4,7 @@
  */
 import type { Msg } from "nats";
 import { ERROR_CODE_HEADER, ERROR_HEADER, SIGNAL_KEY_HEADER } from "../api/headers.ts";
+import { checkItemsRequest } from "../api/items.ts";
 import {
   checkCancelRequest,
   checkEventsRequest,
@@ -24,6 +25,7 @@ import {
   EXPLAIN_PREFIX,
   FUNCTION_LIST,
   GET_PREFIX,
+  ITEMS_PREFIX,
   LIST,
   RESULT_PREFIX,
   RETRY_PREFIX,
@@ -131,6 +133,10 @@ export class RequestApi {
         const { entry } = checkResultRequest(parseBody(body));
         const { state } = await control.look(jobId);
         return JSON.stringify(await control.results.answer(state, entry));
+      }),
+      ofId("items", ITEMS_PREFIX, async (jobId, body) => {
+        const request = checkItemsRequest(parseBody(body));
+        return control.items.page((await control.look(jobId)).state, request);
       }),
       ofId("explain", EXPLAIN_PREFIX, (jobId) => explaining.answer(jobId)),
       { name: "list", subject: LIST, answer: (message) => listing.page(checkPageRequest(parseBody(message.data))) },

@@ -33,7 +33,7 @@ export class ResultsOnRequest {
    * the result is gone, or of the bus
    */
   async answer(job: JobState, entry?: string | number): Promise<ResultReply> {
-    const index = entry === undefined ? job.functions.length - 1 : indexOf(job, entry);
+    const index = entry === undefined ? job.functions.length - 1 : indexOfEntry(job, entry);
     if (entry === undefined) requireCompleted(job);
     const fn = functionAt(job, index);
     if (fn.finished_at === undefined) throw withoutResult(job, entry ?? index);
@@ -102,8 +102,8 @@ export class ResultsOnRequest {
   }
 }
 
-/** @throws AsyncError `no_entry` */
-function indexOf({ job_id, functions }: JobState, entry: string | number): number {
+/** Where the entry with that id, or index, is. @throws AsyncError `no_entry` */
+export function indexOfEntry({ job_id, functions }: JobState, entry: string | number): number {
   const index = typeof entry === "number" ? entry : [...functions].findIndex(({ id }) => id === entry);
   if (index >= 0 && index < functions.length) return index;
   throw new AsyncError(

@@ -87,7 +87,7 @@ export function checkEventsRequest(body: Record<string, unknown>): EventsRequest
 }
 
 /** @throws AsyncError `invalid_request` */
-function requirePageLimit(limit: unknown): void {
+export function requirePageLimit(limit: unknown): void {
   const isFine = Number.isInteger(limit) && (limit as number) >= 1 && (limit as number) <= MAX_PAGE_LIMIT;
   if (limit === undefined || isFine) return;
   throw new AsyncError("invalid_request", `limit must be an integer from 1 to ${MAX_PAGE_LIMIT}`);
@@ -229,7 +229,8 @@ function retryProblem(body: Record<string, unknown>): string | undefined {
   return by === undefined || isWord ? undefined : `by must be text of 1 to ${MAX_BY_LENGTH} characters`;
 }
 
-function isEntryName(value: unknown): boolean {
+/** An id, or an index from 0 on. */
+export function isEntryName(value: unknown): value is string | number {
   return typeof value === "number"
     ? Number.isSafeInteger(value) && value >= 0
     : typeof value === "string" && value !== "";
@@ -244,7 +245,7 @@ export interface ResultRequest {
 /** @throws AsyncError `invalid_request` */
 export function checkResultRequest({ entry }: Record<string, unknown>): ResultRequest {
   if (entry === undefined) return {};
-  if (isEntryName(entry)) return { entry: entry as string | number };
+  if (isEntryName(entry)) return { entry };
   throw new AsyncError(
     "invalid_request",
     "entry must be the id of an entry, or its index in the list: an integer from 0 on",

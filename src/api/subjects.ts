@@ -16,6 +16,8 @@ export const SIGNAL_PREFIX = "job.signal";
 export const EVENTS_PREFIX = "job.events";
 /** What an entry of a job has returned, or the job: `job.result.<id>`. */
 export const RESULT_PREFIX = "job.result";
+/** The items of an entry of a job: `job.items.<id>`. */
+export const ITEMS_PREFIX = "job.items";
 /** Why a job waits: `job.explain.<id>`. */
 export const EXPLAIN_PREFIX = "job.explain";
 export const FUNCTION_PREFIX = "fn";
@@ -56,6 +58,7 @@ export const signalSubject = (id: string, name: string) => `${SIGNAL_PREFIX}.${i
 export const eventsSubject = (id: string) => `${EVENTS_PREFIX}.${id}`;
 export const explainSubject = (id: string) => `${EXPLAIN_PREFIX}.${id}`;
 export const resultSubject = (id: string) => `${RESULT_PREFIX}.${id}`;
+export const itemsSubject = (id: string) => `${ITEMS_PREFIX}.${id}`;
 export const changedSubject = (id: string) => `${CHANGED_PREFIX}.${id}`;
 export const endedSubject = (parentId: string) => `${ENDED_PREFIX}.${parentId}`;
 export const LIST = "job.list";

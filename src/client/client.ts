@@ -2,27 +2,24 @@
  * What programs use to submit and watch jobs; the bridge and the CLI are built on it. It speaks only subjects that any
  * NATS client can use: `job.submit`, the request API, `job.event`, `$SRV.INFO`.
  */
+import type { ItemsReply } from "../api/items.ts";
 import type { DefinitionInfo, DefinitionReply, FunctionSettingsReply } from "../api/kept.ts";
 import type {
+  CancelRequest,
   EventsReply,
   EventsRequest,
   FunctionsReply,
-  ListedEvent,
-  ListedJob,
   ListReply,
   LookRequest,
-  PageRequest,
   ResultRequest,
   SignalReply,
   SubmittedJob,
 } from "../api/requests.ts";
 import {
   cancelSubject,
-  eventsSubject,
   explainSubject,
   FUNCTION_LIST,
   getSubject,
-  LIST,
   resultSubject,
   retrySubject,
   submitSubject,
@@ -39,11 +36,12 @@ import type { JobDocument } from "../job/schema.ts";
 import { requireLimit } from "../job/time.ts";
 import type { JobView } from "../job/view.ts";
 import { RandomText } from "../util/random-text.ts";
-import { answerIn, areRecords, jobIn, recordsIn, unreadable } from "./answers.ts";
+import { answerIn, areRecords, jobIn, unreadable } from "./answers.ts";
 import { type Completed, Ends } from "./ends.ts";
 import type { DefineOptions, SetFunctionOptions, SettingsChange } from "./kept.ts";
 import * as kept from "./kept.ts";
-import { DEFAULT_LIST_LIMIT, type ListRequest, type RunOptions, type WaitOptions } from "./options.ts";
+import * as lists from "./lists.ts";
+import type { ListItemsOptions, ListRequest, RunOptions, WaitOptions } from "./options.ts";
 import { closed, mayPass, patiently, tryMs, unacknowledged } from "./patience.ts";
 import { REQUEST_TIMEOUT_MS, Requester } from "./requester.ts";
 import { resultIn, withResult } from "./result.ts";
@@ -211,14 +209,17 @@ export class Client {
   }
 
   /**
-   * Ends a job now, in whatever state it is: what runs of it is told to stop, what has not begun never will.
+   * Ends a job, in whatever state it is: what runs of it is told to stop, what has not begun never will. What it has done is undone
+   * before, where its document says how; with `undo: "skip"` that is left as it is, also by a job that is undoing already.
    *
-   * @returns the cancelled job
-   * @throws AsyncError `job_not_found`, `job_ended` (it is completed or failed), `invalid_job_id`, or what the bus throws
+   * @returns the cancelled job, or the one that undoes
+   * @throws AsyncError `job_not_found`, `job_ended` (it is completed or failed), `job_undoing` (it is on its way to its end),
+   * `invalid_job_id`, or what the bus throws
    */
-  async cancel(jobId: string): Promise<JobView> {
+  async cancel(jobId: string, options: CancelRequest = {}): Promise<JobView> {
     requireJobId(jobId);
-    return this.#askJob(cancelSubject(jobId));
+    const { undo } = options;
+    return this.#askJob(cancelSubject(jobId), undo === undefined ? undefined : { undo });
   }
 
   /**
@@ -260,20 +261,8 @@ export class Client {
    * @example const { jobs } = await client.list({ state: "failed", tags: { customer: "c1" } });
    * @throws AsyncError `invalid_request`, or what the bus throws
    */
-  async list({ state, limit = DEFAULT_LIST_LIMIT, cursor, order, tags }: ListRequest = {}): Promise<ListReply> {
-    // A job that changes meanwhile may come again: then it is shown as it is now, where it was.
-    const found = new Map<string, ListedJob>();
-    const request: PageRequest = {};
-    if (state !== undefined) request.state = state;
-    if (order !== undefined) request.order = order;
-    if (tags !== undefined) request.tags = tags;
-    if (cursor !== undefined) request.cursor = cursor;
-    const next = await this.#requests.pages<Partial<ListReply>>(LIST, request, limit, (page) => {
-      for (const job of recordsIn(page.jobs)) found.set(job.job_id, job);
-      return found.size;
-    });
-    const jobs = [...found.values()];
-    return next === undefined ? { jobs } : { jobs, next };
+  list(request: ListRequest = {}): Promise<ListReply> {
+    return lists.list(this.#requests, request);
   }
 
   /**
@@ -284,14 +273,19 @@ export class Client {
    * @throws AsyncError `job_not_found` if nothing is kept and there is no such job, `invalid_job_id`, `invalid_request`, or what
    * the bus throws
    */
-  async events(jobId: string, { limit = DEFAULT_LIST_LIMIT, cursor }: EventsRequest = {}): Promise<EventsReply> {
-    requireJobId(jobId);
-    const events: ListedEvent[] = [];
-    const request: EventsRequest = cursor === undefined ? {} : { cursor };
-    const next = await this.#requests.pages<Partial<EventsReply>>(eventsSubject(jobId), request, limit, (page) => {
-      return events.push(...recordsIn(page.events));
-    });
-    return next === undefined ? { events } : { events, next };
+  events(jobId: string, request: EventsRequest = {}): Promise<EventsReply> {
+    return lists.events(this.#requests, jobId, request);
+  }
+
+  /**
+   * The items of an entry with a `for_each`, by its id or its index, in their order; also while the job runs. An item that is under way is
+   * `pending`. Where there are more, `next` is the cursor to go on with.
+   *
+   * @example const { items } = await client.items("order-4711", "pick", { state: "failed" });
+   * @throws AsyncError `no_entry`, `invalid_request` (also: the entry has no items), `job_not_found`, `invalid_job_id`, or what the bus throws
+   */
+  items(jobId: string, entry: string | number, options: ListItemsOptions = {}): Promise<ItemsReply> {
+    return lists.items(this.#requests, jobId, entry, options);
   }
 
   /**

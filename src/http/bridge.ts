@@ -11,25 +11,30 @@ import Fastify, {
   LogController,
 } from "fastify";
 import type { Logger } from "pino";
-import { LIST_ORDERS, type ListOrder } from "../api/requests.ts";
-import { parseTags, type Tags } from "../api/tags.ts";
 import { decode } from "../bus/messages/codec.ts";
 import { WriteProbe } from "../bus/write-probe.ts";
 import type { Client } from "../client/client.ts";
-import { DEFAULT_LIST_LIMIT, type ListRequest, MAX_LIST_LIMIT } from "../client/options.ts";
 import { checkJob, parseSubmission } from "../job/check.ts";
 import type { Encoding } from "../job/encoding.ts";
-import { AsyncError, InvalidInputError, isAsyncError, type Reason } from "../job/errors.ts";
+import { AsyncError, InvalidInputError, isAsyncError } from "../job/errors.ts";
 import { JOB_SCHEMA_PATH, jobSchema } from "../job/json-schema.ts";
 import { fromDefinition, isNamed, parseNamed } from "../job/named.ts";
 import { entryOf } from "../job/names.ts";
 import { orderOf } from "../job/order.ts";
 import { isRecord } from "../job/plain.ts";
 import type { RetryPatch } from "../job/retry-patch.ts";
-import { STATE_NAMES, type StateName } from "../job/state.ts";
 import { statusOf } from "./errors.ts";
 import { addKeptRoutes } from "./kept-routes.ts";
 import { applyLimits, TIMEOUTS } from "./limits.ts";
+import {
+  type ListQuery,
+  parseCancelQuery,
+  parseDryRun,
+  parseEventsQuery,
+  parseItemsQuery,
+  parseListQuery,
+  type Query,
+} from "./queries.ts";
 import { Questions } from "./questions.ts";
 import { type Health, readiness } from "./readiness.ts";
 import { Refusals } from "./refusals.ts";
@@ -135,20 +140,17 @@ function parseBodies(app: FastifyInstance): void {
 
 function addRoutes(app: FastifyInstance, client: Client): void {
   const questions = new Questions();
-  app.post<{ Body: ParsedBody | undefined; Querystring: Record<string, string> }>(
-    "/v1/job",
-    async ({ body, query, raw }) => {
-      const isDryRun = parseDryRun(query);
-      if (!body) throw new AsyncError("invalid_request", "the request has no body; send a job as JSON or MessagePack");
-      const { value, encoding } = body;
-      const submit = () => client.submit(value, { encoding, timeoutMs: SUBMIT_TIMEOUT_MS });
-      // Its definition is asked for, which may be as large as a message.
-      if (isNamed(value)) {
-        return questions.ask(raw, async () => (isDryRun ? checked(await wholeOf(body, value, client)) : submit()));
-      }
-      return isDryRun ? checked(body) : submit();
-    },
-  );
+  app.post<{ Body: ParsedBody | undefined; Querystring: Query }>("/v1/job", async ({ body, query, raw }) => {
+    const isDryRun = parseDryRun(query);
+    if (!body) throw new AsyncError("invalid_request", "the request has no body; send a job as JSON or MessagePack");
+    const { value, encoding } = body;
+    const submit = () => client.submit(value, { encoding, timeoutMs: SUBMIT_TIMEOUT_MS });
+    // Its definition is asked for, which may be as large as a message.
+    if (isNamed(value)) {
+      return questions.ask(raw, async () => (isDryRun ? checked(await wholeOf(body, value, client)) : submit()));
+    }
+    return isDryRun ? checked(body) : submit();
+  });
   app.get(JOB_SCHEMA_PATH, async (_request, reply) => {
     void reply.header("Content-Type", "application/schema+json; charset=utf-8");
     return JSON.stringify(jobSchema());
@@ -156,9 +158,10 @@ function addRoutes(app: FastifyInstance, client: Client): void {
   app.get<{ Params: { id: string } }>("/v1/job/:id", async ({ params, raw }) => ({
     Job: await questions.ask(raw, () => client.get(params.id)),
   }));
-  app.delete<{ Params: { id: string } }>("/v1/job/:id", async ({ params, raw }) => ({
-    Job: await questions.ask(raw, () => client.cancel(params.id)),
-  }));
+  app.delete<{ Params: { id: string }; Querystring: Query }>("/v1/job/:id", async ({ params, query, raw }) => {
+    const options = parseCancelQuery(query);
+    return { Job: await questions.ask(raw, () => client.cancel(params.id, options)) };
+  });
   app.post<{ Params: { id: string }; Body: ParsedBody | undefined }>(
     "/v1/job/:id/retry",
     async ({ params, body, raw, ip }) => ({
@@ -173,7 +176,7 @@ function addRoutes(app: FastifyInstance, client: Client): void {
       return questions.ask(raw, () => client.signal(params.id, params.name, body?.value, options));
     },
   );
-  app.get<{ Params: { id: string }; Querystring: Record<string, string> }>("/v1/job/:id/events", (request) =>
+  app.get<{ Params: { id: string }; Querystring: Query }>("/v1/job/:id/events", (request) =>
     questions.ask(request.raw, () => listEvents(client, request.params.id, request.query)),
   );
   app.get<{ Params: { id: string } }>("/v1/job/:id/result", async ({ params, raw }) => ({
@@ -182,6 +185,10 @@ function addRoutes(app: FastifyInstance, client: Client): void {
   app.get<{ Params: { id: string; entry: string } }>("/v1/job/:id/result/:entry", async ({ params, raw }) => ({
     Result: await questions.ask(raw, () => client.result(params.id, entryOf(params.entry))),
   }));
+  app.get<{ Params: { id: string; entry: string }; Querystring: Query }>(
+    "/v1/job/:id/items/:entry",
+    ({ params, query, raw }) => questions.ask(raw, () => listItems(client, params.id, params.entry, query)),
+  );
   app.get<{ Params: { id: string } }>("/v1/job/:id/explain", async ({ params, raw }) => ({
     Explanation: await questions.ask(raw, () => client.explain(params.id)),
   }));
@@ -203,13 +210,21 @@ function addRoutes(app: FastifyInstance, client: Client): void {
   });
 }
 
-/** Whether a job is only to be checked. What is misspelt is refused: it would be submitted. */
-function parseDryRun(query: Record<string, string>): boolean {
-  const reasons = unknownParameters(query, ["dry_run"]);
-  const { dry_run = "false" } = query;
-  if (dry_run !== "true" && dry_run !== "false") reasons.push({ path: "?dry_run", message: "must be true or false" });
-  refuseIfAny(reasons);
-  return dry_run === "true";
+/** `Next` is the cursor of the jobs that did not fit; pass it as `?cursor=`. */
+async function listJobs(client: Client, query: ListQuery) {
+  const { jobs, next } = await client.list(parseListQuery(query));
+  return { Count: jobs.length, Jobs: jobs, ...(next !== undefined && { Next: next }) };
+}
+
+async function listEvents(client: Client, jobId: string, query: Query) {
+  const { events, next } = await client.events(jobId, parseEventsQuery(query));
+  return { Count: events.length, Events: events, ...(next !== undefined && { Next: next }) };
+}
+
+/** `Total` is null as long as it is not known how many items there are. */
+async function listItems(client: Client, jobId: string, entry: string, query: Query) {
+  const { count, items, next } = await client.items(jobId, entryOf(entry), parseItemsQuery(query));
+  return { Count: items.length, Total: count, Items: items, ...(next !== undefined && { Next: next }) };
 }
 
 /** What a job without functions would be now. @throws AsyncError `definition_not_found`, or what the bus throws */
@@ -238,73 +253,6 @@ function parsePatch(value: unknown): RetryPatch {
   if (!isRecord(value))
     throw new AsyncError("invalid_request", 'the body of a retry must be an object, e.g. {"args": [1]}');
   return value; // the supervisor checks what is in it
-}
-
-/** `Next` is the cursor of the jobs that did not fit; pass it as `?cursor=`. */
-async function listJobs(client: Client, query: ListQuery) {
-  const { jobs, next } = await client.list(parseQuery(query));
-  return { Count: jobs.length, Jobs: jobs, ...(next !== undefined && { Next: next }) };
-}
-
-async function listEvents(client: Client, jobId: string, query: Record<string, string>) {
-  const reasons = unknownParameters(query, ["limit", "cursor"]);
-  const request = {
-    limit: parseLimit(query.limit, reasons),
-    ...(query.cursor !== undefined && { cursor: query.cursor }),
-  };
-  refuseIfAny(reasons);
-  const { events, next } = await client.events(jobId, request);
-  return { Count: events.length, Events: events, ...(next !== undefined && { Next: next }) };
-}
-
-function unknownParameters(query: object, known: string[]): Reason[] {
-  const unknown = Object.keys(query).filter((key) => !known.includes(key));
-  return unknown.map((key) => ({ path: `?${key}`, message: "is not a known parameter" }));
-}
-
-function parseLimit(text: string | undefined, reasons: Reason[]): number {
-  const limit = Number(text ?? DEFAULT_LIST_LIMIT);
-  if (Number.isInteger(limit) && limit >= 1 && limit <= MAX_LIST_LIMIT) return limit;
-  reasons.push({ path: "?limit", message: `must be an integer from 1 to ${MAX_LIST_LIMIT}` });
-  return DEFAULT_LIST_LIMIT;
-}
-
-function refuseIfAny(reasons: Reason[]): void {
-  if (reasons.length > 0) throw new InvalidInputError("invalid_request", "not a valid query", reasons);
-}
-
-/** `tag` may be given several times. */
-type ListQuery = Record<Exclude<keyof ListRequest, "tags">, string | undefined> & { tag?: string | string[] };
-
-function parseQuery(query: ListQuery): ListRequest {
-  const reasons = unknownParameters(query, ["state", "tag", "limit", "cursor", "order"]);
-  const { state, cursor, order, tag } = query;
-  if (state !== undefined && !STATE_NAMES.includes(state as StateName)) {
-    reasons.push({ path: "?state", message: `must be one of ${STATE_NAMES.join(", ")}` });
-  }
-  if (order !== undefined && !LIST_ORDERS.includes(order as ListOrder)) {
-    reasons.push({ path: "?order", message: `must be one of ${LIST_ORDERS.join(", ")}` });
-  }
-  const limit = parseLimit(query.limit, reasons);
-  const tags = tag === undefined ? undefined : tagsIn([tag].flat(), reasons);
-  refuseIfAny(reasons);
-  return {
-    limit,
-    ...(state !== undefined && { state: state as StateName }),
-    ...(tags !== undefined && { tags }),
-    ...(cursor !== undefined && { cursor }),
-    ...(order !== undefined && { order: order as ListOrder }),
-  };
-}
-
-function tagsIn(texts: string[], reasons: Reason[]): Tags {
-  try {
-    return parseTags(texts);
-  } catch (error) {
-    if (!isAsyncError(error)) throw error;
-    reasons.push({ path: "?tag", message: `is refused: ${error.message}` });
-    return {};
-  }
 }
 
 function unavailable(reply: FastifyReply): void {

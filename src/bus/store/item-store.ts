@@ -1,6 +1,5 @@
 /** The stored items of one entry of a job: reads and writes of their parts (`item-parts.ts`), and what others read of them. */
 
-import type { Failure } from "../../job/failure.ts";
 import type { FunctionState } from "../../job/function-state.ts";
 import {
   FAILED,
@@ -11,6 +10,7 @@ import {
   UNDO_FAILED,
   UNDONE,
 } from "../../job/item-part.ts";
+import type { ItemStateName, ItemView } from "../../job/item-view.ts";
 import { partCount, sizeOfPart } from "../../job/items.ts";
 import { PART_ITEMS, partsReached } from "../../job/items-state.ts";
 import { functionAt, type JobState } from "../../job/state.ts";
@@ -193,19 +193,6 @@ async function inWindows(count: number, read: (number: number) => Promise<void>)
   }
 }
 
-export type ItemStateName = "pending" | "completed" | "failed" | "undone" | "undo_failed";
-
-/** An item as users see it. */
-export interface ItemView {
-  item: number;
-  state: ItemStateName;
-  result?: unknown;
-  error?: Failure;
-  /** Attempts that are known; 1 of one that completed at once. */
-  retry_count: number;
-  uncertain?: true;
-}
-
 export interface ItemPage {
   items: ItemView[];
   /** The number of the item to go on with; undefined if there are no more. */
@@ -217,6 +204,7 @@ export interface ItemPage {
  *
  * @param limit of items on the page; it may have fewer, and there are more all the same
  * @param state only those in that state
+ * @param isTime whether it is time to end the page, asked from its second part on
  * @throws AsyncError of the bus
  */
 export async function readItems(
@@ -228,7 +216,8 @@ export async function readItems(
     limit,
     state,
     maxBytes = 256 * 1024,
-  }: { from?: number; limit: number; state?: ItemStateName; maxBytes?: number },
+    isTime = () => false,
+  }: { from?: number; limit: number; state?: ItemStateName | undefined; maxBytes?: number; isTime?: () => boolean },
 ): Promise<ItemPage> {
   const fn = functionAt(job as JobState, index);
   const { items } = fn;
@@ -239,9 +228,10 @@ export async function readItems(
   let bytes = 0;
   const reached = partsReached(items);
   // So that a page ends also where few items fit.
-  const lastPart = Math.floor(from / PART_ITEMS) + MAX_PARTS_PER_PAGE;
-  for (let number = Math.floor(from / PART_ITEMS); number * PART_ITEMS < length; number++) {
-    if (number >= lastPart) return { items: page, next: number * PART_ITEMS };
+  const firstPart = Math.floor(from / PART_ITEMS);
+  for (let number = firstPart; number * PART_ITEMS < length; number++) {
+    if (number >= firstPart + MAX_PARTS_PER_PAGE || (number > firstPart && isTime()))
+      return { items: page, next: number * PART_ITEMS };
     const stored = number < reached ? (await reader.readStored(number)).stored : undefined;
     const known = new Map([...(stored ? outcomesIn(stored) : [])].map((one) => [one.offset, one]));
     const trials = new Map(stored?.trials);
