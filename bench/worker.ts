@@ -2,7 +2,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { Worker } from "async";
 import { monotonicUs } from "./clock.ts";
-import { SUM_FUNCTION, WAIT_FUNCTION } from "./workers/names.ts";
+import { ITEM_FUNCTION, SUM_FUNCTION, WAIT_FUNCTION } from "./workers/names.ts";
 
 export default new Worker({ name: "bench" })
   .func("bench.add", ({ args }) => args[0] + args[1])
@@ -11,4 +11,5 @@ export default new Worker({ name: "bench" })
     await delay(args[0]);
     return args[1] + 1;
   })
+  .func(ITEM_FUNCTION, ({ item }) => (item as number) + 1)
   .func(SUM_FUNCTION, ({ results }) => (results as number[]).reduce((sum, result) => sum + result, 0));

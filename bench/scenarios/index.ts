@@ -9,6 +9,7 @@ import { floor } from "./floor.ts";
 import { graphSize } from "./graph-size.ts";
 import { http } from "./http.ts";
 import { idle } from "./idle.ts";
+import { items } from "./items.ts";
 import { latency } from "./latency.ts";
 import { parked } from "./parked.ts";
 import { recovery } from "./recovery.ts";
@@ -23,6 +24,7 @@ export const SCENARIOS: readonly Scenario[] = [
   chain,
   diamond,
   graphSize,
+  items,
   fan,
   fanout,
   latency,

@@ -22,3 +22,5 @@ export interface HeldStart {
 export const WAIT_FUNCTION = "bench.wait";
 /** Returns the sum of the results before it. */
 export const SUM_FUNCTION = "bench.sum";
+/** Returns the successor of its item. */
+export const ITEM_FUNCTION = "bench.item";
