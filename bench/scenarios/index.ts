@@ -10,6 +10,7 @@ import { graphSize } from "./graph-size.ts";
 import { http } from "./http.ts";
 import { idle } from "./idle.ts";
 import { items } from "./items.ts";
+import { itemsSize } from "./items-size.ts";
 import { latency } from "./latency.ts";
 import { parked } from "./parked.ts";
 import { recovery } from "./recovery.ts";
@@ -25,6 +26,7 @@ export const SCENARIOS: readonly Scenario[] = [
   diamond,
   graphSize,
   items,
+  itemsSize,
   fan,
   fanout,
   latency,

@@ -65,9 +65,7 @@ async function competitorsOf({ server, numbers, against, scope }: Context): Prom
     own(`for_each, results ${results}`, ({ jobs }) =>
       system.run({ jobs: 1, ...itemsKind("items", jobs, numbers.concurrency, results) }),
     );
-  const chains = own(CHAINS, ({ jobs }) =>
-    system.run({ jobs: chainsFor(jobs), ...chainKind("chains", CHAIN_LENGTH) }),
-  );
+  const chains = own(CHAINS, ({ jobs }) => system.run({ jobs: chainsFor(jobs), ...chainKind("chains", CHAIN_LENGTH) }));
   return [itemsOf("none"), itemsOf("keep"), chains, ...(against.includes("floor") ? [await floorOf()] : [])];
 
   async function floorOf(): Promise<Competitor> {
