@@ -17,6 +17,8 @@ export interface Numbers {
   rate: number;
   /** Sent one at a time. */
   signals: number;
+  /** Of a list. */
+  items: number;
 }
 
 export type NumberName = keyof Numbers;
@@ -37,6 +39,7 @@ export const LIMITS: Record<NumberName, Limit> = {
   seconds: { minimum: 1, maximum: 86_400, what: "length of what lasts a given time" },
   rate: { minimum: 1, maximum: 100_000, what: "jobs per second of what has a given rate" },
   signals: { minimum: 1, maximum: 100_000, what: "signals that are sent, one at a time" },
+  items: { minimum: 1, maximum: 1_000_000, what: "items of a list" },
 };
 
 /** What a number is where neither the user nor the scenario says otherwise. */
@@ -50,6 +53,7 @@ export const DEFAULTS: Numbers = {
   seconds: 10,
   rate: 500,
   signals: 500,
+  items: 10_000,
 };
 
 /** What async can be measured against: itself in one process, the floor, and what is in bench/peers. */

@@ -9,6 +9,8 @@ import { floor } from "./floor.ts";
 import { graphSize } from "./graph-size.ts";
 import { http } from "./http.ts";
 import { idle } from "./idle.ts";
+import { items } from "./items.ts";
+import { itemsSize } from "./items-size.ts";
 import { latency } from "./latency.ts";
 import { parked } from "./parked.ts";
 import { recovery } from "./recovery.ts";
@@ -23,6 +25,8 @@ export const SCENARIOS: readonly Scenario[] = [
   chain,
   diamond,
   graphSize,
+  items,
+  itemsSize,
   fan,
   fanout,
   latency,

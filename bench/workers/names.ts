@@ -22,3 +22,9 @@ export interface HeldStart {
 export const WAIT_FUNCTION = "bench.wait";
 /** Returns the sum of the results before it. */
 export const SUM_FUNCTION = "bench.sum";
+/** Returns the successor of its item. */
+export const ITEM_FUNCTION = "bench.item";
+/** Lists items for its args, how many they are and how many bytes each has: the numbers of the next ones, as far as a page takes. */
+export const LIST_FUNCTION = "bench.list";
+/** Takes an item that was listed. Returns nothing. */
+export const TAKE_FUNCTION = "bench.take";
