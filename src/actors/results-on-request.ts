@@ -3,6 +3,7 @@
  * `stored-results.ts`.
  */
 import type { ResultReply } from "../api/requests.ts";
+import { readItemResults } from "../bus/store/item-store.ts";
 import type { JobStore } from "../bus/store/job-store.ts";
 import { isNamed, loadResult, resultKey, storeResult } from "../bus/store/results.ts";
 import { asApart, isInItems } from "../job/apart.ts";
@@ -15,15 +16,12 @@ import { functionAt, type Graph, isEnded, isGraph, type JobState } from "../job/
 import type { Event, Transition } from "../job/transition.ts";
 import { MissingValue } from "../job/values.ts";
 import { largestInline } from "./refusal.ts";
-import type { ItemResults } from "./stored-results.ts";
 
 export class ResultsOnRequest {
   readonly #store: JobStore;
-  readonly #items: ItemResults | undefined;
 
-  constructor(store: JobStore, items?: ItemResults) {
+  constructor(store: JobStore) {
     this.#store = store;
-    this.#items = items;
   }
 
   /**
@@ -54,8 +52,7 @@ export class ResultsOnRequest {
 
   async #read(job: JobState, index: number): Promise<{ value: unknown } | undefined> {
     if (!isInItems(functionAt(job, index))) return loadResult(this.#store, job, index);
-    const value = isGraph(job) ? await this.#items?.readItemResults(job, index) : undefined;
-    return value && { value };
+    return isGraph(job) ? { value: await readItemResults(this.#store, job, index) } : undefined;
   }
 
   /** What the machine makes of an event, which may have to look at results. @throws AsyncError of the bus */
