@@ -37,3 +37,9 @@ export function commitsAhead(job: LiveJob): number {
   if (isGraph(job)) return job.functions.length - (job.ended_count ?? 0) - 1 + executions;
   return job.functions.length - job.current_function - 1 + executions;
 }
+
+/** Whose job it was, if its message was delivered before: undefined if it was that of `ours`. */
+export function holderBefore({ writer }: JobState, { deliveries }: Delivery, ours: string): string | undefined {
+  const [id = ""] = writer.split("/");
+  return deliveries > 1 && id !== ours ? id : undefined;
+}

@@ -37,19 +37,18 @@ import { isProbe } from "../bus/write-probe.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import type { RejectedEvent } from "../job/events.ts";
 import { isAsSubmitted, reduce } from "../job/machine.ts";
-import { type Plan, planOf } from "../job/plan.ts";
 import { FORMAT } from "../job/record.ts";
-import { rest, toBeParked } from "../job/rest.ts";
-import { callAt, type EndedJob, isEnded, isGraph, type JobState, type LiveJob, type Parent } from "../job/state.ts";
+import { type EndedJob, isEnded, isGraph, type JobState, type LiveJob, type Parent } from "../job/state.ts";
 import type { Transition } from "../job/transition.ts";
 import { Limiter } from "../util/limiter.ts";
 import { Registry } from "../util/registry.ts";
 import type { ActorContext } from "./actor-context.ts";
-import { type Arrival, commitsAhead, type NamedSubmission, undefinedYet } from "./arrival.ts";
+import { type Arrival, commitsAhead, holderBefore, type NamedSubmission, undefinedYet } from "./arrival.ts";
 import { JobActor } from "./job-actor.ts";
 import { Lease } from "./lease.ts";
 import type { Trouble } from "./lifecycle.ts";
 import { footprintOf } from "./memory.ts";
+import { placed } from "./placing.ts";
 import { around, FULL_RETRY_MS, pause, untilDone, untilPlaced } from "./retrying.ts";
 import {
   asFound,
@@ -316,32 +315,7 @@ export class Arrivals {
   /** The first transition of a job, with the place where it waits if it has to. */
   #placed(first: Transition, now: number, arrival: Arrival): Transition {
     arrival.footprint ??= footprintOf(first.state, arrival.bytes ?? arrival.delivery.data.length);
-    const { state, events } = this.#unlessFull(first, now, arrival.footprint);
-    return { state: toBeParked(state, SUBMISSION, now, this.#context.parkAfterMs), events };
-  }
-
-  /**
-   * Where so many jobs of its function wait that it would be sent to the backlog, a new job goes there at once; and one that
-   * is too large for now.
-   */
-  #unlessFull(first: Transition, now: number, footprint: number): Transition {
-    const { state, events } = first;
-    if (isEnded(state)) return first;
-    const how = rest(state, SUBMISSION, now);
-    const due = how.type === "attempt" ? [how] : how.type === "attempts" ? how.attempts : [];
-    const { dispatcher, memory } = this.#context;
-    const mustWait = memory.mustWait(footprint, memory.used);
-    const queued: Transition = { state, events: [...events] };
-    let plan: Plan | undefined; // of a thousand entries it takes longer to make than all else
-    for (const address of due) {
-      if (!mustWait && !dispatcher.isFull(callAt(state, address).name)) continue;
-      if (isGraph(state)) plan ??= planOf(state.functions);
-      const { index, attempt } = address;
-      const next = reduce(queued.state, { type: "no_room", index, attempt }, now, plan);
-      queued.state = next.state;
-      queued.events.push(...next.events);
-    }
-    return queued;
+    return placed(this.#context, first, SUBMISSION, now, arrival.footprint);
   }
 
   /** ARRIVALS-8. It comes again, to us or to a supervisor that can read its job. */
@@ -383,7 +357,7 @@ export class Arrivals {
     // A state that is older than its token was restored from a backup. It takes that number, so that its next one is newer.
     const held = lease.number > state.token ? { ...state, token: lease.number } : state;
     const definition = named ?? (await this.#define(held, arrival));
-    this.#context.lifecycle.emit("claimed", jobId, "resumed", this.#holderBefore(state, delivery));
+    this.#context.lifecycle.emit("claimed", jobId, "resumed", holderBefore(state, delivery, this.#context.writer));
     this.#host(arrival, held, revision, definition).resume(first ? undefined : delivery.storedAt);
     return true;
   }
@@ -406,12 +380,6 @@ export class Arrivals {
       if (!isAsyncError(error)) throw error;
       return undefined; // it is stored in full
     }
-  }
-
-  /** Whose job it was, if its message was delivered before: undefined if it was ours. */
-  #holderBefore({ writer }: JobState, { deliveries }: Delivery): string | undefined {
-    const [id = ""] = writer.split("/");
-    return deliveries > 1 && id !== this.#context.writer ? id : undefined;
   }
 
   #restore(state: LiveJob): Promise<boolean | { refused: string }> {
