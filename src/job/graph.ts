@@ -52,7 +52,8 @@ export function openGraph(job: LiveGraph, now: number, plan: Plan = planOf(job.f
 /** The same job before anything of it has begun. */
 export function unopened(job: LiveGraph): LiveGraph {
   const functions = functionList(job.functions.map((fn) => newEntry(specOf(fn))));
-  return { ...job, functions, live: [], ended_count: 0, current_function: 0 };
+  const { outcome: _outcome, halted: _halted, failing: _failing, ...rest } = job;
+  return { ...rest, functions, live: [], ended_count: 0, current_function: 0 };
 }
 
 /** Whether it has been opened: what is scheduled has not. */

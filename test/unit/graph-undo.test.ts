@@ -394,6 +394,13 @@ test("on_failure is tried once, if it does not say", () => {
 
 // --- when it cannot go on
 
+test("an undo whose next attempt has no timer is given up, and the others are done", () => {
+  const run = saga().fails(3).fails(2, { retryable: true }).on({ type: "refused", why: "no such time" });
+  assert.equal(run.waits, ["undo 1 none"]);
+  assert.is(run.fn(2).undoing?.error?.code, "schedule_refused");
+  assert.equal(run.done(1).done(0).state.undo, { state: "failed", undone: 2, failed: 1, not_undone: 0 });
+});
+
 test("a job that cannot be stored, or has no timer, undoes what it has done; and ends at once if not even that can be stored", () => {
   for (const type of ["unstorable", "refused"] as const) {
     const run = saga().on({ type, why: "no" });
