@@ -257,7 +257,8 @@ function resumed(state: LiveGraph, firedAt: number, now: number, plan: Plan): Tr
 /** The job as it is taken over. Whether who had it before has sent the attempts that were due is not known: they may have done something. */
 export function unheard(state: LiveGraph): LiveGraph {
   let { functions } = state;
-  if (isOnlyRetried(state)) return state;
+  // What began and failed as it was opened was never sent.
+  if (state.state === "undoing" || isOnlyRetried(state)) return state;
   for (const { index, wait } of state.live) {
     const fn = functionAt(state, index);
     if (wait === "none" && fn.undo !== undefined && !hasItems(fn)) functions = functions.with(index, mayBeDone(fn));

@@ -2,9 +2,10 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { endEvent } from "../../src/job/events.ts";
+import { unheard } from "../../src/job/graph.ts";
 import { STOP_MS } from "../../src/job/graph-undo.ts";
 import type { FunctionSpec } from "../../src/job/schema.ts";
-import { isEnded } from "../../src/job/state.ts";
+import { type Graph, isEnded, type LiveJob } from "../../src/job/state.ts";
 import { viewOf } from "../../src/job/view.ts";
 import { Run, TIMEOUT } from "../support/graph-run.ts";
 import { BOOM, ended, NOW } from "./support.ts";
@@ -385,6 +386,12 @@ test("on_failure has an hour with all its retries, losses and waits, or what it 
   assert.is(idle.state.failing?.error?.code, "attempt_timeout");
   const silent = new Run([f("a")], { on_failure: { name: "alert", timeout_ms: 20_000 } }).fails(0).due(20_000);
   assert.is(silent.state.state, "failed", "also while it runs");
+});
+
+test("a job that fails as it is opened calls on_failure, also where it is taken from its submission once more", () => {
+  const { state } = new Run([u("a", { when: "data.x" })], { on_failure: "alert" });
+  assert.is(state.state, "undoing");
+  assert.is(unheard(state as Graph & LiveJob), state);
 });
 
 test("on_failure is tried once, if it does not say", () => {
