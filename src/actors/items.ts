@@ -129,9 +129,9 @@ export class Items implements ItemsOfJob {
 }
 
 /** Whether the branch is one of items, and not of a function in the place of the entry. */
-function hasItemsAt(job: Graph, { index }: Branch): boolean {
-  const { items, handling } = functionAt(job, index);
-  return items !== undefined && !handling;
+function hasItemsAt(job: Graph, { index, undo }: Branch): boolean {
+  const fn = job.functions.at(index); // there is none of what is called once the job has failed
+  return fn?.items !== undefined && (undo === true || !fn.handling);
 }
 
 /** Whether somebody has to see to them, or is told when they go on. */

@@ -178,6 +178,16 @@ function leave(state: Graph, step: GraphStep, branch: Branch): void {
   else if (!step.fn(index).items) step.setFunction(index, mayBeDone(step.fn(index)));
 }
 
+/** It cannot be waited for: where that is the next attempt of an undo, there is none (UNDO-4); else it ends as it stands. */
+export function refuseUndo(state: LiveGraph, error: Failure, plan: Plan, now: number): Transition {
+  const [branch] = state.live;
+  if (branch?.wait !== "backoff" && branch?.wait !== "worker")
+    return { state: breakOffUndo(state, error, now), events: [] };
+  const step = new GraphStep(state, plan, now);
+  giveUp(state, step, branch, trialOf(state, branch), error);
+  return advanced(state, step, now);
+}
+
 /** It cannot be stored, or waited for, any further: it ends as it stands. */
 export function breakOffUndo(state: LiveGraph, error: Failure, now: number): EndedJob {
   const outcome = outcomeOf(state, now);

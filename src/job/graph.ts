@@ -52,7 +52,8 @@ export function openGraph(job: LiveGraph, now: number, plan: Plan = planOf(job.f
 /** The same job before anything of it has begun. */
 export function unopened(job: LiveGraph): LiveGraph {
   const functions = functionList(job.functions.map((fn) => newEntry(specOf(fn))));
-  return { ...job, functions, live: [], ended_count: 0, current_function: 0 };
+  const { outcome: _outcome, halted: _halted, failing: _failing, ...rest } = job;
+  return { ...rest, functions, live: [], ended_count: 0, current_function: 0 };
 }
 
 /** Whether it has been opened: what is scheduled has not. */
@@ -256,7 +257,8 @@ function resumed(state: LiveGraph, firedAt: number, now: number, plan: Plan): Tr
 /** The job as it is taken over. Whether who had it before has sent the attempts that were due is not known: they may have done something. */
 export function unheard(state: LiveGraph): LiveGraph {
   let { functions } = state;
-  if (isOnlyRetried(state)) return state;
+  // What began and failed as it was opened was never sent.
+  if (state.state === "undoing" || isOnlyRetried(state)) return state;
   for (const { index, wait } of state.live) {
     const fn = functionAt(state, index);
     if (wait === "none" && fn.undo !== undefined && !hasItems(fn)) functions = functions.with(index, mayBeDone(fn));

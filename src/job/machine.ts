@@ -20,7 +20,7 @@ import { type FunctionState, returned } from "./function-state.ts";
 import type { Functions } from "./functions.ts";
 import { isLiveOutcome, openGraph, reduceGraph, unheard, unopened } from "./graph.ts";
 import { editsOf, retryGraph, retryProblem } from "./graph-retry.ts";
-import { breakOffUndo, endGraph, reduceUndoing, skipUndo, undoCompleted } from "./graph-undo.ts";
+import { breakOffUndo, endGraph, reduceUndoing, refuseUndo, skipUndo, undoCompleted } from "./graph-undo.ts";
 import { afterFailure, afterLoss, begun, forgiven, needsNewerFormat, type Outcome } from "./outcome.ts";
 import { type Plan, planOf } from "./plan.ts";
 import { inPhase } from "./record.ts";
@@ -290,7 +290,11 @@ function expired(state: LiveJob, now: number, plan?: Plan): Transition {
 
 function refused(state: LiveJob, why: string, now: number, plan?: Plan): Transition {
   const message = `the server takes no timer for the job: ${why}`;
-  return brokenOff(state, { code: "schedule_refused", name: "ScheduleRefused", message }, now, plan);
+  const error: Failure = { code: "schedule_refused", name: "ScheduleRefused", message };
+  if (isGraph(state) && state.state === "undoing") {
+    return refuseUndo(state, error, plan ?? planOf(state.functions), now);
+  }
+  return brokenOff(state, error, now, plan);
 }
 
 function unstorable(

@@ -223,7 +223,7 @@ export class UndoInvariants {
     const { job_id: jobId, functions, undo, failing } = after;
     if (!isEnded(after)) return;
     if (after.state === "completed" && undo === undefined) return;
-    const isBrokenOff = after.state === "failed" && BROKEN_OFF.has(after.error.code);
+    const isBrokenOff = undo?.error !== undefined || (after.state === "failed" && BROKEN_OFF.has(after.error.code));
     if (isBrokenOff || undo?.state === "skipped" || this.#skipped.has(jobId)) return;
     for (const [index, fn] of [...functions].entries()) {
       if (fn.undoing ? !isOver(fn.undoing) : mustBeUndone(fn))

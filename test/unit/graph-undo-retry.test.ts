@@ -180,7 +180,7 @@ test("failed items are done again, with what follows from them, and those that c
   assert.is(problem(run, { failed: true }), undefined);
   run.retry({ failed: true }).resume();
   assert.equal(run.waits, ["0 items"]);
-  assert.equal(run.fn(0).items, { run: 2, list: 1, count: 4, next: 0, open: [], done: 0, failed: 0 });
+  assert.equal(run.fn(0).items, { run: 2, list: 1, count: 4, next: 0, open: [], done: 0, failed: 0, reached: 1 });
   assert.is(run.fn(0).runs, undefined, "the items keep their keys");
   assert.is(run.fn(1).finished_at, undefined);
   run.items(0, { items: { ...begun, run: 2, done: 4, failed: 0 }, end: { result: [1, 2, 3, 4] } });

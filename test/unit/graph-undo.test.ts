@@ -2,9 +2,10 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { endEvent } from "../../src/job/events.ts";
+import { unheard } from "../../src/job/graph.ts";
 import { STOP_MS } from "../../src/job/graph-undo.ts";
 import type { FunctionSpec } from "../../src/job/schema.ts";
-import { isEnded } from "../../src/job/state.ts";
+import { type Graph, isEnded, type LiveJob } from "../../src/job/state.ts";
 import { viewOf } from "../../src/job/view.ts";
 import { Run, TIMEOUT } from "../support/graph-run.ts";
 import { BOOM, ended, NOW } from "./support.ts";
@@ -387,12 +388,25 @@ test("on_failure has an hour with all its retries, losses and waits, or what it 
   assert.is(silent.state.state, "failed", "also while it runs");
 });
 
+test("a job that fails as it is opened calls on_failure, also where it is taken from its submission once more", () => {
+  const { state } = new Run([u("a", { when: "data.x" })], { on_failure: "alert" });
+  assert.is(state.state, "undoing");
+  assert.is(unheard(state as Graph & LiveJob), state);
+});
+
 test("on_failure is tried once, if it does not say", () => {
   const run = new Run([f("a")], { on_failure: "alert" }).fails(0).fails(1, { retryable: true });
   assert.is(run.state.state, "failed");
 });
 
 // --- when it cannot go on
+
+test("an undo whose next attempt has no timer is given up, and the others are done", () => {
+  const run = saga().fails(3).fails(2, { retryable: true }).on({ type: "refused", why: "no such time" });
+  assert.equal(run.waits, ["undo 1 none"]);
+  assert.is(run.fn(2).undoing?.error?.code, "schedule_refused");
+  assert.equal(run.done(1).done(0).state.undo, { state: "failed", undone: 2, failed: 1, not_undone: 0 });
+});
 
 test("a job that cannot be stored, or has no timer, undoes what it has done; and ends at once if not even that can be stored", () => {
   for (const type of ["unstorable", "refused"] as const) {
