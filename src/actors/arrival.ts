@@ -1,6 +1,6 @@
 /** What a message that a supervisor gets stands for, as far as it is known. `arrivals.ts` deals with it. */
 import type { Delivery } from "../bus/tokens/delivery.ts";
-import { functionAt, isGraph, type LiveJob, type Parent } from "../job/state.ts";
+import { functionAt, isGraph, type JobState, type LiveJob, type Parent } from "../job/state.ts";
 import type { Transition } from "../job/transition.ts";
 import type { Lease } from "./lease.ts";
 import type { ReadSubmission } from "./submission.ts";
