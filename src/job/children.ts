@@ -164,7 +164,7 @@ export function isEndFor({ attempt, undo }: Pick<Branch, "attempt" | "undo">, en
 // --- its document
 
 /** A document that can be submitted, or why there is none: the entry fails with that. */
-export type MadeDocument = { document: Submission; failure?: undefined } | { failure: Failure };
+export type MadeDocument = { document: Submission; failure?: undefined } | { failure: Failure; document?: undefined };
 
 /**
  * The document of the child of an entry, or of an item of it. What stands in the document of the parent is left to the child, but for its

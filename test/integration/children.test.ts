@@ -2,6 +2,7 @@
 import { once } from "node:events";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { endKey } from "../../src/bus/store/child-ends.ts";
 import { headersOf } from "../../src/bus/wire/headers.ts";
 import type { JobView } from "../../src/index.ts";
 import { childIdOf } from "../../src/job/children.ts";
@@ -58,14 +59,11 @@ function childOf(parent: string): Promise<JobView> {
 
 /** Nothing is left of children besides their states. */
 async function nothingLeft(parent: string): Promise<void> {
+  const children = await childrenOf(parent);
   await eventually(`no end is left besides ${parent}`, async () => {
-    const reply = await system.bus.mux.request(
-      "$JS.API.STREAM.INFO.KV_jobs",
-      JSON.stringify({ subjects_filter: `$KV.jobs.${parent}.>` }),
-      2_000,
-    );
-    const { subjects = {} } = reply.json<{ state: { subjects?: Record<string, number> } }>().state;
-    return Object.keys(subjects).length === 0;
+    const keys = children.map(({ job_id }) => endKey(parent, job_id));
+    const parts = await Promise.all(keys.map((key) => system.supervisor.store.part(key)));
+    return parts.every((part) => !part || part.data.length === 0);
   });
 }
 
