@@ -87,7 +87,7 @@ export class JobControl {
   constructor(context: JobControlContext) {
     this.#context = context;
     const { bus, store } = context;
-    this.results = new ResultsOnRequest(store, itemResultsIn(store));
+    this.results = new ResultsOnRequest(store, itemResultsIn(store), () => bus.maxPayload);
     this.#reads = new Limiter(() => {
       const fit = Math.floor(MAX_READ_BYTES / bus.maxPayload);
       return Math.max(2, Math.min(MAX_READS, fit));
