@@ -89,7 +89,7 @@ export class JobControl {
     this.#context = context;
     const { bus, store } = context;
     this.items = new ItemsOnRequest(store, bus);
-    this.results = new ResultsOnRequest(store);
+    this.results = new ResultsOnRequest(store, () => bus.maxPayload);
     this.#reads = new Limiter(() => {
       const fit = Math.floor(MAX_READ_BYTES / bus.maxPayload);
       return Math.max(2, Math.min(MAX_READS, fit));

@@ -17,18 +17,24 @@ import type { Event, Transition } from "../job/transition.ts";
 import { MissingValue } from "../job/values.ts";
 import { largestInline } from "./refusal.ts";
 
+/** As JSON a result may have no more than this part of the bytes that it has in MessagePack. */
+const LEAST_SHARE = 1 / 4;
+
 export class ResultsOnRequest {
   readonly #store: JobStore;
+  readonly #maxBytes: () => number;
 
-  constructor(store: JobStore) {
+  /** @param maxBytes of an answer */
+  constructor(store: JobStore, maxBytes = () => Number.POSITIVE_INFINITY) {
     this.#store = store;
+    this.#maxBytes = maxBytes;
   }
 
   /**
    * The result of an entry by its id or index; without one that of the job, which is that of its last entry.
    *
    * @throws AsyncError `no_entry`, `job_not_ended` (it has not, or its entry), `job_ended` (it has failed, or its entry), `corrupt_state` if
-   * the result is gone, or of the bus
+   * the result is gone, `payload_too_large`, or of the bus
    */
   async answer(job: JobState, entry?: string | number): Promise<ResultReply> {
     const index = entry === undefined ? job.functions.length - 1 : indexOfEntry(job, entry);
@@ -45,6 +51,12 @@ export class ResultsOnRequest {
   }
 
   async #load(job: JobState, index: number): Promise<unknown> {
+    const { apart = 0, ...fn } = functionAt(job, index);
+    // Those of items may be many times what fits: they are not even read then.
+    if (isInItems(fn) && apart * LEAST_SHARE > this.#maxBytes()) {
+      const what = `the results of the items of entry ${index} have ${apart} bytes together, which is more than a message takes`;
+      throw new AsyncError("payload_too_large", `${what}; read them in pages, as items`);
+    }
     const found = await this.#read(job, index);
     if (!found) throw new AsyncError("corrupt_state", `of job ${job.job_id} ${new LostValue(index).message}`);
     return found.value;

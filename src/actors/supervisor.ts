@@ -48,6 +48,7 @@ import type { Lease } from "./lease.ts";
 import { createLifecycle, type Lifecycle, type Trouble } from "./lifecycle.ts";
 import { DEFAULT_MAX_MEMORY_BYTES, Memory } from "./memory.ts";
 import { Parents } from "./parents.ts";
+import { PartSweep } from "./part-sweep.ts";
 import { RequestApi } from "./request-api.ts";
 import { around } from "./retrying.ts";
 import { SignalRequests } from "./signals.ts";
@@ -229,7 +230,11 @@ export class Supervisor {
     const ended = bus.subscribe(`${ENDED_PREFIX}.*`, ({ subject, data }) =>
       this.#arrivals.actors.get(afterPrefix(subject, ENDED_PREFIX) ?? "")?.childEnded(readEnded(data)),
     );
+    const partSweep = new PartSweep(this.#context, (error) =>
+      this.#trouble("cannot remove items of jobs that are gone", error),
+    );
     this.#stops = [
+      () => partSweep.close(),
       () => changed.unsubscribe(),
       () => ended.unsubscribe(),
       bus.onReconnected(() => this.#onReconnected()),

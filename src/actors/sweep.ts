@@ -19,6 +19,7 @@ import { afterPrefix } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
 import { isPart } from "../bus/store/definition.ts";
 import type { EventLog } from "../bus/store/event-log.ts";
+import { ownerOfItems } from "../bus/store/item-parts.ts";
 import { type JobStore, storedJob } from "../bus/store/job-store.ts";
 import { isNamedValue } from "../bus/store/named-values.ts";
 import { readAt, readBatch, readNext, type StoredMessage, streamState } from "../bus/store/stream-read.ts";
@@ -103,6 +104,7 @@ export async function sweep(context: SweepContext, options: SweepOptions): Promi
     for (const message of page.messages) {
       const key = afterPrefix(message.subject, KV_PREFIX) ?? "";
       if (isNamedValue(key)) continue; // of no job, and there for good: it is not to be looked at again
+      if (ownerOfItems(key) !== undefined) continue; // see `part-sweep.ts`, which need not read them
       if (isPart(key)) {
         if (message.expires || message.data.length === 0) continue;
         again ??= message.sequence;

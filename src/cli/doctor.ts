@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { jobsGone, type PartSweepContext, sweepItems } from "../actors/part-sweep.ts";
 import { type SweepReport, sweep } from "../actors/sweep.ts";
 import type { FunctionDepth } from "../api/requests.ts";
 import { API_SERVICE } from "../api/subjects.ts";
@@ -82,6 +83,7 @@ async function examine(bus: Bus, fix: boolean): Promise<Check[]> {
     { fix },
   );
   checks.push(checkOfSupervisors(services, report), ...checksOfJobs(report), ...checksOfNewer(services, report));
+  checks.push(...(await checksOfItems({ bus, store }, fix)));
   checks.push(...checksOfFunctions(await waitedFor(bus, tokens.backlog, services)), ...checksOfWorkers(services));
   return checks;
 }
@@ -126,6 +128,14 @@ function checksOfJobs({ live, stranded, waiting }: SweepReport): Check[] {
     else checks.push({ ok: false, what: `job ${jobId}: ${problem}`, next: "mend it with `async doctor --fix`" });
   }
   return checks;
+}
+
+/** Supervisors remove them within minutes. */
+async function checksOfItems(context: PartSweepContext, fix: boolean): Promise<Check[]> {
+  const count = fix ? await sweepItems(context) : (await jobsGone(context)).length;
+  if (count === 0) return [];
+  const what = `what is stored of the items of ${count} job(s) that are gone`;
+  return [{ ok: true, what: fix ? `${what} was removed` : `${what} is about to be removed` }];
 }
 
 /** Whoever has stored them may be there to go on with them. */

@@ -45,13 +45,20 @@ export function itemResultKey(jobId: string, index: number, item: number): strin
   return `${jobId}.result.${index}.${item}`;
 }
 
-/** The job whose items, or whose results, are under that key; undefined if it is something else. */
+/** The job whose items, or results of items, are under that key; undefined if it is something else. */
 export function ownerOfItems(key: string): string | undefined {
-  const [jobId = "", kind = "", index = "", number, ...more] = key.split(".");
-  if (jobId === "" || more.length > 0 || !isWholeNumber(index)) return undefined;
-  if (kind === "result" && number === undefined) return jobId;
+  const [jobId = "", kind = "", index = "", number = "", ...more] = key.split(".");
   const isOfItems = kind === "items" || kind === "item" || kind === "result";
-  return isOfItems && number !== undefined && isWholeNumber(number) ? jobId : undefined;
+  if (!isOfItems || jobId === "" || more.length > 0) return undefined;
+  return isWholeNumber(index) && isWholeNumber(number) ? jobId : undefined;
+}
+
+/** Fits the first part of each entry that has any: it is the first to be stored, and the last to go. */
+export const FIRST_PARTS = "*.items.*.0";
+
+/** Fit all that is stored of the items of a job. */
+export function itemFilters(jobId: string): string[] {
+  return [`${jobId}.item.>`, `${jobId}.result.*.*`, `${jobId}.items.>`];
 }
 
 function isWholeNumber(text: string): boolean {
