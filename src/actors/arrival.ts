@@ -14,7 +14,7 @@ export interface Arrival {
   footprint?: number;
   /** That is counted while its first state is stored. */
   isHeld?: true;
-  first?: (now: number) => Transition;
+  first?: (now: number, mayHaveBegun?: boolean) => Transition;
   /** Whose child it is, if it is new. */
   parent?: Parent;
   /** Of a submission that names a definition; `first` is made of that. */

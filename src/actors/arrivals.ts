@@ -51,13 +51,13 @@ import { footprintOf } from "./memory.ts";
 import { placed } from "./placing.ts";
 import { around, FULL_RETRY_MS, pause, untilDone, untilPlaced } from "./retrying.ts";
 import {
-  asFound,
   isMadeBy,
   isOnly,
   isPredecessor,
   isRepeated,
   jobIdOfWake,
   labelOf,
+  mayHaveBegun,
   newerFormatOf,
   oversizedJob,
   readSubmission,
@@ -273,7 +273,7 @@ export class Arrivals {
       }
       if (arrival.named && !(await this.#lookUp(arrival, arrival.named))) return;
       const now = Date.now();
-      const transition = this.#placed(asFound(arrival.first(now), delivery, jobId), now, arrival);
+      const transition = this.#placed(arrival.first(now, mayHaveBegun(delivery, jobId)), now, arrival);
       if (!arrival.isHeld) this.#context.memory.holdPassing(arrival.footprint ?? 0);
       arrival.isHeld = true;
       const { state, events } = tooLarge === undefined ? transition : oversizedJob(transition, tooLarge, now);

@@ -35,8 +35,8 @@ export interface FailureDetails {
 export interface AttemptLine {
   /** Returns true when this was the last reply to be waited for. */
   onReply(attempt: Attempt, message: Msg): boolean;
-  /** The server did not let it be sent. */
-  onDenied(attempt: Attempt, error: AsyncError): void;
+  /** The server did not let it be sent, or what is answered be heard. */
+  onDenied(attempt: Attempt, error: AsyncError, wasSent: boolean): void;
   /** It was given up while it was in flight; `reply` is the reply subject of its invocation. */
   onAbandoned(attempt: Attempt, reply: string): void;
   /** It may stop, and its answer is waited for. */
@@ -138,8 +138,8 @@ export class Attempt implements AttemptAddress, Waiter, Bagged {
     return this.#line?.onReply(this, message) ?? true;
   }
 
-  onDenied(error: AsyncError): void {
-    this.#line?.onDenied(this, error);
+  onDenied(error: AsyncError, wasSent: boolean): void {
+    this.#line?.onDenied(this, error, wasSent);
   }
 
   onTimeout(): void {

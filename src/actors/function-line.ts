@@ -279,10 +279,11 @@ export class FunctionLine implements AttemptLine {
     if (!message.headers?.has(HEARTBEAT_MS_HEADER)) this.#observer.onLateReply();
   }
 
-  /** It may not be sent to its function, so it was not executed. */
-  onDenied(attempt: Attempt, { message }: AsyncError): void {
+  /** It may not be sent to its function, so it was not executed; or its replies may not be heard, so that is not known. */
+  onDenied(attempt: Attempt, { message }: AsyncError, wasSent: boolean): void {
     attempt.close();
-    const error: Failure = { code: "function_failed", name: "PermissionDenied", message };
+    const code = wasSent ? "attempt_lost" : "function_failed";
+    const error: Failure = { code, name: "PermissionDenied", message };
     this.end(attempt, (listener) => listener.onFailed(attempt, error, true));
   }
 

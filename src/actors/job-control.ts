@@ -201,6 +201,14 @@ export class JobControl {
         cause = error;
       }
     }
+    try {
+      // A wake that is older is in the way of ours, until somebody has got it: a timer waits for that.
+      await tokens.timers.hurry(state, state.token);
+      return;
+    } catch (error) {
+      if (!isAsyncError(error)) throw error;
+      cause = error;
+    }
     const what = `job ${state.job_id} is cancelled, and could not be woken yet to undo what it has done`;
     this.#context.lifecycle.emit("trouble", { what, jobId: state.job_id, error: cause });
   }

@@ -11,20 +11,20 @@ import { type ChildOrigin, childIdOf, parentOf, readOrigin } from "../job/childr
 import { newJob, type Origin } from "../job/create.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import type { Failure, FailureCode } from "../job/failure.ts";
-import { unheard } from "../job/graph.ts";
 import { createFailedJob, createJob, untaken } from "../job/machine.ts";
 import { definitionNotFound, fromDefinition, isNamed, type NamedJob, parseNamed } from "../job/named.ts";
 import { chosenJobIdProblem, jobIdOfSequence, jobIdProblem, MADE_UP_PREFIX } from "../job/names.ts";
 import { isRecord } from "../job/plain.ts";
 import { FORMAT } from "../job/record.ts";
-import { isEnded, isGraph, type JobState, type LiveJob, type Parent } from "../job/state.ts";
+import type { JobState, LiveJob, Parent } from "../job/state.ts";
 import type { Transition } from "../job/transition.ts";
 
 export type ReadSubmission =
   | {
       type: "job";
       jobId: string;
-      first: (now: number) => Transition;
+      /** @param mayHaveBegun somebody may have begun it, and stored nothing */
+      first: (now: number, mayHaveBegun?: boolean) => Transition;
       /** The job before anything is begun of it. */
       submitted: (now: number) => JobState;
       /** Whose child it is. */
@@ -92,7 +92,7 @@ function jobOf({ submission, isGraph }: ParsedDocument, origin: Origin): JobSubm
   if (submission.job_id !== undefined && submission.job_id !== origin.jobId) {
     throw new AsyncError("invalid_submission", `the body names job ${submission.job_id}, the subject ${origin.jobId}`);
   }
-  const first = (now: number) => createJob(submission, origin, now, isGraph);
+  const first = (now: number, mayHaveBegun?: boolean) => createJob(submission, origin, now, isGraph, mayHaveBegun);
   const submitted = (now: number) => newJob(submission, origin, now, isGraph);
   return { type: "job", jobId: origin.jobId, first, submitted, ...familyOf(origin) };
 }
@@ -178,11 +178,9 @@ function isBegunUnstored(delivery: Delivery, jobId: string): boolean {
   return jobId.startsWith(MADE_UP_PREFIX) && !isRepeated(delivery);
 }
 
-/** The first state of a job. What it begins with may have been begun, by somebody who had the message before and stored nothing. */
-export function asFound(first: Transition, delivery: Delivery, jobId: string): Transition {
-  const { state, events } = first;
-  if (delivery.deliveries === 1 || isEnded(state) || !isGraph(state)) return first;
-  return isBegunUnstored(delivery, jobId) ? { state: unheard(state), events } : first;
+/** Whether somebody who had the message before may have begun its job, and stored nothing. */
+export function mayHaveBegun(delivery: Delivery, jobId: string): boolean {
+  return delivery.deliveries > 1 && isBegunUnstored(delivery, jobId);
 }
 
 /** The same time may come out a ms apart, as it is read from a number in one place and from text in another. */

@@ -43,13 +43,35 @@ import {
 import { iso } from "./time.ts";
 import type { Event, EventOfEntries, Transition } from "./transition.ts";
 
-/** The first transition of a submitted job. @param asGraph whether it is one, if that is known */
-export function createJob(submission: Submission, origin: Origin, now: number, asGraph?: boolean): Transition {
+/**
+ * The first transition of a submitted job.
+ *
+ * @param asGraph whether it is one, if that is known
+ * @param mayHaveBegun somebody may have begun it, and stored nothing
+ */
+export function createJob(
+  submission: Submission,
+  origin: Origin,
+  now: number,
+  asGraph?: boolean,
+  mayHaveBegun = false,
+): Transition {
   const job = withDeadline(newJob(submission, origin, now, asGraph), now);
   if (job.state === "pending") {
+    if (isGraph(job) && mayHaveBegun) return createdAgain(job, now);
     return isGraph(job) && !pastDeadline(job, now) ? openGraph(job, now) : unlessExpired(job, now);
   }
   return { state: job, events: [eventOf(job, now, { type: "accepted", scheduled_at: iso(job.scheduled_at) })] };
+}
+
+/** A graph that somebody else may have begun: what is as its submission says may have been done. */
+function createdAgain(job: Graph & LiveJob, now: number): Transition {
+  const opened = openGraph(job, now);
+  const { state, events } = opened;
+  if (isEnded(state) || !isGraph(state) || !isAsSubmitted(state))
+    return pastDeadline(job, now) ? expired(job, now) : opened;
+  const found = unheard(state);
+  return pastDeadline(job, now) ? expired(found, now) : { state: found, events };
 }
 
 /** A submission that is no valid job, recorded as a failed one so that it is not lost in silence. */

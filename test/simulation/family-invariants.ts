@@ -17,12 +17,12 @@ const BROKEN_OFF = new Set(["schedule_refused", "payload_too_large", "corrupt_st
 
 export class FamilyInvariants {
   readonly #jobs: ReadonlyMap<string, Seen>;
-  readonly #find: (jobId: string) => Seen | undefined;
+  readonly #expired: ReadonlyMap<string, Seen>;
 
-  /** @param find the job with that id, also if it has expired */
-  constructor(jobs: ReadonlyMap<string, Seen>, find: (jobId: string) => Seen | undefined) {
+  /** @param expired those of which nothing is kept any more */
+  constructor(jobs: ReadonlyMap<string, Seen>, expired: ReadonlyMap<string, Seen>) {
     this.#jobs = jobs;
-    this.#find = find;
+    this.#expired = expired;
   }
 
   /** @param before undefined if nothing was stored before */
@@ -45,8 +45,8 @@ export class FamilyInvariants {
     for (const [childId, { state }] of this.#jobs) {
       const { parent } = state;
       if (parent?.job_id !== jobId || parent.created_at !== created_at) continue;
-      // One that is retried by itself has left its parent alone.
-      if (!isEnded(state) && (state.retries ?? 0) === 0)
+      // One that is retried by itself has left its parent alone, and one of which nothing is kept any more may run once more.
+      if (!isEnded(state) && (state.retries ?? 0) === 0 && !this.#expired.has(childId))
         throw violation(`${jobId} is ${after.state}, and its child ${childId} is ${state.state}`);
     }
   }
@@ -54,8 +54,9 @@ export class FamilyInvariants {
   /** The result of an entry is that of its child, as this was or is. */
   requireResult(job: Graph, index: number, { result }: FunctionState): void {
     const childId = childIdOf(childOrigin(job, index));
-    const child = this.#find(childId);
-    if (child?.results.some((one) => isDeepStrictEqual(one, result))) return;
+    const child = this.#jobs.get(childId);
+    const before = this.#expired.get(childId)?.results ?? [];
+    if ([...(child?.results ?? []), ...before].some((one) => isDeepStrictEqual(one, result))) return;
     throw violation(
       `entry ${index} of ${job.job_id} has ${JSON.stringify(result)}, and its child ${childId}, which is ${child?.state.state}, has not`,
     );

@@ -100,6 +100,11 @@ export class Faults {
     }
   }
 
+  /** Where live jobs are all that is in the bucket, there is room when somebody makes some: so supervisors say to who operates them. */
+  raiseLater(): void {
+    this.#cast.world.after(RAISED_AFTER_MS, () => this.#raise(), NOBODY);
+  }
+
   #raise(): void {
     this.#cast.bucketBytes = Number.POSITIVE_INFINITY;
     if (this.#fillings === 0) this.#cast.jetStream.stream("KV_jobs").maxBytes = Number.POSITIVE_INFINITY;
@@ -175,8 +180,7 @@ export class Faults {
 
   #endFaults(): void {
     this.#cast.note("faults stop");
-    // Where live jobs are all that is in the bucket, there is room when somebody makes some: so supervisors say to who operates them.
-    this.#cast.world.after(RAISED_AFTER_MS, () => this.#raise(), NOBODY);
+    this.raiseLater();
     this.#cast.network.faults = NO_FAULTS;
     this.#cast.jetStream.faults = RELIABLE;
   }

@@ -170,7 +170,7 @@ class History {
       this.#invariants.signals.calmAt = this.#faults.untilMs;
       this.#invariants.undo.calmAt = this.#faults.untilMs;
       this.#invariants.undo.repeats = this.#invariants.repeats;
-    }
+    } else this.#faults.raiseLater();
   }
 
   // --- processes

@@ -97,7 +97,7 @@ export class Invariants implements Observer {
     this.#log = log;
     this.#writerOf = writerOf;
     const executionOf = (jobId: string, number: number | undefined) => this.executions.find(jobId, number);
-    this.#family = new FamilyInvariants(this.jobs, (jobId) => this.#find(jobId));
+    this.#family = new FamilyInvariants(this.jobs, this.expired);
     this.#graphs = new GraphInvariants(now, executionOf, this.#family);
     this.undo = new UndoInvariants(now, this.#family);
     this.signals = new SignalInvariants(now, (jobId) => (this.#submissions.get(`job.submit.${jobId}`) ?? 0) > 1);
@@ -129,7 +129,8 @@ export class Invariants implements Observer {
     this.#log(`${stream} - ${message.subject} #${message.sequence}`);
     const jobId = message.subject.split(".").at(-1) ?? "";
     const seen = this.jobs.get(jobId);
-    if (stream === "JOBS" && !seen && !this.expired.has(jobId) && !this.#isSubmitted(jobId)) {
+    const isRejected = this.#jetStream?.stream("EVENTS").newest.has(`job.event.${jobId}.rejected`) === true;
+    if (stream === "JOBS" && !seen && !this.expired.has(jobId) && !this.#isSubmitted(jobId) && !isRejected) {
       throw new Violation("SIM-5", `the submission of ${jobId} went, but there is no state`);
     }
     if (seen) requireToken(this.#jetStream, seen.state, `after ${message.subject} went`);

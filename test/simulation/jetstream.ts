@@ -395,13 +395,13 @@ export class JetStream {
       return;
     }
     const headers = createHeaders();
+    // Those that it was published with, and others.
+    for (const [name, values] of message.headers ?? []) for (const value of values) headers.append(name, value);
     headers.set("Nats-Subject", message.subject);
     headers.set("Nats-Sequence", String(message.sequence));
     headers.set("Nats-Time-Stamp", new Date(message.storedAt).toISOString());
     headers.set("Nats-Num-Pending", String(pending));
     headers.set("Nats-Last-Sequence", String(before));
-    const ttl = message.headers?.get("Nats-TTL");
-    if (ttl) headers.set("Nats-TTL", ttl);
     this.#network.route({ subject: packet.reply, data: message.data, reply: undefined, headers });
   }
 

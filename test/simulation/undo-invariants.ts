@@ -53,6 +53,8 @@ interface Effect {
   sentAt: number;
   begunAt: number;
   how: "runs" | "done" | "failed" | "stopped";
+  /** It had been given up before it began. */
+  isLate: boolean;
   /** How long it may take; undefined where that is not known. */
   timeoutMs: number | undefined;
 }
@@ -92,7 +94,9 @@ export class UndoInvariants {
     const timeoutMs = state && callOf(functionAt(state, execution.index)).timeout_ms;
     const begunAt = this.#now();
     const sentAt = this.#sentAt.get(attemptKey(execution.jobId, execution)) ?? begunAt;
-    effects.push({ execution, sentAt, begunAt, how: "runs", timeoutMs });
+    const branch = (state as Graph | undefined)?.live?.find(({ index }) => index === execution.index);
+    const isLate = branch !== undefined && branch.attempt > execution.attempt;
+    effects.push({ execution, sentAt, begunAt, how: "runs", timeoutMs, isLate });
   }
 
   finished({ jobId, index, number }: Execution, how: Effect["how"]): void {
@@ -130,11 +134,11 @@ export class UndoInvariants {
     // No attempt may take longer than the job.
     if (seen.state.outcome?.error?.code === "job_timeout") return;
     const { timeout_ms = Number.POSITIVE_INFINITY } = functionAt(seen.state, index);
-    for (const { execution, sentAt, begunAt, how, timeoutMs = timeout_ms } of this.#effectsOf(seen, index)) {
+    for (const { execution, sentAt, begunAt, how, isLate, timeoutMs = timeout_ms } of this.#effectsOf(seen, index)) {
       if (how !== "runs" || sentAt < this.calmAt || (item !== undefined && execution.item !== item)) continue;
       const isWaitedFor = this.#now() - undoingSince >= STOP_MS - 1 || this.#now() - sentAt >= timeoutMs - 1;
       // It has come late: its worker got it when nobody waited for it any more.
-      if (begunAt >= (seen.graph?.undoBegunAt.get(index) ?? Number.POSITIVE_INFINITY)) continue;
+      if (isLate || begunAt >= (seen.graph?.undoBegunAt.get(index) ?? Number.POSITIVE_INFINITY)) continue;
       // Who has the job now has not begun it, and cannot hear it.
       if (isWaitedFor || (seen.graph?.takenOverAt ?? 0) >= begunAt) continue;
       throw violation(`entry ${index} of ${jobId} is undone while its attempt ${execution.attempt} runs`);
@@ -247,7 +251,13 @@ export class UndoInvariants {
   /** What is undone is run again, and what could not be may be undone once more. */
   #retried(seen: Seen, memory: GraphMemory, before: Graph, after: Graph): void {
     const { job_id: jobId } = after;
+    const overSince = memory.undoingSince ?? seen.storedAt;
     memory.undoingSince = undefined;
+    // What has begun when the job was over was sent before, and came late.
+    for (const [index] of [...after.functions].entries()) {
+      const inTime = this.#effectsOf(seen, index).filter(({ begunAt }) => begunAt <= overSince);
+      this.#effects.set(effectsKey(seen, index), inTime);
+    }
     if (after.state === "undoing") {
       // A completed child undoes itself.
       for (const [index, { undoing }] of [...after.functions].entries()) {

@@ -27,8 +27,8 @@ export interface Waiter {
   /** Returns true when this was the last reply to be waited for. */
   onReply(message: Msg): boolean;
   onTimeout(): void;
-  /** The server does not permit the request, or its replies (MUX-5). Without it: `onTimeout`. */
-  onDenied?(error: AsyncError): void;
+  /** The server does not permit the request, or its replies (MUX-5): then it was sent. Without it: `onTimeout`. */
+  onDenied?(error: AsyncError, wasSent: boolean): void;
 }
 
 /** A handle on an open request. */
@@ -318,7 +318,7 @@ class OpenRequest implements Ticket, Open {
   deny(error: AsyncError, byPublishing: boolean): void {
     if (byPublishing && this.#answered) return;
     this.cancel();
-    if (this.#waiter.onDenied) this.#waiter.onDenied(error);
+    if (this.#waiter.onDenied) this.#waiter.onDenied(error, !byPublishing);
     else this.#waiter.onTimeout();
   }
 }
