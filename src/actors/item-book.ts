@@ -5,7 +5,8 @@
  * Example: the first of 128 items is done. Its part is written at once. Those that are done in the next 10 ms are written together, and what
  * is done while that write is under way, after it.
  *
- * BOOK-1  A part has one write under way at a time, and no more than one each `WRITE_MS`; `flush` waits for no time.
+ * BOOK-1  A part has one write under way at a time, and no more than one each `WRITE_MS`, of a large part less often (`restMs`); `flush` waits
+ *     for no time. What was done since the last write is done again if this process dies.
  * BOOK-2  A value that is stored by itself is stored before the part that names it.
  * BOOK-3  If somebody else has written the part it is read, and what counts is what they have stored (PART-2); all else is written again.
  * BOOK-4  What is known when it is closed is written once more, without waiting for it: if the job has another owner by now that fails, or
@@ -19,9 +20,13 @@ import type { ItemStore } from "../bus/store/item-store.ts";
 import { JetStreamError } from "../bus/wire/jetstream.ts";
 import { isAsyncError } from "../job/errors.ts";
 import { ItemPart } from "../job/item-part.ts";
+import { PART_ITEMS } from "../job/items-state.ts";
 import { untilDone } from "./retrying.ts";
 
 const WRITE_MS = 10;
+const MAX_WRITE_MS = 1_000;
+/** A part is written as a whole for each item that ends: one of large values, whose items take long, would be all that the disk does. */
+const BYTES_PER_MS = 256;
 /** A message takes at least so many values of the size at which they are stored by themselves. */
 const VALUES_PER_MESSAGE = 256;
 /** Where even the smallest are too many together: all that are larger than this are stored by themselves. */
@@ -50,9 +55,13 @@ export interface Page {
   isDirty: boolean;
   isWriting: boolean;
   writtenAt: number;
+  /** Until it may be written again, from then on. */
+  restMs: number;
   timer: NodeJS.Timeout | undefined;
   /** From so many bytes on its values are stored by themselves. */
   apartBytes: number;
+  /** All that was listed is small enough for that, or apart. */
+  areItemsFit: boolean;
   /** Called as soon as all that is known of it is stored. */
   waiting: (() => void)[] | undefined;
 }
@@ -106,8 +115,10 @@ export class ItemBook {
       isDirty: false,
       isWriting: false,
       writtenAt: Number.NEGATIVE_INFINITY,
+      restMs: WRITE_MS,
       timer: undefined,
       apartBytes,
+      areItemsFit: false,
       waiting: undefined,
     };
     this.pages.set(part.number, page);
@@ -127,8 +138,12 @@ export class ItemBook {
   }
 
   #schedule(page: Page): void {
-    if (page.isWriting || page.timer || this.#isClosed) return;
-    const waitMs = page.writtenAt + WRITE_MS - performance.now();
+    if (page.isWriting || this.#isClosed) return;
+    // Once all have ended it goes soon: then it leaves memory.
+    const restMs = page.part.ended >= PART_ITEMS ? WRITE_MS : page.restMs;
+    if (page.timer && restMs === page.restMs) return;
+    clearTimeout(page.timer);
+    const waitMs = page.writtenAt + restMs - performance.now();
     if (waitMs <= 0) this.#write(page);
     else page.timer = setTimeout(() => this.#write(page), Math.ceil(waitMs));
   }
@@ -177,9 +192,10 @@ export class ItemBook {
       page.isDirty = false;
       try {
         await this.#putApart(page);
-        const sequence = await this.#store.write(page.part, page.sequence);
-        if (sequence !== undefined) {
-          page.sequence = sequence;
+        const stored = await this.#store.write(page.part, page.sequence);
+        if (stored) {
+          page.sequence = stored.sequence;
+          page.restMs = Math.min(MAX_WRITE_MS, Math.max(WRITE_MS, Math.round(stored.bytes / BYTES_PER_MS)));
           return;
         }
         await this.#absorb(page);
@@ -192,6 +208,7 @@ export class ItemBook {
         }
         if (page.apartBytes <= LEAST_APART_BYTES) throw new TypeError(`a part of items does not fit into a message`);
         page.apartBytes = Math.max(LEAST_APART_BYTES, page.apartBytes >> 1);
+        page.areItemsFit = false;
       }
     }
   }
@@ -206,9 +223,10 @@ export class ItemBook {
   }
 
   /** BOOK-2 */
-  async #putApart({ part, apartBytes }: Page): Promise<void> {
+  async #putApart(page: Page): Promise<void> {
+    const { part, apartBytes } = page;
     const work: (() => Promise<void>)[] = [];
-    const { results, items, itemsApart, trials } = part;
+    const { results, trials } = part;
     for (let offset = 0; offset < results.length; offset++) {
       const result = results[offset];
       if (!(result instanceof Uint8Array) || result.length <= apartBytes) continue;
@@ -217,18 +235,36 @@ export class ItemBook {
         if (part.results[offset] === result) part.setApart(offset, bytes);
       });
     }
-    for (let offset = 0; items && offset < items.length; offset++) {
-      if (itemsApart.has(offset) || isSmall(items[offset])) continue;
-      const bytes = encode(items[offset], "msgpack");
+    if (!page.areItemsFit) {
+      page.areItemsFit = true; // more may be listed while these are being stored
+      work.push(...this.#itemsToPutApart(page));
+    }
+    try {
+      for (let from = 0; from < work.length; from += VALUES_AT_A_TIME) {
+        await Promise.all(work.slice(from, from + VALUES_AT_A_TIME).map((put) => put()));
+      }
+    } catch (error) {
+      page.areItemsFit = false;
+      throw error;
+    }
+  }
+
+  #itemsToPutApart({ part, apartBytes }: Page): (() => Promise<void>)[] {
+    const { items = [], itemsApart } = part;
+    const work: (() => Promise<void>)[] = [];
+    for (let offset = 0; offset < items.length; offset++) {
+      const item = items[offset];
+      if (itemsApart.has(offset) || isSmall(item)) continue;
+      const bytes = encode(item, "msgpack");
       if (bytes.length <= apartBytes) continue;
       work.push(async () => {
         await this.#store.putItem(part.first + offset, bytes);
+        if (items[offset] !== item) return; // it was listed anew meanwhile
         itemsApart.add(offset);
+        part.packedItems = undefined;
       });
     }
-    for (let from = 0; from < work.length; from += VALUES_AT_A_TIME) {
-      await Promise.all(work.slice(from, from + VALUES_AT_A_TIME).map((put) => put()));
-    }
+    return work;
   }
 
   #insist(what: string, call: () => Promise<void>): Promise<boolean> {

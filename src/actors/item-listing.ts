@@ -119,10 +119,12 @@ export class ItemListing implements CrewOwner {
       if (!page || this.#state !== "storing") return; // the job has left
       const { part } = page;
       part.items ??= [];
+      part.packedItems = undefined;
       for (let item = Math.max(from, part.first); item < Math.min(to, part.first + PART_ITEMS); item++) {
         part.items[item - part.first] = items[item - from];
         part.itemsApart.delete(item - part.first);
       }
+      page.areItemsFit = false;
       book.touch(page);
       pages.push(page);
     }

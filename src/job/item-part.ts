@@ -66,6 +66,8 @@ export class ItemPart {
   items: unknown[] | undefined;
   /** Those of them that are stored under keys of their own. */
   readonly itemsApart = new Set<number>();
+  /** What was listed as it is stored, once that is known: it does not change with what becomes of the items. */
+  packedItems: Uint8Array | undefined;
   #done = 0;
   #failed = 0;
 

@@ -83,7 +83,8 @@ export function packPart(owner: PartOwner, part: ItemPart): Uint8Array {
     if (typeof result === "number") apart.push(result);
     else if (result) inline.push(result);
   }
-  const rest = [encode(apart, "msgpack"), encode(trialsOf(part), "msgpack"), packedItems(part)];
+  part.packedItems ??= packItems(part);
+  const rest = [encode(apart, "msgpack"), encode(trialsOf(part), "msgpack"), part.packedItems];
   return Buffer.concat([head, arrayHead(inline.length), ...inline, ...rest]);
 }
 
@@ -107,7 +108,7 @@ function trialsOf({ trials }: ItemPart): [number, ItemTrial][] {
 }
 
 /** Where nothing was listed, null. What is apart has null in its place. */
-function packedItems({ items, itemsApart }: ItemPart): Uint8Array {
+function packItems({ items, itemsApart }: ItemPart): Uint8Array {
   if (!items) return encode(null, "msgpack");
   const values = itemsApart.size === 0 ? items : items.map((item, offset) => (itemsApart.has(offset) ? null : item));
   return encode([values, [...itemsApart]], "msgpack");

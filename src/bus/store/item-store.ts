@@ -75,16 +75,14 @@ export class ItemStore {
   /**
    * Stores the part as the successor of the one with that sequence.
    *
-   * @returns its sequence; undefined if somebody else has written it
+   * @returns its sequence, and how many bytes it has; undefined if somebody else has written it
    * @throws AsyncError of the bus: it may be stored, or too large
    */
-  async write(part: ItemPart, after: number): Promise<number | undefined> {
+  async write(part: ItemPart, after: number): Promise<{ sequence: number; bytes: number } | undefined> {
+    const body = packPart(this.owner, part);
     try {
-      return await this.#store.putPart(
-        partKey(this.#jobId, this.#index, part.number),
-        packPart(this.owner, part),
-        after,
-      );
+      const sequence = await this.#store.putPart(partKey(this.#jobId, this.#index, part.number), body, after);
+      return { sequence, bytes: body.length };
     } catch (error) {
       if (isWrongSequence(error)) return undefined;
       throw error;
