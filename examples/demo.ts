@@ -7,7 +7,8 @@ import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { Bus, Client, type JobEvent, type JobView, startEmbeddedServer } from "async";
 import { stopChild } from "../src/cli/child.ts";
-import { describeEvent, describeJob } from "../src/cli/describe.ts";
+import { describeJob } from "../src/cli/describe.ts";
+import { describeEvent } from "../src/cli/describe-events.ts";
 
 const begun = performance.now();
 function say(line: string): void {

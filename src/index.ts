@@ -68,7 +68,7 @@ export type { EntryKind } from "./job/function-state.ts";
 export type { ItemStateName, ItemView } from "./job/item-view.ts";
 export { type JsonSchema, jobSchema } from "./job/json-schema.ts";
 export type { NamedJob } from "./job/named.ts";
-export type { ItemsView, UndoView } from "./job/record.ts";
+export type { ItemsView, UndoingView, UndoView } from "./job/record.ts";
 export type { RetryPatch } from "./job/retry-patch.ts";
 export type { Backoff, ErrorEntry, FunctionSpec, JobDocument, RetryOptions, Submission } from "./job/schema.ts";
 export type { FunctionSettings } from "./job/settings.ts";

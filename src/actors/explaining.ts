@@ -7,7 +7,8 @@
  */
 import { answerOf } from "../job/answer.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
-import { childrenToAsk, explain, functionsToAsk } from "../job/explain.ts";
+import { childrenToAsk, explain, functionsToAsk, itemsToAsk } from "../job/explain.ts";
+import type { ItemWaits } from "../job/explanation.ts";
 import type { StateName } from "../job/state.ts";
 import { Limiter } from "../util/limiter.ts";
 import type { Depths } from "./depths.ts";
@@ -17,12 +18,12 @@ import type { JobControl } from "./job-control.ts";
 const MAX_ANSWERS = 8;
 
 export class Explaining {
-  readonly #control: Pick<JobControl, "look">;
+  readonly #control: Pick<JobControl, "look" | "items">;
   readonly #depths: Pick<Depths, "of">;
   readonly #settings: SettingsOf;
   readonly #answers = new Limiter(() => MAX_ANSWERS);
 
-  constructor(control: Pick<JobControl, "look">, depths: Pick<Depths, "of">, settings: SettingsOf) {
+  constructor(control: Pick<JobControl, "look" | "items">, depths: Pick<Depths, "of">, settings: SettingsOf) {
     this.#control = control;
     this.#depths = depths;
     this.#settings = settings;
@@ -46,9 +47,14 @@ export class Explaining {
     const names = functionsToAsk(state, Date.now(), isTaken);
     const facts = names.length === 0 ? undefined : await this.#depths.of(names);
     const states = await this.#statesOf(childrenToAsk(state, Date.now(), isTaken));
+    const waits = new Map<number, ItemWaits>();
+    for (const index of itemsToAsk(state, Date.now(), isTaken)) {
+      waits.set(index, await this.#control.items.waits(state, index, Date.now()));
+    }
     const factsOf = (name: string) => facts?.get(name);
     const stateOf = (childId: string) => states.get(childId);
-    return JSON.stringify(explain(state, factsOf, Date.now(), undefined, isTaken, this.#settings, stateOf));
+    const waitsOf = (index: number) => waits.get(index);
+    return JSON.stringify(explain(state, factsOf, Date.now(), undefined, isTaken, this.#settings, stateOf, waitsOf));
   }
 
   /** Of children, as they are shown. What cannot be asked just now is left out: it is an addition. */

@@ -12,6 +12,7 @@ import type { JobStore } from "../bus/store/job-store.ts";
 import { withoutFolders } from "../job/answer.ts";
 import { childIdOf, childOrigin } from "../job/children.ts";
 import { AsyncError } from "../job/errors.ts";
+import type { ItemWaits } from "../job/explanation.ts";
 import { kindOf } from "../job/function-state.ts";
 import type { ItemView } from "../job/item-view.ts";
 import { toJsonValue } from "../job/plain.ts";
@@ -27,13 +28,6 @@ const MAX_REPLY_BYTES = 512 * 1024;
 const ENVELOPE_BYTES = 1_024;
 /** Most open parts that are read to say what their items wait for. */
 const MAX_PARTS_LOOKED_AT = 8;
-
-/** What items that are under way wait for, as far as it is stored. */
-export interface ItemWaits {
-  /** So many are to be tried again, the first at `until` (ms since 1970). */
-  backoff: number;
-  until: number;
-}
 
 export class ItemsOnRequest {
   readonly #store: JobStore;

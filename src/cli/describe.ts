@@ -1,11 +1,12 @@
-/** Jobs, workers and events as people read them. */
-import type { FunctionDepth, ListedEvent } from "../api/requests.ts";
+/** Jobs and workers as people read them. */
+import type { FunctionDepth } from "../api/requests.ts";
 import type { WorkerView } from "../client/workers.ts";
-import type { JobEvent, RejectedEvent } from "../job/events.ts";
+import type { Failure } from "../job/failure.ts";
+import type { UndoView } from "../job/record.ts";
 import { settingsText } from "../job/settings.ts";
-import type { WaitReason } from "../job/state.ts";
+import type { UndoSummary, WaitReason } from "../job/state.ts";
 import type { FunctionView, JobView } from "../job/view.ts";
-import { brief, type Column, cut, outputWidth, table } from "./table.ts";
+import { brief, type Column, outputWidth, table } from "./table.ts";
 
 const LABEL_WIDTH = 10;
 
@@ -21,25 +22,33 @@ export function describeJob(job: JobView, width = outputWidth()): string {
     ["job", job.job_id],
     ["name", short(job.name)],
     ["tags", job.tags && short(tagsOf(job.tags))],
+    ["parent", job.parent && parentOf(job.parent)],
     ["state", stateOf(job)],
     ["created", job.created_at],
     ["starts", job.state === "scheduled" ? job.scheduled_at : undefined],
     ["due", job.due_at],
     ["finished", job.finished_at],
     ["result", job.result_omitted ? OMITTED : job.result === undefined ? undefined : short(job.result)],
-    ["error", job.error && short(`${job.error.code}: ${job.error.name}: ${job.error.message}`)],
+    ["error", job.error && short(errorOf(job.error))],
+    ["because", job.undoing?.error && short(errorOf(job.undoing.error))],
+    ["undo", job.undo && short(describeUndo(job.undo))],
+    ["at its end", job.on_failure_run && short(runOfUndo(job.on_failure_run))],
   ];
   const head = facts.flatMap(([name, value]) => (value === undefined ? [] : [`${name.padEnd(LABEL_WIDTH)}${value}`]));
   const rows = job.functions.map((fn, index) => [
     `${index === job.current_function && job.finished_at === undefined ? "→" : " "} ${index}`,
     nameOf(fn),
-    fn.kind === "function" ? runsOf(fn) : "-",
+    runsOf(fn),
     outcomeOf(fn, job),
   ]);
   const columns = ["  #", ending("FUNCTION"), "RUNS", ending("OUTCOME")];
   const functions = table(columns, rows, width);
   isCut ||= functions.includes("…");
   const notes: string[] = [];
+  if (job.functions.some(({ items }) => items)) notes.push(`items: async items ${job.job_id} <entry>`);
+  const [child, another] = job.functions.flatMap((fn) => fn.child ?? []);
+  if (another !== undefined || hasChildrenOfItems(job)) notes.push(`children: async list --parent ${job.job_id}`);
+  else if (child !== undefined) notes.push(`child: async get ${child}`);
   if (job.functions.some(({ retry_count }) => retry_count > 1))
     notes.push(`earlier attempts: async events ${job.job_id}`);
   if (isCut) notes.push(`cut at …; whole: async get ${job.job_id} --json`);
@@ -55,13 +64,46 @@ const WAITS: Record<WaitReason, string> = {
   child: "a child job",
 };
 
-function stateOf({ state, waiting_for, warnings }: JobView): string {
+function stateOf({ state, waiting_for, warnings, undoing }: JobView): string {
+  if (undoing) return `${state}${undoing.skip ? ", nothing more" : ""}; then it is ${undoing.because}`;
   if (waiting_for) return `${state} for ${WAITS[waiting_for]}`;
   return warnings ? `${state}, with ${warnings} warning${warnings === 1 ? "" : "s"}` : state;
 }
 
+function errorOf({ code, name, message }: Failure): string {
+  return `${code}: ${name}: ${message}`;
+}
+
+/** As `async get` takes it, and where in it. */
+function parentOf({ job_id, index, item }: NonNullable<JobView["parent"]>): string {
+  return `${job_id}, entry ${index}${item === undefined ? "" : `, item ${item}`}`;
+}
+
+function hasChildrenOfItems({ functions }: JobView): boolean {
+  return functions.some(({ kind, items }) => kind === "job" && items !== undefined);
+}
+
+/** Counts that are 0 say nothing. */
+function describeUndo({ state, undone, failed, not_undone, error }: UndoSummary): string {
+  const counts = [
+    ...(undone > 0 ? [`${undone} undone`] : []),
+    ...(failed > 0 ? [`${failed} could not be`] : []),
+    ...(not_undone > 0 ? [`${not_undone} left as they are`] : []),
+  ];
+  const why = error ? `; ${errorOf(error)}` : "";
+  return `${state}${counts.length > 0 ? `: ${counts.join(", ")}` : ""}${why}`;
+}
+
+/** How an undo goes, or what is called once the job has failed: the name of the function, and what has come of it. */
+function runOfUndo({ state, name, retry_count, error }: UndoView): string {
+  const tried = retry_count > 1 ? `, ${retry_count} attempts` : "";
+  return `${name === undefined ? "" : `${name}: `}${state}${tried}${error && state !== "done" ? `: ${error.message}` : ""}`;
+}
+
 /** Those whose worker went silent, or had to stop, use up no retry. There may be more than the limit: what a retry by hand adds. */
-function runsOf({ retry_count, retry_options, lost_count, interrupted_count }: FunctionView): string {
+function runsOf({ kind, items, retry_count, retry_options, lost_count, interrupted_count }: FunctionView): string {
+  if (items) return `${items.done}/${items.count ?? `${items.listed ?? 0}+`} items`;
+  if (kind !== "function") return "-";
   const limit = retry_options?.retry_limit ?? (retry_options?.retry_for_ms === undefined ? 1 : "∞");
   const lost = lost_count ? ` (${lost_count} lost)` : "";
   const interrupted = interrupted_count ? ` (${interrupted_count} interrupted)` : "";
@@ -69,11 +111,11 @@ function runsOf({ retry_count, retry_options, lost_count, interrupted_count }: F
 }
 
 /** What an entry does, and its id. */
-function nameOf({ id, kind, name, wait_for, sleep_ms, sleep_until }: FunctionView): string {
+function nameOf({ id, kind, name, wait_for, sleep_ms, sleep_until, child }: FunctionView): string {
   const what = {
     function: () => name ?? "",
     wait: () => `wait for ${wait_for}`,
-    job: () => "job",
+    job: () => (child === undefined ? "job" : `job ${child}`),
     sleep: () => (sleep_ms === undefined ? `sleep until ${brief(sleep_until)}` : `sleep ${sleep_ms} ms`),
   }[kind]();
   return id === undefined ? what : `${id}: ${what}`;
@@ -95,7 +137,23 @@ const ending = (title: string): Column => ({ title, shorten: "end" });
 /** On one line; how much of it is shown is for the table to say. */
 const whole = (value: unknown) => brief(value, Number.POSITIVE_INFINITY);
 
+/** What has come of an entry, and of its undo. */
 function outcomeOf(fn: FunctionView, job: JobView): string {
+  const { undo_run, uncertain, items } = fn;
+  const failedItems = items && items.failed > 0 ? [`${items.failed} items failed`] : [];
+  const maybe = uncertain ? ["it may have been done"] : [];
+  const undo = undo_run ? [UNDO_WORDS[undo_run.state](whole(undo_run.error?.message ?? ""))] : [];
+  return [ownOutcomeOf(fn, job), ...failedItems, ...maybe, ...undo].join("; ");
+}
+
+const UNDO_WORDS: Record<UndoView["state"], (error: string) => string> = {
+  running: (error) => `is being undone${error === "" ? "" : `, last failed: ${error}`}`,
+  done: () => "undone",
+  failed: (error) => `could not be undone: ${error}`,
+  skipped: () => "not undone",
+};
+
+function ownOutcomeOf(fn: FunctionView, job: JobView): string {
   if (fn.skipped) return "skipped";
   const failed = fn.error && whole(fn.error.message);
   if (fn.finished_at !== undefined) {
@@ -103,9 +161,11 @@ function outcomeOf(fn: FunctionView, job: JobView): string {
     if (failed === undefined) return result;
     return typeof fn.on_error === "object" ? `${result} (in place of: ${failed})` : `passed over: ${failed}`;
   }
-  if (failed !== undefined) return job.finished_at === undefined ? `last failed: ${failed}` : `failed: ${failed}`;
-  if (fn.started_at === undefined) return "-";
-  return job.state === "cancelled" ? "cancelled" : "running";
+  const isOver = job.finished_at !== undefined || job.undoing !== undefined;
+  if (failed !== undefined) return isOver ? `failed: ${failed}` : `last failed: ${failed}`;
+  if (fn.started_at === undefined && !fn.items) return "-";
+  if (!isOver) return "running";
+  return (job.undoing?.because ?? job.state) === "cancelled" ? "cancelled" : "stopped";
 }
 
 export function describeJobs(jobs: JobView[], width = outputWidth()): string {
@@ -168,76 +228,4 @@ export function describeFunctions(functions: FunctionDepth[], width = outputWidt
   const columns = [ending("FUNCTION"), "WAITING", "OLDEST", "IN FLIGHT", "WORKERS", "SLOTS"];
   if (isSet) columns.push(ending("SET"));
   return table(columns, rows, width);
-}
-
-/** One line for one event: time, job, what happened. */
-export function describeEvent(event: JobEvent | RejectedEvent, width = outputWidth()): string {
-  const { at, job_id, type } = event;
-  const head = `${at.slice(11, 23)}  ${job_id.padEnd(21)}  ${type.padEnd(9)}  `;
-  return cut(`${head}${detailsOf(event)}`.trimEnd(), Math.max(width, head.length + 10));
-}
-
-/** One line for an event of a job that is known: when, what happened; errors in full. */
-export function describeOwnEvent(event: ListedEvent): string {
-  const cut = event.truncated ? " (cut)" : "";
-  return `${event.at}  ${event.type.padEnd(9)}  ${detailsOf(event, OWN_WIDTH)}${cut}`.trimEnd();
-}
-
-/** Of messages and values of events, where there is one job only. */
-const OWN_WIDTH = 500;
-
-function detailsOf(event: JobEvent | RejectedEvent, width = 60): string {
-  switch (event.type) {
-    case "accepted":
-      return brief(event.job_name);
-    case "started":
-    case "succeeded":
-      return `${entryOf(event)} (attempt ${event.attempt})`;
-    case "progress":
-      return `${entryOf(event)} (attempt ${event.attempt}): ${brief(event.progress, width)}`;
-    case "retrying":
-      return `${entryOf(event)} (attempt ${event.attempt}): ${brief(event.error.message, width)}; again at ${event.due_at.slice(11, 23)}`;
-    case "waiting":
-      return `${entryOf(event)}: no worker has room`;
-    case "retried":
-      return `${entryOf(event)}: retried by hand`;
-    case "skipped":
-      return `${entryOf(event)}: its condition is not met`;
-    case "signalled":
-      return `${entryOf(event)}: signal ${brief(event.name)}, number ${event.number}`;
-    case "item_failed":
-      return `${entryOf({ function: null, ...event })}, item ${event.item}: ${brief(event.error.message, width)}`;
-    case "undoing":
-      return event.error
-        ? `because of ${event.error.code}: ${brief(event.error.message, width)}`
-        : `as it is ${event.because}`;
-    case "undone":
-      return entryOf(event);
-    case "undo_failed":
-      return `${entryOf(event)}: ${brief(event.error.message, width)}`;
-    case "edited":
-      return editsIn(event);
-    case "late":
-      return `it has not ended within ${event.warn_after_ms} ms`;
-    case "completed":
-      return `result ${brief(event.result, width)}`;
-    case "failed":
-      // A submission that is no job has no function that failed.
-      return `${event.function === "" ? "" : `${entryOf(event)}: `}${event.error.code}: ${brief(event.error.message, width)}`;
-    case "rejected":
-      return `${event.subject}: ${event.reason}`;
-    case "cancelled":
-      return "";
-  }
-}
-
-/** An entry by the name of its function and by its id, or else by its place. */
-function entryOf({ function: name, index, id }: { function?: string | null; index: number; id?: string }): string {
-  const words = [...(name ? [name] : []), ...(id === undefined ? [] : [`[${id}]`])];
-  return words.length === 0 ? `entry ${index}` : whole(words.join(" "));
-}
-
-function editsIn({ by, data, args }: Extract<JobEvent, { type: "edited" }>): string {
-  const edits = [...(data ? ["data"] : []), ...(args ? [`args of ${brief(args, OWN_WIDTH)}`] : [])];
-  return `${edits.join(" and ") || "nothing"} changed by hand${by === undefined ? "" : `, by ${brief(by)}`}`;
 }

@@ -8,7 +8,7 @@ import { Client } from "../client/client.ts";
 import { startBridge } from "../http/bridge.ts";
 import { durabilityOf } from "../http/readiness.ts";
 import { AsyncError } from "../job/errors.ts";
-import { describeEvent } from "./describe.ts";
+import { describeEvent } from "./describe-events.ts";
 import { DevWorker } from "./dev-worker.ts";
 import { EXIT } from "./exit.ts";
 import { createLog, type LogFlags } from "./log.ts";

@@ -2,7 +2,7 @@
 import type { ListedEvent } from "../api/requests.ts";
 import type { Client } from "../client/client.ts";
 import type { JobEvent } from "../job/events.ts";
-import { describeOwnEvent } from "./describe.ts";
+import { describeOwnEvent } from "./describe-events.ts";
 
 export interface EventsCommandOptions {
   follow?: true | undefined;
@@ -65,8 +65,10 @@ async function followEvents(client: Client, jobId: string, lineOf: (event: Liste
 
 /** The same for an event that is told and kept. */
 function keyOf(event: ListedEvent): string {
-  const [index, attempt] = "index" in event ? [event.index, "attempt" in event ? event.attempt : 0] : [];
-  return `${event.type} ${event.at} ${index} ${attempt}`;
+  const { type, at } = event;
+  if (!("index" in event)) return `${type} ${at}`;
+  const attempt = "attempt" in event ? `${event.attempt}${event.undo ? " undo" : ""}` : "";
+  return `${type} ${at} ${event.index} ${attempt} ${"item" in event ? event.item : ""}`;
 }
 
 function print(text: string): void {

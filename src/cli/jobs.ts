@@ -17,7 +17,7 @@ import { parseJson, patchOf, type RetryFlags } from "./retry.ts";
 import { WaitNotice } from "./wait-notice.ts";
 import { print, toJson, withClient } from "./with-client.ts";
 
-interface CommonOptions extends ConnectionFlags {
+export interface CommonOptions extends ConnectionFlags {
   json?: true;
 }
 
@@ -84,9 +84,15 @@ export async function explain(id: string, { json, ...connection }: CommonOptions
   });
 }
 
+export interface CancelCommandOptions extends CommonOptions {
+  undo?: "skip";
+}
+
 /** `async cancel` */
-export async function cancel(id: string, { json, ...connection }: CommonOptions): Promise<void> {
-  await withClient(connection, async (client) => printJob(await client.cancel(id), json));
+export async function cancel(id: string, { json, undo, ...connection }: CancelCommandOptions): Promise<void> {
+  await withClient(connection, async (client) => {
+    printJob(await client.cancel(id, undo === undefined ? {} : { undo }), json);
+  });
 }
 
 export interface RetryCommandOptions extends CommonOptions, RetryFlags {
@@ -128,11 +134,13 @@ export interface ListCommandOptions extends CommonOptions {
   limit: number;
   cursor?: string;
   newest?: true;
+  children?: true;
+  parent?: string;
 }
 
 /** `async list` */
 export async function list(options: ListCommandOptions): Promise<void> {
-  const { json, state, tag, limit, cursor, newest } = options;
+  const { json, state, tag, limit, cursor, newest, children, parent } = options;
   const tags = tag && parseTags(tag);
   await withClient(options, async (client) => {
     const reply = await client.list({
@@ -141,6 +149,8 @@ export async function list(options: ListCommandOptions): Promise<void> {
       ...(state !== undefined && { state }),
       ...(cursor !== undefined && { cursor }),
       ...(newest && { order: "newest" }),
+      ...(children && { children }),
+      ...(parent !== undefined && { parent }),
     });
     print(json ? toJson(reply) : describeJobs(reply.jobs));
     if (!json && reply.next !== undefined) process.stderr.write(`there are more; go on with --cursor ${reply.next}\n`);

@@ -1,12 +1,14 @@
 import { Argument, Command, Option } from "commander";
 import { DEFAULT_MAX_LIVE_JOBS } from "../actors/supervisor.ts";
 import { DEFAULT_LIST_LIMIT, MAX_LIST_LIMIT } from "../client/options.ts";
+import { ITEM_STATES } from "../job/item-view.ts";
 import { MAX_DURATION_MS, MAX_RETRY_LIMIT } from "../job/schema.ts";
 import { STATE_NAMES, type StateName } from "../job/state.ts";
 import { VERSION } from "../version.ts";
 import { check } from "./check.ts";
 import type { DevOptions } from "./dev.ts";
 import { doctor } from "./doctor.ts";
+import { items } from "./items.ts";
 import { cancel, events, explain, functions, get, list, result, retry, signal, submit, workers } from "./jobs.ts";
 import { DEFINITION_ACTIONS, define, definition, FUNCTION_ACTIONS, functionSettings } from "./kept.ts";
 import {
@@ -112,15 +114,32 @@ export function createProgram(): Command {
     .addOption(jsonOption())
     .action(explain);
 
-  command("cancel <id>", "ends a job now; what runs of it is told to stop").addOption(jsonOption()).action(cancel);
+  command(
+    "items <id> <entry>",
+    "shows the items of an entry with a for_each (its id, or its index), also while the job runs",
+  )
+    .addOption(new Option("--state <s>", "only items in this state").choices(ITEM_STATES))
+    .option("--limit <n>", "most items to show", integer(1, MAX_LIST_LIMIT), DEFAULT_LIST_LIMIT)
+    .option("--all", "all there are, page after page")
+    .option("--cursor <c>", "go on where a list ended")
+    .addOption(jsonOption())
+    .action(items);
 
-  command("retry <id>", "lets a failed or cancelled job go on at the function that failed")
+  command(
+    "cancel <id>",
+    "ends a job: what runs of it is told to stop, and what it has done is undone, where it says how",
+  )
+    .addOption(new Option("--undo <how>", "skip: undo nothing, or nothing more").choices(["skip"]))
+    .addOption(jsonOption())
+    .action(cancel);
+
+  command("retry <id>", "lets a failed or cancelled job go on where it failed; what was undone is done again")
     .option("--from <id>", "run that entry and all that follow from it again; its id, or its index in the list")
-    .option("--failed", "run what failed again, also in a job that has completed with warnings")
+    .option("--failed", "run failed entries and items again, also of a job that has completed")
     .option("--data <json>", "other data for the job")
     .option("--args <json>", "other args for the function that it goes on at")
     .option("--args-of <id=json>", "other args for the entry with that id; may be given several times", several)
-    .option("--force", "with --from: also where what was done is not undone")
+    .option("--force", "with --from: also entries whose undo has not run (else 409 undo_first)")
     .option("--wait", "wait for the end of the job, exit with 1 if it failed")
     .addOption(jsonOption())
     .action(retry);
@@ -134,6 +153,8 @@ export function createProgram(): Command {
     .addOption(new Option("--state <s>", "only jobs in this state").choices(STATE_NAMES as StateName[]))
     .option("--tag <name:value>", "only jobs with this tag; given several times, with all of them", several)
     .option("--limit <n>", "most jobs to show", integer(1, MAX_LIST_LIMIT), DEFAULT_LIST_LIMIT)
+    .option("--children", "also jobs that are children of others")
+    .option("--parent <id>", "only the children of this job")
     .option("--newest", "those that have changed last first")
     .option("--cursor <c>", "go on where a list ended")
     .addOption(jsonOption())
@@ -215,14 +236,21 @@ const EXAMPLES: Record<string, string[]> = {
   get: ["async get order-4711", "async get order-4711 --json"],
   result: ["async result order-4711", "async result order-4711 charge"],
   explain: ["async explain order-4711", "async explain order-4711 --json"],
-  cancel: ["async cancel order-4711"],
+  items: ["async items order-4711 pick --state failed", "async items order-4711 pick --all --json"],
+  cancel: ["async cancel order-4711", "async cancel order-4711 --undo skip"],
   retry: [
     "async retry order-4711 --wait",
     "async retry order-4711 --args '[20]'",
+    "async retry order-4711 --failed",
     `async retry order-4711 --from charge --args-of charge='{"amount":10}'`,
   ],
   signal: ["async signal order-4711 approval '{\"approved\":true}'", "async signal order-4711 paid --key payment-12"],
-  list: ["async list --state failed --newest", "async list --tag customer:c1", "async list --limit 1000 --json"],
+  list: [
+    "async list --state failed --newest",
+    "async list --tag customer:c1",
+    "async list --parent order-4711",
+    "async list --limit 1000 --json",
+  ],
   events: ["async events order-4711", "async events order-4711 --follow"],
   doctor: ["async doctor", "async doctor --fix"],
   define: ["async define order.json"],

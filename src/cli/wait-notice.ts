@@ -86,9 +86,10 @@ function lookOf({ state, waiting_for, current_function, due_at }: JobView): stri
 }
 
 /** Numbers of those who wait change all the time, so they are no part of the key. */
-function reasonOf({ index, reason, until, text }: ExplainedEntry): Reason {
-  const key = reason === "running" ? reason : `${index} ${reason} ${until}`;
-  return { key, text: `${reason === "running" ? "running" : "waiting"}: ${brief(text, 300)}` };
+function reasonOf({ index, reason, until, text, undo }: ExplainedEntry): Reason {
+  const isAtWork = reason === "running" || reason === "items";
+  const key = reason === "running" ? reason : `${undo ? "undo " : ""}${index} ${reason} ${until}`;
+  return { key, text: `${isAtWork ? "running" : "waiting"}: ${brief(text, 300)}` };
 }
 
 function reasonOfError(error: AsyncError): Reason[] {

@@ -22,8 +22,8 @@ const MOMENT_MS = 1_000;
 export function answerOf(job: JobState, now: number, isTaken = job.version > 0): JobView {
   const waits = !isEnded(job) && isTaken && waitsForWorker(job, now);
   const view = viewOf(waits ? inPhase(job, { state: "waiting", waiting_for: "worker" }) : job);
-  for (const fn of view.functions) if (fn.error) fn.error = withoutFolders(fn.error);
-  if (view.error) view.error = withoutFolders(view.error);
+  for (const fn of view.functions) hideFolders(fn, fn.undo_run);
+  hideFolders(view, view.undoing, view.on_failure_run);
   return view;
 }
 
@@ -73,6 +73,10 @@ function waitsForWorker(job: LiveJob, now: number): boolean {
     default:
       return unreachable(job);
   }
+}
+
+function hideFolders(...holders: ({ error?: Failure } | undefined)[]): void {
+  for (const holder of holders) if (holder?.error) holder.error = withoutFolders(holder.error);
 }
 
 /** Where something is installed is nobody's business: the files of the stack are named without their folders. */

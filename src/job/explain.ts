@@ -6,8 +6,17 @@
  * 2026-11-29T12:00:00.000Z, attempt 3 of 5, last error function_failed: card declined`, and `needs entry 0`.
  */
 import { childIdOf, childOrigin } from "./children.ts";
-import type { ExplainDetail, ExplainedEnd, ExplainedEntry, ExplainedError, Explanation, Facts } from "./explanation.ts";
+import type {
+  ExplainDetail,
+  ExplainedEnd,
+  ExplainedEntry,
+  ExplainedError,
+  Explanation,
+  Facts,
+  ItemWaits,
+} from "./explanation.ts";
 import { callOf, type FunctionState, kindOf } from "./function-state.ts";
+import type { ItemsState } from "./items-state.ts";
 import { type Plan, planOf } from "./plan.ts";
 import { type FunctionSettings, withSettings } from "./settings.ts";
 import { type EndedJob, isEnded, isGraph, type JobState, type StateName, unreachable } from "./state.ts";
@@ -30,6 +39,7 @@ const MAX_MESSAGE_LENGTH = 200;
  * @param isTaken a supervisor has the job, although nothing may be stored of it but its submission
  * @param settings what is set at functions
  * @param childState of a child; undefined if it is not known. Asked for {@link childrenToAsk}
+ * @param itemWaits what the items of an entry wait for; undefined if it is not known. Asked for {@link itemsToAsk}
  */
 export function explain(
   state: JobState,
@@ -39,6 +49,7 @@ export function explain(
   isTaken = state.version > 0,
   settings?: { of(functionName: string): FunctionSettings | undefined },
   childState?: (childId: string) => StateName | undefined,
+  itemWaits?: (index: number) => ItemWaits | undefined,
 ): Explanation {
   const { job_id } = state;
   const at = iso(now);
@@ -47,7 +58,7 @@ export function explain(
   const open = openEntries(state, now, wholePlan, isTaken);
   const shown = shownFirst(open);
   const needsOf = needsIn(state, open, wholePlan);
-  const known = { facts, needsOf, job: state, childState };
+  const known = { facts, needsOf, job: state, childState, itemWaits };
   const entries = shown.map((entry) => explainEntry(asExecuted(entry, settings), known));
   const explanation: Explanation = { job_id, state: stateShown(state.state, open, isTaken), at, entries };
   if (open.length > shown.length) explanation.omitted = open.length - shown.length;
@@ -69,7 +80,7 @@ export function functionsToAsk(state: JobState, now: number, isTaken = state.ver
   const names = new Set<string>();
   for (const { fn, wait } of shownFirst(openEntries(state, now, undefined, isTaken))) {
     if (names.size === MAX_ASKED) break;
-    if (wait.type === "worker") names.add(calledBy(fn));
+    if (wait.type === "worker" || (wait.type === "items" && calledBy(fn) !== "")) names.add(calledBy(fn));
   }
   return [...names];
 }
@@ -82,6 +93,13 @@ export function childrenToAsk(state: JobState, now: number, isTaken = state.vers
     .filter((entry) => isOfChild(state, entry))
     .slice(0, MAX_ASKED)
     .map(({ index }) => childOf(state, index));
+}
+
+/** The entries of which it makes the explanation better to know what their items wait for, `MAX_ASKED` at most. */
+export function itemsToAsk(state: JobState, now: number, isTaken = state.version > 0): number[] {
+  if (isEnded(state)) return [];
+  const open = shownFirst(openEntries(state, now, undefined, isTaken)).filter(({ wait }) => wait.type === "items");
+  return open.slice(0, MAX_ASKED).map(({ index }) => index);
 }
 
 /** Whether it waits for one child: not for those of items, nor for what runs in its place. */
@@ -115,6 +133,7 @@ interface Known {
   needsOf: NeedsOf;
   job: JobState;
   childState: ((childId: string) => StateName | undefined) | undefined;
+  itemWaits: ((index: number) => ItemWaits | undefined) | undefined;
 }
 
 function explainEntry(entry: OpenEntry, known: Known): ExplainedEntry {
@@ -147,9 +166,12 @@ function insteadOf({ index, fn, undo }: OpenEntry, count: number, detail: Explai
 
 type Said = Pick<ExplainedEntry, "reason" | "text" | "detail">;
 
-function said(entry: OpenEntry, { facts, needsOf, job, childState }: Known): Said {
+function said(entry: OpenEntry, known: Known): Said {
+  const { facts, needsOf, job, childState } = known;
   const { index, fn, wait } = entry;
   if (isOfChild(job, entry)) return ofChild(childOf(job, index), wait.type, childState);
+  const items = itemsOf(job, entry);
+  if (items) return ofItems(entry, items, known);
   switch (wait.type) {
     case "scheduled":
       return { reason: "scheduled", text: `the job starts at ${iso(wait.until)}` };
@@ -171,9 +193,9 @@ function said(entry: OpenEntry, { facts, needsOf, job, childState }: Known): Sai
     case "signal":
       return waitForSignal(fn, wait.until);
     case "items":
-      return { reason: "items", text: itemsText(fn) };
+      return { reason: "items", text: "its items are at it" };
     case "child":
-      return { reason: "child", text: `waits for child jobs; ${itemsText(fn)}` };
+      return { reason: "child", text: "waits for child jobs" };
     case "stopping":
       return { reason: "stopping", text: "was told to stop, and has not answered yet" };
     case "needs":
@@ -191,9 +213,43 @@ function ofChild(child: string, wait: Wait["type"], childState: Known["childStat
   return { reason: "child", text, detail };
 }
 
-function itemsText({ items }: FunctionState): string {
-  const { count, listed = 0, done = 0, failed = 0 } = items ?? {};
-  return `${done} of ${count ?? `${listed} or more`} items are done, ${failed} have failed`;
+/** Of an entry with a `for_each` that has begun: its items, unless a function is called in its place. */
+function itemsOf({ functions }: JobState, { index, wait }: OpenEntry): ItemsState | undefined {
+  const { items, handling } = functions.at(index) ?? {};
+  return handling || wait.type === "needs" || wait.type === "not_taken" ? undefined : items;
+}
+
+/** What is done of them, and what those wait for that are under way. */
+function ofItems(entry: OpenEntry, items: ItemsState, { facts, job, itemWaits }: Known): Said {
+  const { index, fn, wait, undo } = entry;
+  const { count, listed = 0, done, failed } = items;
+  const detail: ExplainDetail = {
+    items: { count: count ?? null, ...(count === undefined && { listed }), done, failed },
+  };
+  const counts = undo
+    ? "its items are undone"
+    : `${done} of ${count ?? `${listed} or more`} items are done${failed > 0 ? `, ${failed} have failed` : ""}`;
+  if (wait.type === "backoff") {
+    const text = `${counts}; those that are under way are tried again, the first at ${iso(wait.until)}`;
+    return { reason: "backoff", text, detail };
+  }
+  if (wait.type === "stopping")
+    return { reason: "stopping", text: `were told to stop, and have not all; ${counts}`, detail };
+  if (wait.type === "child" || calledBy(fn) === "") {
+    return { reason: "child", text: `${counts}; waits for child jobs (parent ${job.job_id})`, detail };
+  }
+  const name = calledBy(fn);
+  const found = facts(name);
+  const who = waitForWorker(fn, found);
+  const { workers, slots, waiting, in_flight } = found ?? {};
+  Object.assign(detail, { function: name }, found && { workers, slots, waiting, in_flight });
+  if (wait.type === "worker") return { reason: who.reason, text: `${counts}; ${who.text}`, detail };
+  const waits = itemWaits?.(index);
+  const again =
+    waits && waits.backoff > 0 ? `; ${waits.backoff} are tried again, the first at ${iso(waits.until)}` : "";
+  // That workers have room, or are not asked, says nothing of items which run.
+  const isShort = found !== undefined && (who.reason === "no_worker" || who.reason === "workers_full");
+  return { reason: "items", text: `${counts}${again}${isShort ? `; ${who.text}` : ""}`, detail };
 }
 
 function waitForWorker(fn: FunctionState, facts: Facts | undefined): Said {

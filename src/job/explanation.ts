@@ -1,5 +1,6 @@
 /** Why a job waits, as it is told to whoever asks. `explain.ts` makes it. */
 import type { EntryKind } from "./function-state.ts";
+import type { ItemsView } from "./record.ts";
 import type { FunctionSettings } from "./settings.ts";
 import type { StateName } from "./state.ts";
 
@@ -14,6 +15,13 @@ export interface Facts {
   in_flight: number;
   /** Jobs wait, and nobody serves it, as far as can be seen. */
   unserved?: true;
+}
+
+/** What items that are under way wait for, as far as it is stored. */
+export interface ItemWaits {
+  /** So many are to be tried again, the first at `until` (ms since 1970). */
+  backoff: number;
+  until: number;
 }
 
 export type ExplainReason =
@@ -64,6 +72,8 @@ export interface ExplainDetail extends Partial<Facts> {
   /** The id of the child job, and its state, if that could be asked. */
   child?: string;
   child_state?: StateName;
+  /** How many items there are, and how many of them have ended. */
+  items?: ItemsView;
   /** Ids, or indexes where there is none, of what has to end before it; and how many there are besides. */
   needs?: (string | number)[];
   needs_omitted?: number;

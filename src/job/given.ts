@@ -23,6 +23,7 @@ const REPORTED_BY_JOBS = new Set([
   "error",
   "on_failure_run",
   "undo",
+  "undoing",
   "parent",
   // Not reported: by this an editor finds the JSON Schema.
   "$schema",
@@ -44,6 +45,7 @@ const REPORTED_BY_FUNCTIONS = new Set([
   "undo_run",
   "uncertain",
   "items",
+  "child",
 ]);
 
 /** Of those whose names somebody may also mean otherwise: a field that they have where they are reported. */

@@ -23,6 +23,7 @@ import {
   isEndState,
   type JobFields,
   type LivePhase,
+  type Outcome,
   type Parent,
   STATE_NAMES,
   type StateName,
@@ -48,6 +49,16 @@ export interface UndoView {
   started_at?: string;
   finished_at?: string;
   error?: Failure;
+}
+
+/** Why a job undoes. */
+export interface UndoingView {
+  /** How it will end. */
+  because: Outcome["state"];
+  since: string;
+  error?: Failure;
+  /** Nothing more is undone. */
+  skip?: true;
 }
 
 export interface ItemsView {
@@ -176,6 +187,11 @@ function undoStateOf({ finished_at, given_up, skipped }: FunctionState): UndoVie
   return skipped ? "skipped" : "running";
 }
 
+/** Why a job undoes, since when, and whether somebody does not want it to go on. */
+function showOutcome({ state, error, at, skip }: Outcome): UndoingView {
+  return { because: state, since: iso(at), ...(error && { error }), ...(skip && { skip }) };
+}
+
 function showParent({ job_id, index, item }: Parent): Pick<Parent, "job_id" | "index" | "item"> {
   return { job_id, index, ...(item !== undefined && { item }) };
 }
@@ -272,7 +288,7 @@ export const JOB_FIELDS: Fields<JobFields & AnyPhase> = {
   truncated: { kept: "rarely", since: 2, problem: flag, view: asIs },
   on_failure: { kept: "rarely", since: 2, problem: callProblem, view: asJson },
   failing: { kept: "rarely", since: 2, problem: functionProblemOf, view: showUndoing, viewedAs: "on_failure_run" },
-  outcome: { kept: "rarely", since: 2, problem: outcomeProblem },
+  outcome: { kept: "rarely", since: 2, problem: outcomeProblem, view: showOutcome, viewedAs: "undoing" },
   halted: { kept: "rarely", since: 2, problem: branches, stored: { pack: packedBranches, unpack: unpackedBranches } },
   undo: { kept: "rarely", since: 2, problem: record, view: asIs },
   parent: { kept: "rarely", since: 2, problem: parentProblem, view: showParent },

@@ -1,8 +1,9 @@
 /** A job as users see it: the shape of the original system, with our fields added. Times are ISO 8601 strings. */
+import { childIdOf, childOrigin } from "./children.ts";
 import type { Failure } from "./failure.ts";
-import type { EntryKind } from "./function-state.ts";
+import { type EntryKind, type FunctionState, kindOf } from "./function-state.ts";
 import { toJsonValue } from "./plain.ts";
-import { type ItemsView, showJob, type UndoView } from "./record.ts";
+import { type ItemsView, showJob, type UndoingView, type UndoView } from "./record.ts";
 import type { FunctionSpec, RetryOptions, Submission } from "./schema.ts";
 import {
   type Branch,
@@ -19,7 +20,7 @@ import { iso } from "./time.ts";
 
 export interface FunctionView {
   id?: string;
-  /** What the entry does: it executes a function, sleeps, or waits for a signal. */
+  /** What the entry does: it executes a function, sleeps, waits for a signal, or for a child job. */
   kind: EntryKind;
   /** Null where it has no function. */
   name: string | null;
@@ -57,6 +58,8 @@ export interface FunctionView {
   uncertain?: true;
   /** Of a `for_each`: how many of its items have ended. */
   items?: ItemsView;
+  /** The id of the job that the entry waits for, or has waited for. Those of items are shown with the items. */
+  child?: string;
   /** Its result does not stand here: it is to be had by itself. */
   result_omitted?: true;
   /** Attempts that a worker which had to stop has ended; only shown if there were any. */
@@ -106,6 +109,8 @@ export interface JobView {
   on_failure?: Submission["on_failure"];
   /** How what is called once it has failed goes, or went. */
   on_failure_run?: UndoView;
+  /** Why the job undoes, while it does. */
+  undoing?: UndoingView;
   /** What has become of the undoing, once the job has ended. */
   undo?: UndoSummary;
   /** Whose child it is. */
@@ -114,7 +119,10 @@ export interface JobView {
 
 export function viewOf(job: JobState): JobView {
   const view = showJob(job, job.encoding) as JobView;
-  if (isGraph(job)) addBranches(view, job);
+  if (isGraph(job)) {
+    addBranches(view, job);
+    addChildren(view, job);
+  }
   for (const fn of view.functions) if (fn.result_omitted) delete fn.result;
   if (job.state === "completed") {
     const last = job.functions.at(job.functions.length - 1);
@@ -144,6 +152,25 @@ function addBranches(view: JobView, job: Graph): void {
   const timed = job.live.filter(({ wait }) => wait !== "none" && wait !== "worker");
   const times = timed.map(({ due_at }) => due_at).filter((at) => at !== undefined);
   if (times.length > 0) view.due_at = iso(Math.min(...times));
+}
+
+/** The ids of children: they follow from the job, and are not stored. */
+function addChildren(view: JobView, job: Graph): void {
+  let index = 0;
+  for (const fn of job.functions) {
+    const shown = view.functions[index];
+    if (shown && hasChild(job, fn, index)) shown.child = childIdOf(childOrigin(job, index));
+    index += 1;
+  }
+}
+
+/** Whether there is, or has been, one child of the entry: it has begun, and there was nothing wrong with the document. */
+function hasChild({ live, halted }: Graph, fn: FunctionState, index: number): boolean {
+  if (kindOf(fn) !== "job" || fn.for_each !== undefined || fn.skipped) return false;
+  const { code } = fn.caught ?? fn.error ?? {};
+  if (code === "invalid_child" || code === "expression_error") return false;
+  if (fn.finished_at !== undefined || fn.retry_count > 0) return true;
+  return [...live, ...(halted ?? [])].some((branch) => branch.index === index && branch.wait === "child");
 }
 
 /** What a branch waits for, as users are told; undefined if it is at work. */

@@ -8,6 +8,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { ROOTS } from "../../src/job/expression-library.ts";
 import { evaluate, expressionProblem, type Scope, type Values } from "../../src/job/expressions.ts";
+import type { Context } from "../../src/worker/context.ts";
 import type { Worker } from "../../src/worker/worker.ts";
 import { comparable, examplesIn, type Step } from "../support/examples-in-docs.ts";
 import { System } from "../support/system.ts";
@@ -22,7 +23,7 @@ test.before(async () => {
   await writeFile(join(folder, "async"), command);
   await chmod(join(folder, "async"), 0o755);
   system = await System.start();
-  await system.worker(withFunctions, { concurrency: 20 });
+  await system.worker((worker) => withLargerOnes(withFunctions(worker)), { concurrency: 20 });
 });
 test.after(async () => {
   await system.close();
@@ -49,9 +50,43 @@ function withFunctions(worker: Worker): Worker {
       throw new Error("no luck");
     })
     .func("reserve-stock", () => true)
-    .func("charge", ({ args }) => ({ receipt: `receipt of ${args.amount}` }))
-    .func("ship", ({ args }) => args.receipt)
+    .func("charge", ({ args }) => ({ receipt: `receipt of ${args?.amount}` }))
+    .func("ship", ({ args }) => {
+      if (args.to === "nowhere") throw new Error("there is no such place");
+      return args.receipt;
+    })
     .func("send-thanks", ({ result }) => result("ship"));
+}
+
+/** As docs/larger-jobs.md describes them. */
+function withLargerOnes(worker: Worker): Worker {
+  const undone = new Map<string, string[]>();
+  const writeDown = ({ jobId }: Context, name: string) => undone.set(jobId, [...(undone.get(jobId) ?? []), name]);
+  const failedOnce = new Set<string>();
+  return worker
+    .func("pick", ({ args }) => {
+      if (args.sku === "broken") throw new Error("there is no broken");
+      return args.sku.toUpperCase();
+    })
+    .func("square", ({ item }) => item * item)
+    .func("pages", ({ cursor }) => {
+      const page = cursor ?? 1;
+      const items = [`${page}a.csv`, `${page}b.csv`];
+      return page < 3 ? { items, cursor: page + 1 } : { items };
+    })
+    .func("plan", () => ({ functions: [{ name: "add", args: { a: 20, b: 1 } }, { name: "double" }] }))
+    .func("reserve", () => ({ receipt: "reservation" }))
+    .func("release", (context) => void writeDown(context, "release"))
+    .func("refund", (context) => void writeDown(context, "refund"))
+    .func("undone", ({ args }) => undone.get(args))
+    .func("flaky-item", ({ jobId, item }) => {
+      if (item === 1 && !failedOnce.has(jobId)) {
+        failedOnce.add(jobId);
+        throw new Error("not this time");
+      }
+      return item;
+    })
+    .func("long", () => "x".repeat(300_000));
 }
 
 /** What an example has come to. */
@@ -134,7 +169,7 @@ function checkExpression(line: string, values: Values): void {
   else assert.is(JSON.stringify(evaluate(text, values)), expected, text);
 }
 
-for (const page of ["docs/jobs.md", "docs/definitions.md", "README.md"]) {
+for (const page of ["docs/jobs.md", "docs/larger-jobs.md", "docs/definitions.md", "README.md"]) {
   for (const steps of examplesIn(await readFile(page, "utf8"))) {
     test(`${page}:${steps[0]?.line} does what is said of it`, async () => {
       const so: Progress = { jobId: "", output: "", values: {} };

@@ -1,7 +1,8 @@
 import { CommanderError } from "commander";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { describeEvent, describeJob, describeJobs, describeWorkers } from "../../src/cli/describe.ts";
+import { describeJob, describeJobs, describeWorkers } from "../../src/cli/describe.ts";
+import { describeEvent } from "../../src/cli/describe-events.ts";
 import { EXIT, exitCodeOf } from "../../src/cli/exit.ts";
 import { brief, type Column, table, textWidth } from "../../src/cli/table.ts";
 import { parseSubmission } from "../../src/job/check.ts";
