@@ -26,6 +26,8 @@ import { eventually } from "../support/waiting.ts";
 const test = suite("children-recovery");
 let system: System;
 let store: JobStore;
+/** What the test has opened. */
+const open: (() => Promise<void>)[] = [];
 /** The jobs in which `note` was called. */
 const noted: string[] = [];
 let fails = false;
@@ -47,49 +49,49 @@ test.before(async () => {
       }),
   );
 });
+test.after.each(async () => {
+  for (const close of open.splice(0).reverse()) await close();
+});
 test.after(() => system.close());
+
+async function startSupervisor(bus = system.bus): Promise<Supervisor> {
+  const supervisor = await Supervisor.start(bus, { parkAfterMs: 200 });
+  open.push(() => supervisor.close({ graceMs: 0 }));
+  return supervisor;
+}
+
+/** A bus on which what is written goes through `write`. */
+async function openBus(url: string, write: (send: Bus["mux"]["store"]) => Bus["mux"]["store"]): Promise<Bus> {
+  const bus = await Bus.open({ url, name: "watched" });
+  open.push(() => bus.close());
+  const { mux } = bus;
+  mux.store = write(mux.store.bind(mux));
+  return bus;
+}
 
 type Entry = Submission["functions"][number];
 const CHILD: Entry = { job: { functions: [{ name: "note" }] } };
 
-/** A supervisor that dies once, when what it writes fits. */
+/** A supervisor that dies once, before or after it writes what fits: nothing that it writes from then on gets anywhere. */
 class Mortal {
-  readonly supervisor: Supervisor;
-  readonly #bus: Bus;
-  readonly #link: NetworkLink;
   isDead = false;
 
-  private constructor(bus: Bus, link: NetworkLink, supervisor: Supervisor) {
-    this.#bus = bus;
-    this.#link = link;
-    this.supervisor = supervisor;
-  }
-
-  static async start(dies: (subject: string, body: string) => "before" | "after" | undefined): Promise<Mortal> {
+  static async start(dies: (subject: string) => "before" | "after" | undefined): Promise<Mortal> {
+    const mortal = new Mortal();
     const link = await NetworkLink.start(system.server.port);
-    const bus = await Bus.open({ url: link.url, name: "mortal" });
-    const supervisor = await Supervisor.start(bus, { parkAfterMs: 200 });
-    const mortal = new Mortal(bus, link, supervisor);
-    const { mux } = bus;
-    const send = mux.store.bind(mux);
-    mux.store = (subject, payload, headers, timeoutMs, done) => {
-      const when = mortal.isDead ? undefined : dies(subject, Buffer.from(payload as Uint8Array).toString("latin1"));
-      if (when === "before") mortal.#die();
-      send(subject, payload, headers, timeoutMs, done);
-      if (when === "after") void bus.nc.flush().then(() => mortal.#die());
+    open.push(() => link.close());
+    const die = () => {
+      mortal.isDead = true;
+      void link.close();
     };
+    const bus = await openBus(link.url, (send) => (subject, payload, headers, timeoutMs, done) => {
+      const when = mortal.isDead ? undefined : dies(subject);
+      if (when === "before") die();
+      send(subject, payload, headers, timeoutMs, done);
+      if (when === "after") void bus.nc.flush().then(die);
+    });
+    await startSupervisor(bus);
     return mortal;
-  }
-
-  /** Nothing that it writes from now on gets anywhere. */
-  #die(): void {
-    this.isDead = true;
-    void this.#link.close();
-  }
-
-  async close(): Promise<void> {
-    await this.supervisor.close({ graceMs: 0 });
-    await this.#bus.close();
   }
 }
 
@@ -123,35 +125,33 @@ for (const [index, [name, writes, child]] of steps.entries()) {
       const wait: Entry[] = child === "quick" ? [] : [{ wait_for: "go" }];
       const functions: Entry[] = [{ job: { functions: [...wait, { name: "note" }] } }];
       await system.client.submit({ name: parent, functions }, { jobId: parent });
-      let next: Supervisor | undefined;
+      let isNext = false;
       if (child === "waits") {
         await eventually("the parent leaves memory", async () => (await stateOf(parent))?.token === 1);
         if (name.includes("timer")) {
           await eventually("it has died", () => mortal.isDead);
-          next = await system.startSupervisor({ parkAfterMs: 200 });
+          await startSupervisor();
+          isNext = true;
         }
         const [{ job_id }] = await childrenOf(parent);
         await system.client.signal(job_id, "go");
       }
       await eventually("it has died", () => mortal.isDead);
-      await mortal.close();
-      next ??= await system.startSupervisor({ parkAfterMs: 200 });
+      if (!isNext) await startSupervisor();
       const { state, result } = await ended(parent);
       assert.equal({ state, result }, { state: "completed", result: "noted" });
       const [one, ...others] = await childrenOf(parent);
       assert.equal(others, []);
       const key = endKey(parent, one.job_id);
       await eventually("nothing is left of its end", async () => !(await store.part(key))?.data.length);
-      const submission = await readLast(system.bus, JOBS, `job.submit.${one.job_id}`);
-      assert.is(submission, undefined, "nothing is left in JOBS");
-      await next.close();
+      await eventually("nothing is left in JOBS", async () => {
+        return (await readLast(system.bus, JOBS, `job.submit.${one.job_id}`)) === undefined;
+      });
     });
   }
 }
 
 test("the end of a child that comes while its parent leaves memory is not missed", async () => {
-  const bus = await Bus.open({ url: system.url, name: "slow" });
-  const parking = await Supervisor.start(bus, { parkAfterMs: 200 });
   let placed = () => {};
   const isPlacing = new Promise<void>((resolve) => {
     placed = resolve;
@@ -160,16 +160,15 @@ test("the end of a child that comes while its parent leaves memory is not missed
   const mayPlace = new Promise<void>((resolve) => {
     goOn = resolve;
   });
-  const { mux } = bus;
-  const send = mux.store.bind(mux);
-  mux.store = (subject, payload, headers, timeoutMs, done) => {
+  const bus = await openBus(system.url, (send) => (subject, payload, headers, timeoutMs, done) => {
     if (subject !== "job.timer.leaves") {
       send(subject, payload, headers, timeoutMs, done);
       return;
     }
     placed();
     void mayPlace.then(() => send(subject, payload, headers, timeoutMs, done));
-  };
+  });
+  await startSupervisor(bus);
   await system.client.submit(
     { name: "leaves", functions: [{ job: { functions: [{ wait_for: "go" }, { name: "note" }] } }] },
     { jobId: "leaves" },
@@ -177,14 +176,9 @@ test("the end of a child that comes while its parent leaves memory is not missed
   await isPlacing;
   const [child] = await childrenOf("leaves");
   await system.client.signal(child.job_id, "go");
-  await eventually(
-    "the end is stored",
-    async () => (await parking.store.part(endKey("leaves", child.job_id)))?.data.length,
-  );
+  await eventually("the end is stored", async () => (await store.part(endKey("leaves", child.job_id)))?.data.length);
   goOn();
   assert.is((await ended("leaves")).result, "noted");
-  await parking.close();
-  await bus.close();
 });
 
 test("a child that failed while nobody could tell is retried by its parent, and only once", async () => {
@@ -195,35 +189,31 @@ test("a child that failed while nobody could tell is retried by its parent, and 
     { jobId: "tells" },
   );
   await eventually("it has died", () => mortal.isDead);
-  await mortal.close();
-  const next = await system.startSupervisor();
+  await startSupervisor();
   assert.is((await ended("tells")).state, "failed");
   fails = false;
   await system.client.retry("tells");
   assert.is((await ended("tells")).state, "completed");
   const [child] = await childrenOf("tells");
   assert.is((await stateOf(child.job_id))?.retries, 1);
-  await next.close();
 });
 
-test("a submission that comes late is no second child, nor one of a parent that has been cancelled", async () => {
-  for (const isCancelled of [false, true]) {
+for (const isCancelled of [false, true]) {
+  const what = isCancelled ? "a child of a parent that was cancelled meanwhile" : "a second child";
+  test(`a submission that comes late is not ${what}`, async () => {
     const parent = `late-${isCancelled}`;
     let submitLate: (() => void) | undefined;
-    const bus = await Bus.open({ url: system.url, name: "late" });
-    const held = await Supervisor.start(bus);
-    const { mux } = bus;
-    const send = mux.store.bind(mux);
-    mux.store = (subject, payload, headers, timeoutMs, done) => {
+    const bus = await openBus(system.url, (send) => (subject, payload, headers, timeoutMs, done) => {
       if (!subject.startsWith("job.submit.sub-")) send(subject, payload, headers, timeoutMs, done);
       else submitLate = () => void bus.nc.publish(subject, payload, { headers: headersSent(headers) });
-    };
+    });
+    const held = await startSupervisor(bus);
     await system.client.submit({ name: parent, functions: [CHILD] }, { jobId: parent });
     await eventually("it is about to submit its child", () => submitLate);
     const { created_at = 0 } = (await stateOf(parent)) ?? {};
     const id = childIdOf({ job_id: parent, created_at, index: 0 });
     await held.close({ graceMs: 0 });
-    const next = await Supervisor.start(system.bus);
+    await startSupervisor();
     if (isCancelled) await system.client.cancel(parent).catch(() => undefined);
     const { state } = await ended(parent);
     assert.is(state, isCancelled && state !== "completed" ? "cancelled" : "completed");
@@ -235,10 +225,8 @@ test("a submission that comes late is no second child, nor one of a parent that 
     );
     await delay(100);
     assert.is(noted.filter((jobId) => jobId === id).length, before);
-    await bus.close();
-    await next.close();
-  }
-});
+  });
+}
 
 /** Without what makes the server refuse a second copy: one that was on its way, and is stored after the first is gone. */
 function headersSent(sent: MsgHdrs | undefined): MsgHdrs {
@@ -264,7 +252,7 @@ function sweeping({ topology }: Supervisor) {
 }
 
 test("the sweep removes ends that no parent waits for, and reminds those that do", async () => {
-  const next = await system.startSupervisor({ parkAfterMs: 200 });
+  const next = await startSupervisor();
   await system.client.submit(
     { name: "swept", functions: [{ job: { functions: [{ wait_for: "go" }] } }] },
     { jobId: "swept" },
@@ -288,11 +276,10 @@ test("the sweep removes ends that no parent waits for, and reminds those that do
     await eventually(`${key} is gone`, async () => !(await store.part(key))?.data.length);
   }
   await system.client.cancel(id);
-  await next.close();
 });
 
 test("SWEEP-5: a parent whose child is not there any more is reminded, and submits it", async () => {
-  const next = await system.startSupervisor({ parkAfterMs: 200 });
+  const next = await startSupervisor();
   const told: string[] = [];
   next.lifecycle.on("trouble", ({ what }) => told.push(what));
   const functions: Entry[] = [{ job: { functions: [{ wait_for: "go" }] } }];
@@ -319,7 +306,6 @@ test("SWEEP-5: a parent whose child is not there any more is reminded, and submi
   await eventually("it is submitted again", async () => (await store.get(job_id))?.state);
   await system.client.signal(job_id, "go", 5);
   assert.is((await ended("missing")).result, 5);
-  await next.close();
 });
 
 test.run();
