@@ -260,7 +260,7 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
   #drawNext(): boolean {
     const next = this.#queue.next((number) => this.#sizeOf(number), this.#stored.count === undefined);
     if (!next) return false;
-    const { page, offset } = next;
+    const { offset, page } = next;
     const { part } = page;
     const trial = part.trials.size === 0 ? undefined : part.trials.get(offset);
     this.#crew.begin(part.first + offset, trialFunction(this.#base, trial), trial?.due_at);
@@ -271,16 +271,15 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
   #goOn(): void {
     if (this.#posted !== undefined) return;
     const { next } = this.#items;
-    const { count, listed = 0 } = this.#stored;
-    if (this.#queue.ahead < Math.max(PART_ITEMS / 2, this.#concurrency) && next < partCount(count ?? listed))
-      this.#openMore();
+    const { count } = this.#stored;
+    const { ahead } = this.#queue;
+    if (ahead < Math.max(PART_ITEMS / 2, this.#concurrency) && next < partCount(this.#known)) this.#openMore();
     if (count === undefined) {
-      const left = this.#queue.ahead + Math.max(0, listed - next * PART_ITEMS);
+      const left = ahead + Math.max(0, this.#known - next * PART_ITEMS);
       if (left < Math.max(2 * PART_ITEMS, this.#concurrency)) this.#listing?.want(this.#items);
     }
     if (this.#posted !== undefined || this.#isOpening) return;
-    if (this.#crew.size > 0 || this.#queue.ahead > 0) this.#restIfLong();
-    else if (count !== undefined && next >= partCount(count)) {
+    if (this.#crew.size === 0 && ahead === 0 && count !== undefined && next >= partCount(count)) {
       this.book.flush();
       if (this.#open.size === 0) this.#finish().catch((error) => this.#host.onFault(error));
     } else this.#restIfLong();
@@ -313,9 +312,8 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
 
   async #readParts(numbers: readonly number[], run: number): Promise<void> {
     const pages = await Promise.all(numbers.map((number) => this.book.open(number, run)));
-    if (this.#isOver()) return;
     this.#isOpening = false;
-    if (this.#mode !== "on") return;
+    if (this.#isOver() || this.#mode !== "on") return;
     const next = this.#items.next + numbers.length;
     for (const page of pages) {
       if (!page) return; // the job has left
