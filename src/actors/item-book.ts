@@ -35,11 +35,15 @@ const MESSAGE_TOO_LARGE = 10054;
 /** Values that are stored by themselves at a time. */
 const VALUES_AT_A_TIME = 16;
 
-/** Whose parts they are. */
-export interface BookOwner {
+/** Who has the job. */
+export interface BookHost {
   readonly isGone: boolean;
   onTrouble(what: string, error: unknown, isOver?: () => boolean): void;
   onFault(error: unknown): void;
+}
+
+/** Who sees to the items. */
+export interface BookOwner {
   /** All that is known of the part is stored. */
   onWritten(page: Page): void;
   /** Somebody else has stored how these items have ended. */
@@ -71,13 +75,15 @@ export class ItemBook {
   readonly pages = new Map<number, Page>();
   readonly #bus: Bus;
   readonly #store: ItemStore;
+  readonly #host: BookHost;
   readonly #owner: BookOwner;
   #unwritten = 0;
   #isClosed = false;
 
-  constructor(bus: Bus, store: ItemStore, owner: BookOwner) {
+  constructor(bus: Bus, store: ItemStore, host: BookHost, owner: BookOwner) {
     this.#bus = bus;
     this.#store = store;
+    this.#host = host;
     this.#owner = owner;
   }
 
@@ -168,7 +174,7 @@ export class ItemBook {
     page.timer = undefined;
     page.isWriting = true;
     page.writtenAt = performance.now();
-    this.#writeAll(page).catch((error) => this.#owner.onFault(error));
+    this.#writeAll(page).catch((error) => this.#host.onFault(error));
   }
 
   async #writeAll(page: Page): Promise<void> {
@@ -268,8 +274,8 @@ export class ItemBook {
   }
 
   #insist(what: string, call: () => Promise<void>): Promise<boolean> {
-    const stopped = () => this.#isClosed || this.#owner.isGone;
-    return untilDone(this.#bus, stopped, (error, isOver) => this.#owner.onTrouble(what, error, isOver), call);
+    const stopped = () => this.#isClosed || this.#host.isGone;
+    return untilDone(this.#bus, stopped, (error, isOver) => this.#host.onTrouble(what, error, isOver), call);
   }
 
   /** BOOK-4 */
@@ -288,7 +294,7 @@ export class ItemBook {
       await this.#store.write(page.part, page.sequence);
     };
     write().catch((error) => {
-      if (!isAsyncError(error)) this.#owner.onFault(error);
+      if (!isAsyncError(error)) this.#host.onFault(error);
       // Else what is not stored is done again by whoever has the job next.
     });
   }

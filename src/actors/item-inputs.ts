@@ -3,6 +3,9 @@
 import { decodeOurs } from "../bus/messages/codec.ts";
 import type { GivenInput } from "../bus/messages/invocation.ts";
 import type { ItemStore } from "../bus/store/item-store.ts";
+import { isAsyncError } from "../job/errors.ts";
+import { expressionFailure } from "../job/expressions.ts";
+import type { Failure } from "../job/failure.ts";
 import { callOf, type FunctionState, newFunction } from "../job/function-state.ts";
 import { argsOf, type EntryInput, keyOf, withNeeds } from "../job/input.ts";
 import { type ItemPart, UNCERTAIN } from "../job/item-part.ts";
@@ -17,6 +20,9 @@ import { MissingValue, type More, valuesFor } from "../job/values.ts";
 export interface ResultLoader {
   load(job: Graph, indexes: readonly number[]): Promise<unknown>;
 }
+
+/** Repeats a call until it succeeds. Returns false if the job has left meanwhile. */
+export type Insist = (what: string, call: () => Promise<void>) => Promise<boolean>;
 
 const NONE: readonly number[] = [];
 
@@ -44,6 +50,20 @@ export class ItemInputs {
       this.#args = hasExpressions(fn.args) ? undefined : { value: fn.args ?? null };
       this.#source = this.#sourceOf(job, fn);
     });
+  }
+
+  /** The same, however long the bus is away. Returns why it cannot be found out. */
+  async prepareAtLast(job: Graph, insist: Insist): Promise<Failure | undefined> {
+    let failure: Failure | undefined;
+    await insist("cannot read what items are made of", async () => {
+      try {
+        await this.prepare(job);
+      } catch (error) {
+        if (isAsyncError(error)) throw error;
+        failure = expressionFailure(error);
+      }
+    });
+    return failure;
   }
 
   /** What `call` gives, once the results have been read that it asks for. */

@@ -15,48 +15,37 @@
  * RUNNER-5  Nothing is in flight when the entry is said to wait for something (`rested`); before anything begins after that, it is said that
  *     it does not any more.
  */
-import { encode } from "../bus/messages/codec.ts";
-import { readItemResults } from "../bus/store/item-store.ts";
-import { isAsyncError } from "../job/errors.ts";
-import { expressionFailure } from "../job/expressions.ts";
 import type { Failure } from "../job/failure.ts";
 import { type FunctionState, kindOf } from "../job/function-state.ts";
-import { trialFunction, trialOfItem, UNCERTAIN } from "../job/item-part.ts";
-import { partCount, shortError, sizeOfPart, toleratedFailures, tooManyFailures } from "../job/items.ts";
+import { trialFunction, withPart } from "../job/item-part.ts";
+import { partCount, sizeOfPart, toleratedFailures, tooManyFailures } from "../job/items.ts";
 import { type ItemsState, PART_ITEMS } from "../job/items-state.ts";
 import type { Outcome } from "../job/outcome.ts";
 import type { Plan } from "../job/plan.ts";
 import { DEFAULT_CONCURRENCY } from "../job/schema.ts";
 import { type Branch, functionAt, type Graph, isGraph } from "../job/state.ts";
-import { type ItemsReport, MAX_ITEM_EVENTS } from "../job/transition.ts";
-import { isUnanswered } from "../job/undoable.ts";
+import type { ItemsReport } from "../job/transition.ts";
 import type { GraphHost } from "./actor-context.ts";
 import { type BookOwner, ItemBook, type Page } from "./item-book.ts";
+import { endOfItems } from "./item-end.ts";
 import { baseOf, partOf } from "./item-inputs.ts";
 import { ItemListing, type ListingOwner } from "./item-listing.ts";
-import type { Crew, CrewWait, ItemsAtWork, ItemsOfEntry, ItemsOwner } from "./item-work.ts";
+import { ItemOutcomes } from "./item-outcomes.ts";
+import { ItemQueue } from "./item-queue.ts";
+import {
+  type Crew,
+  type CrewWait,
+  firstOf,
+  type ItemsAtWork,
+  type ItemsMode,
+  type ItemsOfEntry,
+  type ItemsOwner,
+} from "./item-work.ts";
 
-/** Results of an entry that have no more bytes together are in the record. */
-const INLINE_BYTES = 32 * 1024;
 /** Parts that are opened, or read, at a time. */
 const PARTS_AT_A_TIME = 16;
 /** What has changed is said in the record after this time, if nothing else has to be said before. */
 const COUNT_MS = 1_000;
-
-type Mode =
-  /** It reads what is stored. */
-  | "loading"
-  | "on"
-  /** All wait for long: it is about to say so. */
-  | "leaving"
-  /** It has said so. */
-  | "resting"
-  /** It is about to say that it goes on. */
-  | "waking"
-  /** Nothing begins any more: what is under way ends. */
-  | "ending"
-  /** It has said how it ended. */
-  | "over";
 
 /** What is said at the end. */
 type Last = Pick<ItemsReport, "end" | "stopped">;
@@ -72,18 +61,15 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
   readonly #base: FunctionState;
   readonly #attempt: number;
   readonly #concurrency: number;
-  #mode: Mode = "loading";
+  #mode: ItemsMode = "loading";
   /** As it was said last, or will be. */
   #items: ItemsState;
   /** As it is stored. */
   #stored: ItemsState;
   /** What has been said, and is not stored yet. */
   #posted: ItemsState | undefined;
-  /** Parts whose items may begin, in order; the first of them from `#offset` on. */
-  readonly #queue: Page[] = [];
-  #offset = 0;
-  /** How many items there are in them, from there on. */
-  #ahead = 0;
+  /** Parts whose items may begin. */
+  readonly #queue = new ItemQueue();
   /** By number. */
   readonly #open = new Map<number, Page>();
   /** Parts that are about to be opened; `#isOpening` while they are read. */
@@ -91,10 +77,7 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
   #isOpening = false;
   #isDrawing = false;
   #isDraining = false;
-  /** What is to be told of in the next report. */
-  #failures: NonNullable<ItemsReport["failures"]> = [];
-  #told: number;
-  #lastError: Failure | undefined;
+  readonly #outcomes: ItemOutcomes;
   #last: Last | undefined;
   #timer: NodeJS.Timeout | undefined;
 
@@ -106,12 +89,12 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
     this.#base = baseOf(this.#fn);
     this.#attempt = branch.attempt;
     this.#items = this.#stored = this.#fn.items as ItemsState;
-    this.#told = this.#items.failed;
     this.#concurrency = this.#fn.concurrency ?? DEFAULT_CONCURRENCY;
-    this.book = new ItemBook(context.bus, store, this);
+    this.book = new ItemBook(context.bus, store, host, this);
+    this.#outcomes = new ItemOutcomes(this.book, (item) => this.pageOf(item), this.#fn, this.#items.failed);
     this.#crew = given.crewFor(this);
     if (this.#items.count === undefined) this.#listing = new ItemListing(given, plan, this.#fn, this);
-    this.#load(job).catch((error) => this.onFault(error));
+    this.#load(job).catch((error) => this.#host.onFault(error));
   }
 
   // --- the job
@@ -151,18 +134,6 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
     this.book.close();
   }
 
-  get isGone(): boolean {
-    return this.#host.isGone;
-  }
-
-  onTrouble(what: string, error: unknown, isOver?: () => boolean): void {
-    this.#host.onTrouble(what, error, isOver);
-  }
-
-  onFault(error: unknown): void {
-    this.#host.onFault(error);
-  }
-
   get #job(): Graph {
     const { job } = this.#host;
     if (!isGraph(job)) throw new TypeError(`job ${job.job_id} is no graph: it has no items`);
@@ -176,10 +147,8 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
     const { rested: _rested, ...items } = this.#items;
     const open = [...this.#open.keys(), ...this.#opening.map(({ part }) => part.number)];
     this.#items = this.#posted = { ...items, open: open.sort((a, b) => a - b), ...change };
-    const failures = this.#failures;
-    this.#failures = [];
     const { index } = this.#given;
-    const told = failures.length > 0 ? { failures } : {};
+    const told = this.#outcomes.takeUntold();
     this.#host.post({
       type: "items",
       index,
@@ -213,7 +182,7 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
 
   async #load(job: Graph): Promise<void> {
     const { open, run, rested } = this.#items;
-    const failure = await this.#prepare(job);
+    const failure = await this.#given.inputs.prepareAtLast(job, this.#given.insist);
     for (let at = 0; at < open.length; at += PARTS_AT_A_TIME) {
       await Promise.all(open.slice(at, at + PARTS_AT_A_TIME).map((number) => this.book.open(number, run)));
     }
@@ -235,51 +204,32 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
     this.onChange();
   }
 
-  /** Finds out which items there are. Returns why that cannot be had. */
-  async #prepare(job: Graph): Promise<Failure | undefined> {
-    let failure: Failure | undefined;
-    await this.#given.insist("cannot read what items are made of", async () => {
-      try {
-        await this.#given.inputs.prepare(job);
-      } catch (error) {
-        if (isAsyncError(error)) throw error;
-        failure = expressionFailure(error);
-      }
-    });
-    return failure;
-  }
-
   #isOver(): boolean {
-    return this.#mode === "over" || this.isGone;
+    return this.#mode === "over" || this.#host.isGone;
   }
 
-  /** RUNNER-4 */
-  #inherit({ part }: Page): void {
-    if (kindOf(this.#fn) === "job") return; // it is known which of them have begun
-    const size = this.#sizeOf(part.number);
-    let known = -1;
-    for (let offset = 0; offset < size; offset++) if (!part.isOpen(offset) || part.trials.has(offset)) known = offset;
-    const now = Date.now();
-    for (let offset = 0; offset < size; offset++) {
-      if (!part.isOpen(offset)) continue;
-      if (this.#fn.undo !== undefined) part.mark(offset, UNCERTAIN);
-      const trial = part.trials.get(offset);
-      if (offset > known + this.#concurrency || (trial?.due_at ?? 0) > now) continue;
-      part.setTried(offset, { ...trial, retry_count: (trial?.retry_count ?? 0) + 1 });
-    }
+  /** RUNNER-4. Of children it is known which have begun. */
+  #inherit(page: Page): void {
+    const { part } = page;
+    if (kindOf(this.#fn) === "job") return;
+    part.inherit(this.#sizeOf(part.number), this.#concurrency, this.#fn.undo !== undefined, Date.now());
+    if (this.#fn.undo !== undefined) this.book.touch(page);
   }
 
   /** Its items may begin. */
   #begin(page: Page): void {
     this.#open.set(page.part.number, page);
-    if (this.#queue.length === 0) this.#offset = 0;
-    this.#queue.push(page);
-    this.#ahead += this.#sizeOf(page.part.number);
+    this.#queue.push(page, this.#sizeOf(page.part.number));
     if (page.part.failed > 0) this.#checkFailures();
     if (!page.isDirty && !page.isWriting && this.#isComplete(page)) this.#count(page);
   }
 
-  /** How many items of it there are, as far as that is stored. */
+  /** How many items there are, as far as that is stored. */
+  get #known(): number {
+    return this.#stored.count ?? this.#stored.listed ?? 0;
+  }
+
+  /** How many of them a part has. */
   #sizeOf(number: number): number {
     return sizeOfPart(this.#stored, number);
   }
@@ -308,42 +258,32 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
   }
 
   #drawNext(): boolean {
-    for (let page = this.#queue[0]; page; page = this.#queue[0]) {
-      const { part } = page;
-      const size = this.#sizeOf(part.number);
-      while (this.#offset < size) {
-        const offset = this.#offset++;
-        this.#ahead -= 1;
-        if (!part.isOpen(offset)) continue;
-        const trial = part.trials.size === 0 ? undefined : part.trials.get(offset);
-        this.#crew.begin(part.first + offset, trialFunction(this.#base, trial), trial?.due_at);
-        return true;
-      }
-      if (size < PART_ITEMS && this.#stored.count === undefined) return false; // it may get more
-      this.#queue.shift();
-      this.#offset = 0;
-    }
-    return false;
+    const next = this.#queue.next((number) => this.#sizeOf(number), this.#stored.count === undefined);
+    if (!next) return false;
+    const { offset, page } = next;
+    const { part } = page;
+    const trial = part.trials.size === 0 ? undefined : part.trials.get(offset);
+    this.#crew.begin(part.first + offset, trialFunction(this.#base, trial), trial?.due_at);
+    return true;
   }
 
   /** While it is on: opens more, ends, or waits. */
   #goOn(): void {
     if (this.#posted !== undefined) return;
     const { next } = this.#items;
-    const { count, listed = 0 } = this.#stored;
-    if (this.#ahead < Math.max(PART_ITEMS / 2, this.#concurrency) && next < partCount(count ?? listed))
-      this.#openMore();
+    const { count } = this.#stored;
+    const { ahead } = this.#queue;
+    if (ahead < Math.max(PART_ITEMS / 2, this.#concurrency) && next < partCount(this.#known)) this.#openMore();
     if (count === undefined) {
-      const left = this.#ahead + Math.max(0, listed - next * PART_ITEMS);
+      const left = ahead + Math.max(0, this.#known - next * PART_ITEMS);
       if (left < Math.max(2 * PART_ITEMS, this.#concurrency)) this.#listing?.want(this.#items);
     }
     if (this.#posted !== undefined || this.#isOpening) return;
-    if (this.#crew.size > 0 || this.#ahead > 0) this.#restIfLong();
-    else if (count !== undefined && next >= partCount(count)) {
+    if (this.#crew.size === 0 && ahead === 0 && count !== undefined && next >= partCount(count)) {
       this.book.flush();
-      if (this.#open.size === 0) this.#finish().catch((error) => this.onFault(error));
+      if (this.#open.size === 0) this.#finish().catch((error) => this.#host.onFault(error));
     } else this.#restIfLong();
-    if (this.#posted === undefined && this.#failures.length > 0) this.#reportSoon();
+    if (this.#posted === undefined && this.#outcomes.hasUntold) this.#reportSoon();
   }
 
   #reportSoon(): void {
@@ -357,12 +297,9 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
   #openMore(): void {
     if (this.#isOpening) return;
     const { next, run, list } = this.#items;
-    const last = partCount(this.#stored.count ?? this.#stored.listed ?? 0);
-    const wanted = Math.ceil((Math.max(PART_ITEMS / 2, this.#concurrency) + PART_ITEMS / 2 - this.#ahead) / PART_ITEMS);
-    const numbers = Array.from(
-      { length: Math.min(PARTS_AT_A_TIME, Math.max(1, wanted), last - next) },
-      (_, at) => next + at,
-    );
+    const wanted = Math.max(PART_ITEMS / 2, this.#concurrency) + PART_ITEMS / 2 - this.#queue.ahead;
+    const most = Math.min(PARTS_AT_A_TIME, partCount(wanted), partCount(this.#known) - next);
+    const numbers = Array.from({ length: most }, (_, at) => next + at);
     // In the first run nothing can be stored of a part that has not been opened, but what a function has listed.
     if (run === list && typeof this.#fn.for_each !== "object") {
       this.#opening = numbers.map((number) => this.book.openNew(number, run));
@@ -370,33 +307,21 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
       return;
     }
     this.#isOpening = true;
-    this.#readParts(numbers, run).catch((error) => this.onFault(error));
+    this.#readParts(numbers, run).catch((error) => this.#host.onFault(error));
   }
 
   async #readParts(numbers: readonly number[], run: number): Promise<void> {
     const pages = await Promise.all(numbers.map((number) => this.book.open(number, run)));
-    if (this.#isOver()) return;
     this.#isOpening = false;
-    if (this.#mode !== "on") return;
-    let next = this.#items.next + numbers.length;
-    const opening: Page[] = [];
-    for (const [at, page] of pages.entries()) {
+    if (this.#isOver() || this.#mode !== "on") return;
+    const next = this.#items.next + numbers.length;
+    for (const page of pages) {
       if (!page) return; // the job has left
-      const { part } = page;
-      const isChanged = part.beginRun(run);
+      const isChanged = page.part.beginRun(run);
       if (isChanged) this.book.touch(page);
       if (!isChanged && this.#isComplete(page)) this.#count(page);
-      else opening.push(page);
-      if (
-        opening.length > 0 &&
-        at + 1 < numbers.length &&
-        this.#ahead + opening.length * PART_ITEMS > this.#concurrency * 2
-      ) {
-        next = this.#items.next + at + 1;
-        break;
-      }
+      else this.#opening.push(page);
     }
-    this.#opening = opening;
     this.#report({}, { next });
   }
 
@@ -410,10 +335,7 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
     const { part } = page;
     this.#open.delete(part.number);
     this.book.drop(page);
-    const { done, failed, bytes = 0 } = this.#items;
-    const next: ItemsState = { ...this.#items, done: done + part.done, failed: failed + part.failed };
-    if (this.#fn.results !== "none") next.bytes = bytes + part.resultBytes;
-    this.#items = next;
+    this.#items = withPart(this.#items, part, this.#fn.results !== "none");
   }
 
   onWritten(page: Page): void {
@@ -432,48 +354,20 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
   // --- outcomes
 
   onDone(item: number, attempt: number, result: unknown): void {
-    const page = this.pageOf(item);
-    if (!page) return;
-    page.part.setDone(item - page.part.first, result === null ? undefined : encode(result, "msgpack"), attempt);
-    this.book.touch(page);
+    this.#outcomes.done(item, attempt, result);
   }
 
-  onTried(item: number, { fn, error, retryAt }: Outcome): void {
-    const page = this.#markTried(item, error);
-    if (!page) return;
-    const offset = item - page.part.first;
-    page.part.setTried(offset, trialOfItem(fn, page.part.trials.get(offset), retryAt));
-    this.book.touch(page);
+  onTried(item: number, outcome: Outcome): void {
+    this.#outcomes.tried(item, outcome);
   }
 
-  onFailed(item: number, { fn, error }: Outcome): void {
-    const page = this.#markTried(item, error);
-    if (!page) return;
-    const offset = item - page.part.first;
-    page.part.setFailed(offset, trialOfItem(fn, page.part.trials.get(offset)));
-    this.book.touch(page);
-    this.#lastError = error;
-    if (this.#told < MAX_ITEM_EVENTS) {
-      this.#told += 1;
-      this.#failures.push({ item, error: shortError(error) });
-    }
+  onFailed(item: number, outcome: Outcome): void {
+    this.#outcomes.failed(item, outcome);
     this.#checkFailures();
   }
 
-  #markTried(item: number, error: Failure): Page | undefined {
-    const page = this.pageOf(item);
-    const isPossible = this.#fn.undo !== undefined && isUnanswered(error);
-    if (isPossible) page?.part.mark(item - page.part.first, UNCERTAIN);
-    return page;
-  }
-
   onUnheard(item: number, attempt: number): void {
-    const page = this.pageOf(item);
-    if (!page) return;
-    const offset = item - page.part.first;
-    if (this.#fn.undo !== undefined) page.part.mark(offset, UNCERTAIN);
-    page.part.setTried(offset, { ...page.part.trials.get(offset), retry_count: attempt });
-    this.book.touch(page);
+    this.#outcomes.unheard(item, attempt);
   }
 
   get #failed(): number {
@@ -487,7 +381,7 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
     const { count } = this.#stored;
     const failed = this.#failed;
     if (failed > toleratedFailures(this.#fn.tolerate, count))
-      this.#windDown({ end: { error: tooManyFailures(failed, count, this.#lastError) } });
+      this.#windDown({ end: { error: tooManyFailures(failed, count, this.#outcomes.lastError) } });
   }
 
   // --- waits
@@ -502,10 +396,7 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
     const { count, listed = 0 } = this.#stored;
     const [from, to] = [before.count ?? before.listed ?? 0, count ?? listed];
     if (from === to && before.count === count) return;
-    for (const page of this.#queue) {
-      const { first } = page.part;
-      this.#ahead += Math.max(0, Math.min(to, first + PART_ITEMS) - Math.max(from, first));
-    }
+    this.#queue.grow(from, to);
     for (const page of [...this.#open.values()])
       if (!page.isDirty && !page.isWriting && this.#isComplete(page)) this.#count(page);
     this.#listing?.onStored();
@@ -520,19 +411,15 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
 
   #waits(): CrewWait {
     const now = Date.now();
-    const isListing = (this.#listing?.size ?? 0) > 0;
     const ofItems = this.#crew.size > 0 ? this.#crew.waitOf(now) : undefined;
-    if (!isListing) return ofItems;
-    const ofListing = this.#listing?.waitOf(now);
-    if (this.#crew.size === 0 || !ofListing) return ofListing;
-    if (ofItems?.type === "backoff" && ofListing.type === "backoff")
-      return ofItems.due_at < ofListing.due_at ? ofItems : ofListing;
-    return ofItems && ofListing;
+    if (!this.#listing?.size) return ofItems;
+    const ofListing = this.#listing.waitOf(now);
+    return this.#crew.size === 0 ? ofListing : ofItems && ofListing && firstOf(ofItems, ofListing);
   }
 
   /** RUNNER-5 */
   #restIfLong(): void {
-    const isFull = this.#crew.size >= this.#concurrency || this.#ahead === 0;
+    const isFull = this.#crew.size >= this.#concurrency || this.#queue.ahead === 0;
     if (!isFull || this.#listing?.isStoring || !this.#waits()) return;
     this.#mode = "leaving";
     this.#crew.pause();
@@ -605,21 +492,9 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
 
   async #finish(): Promise<void> {
     this.#mode = "ending";
-    const { context, index } = this.#given;
-    const { failed, count, bytes = 0 } = this.#items;
-    if (failed > toleratedFailures(this.#fn.tolerate, count))
-      this.#last = { end: { error: tooManyFailures(failed, count, this.#lastError) } };
-    else if (this.#fn.results === "none") this.#last = { end: { result: null } };
-    else if (bytes > INLINE_BYTES) this.#last = { end: { apart: bytes } };
-    else {
-      let results: unknown[] = [];
-      const job = { ...this.#job, functions: this.#job.functions.with(index, { ...this.#fn, items: this.#items }) };
-      const isRead = await this.#given.insist("cannot read the results of items", async () => {
-        results = await readItemResults(context.store, job, index);
-      });
-      if (!isRead || this.#isOver()) return;
-      this.#last ??= { end: { result: results } };
-    }
+    const end = await endOfItems(this.#given, this.#job, this.#items, this.#outcomes.lastError);
+    if (!end || this.#isOver()) return;
+    this.#last ??= { end };
     this.onChange();
   }
 }

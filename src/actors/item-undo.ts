@@ -1,15 +1,3 @@
-/**
- * Undoes the items of one entry, as long as the branch of its undo says that they are at it: all that have completed, or may have, up to
- * `concurrency` at a time, the parts from the last one to the first, and the items of a part in the same direction.
- *
- * Nothing has to be said in the record before an item is undone: that the undo has begun is said by the branch, and what is undone by the parts.
- * So whoever has the job next goes through the parts that are left. The record says now and then which these are (`unwound`).
- *
- * UNWIND-1  An item is undone until that is stored in its part, or has failed for good: at least once.
- * UNWIND-2  One that cannot be undone keeps no other from it. How many there were is said at the end (UNDO-4).
- */
-import { isAsyncError } from "../job/errors.ts";
-import { expressionFailure } from "../job/expressions.ts";
 import type { Failure } from "../job/failure.ts";
 import { type FunctionState, kindOf } from "../job/function-state.ts";
 import { trialFunction, trialOfItem, UNDO_FAILED, UNDONE } from "../job/item-part.ts";
@@ -21,15 +9,12 @@ import type { ItemsReport } from "../job/transition.ts";
 import type { GraphHost } from "./actor-context.ts";
 import { type BookOwner, ItemBook, type Page } from "./item-book.ts";
 import { baseOf, partOf } from "./item-inputs.ts";
-import type { Crew, ItemsAtWork, ItemsOfEntry, ItemsOwner } from "./item-work.ts";
+import type { Crew, ItemsAtWork, ItemsMode, ItemsOfEntry, ItemsOwner } from "./item-work.ts";
 
 /** Parts that are in memory at a time. */
 const MAX_PAGES = 8;
 /** After so many parts the record says how far it is. */
 const PARTS_PER_REPORT = 64;
-
-/** See `item-runner.ts`. */
-type Mode = "loading" | "on" | "leaving" | "resting" | "waking" | "over";
 
 export class ItemUndo implements ItemsAtWork, BookOwner, ItemsOwner {
   readonly book: ItemBook;
@@ -42,7 +27,7 @@ export class ItemUndo implements ItemsAtWork, BookOwner, ItemsOwner {
   readonly #concurrency: number;
   /** Which undo it is: what an earlier one could not do is tried again. */
   readonly #retries: number;
-  #mode: Mode = "loading";
+  #mode: ItemsMode = "loading";
   #items: ItemsState;
   #posted: ItemsState | undefined;
   /** Parts from this number on have been opened. */
@@ -76,21 +61,14 @@ export class ItemUndo implements ItemsAtWork, BookOwner, ItemsOwner {
     this.#through = isBegun ? unwound.from : partsReached(this.#items);
     this.#failed = isBegun ? unwound.failed : 0;
     this.#next = this.#through;
-    this.book = new ItemBook(context.bus, store, this);
+    this.book = new ItemBook(context.bus, store, host, this);
     this.#crew = given.crewFor(this);
-    this.#load(job).catch((error) => this.onFault(error));
+    this.#load(job).catch((error) => this.#host.onFault(error));
   }
 
   /** Finds out which items there are; those that cannot be had any more are undone without. */
   async #load(job: Graph): Promise<void> {
-    await this.#given.insist("cannot read what items are made of", async () => {
-      try {
-        await this.#given.inputs.prepare(job);
-      } catch (error) {
-        if (isAsyncError(error)) throw error;
-        this.#lastError = expressionFailure(error);
-      }
-    });
+    this.#lastError = await this.#given.inputs.prepareAtLast(job, this.#given.insist);
     if (this.#mode !== "loading") return;
     this.#mode = this.#items.rested ? "resting" : "on";
     const { job: now } = this.#host;
@@ -131,18 +109,6 @@ export class ItemUndo implements ItemsAtWork, BookOwner, ItemsOwner {
     this.#mode = "over";
     this.#crew.close();
     this.book.close();
-  }
-
-  get isGone(): boolean {
-    return this.#host.isGone;
-  }
-
-  onTrouble(what: string, error: unknown, isOver?: () => boolean): void {
-    this.#host.onTrouble(what, error, isOver);
-  }
-
-  onFault(error: unknown): void {
-    this.#host.onFault(error);
   }
 
   #report(report: Omit<ItemsReport, "items">, change: Partial<ItemsState> = {}): void {
@@ -201,7 +167,7 @@ export class ItemUndo implements ItemsAtWork, BookOwner, ItemsOwner {
     this.#dropThrough();
     if (this.#next > 0 && !this.#isReading && this.#pages.length - this.#at < 2 && this.#pages.length < MAX_PAGES) {
       this.#isReading = true;
-      this.#read(this.#next - 1).catch((error) => this.onFault(error));
+      this.#read(this.#next - 1).catch((error) => this.#host.onFault(error));
     }
     if (this.#crew.size === 0 && this.#at >= this.#pages.length) this.book.flush();
     if (this.#through === 0) this.#end();

@@ -7,7 +7,7 @@ import type { Branch, Graph } from "../job/state.ts";
 import type { ItemsReport } from "../job/transition.ts";
 import type { ActorContext, GraphHost } from "./actor-context.ts";
 import type { ItemBook, Page } from "./item-book.ts";
-import type { ItemInputs } from "./item-inputs.ts";
+import type { Insist, ItemInputs } from "./item-inputs.ts";
 
 /** What a runner and its likes are given. */
 export interface ItemsOfEntry {
@@ -18,8 +18,7 @@ export interface ItemsOfEntry {
   inputs: ItemInputs;
   /** What does the items. */
   crewFor(owner: ItemsOwner): Crew;
-  /** Repeats a call until it succeeds. Returns false if the job has left meanwhile. */
-  insist(what: string, call: () => Promise<void>): Promise<boolean>;
+  insist: Insist;
 }
 
 /** Who sees to the items of an entry, as what does them sees it. */
@@ -83,4 +82,26 @@ export interface Crew {
   /** The job is to be handed over: what is not in flight is let go, and what is may end. */
   drain(): void;
   close(): void;
+}
+
+/** What those who see to items are at. */
+export type ItemsMode =
+  /** It reads what is stored. */
+  | "loading"
+  | "on"
+  /** All wait for long: it is about to say so. */
+  | "leaving"
+  /** It has said so. */
+  | "resting"
+  /** It is about to say that it goes on. */
+  | "waking"
+  /** Nothing begins any more: what is under way ends. */
+  | "ending"
+  /** It has said how it ended. */
+  | "over";
+
+/** What comes first of what both wait for. */
+export function firstOf(a: NonNullable<CrewWait>, b: NonNullable<CrewWait>): CrewWait {
+  if (a.type !== "backoff") return a;
+  return b.type !== "backoff" || b.due_at < a.due_at ? b : a;
 }

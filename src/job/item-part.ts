@@ -9,7 +9,7 @@
 import type { Failure } from "./failure.ts";
 import type { FunctionState } from "./function-state.ts";
 import { shortError } from "./items.ts";
-import { PART_ITEMS } from "./items-state.ts";
+import { type ItemsState, PART_ITEMS } from "./items-state.ts";
 
 /** Whose items they are: those of another job with that id, or of another list of the entry, are none. */
 export interface PartOwner {
@@ -164,6 +164,24 @@ export class ItemPart {
     return this.isDone(offset) || this.has(offset, UNCERTAIN);
   }
 
+  /**
+   * It was open under another owner: what was in flight there begins again with a higher number, as its outcome is not known. Which items
+   * these are is not known either: at most those that follow the last one of which something is known, as many as are under way at a time.
+   *
+   * @param mayBeDone they can be undone: all that have not ended may have to be
+   */
+  inherit(size: number, concurrency: number, mayBeDone: boolean, now: number): void {
+    let known = -1;
+    for (let offset = 0; offset < size; offset++) if (!this.isOpen(offset) || this.trials.has(offset)) known = offset;
+    for (let offset = 0; offset < size; offset++) {
+      if (!this.isOpen(offset)) continue;
+      if (mayBeDone) this.mark(offset, UNCERTAIN);
+      const trial = this.trials.get(offset);
+      if (offset > known + concurrency || (trial?.due_at ?? 0) > now) continue;
+      this.setTried(offset, { ...trial, retry_count: (trial?.retry_count ?? 0) + 1 });
+    }
+  }
+
   /** PART-1. Returns whether that changed anything of its items. */
   beginRun(run: number): boolean {
     if (this.run === run && this.unwind === undefined) return false;
@@ -272,4 +290,11 @@ export function trialOfItem(fn: FunctionState, before: ItemTrial | undefined, du
     ...(last_progress !== undefined && { last_progress }),
     ...(before?.again !== undefined && { again: before.again }),
   };
+}
+
+/** The items with a part counted of which all have ended. @param keepsResults whether the bytes of these are counted as well */
+export function withPart(items: ItemsState, part: ItemPart, keepsResults: boolean): ItemsState {
+  const { done, failed, bytes = 0 } = items;
+  const next = { ...items, done: done + part.done, failed: failed + part.failed };
+  return keepsResults ? { ...next, bytes: bytes + part.resultBytes } : next;
 }
