@@ -3,7 +3,8 @@
  *
  * SIM-15 An item that has ended stays as it is, as long as the items are not gone through once more; then what was done stays so, unless
  *     it was undone. What an item has returned is of an attempt of its own. Each is counted once, and the result of the entry has what
- *     is stored of each of them, in order. None is invoked again after its end, but for what was on its way.
+ *     is stored of each of them, in order. None is invoked before the state of the job says that its part is open, nor again after
+ *     its end, but for what was on its way.
  */
 import { isDeepStrictEqual } from "node:util";
 import { outcomesIn, ownerOfItems, readPart, type StoredPart } from "../../src/bus/store/item-parts.ts";
@@ -111,6 +112,10 @@ export class ItemInvariants {
   invoked({ state }: Seen, { index, item, undo }: Executed, staleMs: number): void {
     if (item === undefined || undo) return;
     const { items } = state.functions.at(index) ?? {};
+    // A retry by hand begins with the first part.
+    const isOpened = !items || Math.floor(item / PART_ITEMS) < items.next || state.retries !== undefined;
+    if (!isOpened)
+      throw violation(`item ${item} of entry ${index} of ${state.job_id} is invoked before its part is open`);
     const ended = items && this.#ended(state as Graph, index, item, items.list);
     if (!ended || ended.run < items.run || this.#now() - ended.at <= staleMs) return;
     throw violation(`item ${item} of entry ${index} of ${state.job_id} is invoked after its end`);
