@@ -393,9 +393,10 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
 
   /** It is stored that more of them are listed: these may begin. */
   #grow(before: ItemsState): void {
-    const { count, listed = 0 } = this.#stored;
+    const { count, listed = 0, cursor } = this.#stored;
     const [from, to] = [before.count ?? before.listed ?? 0, count ?? listed];
-    if (from === to && before.count === count) return;
+    // A page may have no items, and lead to the next.
+    if (from === to && before.count === count && before.cursor === cursor) return;
     this.#queue.grow(from, to);
     for (const page of [...this.#open.values()])
       if (!page.isDirty && !page.isWriting && this.#isComplete(page)) this.#count(page);

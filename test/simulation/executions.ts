@@ -9,6 +9,8 @@ import type { RetryOptions } from "../../src/job/schema.ts";
 import { mostExecutions } from "./documents.ts";
 import { type Executed, type Execution, ON_FAILURE, partKey, type Seen, Violation } from "./seen.ts";
 
+/** Of an entry whose items have not been counted. */
+const MOST_ITEMS = 40;
 /** How often an undo is executed at most, if its document does not say. */
 const UNDO_RETRY_LIMIT = 10;
 
@@ -38,6 +40,7 @@ export class Executions {
       const limits = onError ? [fn.retry_options, onError.retry_options] : [fn.retry_options];
       const begunInVain = wasFull && seen.begunInVain.has(index) ? 1 : 0;
       this.#require(jobId, seen, { index }, limits, begunInVain, faultless);
+      if (fn.for_each !== undefined) this.#requireOfItems(jobId, seen, index, fn, faultless);
       const undo = undoOptions(fn);
       if (undo) this.#require(jobId, seen, { index, undo: true }, [undo], 0, faultless);
     }
@@ -45,6 +48,16 @@ export class Executions {
     if (onFailure === undefined) return;
     const { retry_options } = namedCall(onFailure);
     this.#require(jobId, seen, { index: ON_FAILURE }, [retry_options], 0, faultless);
+  }
+
+  /** Each item has the whole limit, and so has its undo. */
+  #requireOfItems(jobId: string, seen: Seen, index: number, fn: FunctionState, faultless: boolean): void {
+    const { count = MOST_ITEMS } = fn.items ?? {};
+    const undo = undoOptions(fn);
+    for (let item = 0; item < count; item++) {
+      this.#require(jobId, seen, { index, item }, [fn.retry_options], 0, faultless);
+      if (undo) this.#require(jobId, seen, { index, item, undo: true }, [undo], 0, faultless);
+    }
   }
 
   /** @param limits one after the other: each function has its own */

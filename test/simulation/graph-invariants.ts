@@ -9,11 +9,13 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import { type FunctionState, kindOf } from "../../src/job/function-state.ts";
+import { NOT_BEGUN } from "../../src/job/graph-step.ts";
 import { firstOf, type Plan, planOf } from "../../src/job/plan.ts";
 import { rest } from "../../src/job/rest.ts";
 import { type Branch, type BranchWait, type Graph, isEnded, type LiveJob } from "../../src/job/state.ts";
 import { certainlyBefore } from "./documents.ts";
 import type { FamilyInvariants } from "./family-invariants.ts";
+import type { ItemInvariants } from "./item-invariants.ts";
 import { type Execution, type GraphMemory, type Seen, Violation } from "./seen.ts";
 
 /** What a job that is as its submission says has begun with. */
@@ -41,15 +43,18 @@ export function graphMemory(state: Graph): GraphMemory {
 export class GraphInvariants {
   readonly #now: () => number;
   readonly #family: FamilyInvariants;
+  readonly #items: ItemInvariants;
   readonly #executionOf: (jobId: string, number: number | undefined) => Execution | undefined;
 
   constructor(
     now: () => number,
     executionOf: (jobId: string, number: number | undefined) => Execution | undefined,
     family: FamilyInvariants,
+    items: ItemInvariants,
   ) {
     this.#now = now;
     this.#family = family;
+    this.#items = items;
     this.#executionOf = executionOf;
   }
 
@@ -160,7 +165,7 @@ export class GraphInvariants {
       if (fn.finished_at !== undefined) this.#requireResult(after, index, earlier, fn, branch);
     }
     for (const { index, attempt } of forward(after.live, plan)) {
-      if (attempt >= (branches.get(index)?.attempt ?? 0)) continue;
+      if (attempt === NOT_BEGUN || attempt >= (branches.get(index)?.attempt ?? 0)) continue;
       throw new Violation("SIM-4", `entry ${index} of ${jobId} goes back to attempt ${attempt}`);
     }
     if (before?.late_at !== undefined && after.late_at !== before.late_at) {
@@ -181,7 +186,10 @@ export class GraphInvariants {
       this.#family.requireResult(job, index, fn);
       return;
     }
-    if (fn.for_each !== undefined && !fn.skipped && !fn.caught) return; // SIM-15
+    if (fn.for_each !== undefined && !fn.skipped && !fn.caught) {
+      this.#items.requireResult(job, index);
+      return;
+    }
     const isOfFunction = fn.handling || (kindOf(fn) === "function" && !fn.skipped && !fn.caught);
     if (!isOfFunction) {
       const isNull = fn.result === null || (kindOf(fn) === "wait" && !fn.skipped && !fn.caught);
@@ -263,9 +271,11 @@ function halted(job: Graph | undefined): readonly Branch[] {
   return job?.halted ?? job?.live ?? [];
 }
 
-/** Undone or not: what an entry has come to stays. */
-function withoutUndo({ undoing: _undoing, ...fn }: FunctionState): FunctionState {
-  return fn;
+/** Undone or not: what an entry has come to stays. Of items it is noted in their count how far their undo has come. */
+function withoutUndo({ undoing: _undoing, items, ...fn }: FunctionState): FunctionState {
+  if (!items) return fn;
+  const { unwound: _unwound, ...counted } = items;
+  return { ...fn, items: counted };
 }
 
 /** What a handler was handed. */

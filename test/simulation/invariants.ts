@@ -21,6 +21,7 @@
  * SIM-12 Signals are used once, and not lost (`signal-invariants.ts`).
  * SIM-13 What was done, or may have been, is undone once, in reverse order (`undo-invariants.ts`).
  * SIM-14 A job ends after its children (`family-invariants.ts`).
+ * SIM-15 Items end once, and are counted once (`item-invariants.ts`).
  */
 
 import { isDeepStrictEqual } from "node:util";
@@ -40,6 +41,7 @@ import { requireNoClock } from "./clock-invariants.ts";
 import { Executions } from "./executions.ts";
 import { FamilyInvariants } from "./family-invariants.ts";
 import { firstBranches, type Given, GraphInvariants, graphMemory } from "./graph-invariants.ts";
+import { ItemInvariants } from "./item-invariants.ts";
 import type { JetStream, Observer } from "./jetstream.ts";
 import type { Connection, Packet } from "./network.ts";
 import { reasonProblem } from "./reasons.ts";
@@ -90,6 +92,7 @@ export class Invariants implements Observer {
   readonly signals: SignalInvariants;
   readonly undo: UndoInvariants;
   readonly #family: FamilyInvariants;
+  readonly #items: ItemInvariants;
   #jetStream: JetStream | undefined;
 
   constructor(now: () => number, log: (line: string) => void, writerOf: (process: string) => string | undefined) {
@@ -98,7 +101,8 @@ export class Invariants implements Observer {
     this.#writerOf = writerOf;
     const executionOf = (jobId: string, number: number | undefined) => this.executions.find(jobId, number);
     this.#family = new FamilyInvariants(this.jobs, this.expired);
-    this.#graphs = new GraphInvariants(now, executionOf, this.#family);
+    this.#items = new ItemInvariants(now, executionOf);
+    this.#graphs = new GraphInvariants(now, executionOf, this.#family, this.#items);
     this.undo = new UndoInvariants(now, this.#family);
     this.signals = new SignalInvariants(now, (jobId) => (this.#submissions.get(`job.submit.${jobId}`) ?? 0) > 1);
   }
@@ -114,10 +118,16 @@ export class Invariants implements Observer {
     if (isProbe(message.subject)) return; // stands for no job
     if (stream === "JOBS") this.#submittedAt.set(message.sequence, this.#now());
     if (stream === "JOBS") this.#submissions.set(message.subject, (this.#submissions.get(message.subject) ?? 0) + 1);
-    if (stream === "KV_jobs" && isPart(keyOf(message))) this.#log(`${message.subject} #${message.sequence}`);
+    if (stream === "KV_jobs" && isPart(keyOf(message))) this.#onPart(message);
     else if (stream === "KV_jobs") this.#onState(message);
     else if (stream === "EVENTS") this.#onEvent(message);
     else this.#log(`${stream} + ${message.subject} #${message.sequence}`);
+  }
+
+  #onPart(message: Stored): void {
+    this.#log(`${message.subject} #${message.sequence}`);
+    const key = keyOf(message);
+    this.#items.onPart(key, message.data, this.jobs.get(key.split(".")[0] ?? ""));
   }
 
   onRemoved(stream: string, message: Stored): void {
@@ -177,6 +187,7 @@ export class Invariants implements Observer {
     if (seen.graph && isForward(executed) && !seen.byHand) {
       this.#graphs.requireFollows(seen, seen.graph, index, STALE_MS);
     }
+    if (seen.graph) this.#items.invoked(seen, executed, STALE_MS);
     if (seen.graph) this.undo.invoked(seen, seen.graph, executed, invocation, STALE_MS);
     // One that does not know yet that the job goes on elsewhere may begin an attempt too: it is not the owner for that.
     if (this.#owners.get(job_id) === from.process.name) seen.invoker = this.#writerOf(from.process.name);

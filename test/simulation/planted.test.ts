@@ -9,11 +9,14 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { inTempFolder } from "../support/folder.ts";
 import { startProcess } from "../support/process.ts";
+import type { JobKind } from "./surroundings.ts";
 
 interface Planted {
   /** What is wrong then. */
   bug: string;
   file: string;
+  /** Of which jobs the histories are; default graphs. */
+  jobs?: JobKind;
   /** What is replaced by what. */
   edit: [from: string, to: string];
   /** The invariants of which one must find it. */
@@ -69,11 +72,54 @@ const BUGS: Planted[] = [
     edit: ["found === parts.length", "found > 0"],
     finds: /SIM-5|SIM-6/,
   },
+  {
+    bug: "an entry is undone twice: it is not noted that it was",
+    file: "src/job/undoable.ts",
+    jobs: "sagas",
+    edit: [
+      "if (fn.undoing !== undefined || !isToBeUndone(fn)) continue;",
+      "if ((fn.undoing !== undefined && fn.undoing.finished_at === undefined) || !isToBeUndone(fn)) continue;",
+    ],
+    finds: /SIM-13/,
+  },
+  {
+    bug: "an undo begins while its attempt still runs unanswered",
+    file: "src/job/graph-undo.ts",
+    jobs: "sagas",
+    edit: ["export const STOP_MS = 10_000;", "export const STOP_MS = 10;"],
+    finds: /SIM-13/,
+  },
+  {
+    bug: "a parent ends before its child: it is not waited for",
+    file: "src/job/graph-undo.ts",
+    jobs: "families",
+    edit: ['  if (wait === "child") return true;\n  if (hasItems(fn))', "  if (hasItems(fn))"],
+    finds: /SIM-14/,
+  },
+  {
+    bug: "the end of a child is lost: that of the run which is waited for counts as an older one",
+    file: "src/job/children.ts",
+    jobs: "families",
+    edit: ["return end.run >= attempt && !end.undone;", "return end.run > attempt && !end.undone;"],
+    finds: /SIM-6|SIM-14/,
+  },
+  {
+    bug: "the part before the head: items begin before the state says that their part is open",
+    file: "src/actors/item-runner.ts",
+    jobs: "items",
+    edit: [
+      "this.#report({}, { next: next + numbers.length });",
+      `for (const page of this.#opening) this.#begin(page);
+      this.#opening = [];
+      this.#report({}, { next: next + numbers.length });`,
+    ],
+    finds: /SIM-15/,
+  },
 ];
 
 const test = suite("planted bugs");
 
-for (const { bug, file, edit, finds } of BUGS) {
+for (const { bug, file, jobs = "graphs", edit, finds } of BUGS) {
   test(`it is found: ${bug}`, async () => {
     await inTempFolder(async (folder) => {
       for (const part of ["src", "test/simulation", "package.json", "tsconfig.json"]) {
@@ -81,7 +127,7 @@ for (const { bug, file, edit, finds } of BUGS) {
       }
       await symlink(resolve("node_modules"), join(folder, "node_modules"));
       await plant(join(folder, file), edit);
-      const options = ["--seeds", String(SEEDS), "--jobs", "graphs", "--failures", "1"];
+      const options = ["--seeds", String(SEEDS), "--jobs", jobs, "--failures", "1"];
       const run = await startProcess(join(folder, "test/simulation/main.ts"), options);
       try {
         assert.is(await run.exit(), 1, `it was not found:\n${run.output()}`);

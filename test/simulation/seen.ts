@@ -15,19 +15,23 @@ export interface Executed {
   index: number;
   item?: number;
   undo?: true;
+  /** It lists the items. */
+  list?: true;
 }
 
 /** Stands for the index of what is called once the job has failed. */
 export const ON_FAILURE = -1;
 
-export function partKey({ index, item, undo }: Executed): string {
+export function partKey({ index, item, undo, list }: Executed): string {
   const part = index === ON_FAILURE ? "on_failure" : String(index);
+  if (list) return `${part}/list`;
   return `${part}${item === undefined ? "" : `/${item}`}${undo ? "/undo" : ""}`;
 }
 
-/** What an idempotency key says of that: `<id>/<index>[/<item>][/on_error][/r<n>][/undo]`. */
+/** What an idempotency key says of that: `<id>/<index>[/<item>][/on_error][/r<n>][/undo]`, or `<id>/<index>/list/<n>`. */
 export function executedOf(idempotencyKey: string): Executed {
   const [, first = "", ...rest] = idempotencyKey.split("/");
+  if (rest[0] === "list") return { index: Number(first), list: true };
   const item = rest.find((part) => /^\d+$/.test(part));
   return {
     index: first === "on_failure" ? ON_FAILURE : Number(first),

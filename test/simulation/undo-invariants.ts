@@ -27,13 +27,15 @@ export interface Invoked {
   attempt: number;
   item_index?: number;
   undo?: true;
+  cursor?: unknown;
   result?: unknown;
   error?: unknown;
   uncertain?: true;
 }
 
 /** @param count of the entries of the job, if that is known */
-export function executedBy({ index, item_index: item, undo }: Invoked, count: number | undefined): Executed {
+export function executedBy({ index, item_index: item, undo, cursor }: Invoked, count: number | undefined): Executed {
+  if (cursor !== undefined) return { index, list: true };
   return {
     index: index === count ? ON_FAILURE : index,
     ...(item !== undefined && { item }),
@@ -42,8 +44,8 @@ export function executedBy({ index, item_index: item, undo }: Invoked, count: nu
 }
 
 /** Whether it is of what the job is for, and not of what undoes that, or deals with its failure. */
-export function isForward({ index, undo }: Executed): boolean {
-  return index !== ON_FAILURE && !undo;
+export function isForward({ index, undo, list }: Executed): boolean {
+  return index !== ON_FAILURE && !undo && !list;
 }
 
 /** What an execution has done, or may have, as only an answer tells that it has not. */
