@@ -6,7 +6,9 @@
 import type { Client } from "../../src/client/client.ts";
 import { WrongResults } from "../contender.ts";
 import { AsyncSystem } from "../contenders/async-system.ts";
+import { pooled } from "../contenders/nats.ts";
 import { runOnce } from "../contenders/single-jobs.ts";
+import { chainKind } from "../graphs.ts";
 import { Latencies, PERCENTILE_COLUMNS } from "../latencies.ts";
 import { type ProcessHandle, usageOf } from "../process.ts";
 import { type Context, type Scenario, setupOf } from "../scenario.ts";
@@ -19,6 +21,7 @@ const SHARES = [0.01, 0.1, 1];
 const CONCURRENCIES = [1, 20];
 /** Short lists are done one after the other, as many of them as come to this share of the longest. */
 const LEAST_SHARE = 0.25;
+const CHAIN_LENGTH = 10;
 const END_LIMIT_MS = 3_600_000;
 /** Other jobs that are timed while nothing else is done. */
 const ALONE = 300;
@@ -155,26 +158,45 @@ function costTable(rows: Record<string, Cell>[]): Table {
   };
 }
 
+/** What is done meanwhile: as many functions, each time. */
 async function latencyTable({ numbers, progress }: Context, { client }: AsyncSystem): Promise<Table> {
-  progress.show("items-size: other jobs", 0, 2);
+  const chains = Math.ceil(numbers.items / CHAIN_LENGTH);
+  const { job } = chainKind("", CHAIN_LENGTH);
+  const kinds: [string, () => Promise<unknown>][] = [
+    ["one item at a time", () => runList(client, Math.ceil(numbers.items / 5), 1)],
+    ["20 items at a time", () => runList(client, numbers.items, 20)],
+    ["20 chains at a time", () => pooled(chains, 20, async (number) => void (await client.run(job(number))))],
+  ];
+  progress.show("items-size: other jobs", 0, kinds.length + 1);
   const alone = new Latencies();
   for (let job = 0; job < Math.min(ALONE, numbers.items); job++) alone.record((await runOnce(client)).doneMs);
-  progress.show("items-size: other jobs", 1, 2);
-  const beside = new Latencies();
+  const aloneMs = alone.percentiles().p50Ms;
+  const rows: Record<string, Cell>[] = [{ kind: "nothing", ofAlone: 1, ...alone.percentiles() }];
+  for (const [at, [kind, run]] of kinds.entries()) {
+    progress.show("items-size: other jobs", at + 1, kinds.length + 1);
+    const beside = (await latenciesWhile(client, run)).percentiles();
+    rows.push({ kind, ofAlone: beside.p50Ms / aloneMs, ...beside });
+  }
+  return {
+    title: "items-size: one job of one function at a time, while others are done",
+    columns: [
+      { key: "kind", title: "meanwhile" },
+      { key: "ofAlone", title: "p50 x alone", digits: 2 },
+      ...PERCENTILE_COLUMNS,
+    ],
+    rows,
+    notes: [`from the call to the result; ${numbers.items} items, and chains of as many functions, ten each`],
+  };
+}
+
+/** Of jobs one after the other, as long as `run` takes. */
+async function latenciesWhile(client: Client, run: () => Promise<unknown>): Promise<Latencies> {
+  const latencies = new Latencies();
   let isOver = false;
-  const list = runList(client, numbers.items, 20).finally(() => {
+  const running = run().finally(() => {
     isOver = true;
   });
-  while (!isOver) beside.record((await runOnce(client)).doneMs);
-  await list;
-  const [p50Alone, p50Beside] = [alone.percentiles().p50Ms, beside.percentiles().p50Ms];
-  return {
-    title: `items-size: one job of one function at a time, while ${numbers.items} items are done 20 at a time`,
-    columns: [{ key: "kind", title: "" }, { key: "ofAlone", title: "p50 x alone", digits: 2 }, ...PERCENTILE_COLUMNS],
-    rows: [
-      { kind: "alone", ofAlone: 1, ...alone.percentiles() },
-      { kind: "beside the items", ofAlone: p50Beside / p50Alone, ...beside.percentiles() },
-    ],
-    notes: ["from the call to the result; meant to be at most twice"],
-  };
+  while (!isOver) latencies.record((await runOnce(client)).doneMs);
+  await running;
+  return latencies;
 }
