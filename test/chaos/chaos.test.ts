@@ -4,7 +4,7 @@ import { type ChaosOptions, runChaos } from "./chaos.ts";
 import { commandOf } from "./report.ts";
 
 const test = suite("chaos");
-const OPTIONS = { supervisors: 2, workers: 3, maxPauseMs: 9_000, graphs: 0.5, older: 0, keepLogs: false };
+const OPTIONS = { supervisors: 2, workers: 3, maxPauseMs: 9_000, graphs: 0.5, sagas: 0.3, older: 0, keepLogs: false };
 
 async function survive(options: ChaosOptions): Promise<void> {
   const { ok, table, explanation } = await runChaos(options);

@@ -12,8 +12,19 @@ import { JOBS, TIMERS } from "../../src/bus/topology.ts";
 import { Client } from "../../src/client/client.ts";
 import { isAsyncError, messageOf } from "../../src/job/errors.ts";
 import { isEnded } from "../../src/job/state.ts";
+import { Canceller } from "./canceller.ts";
 import { Fleet } from "./cluster.ts";
-import { countMessages, readEvents, readExecutions, readOwnerChanges, StateReader, subjectsIn } from "./evidence.ts";
+import {
+  childrenIn,
+  countMessages,
+  readEvents,
+  readExecutions,
+  readOwnerChanges,
+  readResults,
+  StateReader,
+  subjectsIn,
+  sweepUp,
+} from "./evidence.ts";
 import { Faults } from "./faults.ts";
 import type { Evidence } from "./findings.ts";
 import { Ledger } from "./ledger.ts";
@@ -84,7 +95,7 @@ class Run {
     this.#folder = folder;
     this.#signal = options.signal ?? new AbortController().signal;
     setMaxListeners(0, this.#signal); // everything that waits listens to it
-    this.#plans = planJobs(options.seed, options.jobs, options.graphs);
+    this.#plans = planJobs(options.seed, options.jobs, options.graphs, options.sagas);
   }
 
   async run(): Promise<Omit<ChaosReport, "folder">> {
@@ -111,9 +122,11 @@ class Run {
     const client = new Client(fleet.bus);
     const signaller = new Signaller(client, this.#signal);
     const retrier = new Retrier(client, this.#signal);
+    const canceller = new Canceller(fleet.bus, this.#signal);
     const ledger = new Ledger(client, (plan) => {
       signaller.begin(plan);
       retrier.begin(plan);
+      canceller.begin(plan);
     });
     // Another series than that of the jobs.
     const faults = new Faults(fleet, new Random(~seed), maxPauseMs);
@@ -128,9 +141,14 @@ class Run {
     }
     await submitting;
     this.#tell("all faults are over, waiting for the jobs to end");
-    await Promise.all([signaller.settle(), retrier.settle()]);
-    const states = await this.#untilEnded(fleet, ledger);
+    await Promise.all([signaller.settle(), retrier.settle(), canceller.settle()]);
+    let states = await this.#untilEnded(fleet, ledger);
     await this.#untilNoTokens(fleet);
+    if (states.parts.size > 0) {
+      await sweepUp(fleet.bus, this.#options.nodes);
+      states = new StateReader(fleet.bus);
+      await states.readOn();
+    }
     this.#tell("reading what there is to judge by");
     const evidence: Evidence = {
       plans: this.#plans,
@@ -144,6 +162,10 @@ class Run {
       faults: faults.record,
       signals: signaller.records,
       retries: retrier.outcomes,
+      cancels: canceller.records,
+      children: childrenIn(states.states),
+      results: await readResults(client, states.states),
+      parts: states.parts,
     };
     const verdict = judge(evidence);
     const lastEnd = Math.max(begun, ...[...states.states.values()].map((job) => (isEnded(job) ? job.finished_at : 0)));

@@ -2,12 +2,16 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { sweep } from "../../src/actors/sweep.ts";
 import type { Bus } from "../../src/bus/connection.ts";
 import { isPart } from "../../src/bus/store/definition.ts";
-import { storedJob } from "../../src/bus/store/job-store.ts";
+import { EventLog } from "../../src/bus/store/event-log.ts";
+import { JobStore, storedJob } from "../../src/bus/store/job-store.ts";
 import { readBatch, type StoredBatch, type StoredMessage, streamState } from "../../src/bus/store/stream-read.ts";
+import { Tokens } from "../../src/bus/tokens/tokens.ts";
 import { EVENTS, KV_JOBS, KV_PREFIX } from "../../src/bus/topology.ts";
-import { isAsyncError } from "../../src/job/errors.ts";
+import type { Client } from "../../src/client/client.ts";
+import { isAsyncError, messageOf } from "../../src/job/errors.ts";
 import type { JobEvent } from "../../src/job/events.ts";
 import type { JobState } from "../../src/job/state.ts";
 import type { ExecutionLine, ExecutionOutcome } from "./execution-log.ts";
@@ -21,6 +25,7 @@ export interface Execution {
   /** Of graphs: which function it was, and what it was handed; see `ExecutionLine`. */
   call?: string;
   input?: number;
+  item?: number;
   begun: number;
   /** Absent if its worker died before. */
   ended?: number;
@@ -48,6 +53,8 @@ const BATCH = 500;
 /** So many are named. */
 const MAX_SUBJECTS = 10;
 const RETRY_MS = 200;
+/** So old is what a sweep looks at. */
+const SETTLED_MS = 6_000;
 const LEADER_LIMIT_MS = 1_000;
 const READ_LIMIT_MS = 30_000;
 
@@ -59,6 +66,8 @@ export class StateReader {
   readonly storedAt = new Map<string, number>();
   /** What is stored and is no state, by job id. */
   readonly problems = new Map<string, string>();
+  /** The keys of what is stored besides states. */
+  readonly parts = new Set<string>();
   readonly #bus: Bus;
   #next = 1;
 
@@ -70,7 +79,11 @@ export class StateReader {
   async readOn(): Promise<void> {
     this.#next = await readFrom(this.#bus, KV_JOBS, this.#next, (message) => {
       const id = message.subject.slice(KV_PREFIX.length + 1);
-      if (isPart(id)) return;
+      if (isPart(id)) {
+        if (message.data.length > 0) this.parts.add(id);
+        else this.parts.delete(id);
+        return;
+      }
       const { state, problem } = storedJob(id, message.sequence, message.data);
       if (state) this.states.set(id, state);
       this.storedAt.set(id, message.storedAt);
@@ -146,6 +159,44 @@ export async function subjectsIn(bus: Bus, stream: string): Promise<string[]> {
   return (await readBatch(bus, stream, { from: 1, batch: MAX_SUBJECTS })).messages.map(({ subject }) => subject);
 }
 
+/** The children of each job, by its id. */
+export function childrenIn(states: ReadonlyMap<string, JobState>): Map<string, JobState[]> {
+  const children = new Map<string, JobState[]>();
+  for (const job of states.values()) if (job.parent) add(children, job.parent.job_id, job);
+  return children;
+}
+
+/** What is stored apart of the jobs, by `<job id>/<index>`: one after the other, as there are few. */
+export async function readResults(
+  client: Client,
+  states: ReadonlyMap<string, JobState>,
+): Promise<Map<string, unknown>> {
+  const results = new Map<string, unknown>();
+  for (const job of states.values()) {
+    for (const [index, { apart, finished_at }] of [...job.functions].entries()) {
+      if (apart === undefined || finished_at === undefined) continue;
+      const read = client.result(job.job_id, index);
+      // What cannot be read is another result than the one that is looked for.
+      results.set(`${job.job_id}/${index}`, await read.catch((error) => `cannot be read: ${messageOf(error)}`));
+    }
+  }
+  return results;
+}
+
+/** What is left besides jobs that do not need it goes, as far as it has been there for a while. */
+export async function sweepUp(bus: Bus, replicas: number): Promise<void> {
+  await delay(SETTLED_MS);
+  const context = {
+    bus,
+    store: new JobStore(bus, { replicas }),
+    tokens: new Tokens(bus),
+    eventLog: new EventLog(bus, { storesCompleted: false }),
+    writer: "chaos",
+  };
+  await sweep(context, { fix: true });
+  await delay(RETRY_MS); // nobody waits for a removal
+}
+
 /** The executions in the records of the workers, by job id, in the order of their beginnings. */
 export async function readExecutions(folder: string): Promise<Map<string, Execution[]>> {
   const executions = new Map<string, Execution[]>();
@@ -153,10 +204,14 @@ export async function readExecutions(folder: string): Promise<Map<string, Execut
     // A worker may execute the same attempt twice, even at once: then the older one ends first.
     const running = new Map<string, Execution[]>();
     for (const line of lines) {
-      const { at, job, index, attempt, call, input, outcome } = JSON.parse(line) as ExecutionLine;
-      const key = `${job}/${index}/${attempt}`;
+      const { at, job, index, attempt, call, input, item, outcome } = JSON.parse(line) as ExecutionLine;
+      const key = `${job}/${index}/${attempt}/${call}/${item}`;
       if (outcome === undefined) {
-        const graph = { ...(call !== undefined && { call }), ...(input !== undefined && { input }) };
+        const graph = {
+          ...(call !== undefined && { call }),
+          ...(input !== undefined && { input }),
+          ...(item !== undefined && { item }),
+        };
         const execution = { job, index, attempt, ...graph, process, begun: at };
         add(executions, job, execution);
         add(running, key, execution);

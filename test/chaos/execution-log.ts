@@ -11,6 +11,8 @@ export interface ExecutionLine {
   /** Of graphs: which function was executed, and one number of all that it was handed. */
   call?: string;
   input?: number;
+  /** Of an item: its number. */
+  item?: number;
   /** Absent at the beginning. */
   outcome?: ExecutionOutcome;
 }

@@ -1,5 +1,6 @@
 /** What a run is judged by, and what is found. */
 import type { JobState } from "../../src/job/state.ts";
+import type { CancelRecord } from "./canceller.ts";
 import type { Execution, OwnerChange, StoredEvent } from "./evidence.ts";
 import type { Fault } from "./faults.ts";
 import type { JobPlan } from "./plan.ts";
@@ -21,6 +22,14 @@ export interface Evidence {
   signals: ReadonlyMap<string, SignalRecord[]>;
   /** What was answered to retries by hand, by job id: `answered`, or the code of an error. */
   retries: ReadonlyMap<string, string>;
+  /** What was asked for by hand, by job id. */
+  cancels: ReadonlyMap<string, CancelRecord[]>;
+  /** The children of each job, by its id. */
+  children: ReadonlyMap<string, JobState[]>;
+  /** What is stored apart, by `<job id>/<index>`. */
+  results: ReadonlyMap<string, unknown>;
+  /** The keys of what is stored besides states, after a sweep. */
+  parts: ReadonlySet<string>;
 }
 
 export const FINDINGS = {
@@ -35,6 +44,12 @@ export const FINDINGS = {
   "too early": "begun before its start time, or gone on before the end of a sleep",
   "out of order": "an entry begun before all that it follows had ended",
   "wrong input": "an execution that was handed something else than follows from the document",
+  "not undone": "something that was done, or may have been, and its job has undone what it did",
+  "undone twice": "an undo that returned more than once, and no fault around",
+  "undone too early": "an undo begun while an attempt of what it undoes ran",
+  "undone out of order": "an undo before that of what had ended later, or beside another",
+  "child later": "a child that ended after its parent",
+  "left over": "something stored besides a job that is not there, or has ended without need of it",
   "signal lost": "a signal that was answered, and not used although an entry waited for it",
   "signal used twice": "the result of more than one entry, or stored under two numbers",
 } as const;
@@ -52,6 +67,7 @@ export interface Verdict {
   completed: number;
   /** As planned. */
   failed: number;
+  cancelled: number;
   /** Failed since five attempts of one step were lost, each with a fault around: by contract. */
   givenUp: number;
   executions: number;

@@ -21,6 +21,7 @@ function numberOf(value: unknown): number {
   if (typeof value === "boolean") return value ? 11 : 13;
   if (typeof value === "string")
     return [...value].reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) % MODULUS, 1);
+  if (Array.isArray(value)) return value.reduce((sum: number, one) => (sum * 31 + numberOf(one)) % MODULUS, 19);
   if (typeof value === "object" && value !== null && "n" in value) return 17 + Number(value.n);
   return 0; // of what was skipped, slept, or failed and was passed over
 }

@@ -83,6 +83,9 @@ export interface EntryArgs {
   inputs: unknown[];
   failures: number;
   fatal: boolean;
+  /** Of sagas: it goes on when it is told to stop; and its result is made so much larger. */
+  stubborn?: boolean;
+  pad_bytes?: number;
 }
 
 export const WORK = "work";
@@ -92,7 +95,7 @@ export const MEND = "mend";
 export const idOf = (index: number) => `e${index}`;
 
 /** The indexes of what it follows. */
-export function neededBy({ entries }: Pick<Graph, "entries">, index: number): number[] {
+export function neededBy({ entries }: { entries: readonly Pick<Entry, "needs">[] }, index: number): number[] {
   return entries[index]?.needs ?? Array.from({ length: index }, (_, before) => before);
 }
 

@@ -146,6 +146,10 @@ function evidenceWith(parts: Parts): Evidence {
     faults: parts.faults ?? [],
     signals: new Map([["job", signals]]),
     retries: new Map(parts.retry === undefined ? [] : [["job", parts.retry]]),
+    cancels: new Map(),
+    children: new Map(),
+    results: new Map(),
+    parts: new Set(),
   };
 }
 

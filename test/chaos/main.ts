@@ -15,6 +15,7 @@ const DEFAULTS = {
   seed: Math.floor(Math.random() * 100_000),
   jobs: 8_000,
   graphs: 0.5,
+  sagas: 0.3,
   nodes: 1,
   supervisors: 3,
   older: 0,
@@ -23,11 +24,12 @@ const DEFAULTS = {
   "max-pause-ms": 15_000,
 };
 type Name = keyof typeof DEFAULTS;
+const SHARES: ReadonlySet<string> = new Set(["graphs", "sagas"]);
 const NAMES = Object.keys(DEFAULTS) as Name[];
 
 const options = optionsFrom(process.argv.slice(2));
 if (!options) {
-  const usage = NAMES.map((name) => `[--${name} ${name === "nodes" ? "1|3" : name === "graphs" ? "0..1" : "n"}]`).join(
+  const usage = NAMES.map((name) => `[--${name} ${name === "nodes" ? "1|3" : SHARES.has(name) ? "0..1" : "n"}]`).join(
     " ",
   );
   process.stderr.write(`usage: npm run chaos -- ${usage}\n`);
@@ -69,13 +71,14 @@ function optionsFrom(args: string[]): Omit<ChaosOptions, "keepLogs"> | undefined
   }).values;
   const of = (name: Name) => Number(given[name] ?? DEFAULTS[name]);
   const nodes = of("nodes");
-  const isWell = (name: Name) => (name === "graphs" ? of(name) <= 1 : Number.isInteger(of(name))) && of(name) >= 0;
+  const isWell = (name: Name) => (SHARES.has(name) ? of(name) <= 1 : Number.isInteger(of(name))) && of(name) >= 0;
   if (!NAMES.every(isWell) || (nodes !== 1 && nodes !== 3)) return undefined;
   return {
     seed: of("seed"),
     jobs: of("jobs"),
     nodes,
     graphs: of("graphs"),
+    sagas: of("sagas"),
     supervisors: of("supervisors"),
     older: of("older"),
     workers: of("workers"),

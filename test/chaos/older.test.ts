@@ -10,7 +10,16 @@ const test = suite("older");
 
 test("beside supervisors that do not know graphs every acknowledged job reaches its end once, whichever kind it is", async () => {
   const fleet = { supervisors: 2, older: 2, workers: 2, nodes: 1 } as const;
-  const options = { ...fleet, seed: 11, jobs: 100, graphs: 0.5, seconds: 8, maxPauseMs: 4_000, keepLogs: false };
+  const options = {
+    ...fleet,
+    seed: 11,
+    jobs: 100,
+    graphs: 0.5,
+    sagas: 0.2,
+    seconds: 8,
+    maxPauseMs: 4_000,
+    keepLogs: false,
+  };
   const { ok, table, explanation } = await runChaos(options);
   if (!ok) throw new Error(`\n${table}${explanation}\nagain: ${commandOf(options)}`);
 });

@@ -3,10 +3,13 @@
  * the number of its attempt alone, so whatever dies meanwhile, the end is known.
  */
 import type { Encoding } from "../../src/job/encoding.ts";
+import type { RetryPatch } from "../../src/job/retry-patch.ts";
 import type { Backoff, FunctionSpec, Submission } from "../../src/job/schema.ts";
-import { ALWAYS, documentOf, type Graph } from "./graph-plan.ts";
+import { ALWAYS, documentOf, type Graph, idOf } from "./graph-plan.ts";
 import { GRAPH_SHARES, type GraphKind, planGraph } from "./graph-shapes.ts";
 import { Random } from "./random.ts";
+import { documentOfSaga, mendedDataOf, type TopSaga } from "./saga-plan.ts";
+import { planSaga, SAGA_SHARES, type SagaKind } from "./saga-shapes.ts";
 
 /** The functions of a job, by index. */
 export const STEP_NAMES = ["first", "second", "third"] as const;
@@ -54,10 +57,26 @@ export interface GraphPlan extends AnyPlan {
   graph: Graph;
 }
 
-export type JobPlan = ChainPlan | GraphPlan;
+/** A graph with children, items, undo and the like. */
+export interface SagaPlan extends AnyPlan {
+  saga: TopSaga;
+}
+
+export type JobPlan = ChainPlan | GraphPlan | SagaPlan;
 
 export function isGraphPlan(plan: JobPlan): plan is GraphPlan {
   return "graph" in plan;
+}
+
+export function isSagaPlan(plan: JobPlan): plan is SagaPlan {
+  return "saga" in plan;
+}
+
+/** What is asked for by hand when the job has ended; undefined if nothing is. */
+export function retryOf(plan: JobPlan): RetryPatch | undefined {
+  if (isSagaPlan(plan)) return plan.saga.retried ? { failed: true, data: mendedDataOf(plan.saga) } : undefined;
+  const retry = isGraphPlan(plan) ? plan.graph.retry : undefined;
+  return retry && { ...(retry.from === "failed" ? { failed: true } : { from: idOf(retry.from) }), data: retry.data };
 }
 
 export type Expected =
@@ -74,14 +93,30 @@ const REPEATED = 0.1;
 /** Longer than the supervisors' `parkAfterMs`. Only early jobs wait for so long, so that the run need not. */
 const PARKED_MS = { minimum: 10_500, maximum: 12_000 };
 
-/** @param graphs the share of jobs that are graphs, from 0 to 1 */
-export function planJobs(seed: number, count: number, graphs: number): JobPlan[] {
+/**
+ * @param graphs the share of jobs that are graphs, from 0 to 1
+ * @param sagas the share of those that have children, items, undo and the like
+ */
+export function planJobs(seed: number, count: number, graphs: number, sagas: number): JobPlan[] {
   const random = new Random(seed);
   return Array.from({ length: count }, (_, number) => {
     const id = `s${seed}-${number}`;
     const early = number < count / 2;
-    return random.chance(graphs) ? planOfGraph(random, id, early) : planChain(random, id, early);
+    if (!random.chance(graphs)) return planChain(random, id, early);
+    return random.chance(sagas) ? planOfSaga(random, id, early) : planOfGraph(random, id, early);
   });
+}
+
+function planOfSaga(random: Random, id: string, early: boolean): SagaPlan {
+  const kind: SagaKind = draw(random, SAGA_SHARES);
+  return {
+    id,
+    name: kind,
+    saga: planSaga(random, kind, early),
+    encoding: random.chance(0.2) ? "msgpack" : "json",
+    startAfterMs: random.chance(0.05) ? random.integer(500, 3_000) : 0,
+    repeatAfterMs: random.chance(REPEATED) ? random.integer(0, 4_000) : undefined,
+  };
 }
 
 function planOfGraph(random: Random, id: string, early: boolean): GraphPlan {
@@ -188,9 +223,14 @@ function expectedEnd(steps: Step[]): Expected {
 export function submissionOf(plan: JobPlan, now: number): Submission {
   return {
     name: plan.name,
-    ...(isGraphPlan(plan) ? documentOf(plan.graph) : { functions: functionsOf(plan) }),
+    ...documentOfPlan(plan),
     ...(plan.startAfterMs > 0 && { scheduled_at: new Date(now + plan.startAfterMs).toISOString() }),
   };
+}
+
+function documentOfPlan(plan: JobPlan): Pick<Submission, "data" | "functions" | "on_failure"> {
+  if (isSagaPlan(plan)) return documentOfSaga(plan.saga);
+  return isGraphPlan(plan) ? documentOf(plan.graph) : { functions: functionsOf(plan) };
 }
 
 function functionsOf({ steps }: ChainPlan): FunctionSpec[] {

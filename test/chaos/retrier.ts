@@ -4,8 +4,7 @@ import type { Client } from "../../src/client/client.ts";
 import { type ErrorCode, isAsyncError } from "../../src/job/errors.ts";
 import type { RetryPatch } from "../../src/job/retry-patch.ts";
 import { Background } from "./background.ts";
-import { idOf } from "./graph-plan.ts";
-import { type GraphPlan, isGraphPlan, type JobPlan } from "./plan.ts";
+import { type JobPlan, retryOf } from "./plan.ts";
 
 /** So long a job may be unknown: it may never have been stored. */
 const UNKNOWN_LIMIT_MS = 10_000;
@@ -21,7 +20,8 @@ const UNCERTAIN: ReadonlySet<ErrorCode> = new Set([
   "bus_overloaded",
 ]);
 
-const NOT_DONE: ReadonlySet<ErrorCode> = new Set(["newer_format", "job_not_ended", "job_ended"]);
+/** The last one: what an undo could not undo, with five attempts of it lost. */
+const NOT_DONE: ReadonlySet<ErrorCode> = new Set(["newer_format", "job_not_ended", "job_ended", "undo_first"]);
 
 export class Retrier {
   /** By job id: it was answered, or why not. */
@@ -37,7 +37,8 @@ export class Retrier {
 
   /** The job was submitted, as far as is known. */
   begin(plan: JobPlan): void {
-    if (isGraphPlan(plan) && plan.graph.retry) this.#background.track(this.#retry(plan));
+    const patch = retryOf(plan);
+    if (patch) this.#background.track(this.#retry(plan.id, { ...patch, by: "chaos" }));
   }
 
   /** Waits until all are through. @throws what failed first, if that was no fault of the bus */
@@ -45,11 +46,8 @@ export class Retrier {
     return this.#background.settle();
   }
 
-  async #retry({ id, graph }: GraphPlan): Promise<void> {
-    const { retry } = graph;
-    if (!retry || !(await this.#hasEnded(id))) return;
-    const where = retry.from === "failed" ? { failed: true } : { from: idOf(retry.from) };
-    const patch: RetryPatch = { ...where, data: retry.data, by: "chaos" };
+  async #retry(id: string, patch: RetryPatch): Promise<void> {
+    if (!(await this.#hasEnded(id))) return;
     let outcome = await this.#ask(id, patch);
     // Only older supervisors were there to answer: they have done nothing.
     while (outcome === "newer_format") {

@@ -92,6 +92,10 @@ function evidenceWith(parts: {
     faults,
     signals: new Map(),
     retries: new Map(),
+    cancels: new Map(),
+    children: new Map(),
+    results: new Map(),
+    parts: new Set(),
   };
 }
 

@@ -4,21 +4,24 @@
  * Every execution of a step must be accounted for: either its outcome is in the state of the job, or it is excused (`excuses.ts`).
  * What is promised of graphs besides is in `graph-verdict.ts`.
  */
+import { isNamedValue } from "../../src/bus/store/named-values.ts";
 import type { FunctionState } from "../../src/job/function-state.ts";
 import { LOST_LIMIT } from "../../src/job/outcome.ts";
 import { type EndedJob, isEnded } from "../../src/job/state.ts";
 import { type Case, judgeEndEvents } from "./case.ts";
 import type { Execution } from "./evidence.ts";
 import { Excuses } from "./excuses.ts";
-import type { Evidence, FindingKind, Verdict } from "./findings.ts";
+import type { Evidence, Finding, FindingKind, Verdict } from "./findings.ts";
 import { GraphJudge } from "./graph-verdict.ts";
-import { type ChainPlan, isGraphPlan, type JobPlan, type Step } from "./plan.ts";
+import { type ChainPlan, isGraphPlan, isSagaPlan, type JobPlan, type Step } from "./plan.ts";
+import { judgeFamily } from "./saga-family.ts";
 
 export function judge(evidence: Evidence): Verdict {
   const verdict: Verdict = {
     findings: [],
     completed: 0,
     failed: 0,
+    cancelled: 0,
     givenUp: 0,
     executions: 0,
     accepted: 0,
@@ -27,7 +30,18 @@ export function judge(evidence: Evidence): Verdict {
   };
   const executors = new Set([...evidence.executions.values()].flat().map(({ process }) => process));
   for (const plan of evidence.plans) new JobJudge(plan, evidence, executors, verdict).judge();
+  verdict.findings.push(...leftOver(evidence));
   return verdict;
+}
+
+/** What is stored besides jobs that are not there, and ends of children that no parent waits for any more. */
+function* leftOver({ parts, states }: Evidence): Generator<Finding> {
+  for (const key of parts) {
+    const [job = "", what] = key.split(".");
+    if (isNamedValue(key)) continue;
+    if (!states.has(job)) yield { kind: "left over", job, details: `${key}, and there is no such job` };
+    else if (what === "end") yield { kind: "left over", job, details: key };
+  }
 }
 
 class JobJudge {
@@ -36,6 +50,7 @@ class JobJudge {
   readonly #evidence: Evidence;
   readonly #storedAt: number;
   readonly #executions: Execution[];
+  readonly #executors: ReadonlySet<string>;
   readonly #excuses: Excuses;
 
   constructor(plan: JobPlan, evidence: Evidence, executors: ReadonlySet<string>, verdict: Verdict) {
@@ -45,6 +60,7 @@ class JobJudge {
     this.#evidence = evidence;
     this.#storedAt = evidence.storedAt.get(id) ?? Number.POSITIVE_INFINITY;
     this.#executions = evidence.executions.get(id) ?? [];
+    this.#executors = executors;
     this.#excuses = new Excuses(id, evidence, executors);
   }
 
@@ -63,7 +79,8 @@ class JobJudge {
       this.#find("unfinished", `it is ${state.state}`);
       return;
     }
-    if (isGraphPlan(this.#plan)) new GraphJudge(this.#plan, state, this.#case).judge();
+    if (isSagaPlan(this.#plan)) judgeFamily(this.#plan, state, this.#executors, this.#case);
+    else if (isGraphPlan(this.#plan)) new GraphJudge(this.#plan, state, this.#case).judge();
     else this.#judgeChain(this.#plan, state);
     const first = this.#executions[0];
     if (first && first.begun < state.scheduled_at) this.#find("too early", `at ${first.begun}`);
