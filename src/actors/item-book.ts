@@ -64,6 +64,8 @@ export interface Page {
   timer: NodeJS.Timeout | undefined;
   /** From so many bytes on its values are stored by themselves. */
   apartBytes: number;
+  /** Even that is not enough: errors are cut short. */
+  isShort: boolean;
   /** All that was listed is small enough for that, or apart. */
   areItemsFit: boolean;
   /** Called as soon as all that is known of it is stored. */
@@ -123,6 +125,7 @@ export class ItemBook {
       writtenAt: Number.NEGATIVE_INFINITY,
       restMs: WRITE_MS,
       timer: undefined,
+      isShort: false,
       apartBytes,
       areItemsFit: false,
       waiting: undefined,
@@ -212,7 +215,11 @@ export class ItemBook {
           if (isAsyncError(error)) await this.#absorb(page);
           throw error;
         }
-        if (page.apartBytes <= LEAST_APART_BYTES) throw new TypeError(`a part of items does not fit into a message`);
+        if (page.apartBytes <= LEAST_APART_BYTES) {
+          if (page.isShort) throw new TypeError("a part of items does not fit into a message");
+          page.isShort = true;
+          page.part.shorten();
+        }
         page.apartBytes = Math.max(LEAST_APART_BYTES, page.apartBytes >> 1);
         page.areItemsFit = false;
       }

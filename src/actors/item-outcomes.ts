@@ -8,6 +8,10 @@ import type { Outcome } from "../job/outcome.ts";
 import { type ItemsReport, MAX_ITEM_EVENTS } from "../job/transition.ts";
 import { isUnanswered } from "../job/undoable.ts";
 import type { ItemBook, Page } from "./item-book.ts";
+import type { ItemsOwner } from "./item-work.ts";
+
+/** What a message has besides the result that is stored with it. */
+const ENVELOPE_BYTES = 1_024;
 
 type Failures = NonNullable<ItemsReport["failures"]>;
 
@@ -16,17 +20,20 @@ export class ItemOutcomes {
   readonly #pageOf: (item: number) => Page | undefined;
   /** It can be undone: so it has to be known what may have been done. */
   readonly #canBeUndone: boolean;
+  /** Of a message. */
+  readonly #maxBytes: () => number;
   #lastError: Failure | undefined;
   /** Failures that were told of, and those that are to be. */
   #told: number;
   #untold: Failures = [];
 
-  /** @param told how many failures were told of before */
-  constructor(book: ItemBook, pageOf: (item: number) => Page | undefined, fn: FunctionState, told: number) {
-    this.#book = book;
-    this.#pageOf = pageOf;
+  /** @param maxBytes of a message */
+  constructor(owner: Pick<ItemsOwner, "book" | "pageOf">, fn: FunctionState, maxBytes: () => number) {
+    this.#maxBytes = maxBytes;
+    this.#book = owner.book;
+    this.#pageOf = (item) => owner.pageOf(item);
     this.#canBeUndone = fn.undo !== undefined;
-    this.#told = told;
+    this.#told = fn.items?.failed ?? 0;
   }
 
   get lastError(): Failure | undefined {
@@ -46,12 +53,21 @@ export class ItemOutcomes {
     return { failures };
   }
 
-  done(item: number, attempt: number, result: unknown): void {
+  /** Returns why its result cannot be kept: then it has failed. @param fn as it was executed */
+  done(item: number, attempt: number, result: unknown, fn: FunctionState): Failure | undefined {
     const page = this.#pageOf(item);
-    if (!page) return;
+    if (!page) return undefined;
     const kept = result === null || result === undefined ? undefined : encode(result, "msgpack");
+    const most = this.#maxBytes() - ENVELOPE_BYTES;
+    if (kept && kept.length > most) {
+      const message = `the result has ${kept.length} bytes as it is stored, and ${most} fit: return less, or where it can be found`;
+      const error: Failure = { code: "payload_too_large", name: "PayloadTooLarge", message };
+      this.failed(item, { fn: { ...fn, retry_count: attempt }, error, retryAt: undefined });
+      return error;
+    }
     page.part.setDone(item - page.part.first, kept, attempt);
     this.#book.touch(page);
+    return undefined;
   }
 
   tried(item: number, { fn, error, retryAt }: Outcome): void {

@@ -91,7 +91,7 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
     this.#items = this.#stored = this.#fn.items as ItemsState;
     this.#concurrency = this.#fn.concurrency ?? DEFAULT_CONCURRENCY;
     this.book = new ItemBook(context.bus, store, host, this);
-    this.#outcomes = new ItemOutcomes(this.book, (item) => this.pageOf(item), this.#fn, this.#items.failed);
+    this.#outcomes = new ItemOutcomes(this, this.#fn, () => context.bus.maxPayload);
     this.#crew = given.crewFor(this);
     if (this.#items.count === undefined) this.#listing = new ItemListing(given, plan, this.#fn, this);
     this.#load(job).catch((error) => this.#host.onFault(error));
@@ -354,7 +354,7 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
   // --- outcomes
 
   onDone(item: number, attempt: number, result: unknown): void {
-    this.#outcomes.done(item, attempt, result);
+    if (this.#outcomes.done(item, attempt, result, this.#base)) this.#checkFailures();
   }
 
   onTried(item: number, outcome: Outcome): void {

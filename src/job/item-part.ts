@@ -50,6 +50,8 @@ export interface ItemTrial {
   begun?: true;
 }
 
+const SHORT_LENGTH = 100;
+
 /** A result: encoded, or how many bytes it has where it is stored by itself. Undefined is null. */
 export type KeptResult = Uint8Array | number | undefined;
 
@@ -245,6 +247,15 @@ export class ItemPart {
       this.states[offset] = (this.states[offset] ?? 0) | undo | (this.isDone(offset) ? 0 : state & UNCERTAIN);
     }
     return taken;
+  }
+
+  /** Leaves out what is not needed to go on: where the server takes small messages only, errors of many items do not fit. */
+  shorten(): void {
+    for (const [offset, { last_progress: _progress, error, ...trial }] of this.trials) {
+      const { code, name = "", message = "" } = error ?? {};
+      const short = code && { code, name: name.slice(0, SHORT_LENGTH), message: message.slice(0, SHORT_LENGTH) };
+      this.trials.set(offset, short ? { ...trial, error: short } : trial);
+    }
   }
 
   isSame(offset: number, { states, results }: ItemPart): boolean {

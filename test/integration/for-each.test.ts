@@ -266,6 +266,17 @@ test("results that are small together are in the record, others are read from th
   );
 });
 
+test("a result that cannot be stored fails its item", async () => {
+  const size = system.bus.maxPayload - 100;
+  await system.worker((worker) => worker.func("too-large", ({ item }) => (item === 1 ? "x".repeat(size) : item)));
+  const { result, functions } = await run({
+    name: "too large",
+    functions: [{ name: "too-large", for_each: 3, tolerate: 1 }],
+  });
+  assert.equal(result, [0, null, 2]);
+  assert.is(functions[0]?.items?.failed, 1);
+});
+
 test("items can be read in pages, by state", async () => {
   broken.add(130).add(131);
   const { job_id } = await run({

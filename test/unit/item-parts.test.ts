@@ -251,6 +251,23 @@ test("what others have failed in a run before is not taken over", () => {
   assert.ok(ours.isOpen(0));
 });
 
+test("a part of failed items can be cut short, and says the same", () => {
+  const part = new ItemPart(0, 1);
+  for (let offset = 0; offset < 128; offset++) {
+    const { error, ...trial } = failed("x".repeat(1_000), 3);
+    part.setFailed(offset, {
+      ...trial,
+      ...(error && { error: { ...error, stack: "y".repeat(1_000) } }),
+      last_progress: 1,
+    });
+  }
+  part.shorten();
+  assert.ok(packPart(owner, part).length < 32 * 1024);
+  assert.is(part.failed, 128);
+  const error = { code: "function_failed", name: "Error", message: "x".repeat(100) };
+  assert.equal(part.trials.get(7), { retry_count: 3, failures: 3, error });
+});
+
 test("the trials of an item are those of its function", () => {
   const base = { name: "f", retry_count: 0, retry_options: { retry_limit: 3 } };
   assert.is(trialFunction(base, undefined), base);
