@@ -274,7 +274,7 @@ function halted(job: Graph | undefined): readonly Branch[] {
 /** Undone or not: what an entry has come to stays. Of items it is noted in their count how far their undo has come. */
 function withoutUndo({ undoing: _undoing, items, ...fn }: FunctionState): FunctionState {
   if (!items) return fn;
-  const { unwound: _unwound, ...counted } = items;
+  const { unwound: _unwound, rested: _rested, ...counted } = items;
   return { ...fn, items: counted };
 }
 

@@ -75,7 +75,7 @@ function isReasonOf(job: LiveJob, branch: Branch | undefined, reason: string | u
     backoff: isPast ? ["worker"] : ["backoff"],
     sleep: ["sleep"],
     signal: ["signal"],
-    items: ["items"],
+    items: ["items", "child"],
     child: ["child"],
     stopping: ["stopping"],
   };
