@@ -8,7 +8,7 @@
 import { answerOf } from "../job/answer.ts";
 import { AsyncError, isAsyncError } from "../job/errors.ts";
 import { childrenToAsk, explain, functionsToAsk, itemsToAsk } from "../job/explain.ts";
-import type { ItemWaits } from "../job/explanation.ts";
+import type { OpenItems } from "../job/explanation.ts";
 import type { StateName } from "../job/state.ts";
 import { Limiter } from "../util/limiter.ts";
 import type { Depths } from "./depths.ts";
@@ -47,14 +47,14 @@ export class Explaining {
     const names = functionsToAsk(state, Date.now(), isTaken);
     const facts = names.length === 0 ? undefined : await this.#depths.of(names);
     const states = await this.#statesOf(childrenToAsk(state, Date.now(), isTaken));
-    const waits = new Map<number, ItemWaits>();
+    const open = new Map<number, OpenItems>();
     for (const index of itemsToAsk(state, Date.now(), isTaken)) {
-      waits.set(index, await this.#control.items.waits(state, index, Date.now()));
+      open.set(index, await this.#control.items.open(state, index, Date.now()));
     }
     const factsOf = (name: string) => facts?.get(name);
     const stateOf = (childId: string) => states.get(childId);
-    const waitsOf = (index: number) => waits.get(index);
-    return JSON.stringify(explain(state, factsOf, Date.now(), undefined, isTaken, this.#settings, stateOf, waitsOf));
+    const openOf = (index: number) => open.get(index);
+    return JSON.stringify(explain(state, factsOf, Date.now(), undefined, isTaken, this.#settings, stateOf, openOf));
   }
 
   /** Of children, as they are shown. What cannot be asked just now is left out: it is an addition. */

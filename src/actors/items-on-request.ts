@@ -7,16 +7,19 @@
  */
 import { formatItemCursor, type ItemsReply, type ItemsRequest, parseItemCursor } from "../api/items.ts";
 import { DEFAULT_PAGE_LIMIT } from "../api/requests.ts";
+import { outcomesIn } from "../bus/store/item-parts.ts";
 import { ItemStore, readItems } from "../bus/store/item-store.ts";
 import type { JobStore } from "../bus/store/job-store.ts";
 import { withoutFolders } from "../job/answer.ts";
 import { childIdOf, childOrigin } from "../job/children.ts";
 import { AsyncError } from "../job/errors.ts";
-import type { ItemWaits } from "../job/explanation.ts";
+import type { OpenItems } from "../job/explanation.ts";
 import { kindOf } from "../job/function-state.ts";
+import { FAILED, OPEN, OUTCOME } from "../job/item-part.ts";
 import type { ItemView } from "../job/item-view.ts";
 import { toJsonValue } from "../job/plain.ts";
-import { functionAt, type JobState } from "../job/state.ts";
+import { functionAt, isEnded, isGraph, type JobState } from "../job/state.ts";
+import type { JobView } from "../job/view.ts";
 import { Limiter } from "../util/limiter.ts";
 import { indexOfEntry } from "./results-on-request.ts";
 
@@ -26,7 +29,7 @@ const PAGE_MS = 500;
 const MAX_REPLY_BYTES = 512 * 1024;
 /** What an answer has besides its items. */
 const ENVELOPE_BYTES = 1_024;
-/** Most open parts that are read to say what their items wait for. */
+/** Most open parts of an entry that are read to say how far their items are. */
 const MAX_PARTS_LOOKED_AT = 8;
 
 export class ItemsOnRequest {
@@ -87,20 +90,42 @@ export class ItemsOnRequest {
     return `${JSON.stringify(head).slice(0, -1)},"items":[${texts.join(",")}]${more}}`;
   }
 
-  /** What the items of an entry wait for that are under way. @throws AsyncError of the bus */
-  async waits(job: JobState, index: number, now: number): Promise<ItemWaits> {
+  /** What is stored of the items of an entry that the record does not count yet. @throws AsyncError of the bus */
+  async open(job: JobState, index: number, now: number): Promise<OpenItems> {
     const fn = functionAt(job, index);
     const reader = new ItemStore(this.#store, job, index, fn);
-    const waits: ItemWaits = { backoff: 0, until: Number.POSITIVE_INFINITY };
-    for (const number of fn.items?.open.slice(0, MAX_PARTS_LOOKED_AT) ?? []) {
-      const { stored } = await reader.readStored(number);
+    const numbers = fn.items?.open.slice(0, MAX_PARTS_LOOKED_AT) ?? [];
+    const found: OpenItems = { done: 0, failed: 0, backoff: 0, until: Number.POSITIVE_INFINITY };
+    for (const { stored } of await Promise.all(numbers.map((number) => reader.readStored(number)))) {
+      // What failed in an earlier run is done again by this one.
+      const isOfThisRun = stored?.run === fn.items?.run;
+      for (const { state } of stored ? outcomesIn(stored) : []) {
+        const outcome = state & OUTCOME;
+        if (outcome === FAILED) found.failed += isOfThisRun ? 1 : 0;
+        else if (outcome !== OPEN) found.done += 1;
+      }
       for (const [, { due_at }] of stored?.trials ?? []) {
         if (due_at === undefined || due_at <= now) continue;
-        waits.backoff += 1;
-        waits.until = Math.min(waits.until, due_at);
+        found.backoff += 1;
+        found.until = Math.min(found.until, due_at);
       }
     }
-    return waits;
+    return found;
+  }
+
+  /** Counts those in a view as well: a part of the items ends with its last one only. @throws AsyncError of the bus */
+  async countOpen(job: JobState, view: JobView): Promise<void> {
+    if (isEnded(job) || !isGraph(job)) return;
+    let index = 0;
+    for (const { items } of job.functions) {
+      const shown = items && items.open.length > 0 ? view.functions[index]?.items : undefined;
+      if (shown) {
+        const { done, failed } = await this.open(job, index, Date.now());
+        shown.done += done;
+        shown.failed += failed;
+      }
+      index += 1;
+    }
   }
 }
 

@@ -113,6 +113,7 @@ export class RequestApi {
       const { submission } = checkLookRequest(parseBody(body));
       const { state, isTaken } = await control.look(jobId);
       const view: SubmittedJob = answerOf(state, Date.now(), isTaken);
+      await control.items.countOpen(state, view);
       if (submission !== undefined && state.sequence !== submission) view.existing = true;
       return view;
     };

@@ -32,7 +32,7 @@ export function describeJob(job: JobView, width = outputWidth()): string {
     ["error", job.error && short(errorOf(job.error))],
     ["because", job.undoing?.error && short(errorOf(job.undoing.error))],
     ["undo", job.undo && short(describeUndo(job.undo))],
-    ["at its end", job.on_failure_run && short(runOfUndo(job.on_failure_run))],
+    ["at end", job.on_failure_run && short(runOfUndo(job.on_failure_run))],
   ];
   const head = facts.flatMap(([name, value]) => (value === undefined ? [] : [`${name.padEnd(LABEL_WIDTH)}${value}`]));
   const rows = job.functions.map((fn, index) => [

@@ -6,16 +6,18 @@
  * 2026-11-29T12:00:00.000Z, attempt 3 of 5, last error function_failed: card declined`, and `needs entry 0`.
  */
 import { childIdOf, childOrigin } from "./children.ts";
-import type {
-  ExplainDetail,
-  ExplainedEnd,
-  ExplainedEntry,
-  ExplainedError,
-  Explanation,
-  Facts,
-  ItemWaits,
-} from "./explanation.ts";
-import { callOf, type FunctionState, kindOf } from "./function-state.ts";
+import {
+  attemptDetail,
+  attemptText,
+  backoff,
+  errorText,
+  inShort,
+  ofItems,
+  type Said,
+  waitForWorker,
+} from "./explain-words.ts";
+import type { ExplainDetail, ExplainedEnd, ExplainedEntry, Explanation, Facts, OpenItems } from "./explanation.ts";
+import { type FunctionState, kindOf } from "./function-state.ts";
 import type { ItemsState } from "./items-state.ts";
 import { type Plan, planOf } from "./plan.ts";
 import { type FunctionSettings, withSettings } from "./settings.ts";
@@ -29,8 +31,6 @@ export const MAX_EXPLAINED = 100;
 export const MAX_ASKED = 20;
 /** Most entries that are named of what one needs. */
 const MAX_NEEDS_NAMED = 10;
-/** Of the message of an error. */
-const MAX_MESSAGE_LENGTH = 200;
 
 /**
  * @param facts of a function by its name; undefined if nothing is known of it. Asked for {@link functionsToAsk}
@@ -39,7 +39,7 @@ const MAX_MESSAGE_LENGTH = 200;
  * @param isTaken a supervisor has the job, although nothing may be stored of it but its submission
  * @param settings what is set at functions
  * @param childState of a child; undefined if it is not known. Asked for {@link childrenToAsk}
- * @param itemWaits what the items of an entry wait for; undefined if it is not known. Asked for {@link itemsToAsk}
+ * @param openItems what is known of the items of an entry that are under way; undefined if nothing is. Asked for {@link itemsToAsk}
  */
 export function explain(
   state: JobState,
@@ -49,7 +49,7 @@ export function explain(
   isTaken = state.version > 0,
   settings?: { of(functionName: string): FunctionSettings | undefined },
   childState?: (childId: string) => StateName | undefined,
-  itemWaits?: (index: number) => ItemWaits | undefined,
+  openItems?: (index: number) => OpenItems | undefined,
 ): Explanation {
   const { job_id } = state;
   const at = iso(now);
@@ -58,7 +58,7 @@ export function explain(
   const open = openEntries(state, now, wholePlan, isTaken);
   const shown = shownFirst(open);
   const needsOf = needsIn(state, open, wholePlan);
-  const known = { facts, needsOf, job: state, childState, itemWaits };
+  const known = { facts, needsOf, job: state, childState, openItems };
   const entries = shown.map((entry) => explainEntry(asExecuted(entry, settings), known));
   const explanation: Explanation = { job_id, state: stateShown(state.state, open, isTaken), at, entries };
   if (open.length > shown.length) explanation.omitted = open.length - shown.length;
@@ -95,10 +95,10 @@ export function childrenToAsk(state: JobState, now: number, isTaken = state.vers
     .map(({ index }) => childOf(state, index));
 }
 
-/** The entries of which it makes the explanation better to know what their items wait for, `MAX_ASKED` at most. */
+/** The entries of which it makes the explanation better to know of their items, `MAX_ASKED` at most. */
 export function itemsToAsk(state: JobState, now: number, isTaken = state.version > 0): number[] {
   if (isEnded(state)) return [];
-  const open = shownFirst(openEntries(state, now, undefined, isTaken)).filter(({ wait }) => wait.type === "items");
+  const open = shownFirst(openEntries(state, now, undefined, isTaken)).filter((entry) => itemsOf(state, entry));
   return open.slice(0, MAX_ASKED).map(({ index }) => index);
 }
 
@@ -133,7 +133,7 @@ interface Known {
   needsOf: NeedsOf;
   job: JobState;
   childState: ((childId: string) => StateName | undefined) | undefined;
-  itemWaits: ((index: number) => ItemWaits | undefined) | undefined;
+  openItems: ((index: number) => OpenItems | undefined) | undefined;
 }
 
 function explainEntry(entry: OpenEntry, known: Known): ExplainedEntry {
@@ -164,14 +164,12 @@ function insteadOf({ index, fn, undo }: OpenEntry, count: number, detail: Explai
   return fn.handling && detail?.function !== undefined ? " (its on_error)" : "";
 }
 
-type Said = Pick<ExplainedEntry, "reason" | "text" | "detail">;
-
 function said(entry: OpenEntry, known: Known): Said {
   const { facts, needsOf, job, childState } = known;
   const { index, fn, wait } = entry;
   if (isOfChild(job, entry)) return ofChild(childOf(job, index), wait.type, childState);
   const items = itemsOf(job, entry);
-  if (items) return ofItems(entry, items, known);
+  if (items) return ofItems(entry, items, job.job_id, facts, known.openItems?.(index));
   switch (wait.type) {
     case "scheduled":
       return { reason: "scheduled", text: `the job starts at ${iso(wait.until)}` };
@@ -219,90 +217,9 @@ function itemsOf({ functions }: JobState, { index, wait }: OpenEntry): ItemsStat
   return handling || wait.type === "needs" || wait.type === "not_taken" ? undefined : items;
 }
 
-/** What is done of them, and what those wait for that are under way. */
-function ofItems(entry: OpenEntry, items: ItemsState, { facts, job, itemWaits }: Known): Said {
-  const { index, fn, wait, undo } = entry;
-  const { count, listed = 0, done, failed } = items;
-  const detail: ExplainDetail = {
-    items: { count: count ?? null, ...(count === undefined && { listed }), done, failed },
-  };
-  const counts = undo
-    ? "its items are undone"
-    : `${done} of ${count ?? `${listed} or more`} items are done${failed > 0 ? `, ${failed} have failed` : ""}`;
-  if (wait.type === "backoff") {
-    const text = `${counts}; those that are under way are tried again, the first at ${iso(wait.until)}`;
-    return { reason: "backoff", text, detail };
-  }
-  if (wait.type === "stopping")
-    return { reason: "stopping", text: `were told to stop, and have not all; ${counts}`, detail };
-  if (wait.type === "child" || calledBy(fn) === "") {
-    return { reason: "child", text: `${counts}; waits for child jobs (parent ${job.job_id})`, detail };
-  }
-  const name = calledBy(fn);
-  const found = facts(name);
-  const who = waitForWorker(fn, found);
-  const { workers, slots, waiting, in_flight } = found ?? {};
-  Object.assign(detail, { function: name }, found && { workers, slots, waiting, in_flight });
-  if (wait.type === "worker") return { reason: who.reason, text: `${counts}; ${who.text}`, detail };
-  const waits = itemWaits?.(index);
-  const again =
-    waits && waits.backoff > 0 ? `; ${waits.backoff} are tried again, the first at ${iso(waits.until)}` : "";
-  // That workers have room, or are not asked, says nothing of items which run.
-  const isShort = found !== undefined && (who.reason === "no_worker" || who.reason === "workers_full");
-  return { reason: "items", text: `${counts}${again}${isShort ? `; ${who.text}` : ""}`, detail };
-}
-
-function waitForWorker(fn: FunctionState, facts: Facts | undefined): Said {
-  const name = `fn.${calledBy(fn)}`;
-  if (facts === undefined) {
-    return {
-      reason: "worker",
-      text: `waits for a worker of ${name}; not asked who serves it`,
-      detail: attemptDetail(fn),
-    };
-  }
-  const { workers, slots, waiting, in_flight } = facts;
-  const detail = { ...attemptDetail(fn), workers, slots, waiting, in_flight };
-  // Services that do not say what they serve are seen by what they have in flight.
-  if (facts.unserved || workers + in_flight + waiting === 0) {
-    return { reason: "no_worker", text: `no worker serves ${name}`, detail };
-  }
-  if (waiting === 0) return { reason: "starting", text: `an attempt of ${name} begins; its workers have room`, detail };
-  // Which of those that wait comes when is not known, nor whether all who could tell of some have been heard.
-  const others = `at least ${waiting} ${waiting === 1 ? "waits" : "wait"} for it`;
-  const who = workers === 0 ? `those who serve ${name} are full` : `${served(workers, name)} full`;
-  return { reason: "workers_full", text: `${who}, ${others}`, detail };
-}
-
-function served(workers: number, name: string): string {
-  return workers === 1 ? `1 worker serves ${name},` : `${workers} workers serve ${name}, all`;
-}
-
-function backoff(fn: FunctionState, { until }: Extract<Wait, { type: "backoff" }>): Said {
-  const detail = attemptDetail(fn);
-  const last = detail.error ? `, last error ${errorText(detail.error)}` : "";
-  return { reason: "backoff", text: `backoff until ${iso(until)}${attemptText(fn, true)}${last}`, detail };
-}
-
 function waitForSignal({ wait_for = "" }: FunctionState, until: number | undefined): Said {
   const limit = until === undefined ? ", for as long as it takes" : ` until ${iso(until)}`;
   return { reason: "signal", text: `waits for signal ${wait_for}${limit}`, detail: { signal: wait_for } };
-}
-
-function attemptDetail(fn: FunctionState): ExplainDetail {
-  const { retry_options } = callOf(fn);
-  const isLimitedByTimeOnly = retry_options?.retry_for_ms !== undefined && retry_options.retry_limit === undefined;
-  const detail: ExplainDetail = { function: calledBy(fn), attempt: (fn.failures ?? 0) + 1 };
-  if (!isLimitedByTimeOnly) detail.of = retry_options?.retry_limit ?? 1;
-  if (fn.error) detail.error = inShort(fn.error);
-  return detail;
-}
-
-/** Not of an only attempt, unless `always`. */
-function attemptText(fn: FunctionState, always = false): string {
-  const { attempt, of } = attemptDetail(fn);
-  if (of === 1 && !always) return "";
-  return `, attempt ${attempt}${of === undefined ? "" : ` of ${of}`}`;
 }
 
 /** Ids or indexes of the first of what an entry still needs, and how many there are besides. */
@@ -356,15 +273,4 @@ function endOf(job: EndedJob): ExplainedEnd {
     index += 1;
   }
   return { at, text: `failed at ${at}: ${errorText(error)}`, error };
-}
-
-/** Without its stack, which would say where something is installed. Anything may be stored. */
-function inShort({ code, message }: { code: unknown; message: unknown }): ExplainedError {
-  const words = String(message ?? "").replaceAll(/[\s\p{Cc}]+/gu, " ");
-  const cut = words.slice(0, MAX_MESSAGE_LENGTH).replace(/[\uD800-\uDBFF]$/, "");
-  return { code: String(code ?? ""), message: words.length > MAX_MESSAGE_LENGTH ? `${cut}…` : cut };
-}
-
-function errorText({ code, message }: ExplainedError): string {
-  return message === "" ? code : `${code}: ${message}`;
 }

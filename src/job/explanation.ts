@@ -17,8 +17,10 @@ export interface Facts {
   unserved?: true;
 }
 
-/** What items that are under way wait for, as far as it is stored. */
-export interface ItemWaits {
+/** What is stored of the items of open parts, which the record of their job does not count yet. */
+export interface OpenItems {
+  done: number;
+  failed: number;
   /** So many are to be tried again, the first at `until` (ms since 1970). */
   backoff: number;
   until: number;

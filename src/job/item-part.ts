@@ -27,7 +27,7 @@ export const DONE_NULL = 1;
 export const DONE = 2;
 export const DONE_APART = 3;
 export const FAILED = 4;
-const OUTCOME = 7;
+export const OUTCOME = 7;
 /** The others are flags: an attempt of it has ended unanswered, and none has completed; it was undone; or could not be. */
 export const UNCERTAIN = 8;
 export const UNDONE = 16;

@@ -12,6 +12,11 @@ test("an event is read if it has what is read of events; what a stranger has pub
     { ...about, type: "started", function: "f", index: 0, attempt: 1 },
     { ...about, type: "completed", result: null, run: 1 },
     { ...about, type: "failed", error, function: "f", index: 0, run: 1 },
+    { ...about, type: "item_failed", index: 0, item: 7, error },
+    { ...about, type: "undoing", because: "failed", error },
+    { ...about, type: "undoing", because: "cancelled" },
+    { ...about, type: "undone", function: "f", index: 0 },
+    { ...about, type: "undo_failed", function: "f", index: 0, error },
     { ...about, type: "rejected", subject: "job.submit.*", sequence: 1, reason: "no id" },
   ]) {
     assert.equal(read(event), event);
@@ -27,6 +32,10 @@ test("an event is read if it has what is read of events; what a stranger has pub
     { ...about, type: "failed" },
     { ...about, type: "failed", error: null },
     { ...about, type: "retrying", error: { ...error, message: {} } },
+    { ...about, type: "item_failed", index: 0, item: 7 },
+    { ...about, type: "undo_failed", error: "no" },
+    { ...about, type: "undoing", because: "failed", error: {} },
+    { ...about, type: "undone", error },
     { ...about, type: "started", error: null },
     { ...about, type: "rejected", reason: ["x"] },
   ]) {
