@@ -84,9 +84,21 @@ function endOfEach(action: SagaEach, data: SagaData): SagaEnd {
 }
 
 /** All of them, in slices if they are wanted so. */
-export function itemsOf({ over, count, slice, salt }: SagaEach, { items }: Pick<SagaData, "items">): unknown[] {
-  const listed = over === "cursor" ? Array.from({ length: count }, (_, n) => salt + n) : undefined;
-  const list = over === "list" ? items : listed;
+export function itemsOf(each: SagaEach, { items }: Pick<SagaData, "items">): unknown[] {
+  const { over, count, slice } = each;
+  if (over === "cursor") return listedItems(each);
+  const list = over === "list" ? items : undefined;
   const length = list?.length ?? count;
   return Array.from({ length: Math.ceil(length / (slice ?? 1)) }, (_, n) => itemAt({ list, slice, length }, n));
+}
+
+/** Slices do not reach from one page into the next. */
+function listedItems({ count, page, slice, salt }: SagaEach): unknown[] {
+  const items: unknown[] = [];
+  for (let from = 0; from < count; from += page) {
+    const list = Array.from({ length: Math.min(page, count - from) }, (_, n) => salt + from + n);
+    if (slice === undefined) items.push(...list);
+    else for (let at = 0; at < list.length; at += slice) items.push(list.slice(at, at + slice));
+  }
+  return items;
 }

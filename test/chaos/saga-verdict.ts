@@ -7,15 +7,14 @@
  */
 import { childIdOf, childOrigin } from "../../src/job/children.ts";
 import type { FunctionState } from "../../src/job/function-state.ts";
-import { type EndedJob, isEnded, type JobState } from "../../src/job/state.ts";
-import type { Case } from "./case.ts";
+import { isEnded, type JobState } from "../../src/job/state.ts";
 import type { Execution } from "./evidence.ts";
 import { TRANSIT_MS } from "./excuses.ts";
 import { inputOf, resultFrom } from "./graph-end.ts";
-import { ALWAYS, WORK } from "./graph-plan.ts";
+import { ALWAYS } from "./graph-plan.ts";
 import type { SagaCase } from "./saga-case.ts";
 import type { SagaEnd, SagaOutcome } from "./saga-end.ts";
-import { ALERT, ITEM, type Saga, type SagaEach, type SagaEntry, type SagaWork, UNDO } from "./saga-plan.ts";
+import { ALERT, type Saga, type SagaEach, type SagaEntry, type SagaWork, UNDO } from "./saga-plan.ts";
 import { judgeUndo } from "./saga-undo-verdict.ts";
 
 /** What an item's child is: one function. */
@@ -75,6 +74,7 @@ function judgeEntry(one: SagaCase, index: number, { action }: SagaEntry, fn: Fun
   if (action.type !== "each") return;
   const { items } = fn;
   const count = end.itemInputs?.length ?? 0;
+  if (count === 0 && !items) return;
   if (!items || items.done + items.failed !== count || items.open.length > 0) {
     find("wrong", `entry ${index} has ended with ${JSON.stringify(items)}, of ${count} items`);
   }
@@ -85,14 +85,14 @@ function short(value: unknown): string {
 }
 
 /** Every execution, also those that do not count. */
-function judgeInputs({ executions, find }: SagaCase, index: number, { undo }: SagaEntry, end: SagaEnd): void {
+function judgeInputs({ executions, find }: SagaCase, index: number, { action, undo }: SagaEntry, end: SagaEnd): void {
   for (const { index: of, call, input, item, attempt } of executions) {
     if (of !== index || call === ALERT) continue;
     let inputs: (number | undefined)[];
     if (call === UNDO) {
       // Where it has not answered, there is no result. Without args of its own it has those of the entry.
       if (!undo?.ownArgs) continue;
-      const value = item === undefined ? end.value : resultOfItem(end, item);
+      const value = item === undefined || action.type !== "each" ? end.value : resultOfItem(action, end, item);
       inputs = [inputOf([value], []), inputOf([null], [])];
     } else inputs = [item === undefined ? end.input : end.itemInputs?.[item]];
     if (input !== undefined && inputs.includes(input)) continue;
@@ -101,8 +101,9 @@ function judgeInputs({ executions, find }: SagaCase, index: number, { undo }: Sa
   }
 }
 
-function resultOfItem({ value }: SagaEnd, item: number): unknown {
-  return Array.isArray(value) ? value[item] : undefined;
+/** Also where it is not kept. */
+function resultOfItem({ salt }: SagaEach, { itemInputs = [] }: SagaEnd, item: number): number {
+  return resultFrom(salt, itemInputs[item] ?? 0);
 }
 
 /** Without a fault that has hit them, no more executions than count. */
@@ -184,9 +185,9 @@ function judgeChildren(one: SagaCase, index: number, entry: SagaEntry, fn: Funct
 }
 
 /** It reads its data as a whole, which is the item. */
-function plannedOfItem(action: SagaEach, { itemInputs = [] }: SagaEnd, item: number) {
-  const input = itemInputs[item] ?? 0;
-  const value = resultFrom(action.salt, input);
+function plannedOfItem(action: SagaEach, end: SagaEnd, item: number) {
+  const value = resultOfItem(action, end, item);
+  const input = end.itemInputs?.[item] ?? 0;
   const planned: SagaOutcome = { ends: [{ how: "returned", value, input }], code: undefined, result: value };
   return { saga: childOfItem(action), planned };
 }
