@@ -1,6 +1,7 @@
 import type { EncodedResults } from "../bus/messages/invocation.ts";
 import { APART_BYTES } from "../job/apart.ts";
 import type { Failure } from "../job/failure.ts";
+import type { FailedAttempt } from "../job/outcome.ts";
 import type { Plan } from "../job/plan.ts";
 import type { FunctionSettings } from "../job/settings.ts";
 import { type AttemptAddress, isSameAttempt, type LiveJob } from "../job/state.ts";
@@ -106,10 +107,18 @@ export function failedEvent(
     ...{ type: "failed", index, attempt, error, retryable, random: Math.random() },
     ...(retryAfterMs !== undefined && { retryAfterMs }),
     ...(interrupted && { interrupted }),
-    ...(settings && { defaults: settings, ...(sentAt > 0 && { began_at: begunAt(sentAt) }) }),
+    ...setFor(sentAt, settings),
     ...(progress !== undefined && { progress }),
     ...(undo && { undo }),
   };
+}
+
+/** What is set at the function of an attempt that has failed, as `afterFailure` counts with it. */
+export function setFor(
+  sentAt: number,
+  settings: FunctionSettings | undefined,
+): Pick<FailedAttempt, "defaults" | "began_at"> {
+  return settings ? { defaults: settings, ...(sentAt > 0 && { began_at: begunAt(sentAt) }) } : {};
 }
 
 /** Of one whose worker went silent. */

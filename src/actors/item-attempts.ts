@@ -18,6 +18,7 @@ import { isEnded } from "../job/state.ts";
 import { timerMs } from "../job/time.ts";
 import type { ActorContext, GraphHost } from "./actor-context.ts";
 import type { Attempt, AttemptListener, FailureDetails } from "./attempt.ts";
+import { setFor } from "./attempts.ts";
 import { type Crew, type CrewOwner, type CrewWait, LISTING } from "./item-work.ts";
 
 /** Waits that are shorter are spent with the branch at work: to say so would be two commits. */
@@ -261,6 +262,7 @@ export class ItemAttempts implements Crew, AttemptListener {
       ...(retryAfterMs !== undefined && { retryAfterMs }),
       ...(interrupted && { interrupted }),
       ...(attempt?.progress !== undefined && { progress: attempt.progress }),
+      ...(attempt && setFor(attempt.sentAt, this.#context.settings.of(attempt.functionName))),
     };
     this.#settle(flight, afterFailure(sinceBegun(flight.fn, attempt, now), failed, now));
   }

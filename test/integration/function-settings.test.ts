@@ -54,6 +54,17 @@ async function executions(fn: object): Promise<number> {
   return job.functions[0]?.retry_count ?? 0;
 }
 
+test("what is set at a function counts for each item of a for_each", async () => {
+  const functions = [{ for_each: 2, name: "registered", tolerate: 2 }];
+  const { job_id } = await system.client.submit({ name: "items", functions });
+  assert.is((await system.client.wait(job_id, { timeoutMs: 20_000 })).state, "completed");
+  const { items } = await system.client.items(job_id, 0);
+  assert.equal(
+    items.map(({ retry_count }) => retry_count),
+    [3, 3],
+  );
+});
+
 const codeOf = (work: Promise<unknown>) =>
   work.then(
     () => "done",
