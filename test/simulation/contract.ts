@@ -333,6 +333,20 @@ export const SCENARIOS: Scenario[] = [
     expected: ["last 0", "a", "404"],
   },
   {
+    name: "a message is read with the headers that it was stored with",
+    tell: async (probe) => {
+      const key = "$KV.jobs.contract-headers";
+      await probe.store(key, "one", headersOf({ "Async-Parent": '{"job_id":"p"}' }));
+      const [byKey] = await probe.ask(`$JS.API.DIRECT.GET.KV_jobs.${key}`);
+      return [
+        byKey?.string() ?? "",
+        byKey?.headers?.get("Async-Parent") ?? "",
+        byKey?.headers?.get("Nats-Subject") ?? "",
+      ];
+    },
+    expected: ["one", '{"job_id":"p"}', "$KV.jobs.contract-headers"],
+  },
+  {
     name: "a stream lists the subjects that fit a filter",
     tell: async (probe) => {
       for (const id of ["a", "b"]) await probe.store(`job.wait.contract-list.${id}`, id);

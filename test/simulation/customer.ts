@@ -160,6 +160,13 @@ export class Customer {
       const cancel = () => this.#request(`cancel ${jobId}`, () => this.#client.cancel(jobId));
       world.after(at + random.between(0, 3_000), cancel, process);
     }
+    if (job.warn_after_ms !== undefined && random.chance(0.1)) {
+      const skip = () => {
+        invariants.undo.asksToSkip(jobId);
+        this.#request(`cancel ${jobId} without undo`, () => this.#client.cancel(jobId, { undo: "skip" }));
+      };
+      world.after(at + random.between(0, 5_000), skip, process);
+    }
     while (random.chance(job.warn_after_ms === undefined ? 0.25 : 0.4)) {
       const again = () => {
         const patch = this.#randomPatch(job);
@@ -181,6 +188,8 @@ export class Customer {
     const id = functions[index]?.id;
     const where = random.pick(["from", "from", "failed", "on"] as const);
     if (where === "from") patch.from = id ?? index;
+    // Although what it has done is not undone.
+    if (where === "from" && random.chance(0.3)) patch.force = true;
     else if (where === "failed") patch.failed = true;
     if (random.chance(0.5)) patch.data = graphData(random, wallClock);
     if (random.chance(0.2) && id !== undefined) patch.args_by_id = { [id]: { seen: "other" } };

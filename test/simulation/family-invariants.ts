@@ -25,6 +25,10 @@ export class FamilyInvariants {
     this.#expired = expired;
   }
 
+  find(jobId: string): JobState | undefined {
+    return (this.#jobs.get(jobId) ?? this.#expired.get(jobId))?.state;
+  }
+
   /** @param before undefined if nothing was stored before */
   onState(before: JobState | undefined, after: JobState): void {
     if (after.parent && !isEnded(after) && (!before || isEnded(before))) this.#requireParent(after);

@@ -10,7 +10,7 @@ import { fork } from "node:child_process";
 import { once } from "node:events";
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
-import { runHistory } from "./history.ts";
+import "./small-parts.ts";
 import type { Jobs } from "./surroundings.ts";
 
 interface Totals {
@@ -23,6 +23,9 @@ interface Totals {
   faults: Record<string, number>;
   failed: { seed: number; message: string }[];
 }
+
+// Not above: what is imported there is loaded before parts are small.
+const { runHistory } = await import("./history.ts");
 
 const { values } = parseArgs({
   options: {

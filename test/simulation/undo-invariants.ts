@@ -85,6 +85,13 @@ export class UndoInvariants {
     this.#skipped.add(jobId);
   }
 
+  /** Its children are told the same. */
+  #isSkipped({ job_id: jobId, parent }: JobState): boolean {
+    if (this.#skipped.has(jobId)) return true;
+    const above = parent && this.#family.find(parent.job_id);
+    return above !== undefined && this.#isSkipped(above);
+  }
+
   // --- what is executed
 
   /** @param state undefined if nothing is stored of the job but its submission */
@@ -230,7 +237,7 @@ export class UndoInvariants {
     if (!isEnded(after)) return;
     if (after.state === "completed" && undo === undefined) return;
     const isBrokenOff = undo?.error !== undefined || (after.state === "failed" && BROKEN_OFF.has(after.error.code));
-    if (isBrokenOff || undo?.state === "skipped" || this.#skipped.has(jobId)) return;
+    if (isBrokenOff || undo?.state === "skipped" || this.#isSkipped(after)) return;
     for (const [index, fn] of [...functions].entries()) {
       if (fn.undoing ? !isOver(fn.undoing) : mustBeUndone(fn))
         throw violation(`${jobId} is ${after.state}, and entry ${index} is not undone: ${text(fn)}`);
@@ -274,7 +281,8 @@ export class UndoInvariants {
       if (earlier.undoing?.finished_at !== undefined && !isRunAgain)
         throw violation(`entry ${index} of ${jobId} was undone, and is not run again`);
       // Who has it run again all the same has seen to what it had done.
-      if (earlier.finished_at !== undefined && isRunAgain) this.#effects.delete(effectsKey(seen, index));
+      const mayBeDone = earlier.finished_at !== undefined || earlier.uncertain === true;
+      if (mayBeDone && isRunAgain && !fn.uncertain) this.#effects.delete(effectsKey(seen, index));
     }
   }
 
