@@ -13,6 +13,7 @@
  *     if nothing is there from where the sweep began, as then the stream may have been made anew.
  * SWEEP-5  A job that has waited for a child for a minute, which has ended by then or is not there, is told to look for itself; also one that
  *     has an owner.
+ * SWEEP-6  What is stored besides states is as it has to be, or is found so on two looks, and mended (`tidy.ts`).
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { afterPrefix } from "../api/subjects.ts";
@@ -31,7 +32,7 @@ import { createFailedJob, reduce } from "../job/machine.ts";
 import { onNextToken } from "../job/rest.ts";
 import { type EndedJob, isEnded, type LiveJob, type StateName } from "../job/state.ts";
 import type { Transition } from "../job/transition.ts";
-import { tidy } from "./tidy.ts";
+import { untidy } from "./tidy.ts";
 import { forgottenChild, remind } from "./tidy-children.ts";
 
 export interface SweepContext {
@@ -64,6 +65,8 @@ export interface SweepReport {
   newer: number;
   /** Live jobs that have waited for a signal without an end for `LONG_WAIT_MS`; the first `MAX_WAITS_NAMED` of them. */
   waiting: { count: number; jobIds: string[] };
+  /** What is stored besides states and is to be removed, or has not been taken: how much, and the first `MAX_UNTIDY_NAMED` of it in words. */
+  untidy: { count: number; named: string[] };
   /** Before this sequence there are only jobs that ended a minute ago or longer. */
   next: number;
 }
@@ -84,6 +87,7 @@ const LONG_AGO_MS = 60_000;
 const SECOND_LOOK_MS = 500;
 const LONG_WAIT_MS = 3_600_000;
 const MAX_WAITS_NAMED = 10;
+const MAX_UNTIDY_NAMED = 10;
 
 /** A stored state that may be stranded, as it was read. */
 type Suspect = { jobId: string; revision: number } & ({ job: LiveJob } | { problem: string });
@@ -92,7 +96,14 @@ type LiveSuspect = Extract<Suspect, { job: LiveJob }>;
 /** @throws AsyncError of the bus */
 export async function sweep(context: SweepContext, options: SweepOptions): Promise<SweepReport> {
   const { pauseMs, skip = () => false, stopped = () => false } = options;
-  const report: SweepReport = { live: {}, stranded: [], newer: 0, waiting: { count: 0, jobIds: [] }, next: 1 };
+  const report: SweepReport = {
+    live: {},
+    stranded: [],
+    newer: 0,
+    waiting: { count: 0, jobIds: [] },
+    untidy: { count: 0, named: [] },
+    next: 1,
+  };
   const { lastSequence: end } = await streamState(context.bus, KV_JOBS);
   let again: number | undefined;
   for (let from = options.from ?? 1; from <= end && !stopped(); ) {
@@ -101,6 +112,7 @@ export async function sweep(context: SweepContext, options: SweepOptions): Promi
     if (page.messages.length === 0) break;
     const suspects: Suspect[] = [];
     const parents: LiveSuspect[] = [];
+    const untidyParts: StoredMessage[] = [];
     for (const message of page.messages) {
       const key = afterPrefix(message.subject, KV_PREFIX) ?? "";
       if (isNamedValue(key)) continue; // of no job, and there for good: it is not to be looked at again
@@ -108,7 +120,8 @@ export async function sweep(context: SweepContext, options: SweepOptions): Promi
       if (isPart(key)) {
         if (message.expires || message.data.length === 0) continue;
         again ??= message.sequence;
-        if (options.fix && Date.now() - message.storedAt >= SETTLED_MS) await tidy(context, message);
+        const isSettled = Date.now() - message.storedAt >= SETTLED_MS;
+        if (isSettled && (await untidy(context, message))) untidyParts.push(message);
         continue;
       }
       const suspect = await suspectIn(context.store, message);
@@ -123,6 +136,7 @@ export async function sweep(context: SweepContext, options: SweepOptions): Promi
       if ("job" in suspect) count(report, suspect.job);
       if (Date.now() - message.storedAt >= SETTLED_MS) suspects.push(suspect);
     }
+    await tidyUp(context, untidyParts, options.fix, report);
     for (const found of await check(context, suspects)) {
       const fixed = options.fix && (await mend(context, found));
       report.stranded.push({ jobId: found.jobId, problem: describe(found), fixed });
@@ -134,6 +148,25 @@ export async function sweep(context: SweepContext, options: SweepOptions): Promi
     if (pauseMs !== undefined) await delay(pauseMs);
   }
   return report;
+}
+
+/** SWEEP-6: those that are so still on a second look. */
+async function tidyUp(
+  context: SweepContext,
+  parts: readonly StoredMessage[],
+  fix: boolean,
+  { untidy: told }: SweepReport,
+): Promise<void> {
+  if (parts.length === 0) return;
+  await delay(SECOND_LOOK_MS);
+  for (const message of parts) {
+    const found = await untidy(context, message);
+    const now = found && (await context.store.part(afterPrefix(message.subject, KV_PREFIX) ?? ""));
+    if (!found || now?.sequence !== message.sequence) continue;
+    if (fix) await found.mend();
+    told.count += 1;
+    if (told.named.length < MAX_UNTIDY_NAMED) told.named.push(found.what);
+  }
 }
 
 function count({ live, waiting }: SweepReport, job: LiveJob): void {

@@ -12,6 +12,7 @@ import { JOBS } from "../bus/topology.ts";
 import { childIdOf, childOrigin, isEndFor, isOfOneChild } from "../job/children.ts";
 import { kindOf } from "../job/function-state.ts";
 import { type Branch, type Graph, isEnded, isGraph, type LiveJob } from "../job/state.ts";
+import type { Untidy } from "./untidy.ts";
 
 export interface FamilyContext {
   bus: Bus;
@@ -22,15 +23,15 @@ export interface FamilyContext {
 /** Most children of a parent that are looked at in one sweep. */
 const MAX_LOOKED_AT = 20;
 
-/** Of an end that is stored besides a parent. @throws AsyncError of the bus */
-export async function tidyEnd(
+/** What is to be done about an end that is stored besides a parent. @throws AsyncError of the bus */
+export async function untidyEnd(
   context: FamilyContext,
   { parentId, childId }: { parentId: string; childId: string },
   { data, sequence }: StoredMessage,
-): Promise<void> {
+): Promise<Untidy | undefined> {
   const { store } = context;
   const stored = await store.get(parentId);
-  if (stored?.newer !== undefined || stored?.problem !== undefined) return;
+  if (stored?.newer !== undefined || stored?.problem !== undefined) return undefined;
   const parent = stored?.state;
   const end = readEnd(data);
   if (parent && end && !isEnded(parent) && isGraph(parent) && parent.created_at === end.created_at) {
@@ -38,11 +39,12 @@ export async function tidyEnd(
     // Which items wait for a child is in their parts.
     const mayBeOfItem = parent.live.some((one) => hasChildrenOfItems(parent, one));
     if (branch ? isEndFor(branch, end) : mayBeOfItem) {
-      await remind(context, parent);
-      return;
+      const what = `the end of child job ${childId}, which its parent ${parentId} has not taken`;
+      return { what, mend: () => remind(context, parent) };
     }
   }
-  store.removePart(endKey(parentId, childId), sequence);
+  const what = `the end of child job ${childId}, for which nobody waits in job ${parentId}`;
+  return { what, mend: () => store.removePart(endKey(parentId, childId), sequence) };
 }
 
 function hasChildrenOfItems(job: Graph, { index }: Branch): boolean {

@@ -11,8 +11,9 @@ import { mayHaveForgotten, type StoredMessage } from "../bus/store/stream-read.t
 import type { Tokens } from "../bus/tokens/tokens.ts";
 import { JOBS, KV_PREFIX } from "../bus/topology.ts";
 import { usedNumber, waitsForSignal } from "../job/signals.ts";
-import { isEnded, type LiveJob } from "../job/state.ts";
-import { tidyEnd } from "./tidy-children.ts";
+import { isEnded, type JobState, type LiveJob } from "../job/state.ts";
+import { untidyEnd } from "./tidy-children.ts";
+import type { Untidy } from "./untidy.ts";
 
 export interface TidyContext {
   bus: Bus;
@@ -22,74 +23,84 @@ export interface TidyContext {
 
 /**
  * Removes a part that nothing leans on, as its job has ended or is gone (DEFINITION-2, SIGNALS-2); wakes a job that has not been told of
- * a signal, as its sender has died in between. The part is looked at first, and the state after that.
+ * a signal, as its sender has died in between.
  *
  * @throws AsyncError of the bus
  */
 export async function tidy(context: TidyContext, message: StoredMessage): Promise<void> {
+  await (await untidy(context, message))?.mend();
+}
+
+/**
+ * What is to be done about a part; undefined if it is as it has to be. The part is looked at first, and the state after that.
+ *
+ * @throws AsyncError of the bus
+ */
+export async function untidy(context: TidyContext, message: StoredMessage): Promise<Untidy | undefined> {
   const { store } = context;
   const key = afterPrefix(message.subject, KV_PREFIX) ?? "";
   const inbox = inboxOf(key);
-  if (inbox) {
-    await tidyInbox(context, inbox, key, message);
-    return;
-  }
+  if (inbox) return untidyInbox(context, inbox, key, message);
   const result = resultOf(key);
-  if (result) {
-    await tidyResult(context, result, key, message);
-    return;
-  }
+  if (result) return untidyResult(context, result, key, message);
   const end = endOf(key);
-  if (end) {
-    await tidyEnd(context, end, message);
-    return;
-  }
+  if (end) return untidyEnd(context, end, message);
   const jobId = ownerOfDefinition(key);
-  if (jobId === undefined) return; // none of ours
+  if (jobId === undefined) return undefined; // none of ours
   const stored = await store.get(jobId);
-  if (cannotBeRead(stored)) return;
-  if (!stored?.state || isEnded(stored.state)) store.removeDefinition(jobId, message.sequence);
+  if (cannotBeRead(stored) || (stored?.state && !isEnded(stored.state))) return undefined;
+  const what = `the definition of job ${jobId}, which ${endedOrGone(stored?.state)}`;
+  return { what, mend: () => store.removeDefinition(jobId, message.sequence) };
+}
+
+function endedOrGone(state: JobState | undefined): string {
+  return state ? "has ended" : "is gone";
 }
 
 /**
  * A result that is stored besides its job is kept for as long as the state that names it (RESULTS-3). While the job is live its owner
  * sees to it, who stores it before the state.
  */
-async function tidyResult(
+async function untidyResult(
   { bus, store }: TidyContext,
   { jobId, index }: { jobId: string; index: number },
   key: string,
   { data, sequence, storedAt }: StoredMessage,
-): Promise<void> {
+): Promise<Untidy | undefined> {
   let stored = await store.get(jobId);
   if (!stored?.state) {
     // Its job may have been begun as its submission says, and be about to be stored.
-    if (await maybeSubmitted(bus, readResult(data)?.created_at ?? storedAt)) return;
+    if (await maybeSubmitted(bus, readResult(data)?.created_at ?? storedAt)) return undefined;
     stored = await store.get(jobId);
   }
   const state = stored?.state;
-  if (cannotBeRead(stored) || (state && !isEnded(state))) return;
-  if (state && isNamed(state, index, data)) store.expirePart(key, data, sequence, state.keep_ms);
-  else store.removePart(key, sequence);
+  if (cannotBeRead(stored) || (state && !isEnded(state))) return undefined;
+  const what = `the result of entry ${index} of job ${jobId}, which ${endedOrGone(state)}`;
+  if (state && isNamed(state, index, data))
+    return { what, mend: () => store.expirePart(key, data, sequence, state.keep_ms) };
+  return { what, mend: () => store.removePart(key, sequence) };
 }
 
-async function tidyInbox(
+async function untidyInbox(
   { bus, store, tokens }: TidyContext,
   { jobId, name }: { jobId: string; name: string },
   key: string,
   { data, sequence, storedAt }: StoredMessage,
-): Promise<void> {
+): Promise<Untidy | undefined> {
   let stored = await store.get(jobId);
   if (!stored?.state) {
     // It may be a submission of which nothing is stored yet. When that is gone, the job is stored, or gone as well.
-    if (await maybeSubmitted(bus, readInbox(data)?.created_at ?? storedAt)) return;
+    if (await maybeSubmitted(bus, readInbox(data)?.created_at ?? storedAt)) return undefined;
     stored = await store.get(jobId);
   }
-  if (cannotBeRead(stored)) return;
+  if (cannotBeRead(stored)) return undefined;
   const state = stored?.state;
-  if (!state) store.removePart(key, sequence);
-  else if (isEnded(state)) settle(store, state, name, { data, sequence });
-  else if (isForgotten(state, name, data)) await tokens.wake(state);
+  const what = `signals ${name} of job ${jobId}`;
+  if (!state) return { what: `${what}, which is gone`, mend: () => store.removePart(key, sequence) };
+  if (isEnded(state))
+    return { what: `${what}, which has ended`, mend: () => settle(store, state, name, { data, sequence }) };
+  if (!isForgotten(state, name, data)) return undefined;
+  return { what: `${what}, which waits for them and was not told`, mend: async () => void (await tokens.wake(state)) };
 }
 
 /** Whether a submission of that time, or an older one, is left in stream JOBS. */

@@ -83,7 +83,7 @@ async function examine(bus: Bus, fix: boolean): Promise<Check[]> {
     { fix },
   );
   checks.push(checkOfSupervisors(services, report), ...checksOfJobs(report), ...checksOfNewer(services, report));
-  checks.push(...(await checksOfItems({ bus, store }, fix)));
+  checks.push(...checksOfParts(report, fix), ...(await checksOfItems({ bus, store }, fix)));
   checks.push(...checksOfFunctions(await waitedFor(bus, tokens.backlog, services)), ...checksOfWorkers(services));
   return checks;
 }
@@ -112,6 +112,15 @@ function checkOfSupervisors(services: ServiceInfo[], { live }: SweepReport): Che
   if (count > 0) return { ok: true, what: `${count} supervisor(s)` };
   const waiting = Object.values(live).reduce((sum, one) => sum + one, 0);
   return { ok: waiting === 0, what: `no supervisor; ${waiting} live job(s)`, next: "start one with `async server`" };
+}
+
+/** What is stored besides states, but for items. */
+function checksOfParts({ untidy: { count, named } }: SweepReport, fix: boolean): Check[] {
+  if (count === 0) return [];
+  const more = count > named.length ? "; …" : "";
+  const what = `${count} thing(s) besides jobs that are left over: ${named.join("; ")}${more}`;
+  if (fix) return [{ ok: true, what: `${what}; mended` }];
+  return [{ ok: false, what, next: "a supervisor mends it within minutes; or mend it with `async doctor --fix`" }];
 }
 
 function checksOfJobs({ live, stranded, waiting }: SweepReport): Check[] {

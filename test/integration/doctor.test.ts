@@ -2,9 +2,15 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Supervisor } from "../../src/actors/supervisor.ts";
+import { endKey, packEnd } from "../../src/bus/store/child-ends.ts";
+import { definitionKey } from "../../src/bus/store/definition.ts";
+import { packPart, partKey } from "../../src/bus/store/item-parts.ts";
+import { packResult, resultKey } from "../../src/bus/store/results.ts";
 import { readLast } from "../../src/bus/store/stream-read.ts";
+import { Tokens } from "../../src/bus/tokens/tokens.ts";
+import { ItemPart } from "../../src/job/item-part.ts";
 import { createJob } from "../../src/job/machine.ts";
-import type { JobState } from "../../src/job/state.ts";
+import type { JobState, LiveJob } from "../../src/job/state.ts";
 import { startCli } from "../support/process.ts";
 import { System } from "../support/system.ts";
 import { eventually } from "../support/waiting.ts";
@@ -135,6 +141,65 @@ test("a lost timer, a lost submission and a corrupt state are told, and mended w
   assert.ok(await readLast(system.bus, "EVENTS", "job.event.corrupt-2.failed"), "its end is recorded");
   assert.ok(await readLast(system.bus, "TIMERS", "job.timer.later"), "the timer is there again");
   assert.equal(problems(await doctor()), []);
+});
+
+test("what is left over of jobs that are gone or have ended is told, and removed with --fix", async () => {
+  const { store } = system.supervisor;
+  await system.client.submit({ job_id: "ended", name: "ended", functions: [{ id: "a", name: "found-again" }] });
+  await system.client.wait("ended");
+  const child = `sub-${"x".repeat(22)}`;
+  const gone = { job_id: "gone", created_at: 1_000 };
+  const end = { run: 1, outcome: { state: "completed", result: null } } as const;
+  const owner = { created_at: 1_000, runs: 0, list: 1 };
+  const part = new ItemPart(0, 1);
+  part.setDone(0, undefined, 1);
+  const planted: [key: string, body: Uint8Array][] = [
+    [endKey("gone", child), packEnd(gone, end)],
+    [endKey("ended", child), packEnd({ ...gone, job_id: "ended" }, end)],
+    [resultKey("gone", 0), packResult({ created_at: 1_000, runs: 0, attempt: 1 }, "large")],
+    [definitionKey("ended"), Buffer.from("no definition")],
+    [partKey("gone", 0, 0), packPart(owner, part)],
+  ];
+  for (const [key, body] of planted) await store.putPart(key, body, 0);
+  const told = await eventually(
+    "they are told, when they have been left alone for a while",
+    async () => {
+      const answer = await doctor();
+      return problems(answer).some((what) => what.startsWith("4 thing(s)")) ? answer : undefined;
+    },
+    40_000,
+  );
+  assert.is(told.code, 1);
+  const [problem = ""] = problems(told);
+  assert.match(problem, `the end of child job ${child}, for which nobody waits in job gone`);
+  assert.match(problem, `the end of child job ${child}, for which nobody waits in job ended`);
+  assert.match(problem, "the result of entry 0 of job gone, which is gone");
+  assert.match(problem, "the definition of job ended, which has ended");
+  assert.ok(told.checks.some(({ what }) => what.startsWith("what is stored of the items of 1 job(s) that are gone")));
+  for (const [key] of planted) assert.ok(await store.part(key), `${key} is there still`);
+  const fixed = await doctor("--fix");
+  assert.is(fixed.code, 0, JSON.stringify(fixed.checks));
+  for (const [key] of planted) {
+    await eventually(`${key} is gone`, async () => ((await store.part(key))?.data.length ?? 0) === 0);
+  }
+  assert.equal(problems(await doctor()), []);
+});
+
+test("a parent that waits for a child which does not exist is told, and gets it with --fix", async () => {
+  const functions = [{ id: "child", job: { functions: [{ name: "found-again" }] } }];
+  const origin = { jobId: "orphaned", encoding: "json", createdAt: Date.now(), sequence: 1_000_000 } as const;
+  const { state } = createJob({ name: "orphaned", functions }, origin, Date.now());
+  const live = [{ index: 0, attempt: 1, wait: "child" as const, since: Date.now() - 120_000 }];
+  const stored = { ...state, state: "running", live, token: 1, version: 1, writer: "nobody" } as LiveJob;
+  assert.is((await system.supervisor.store.commit(stored, 0)).type, "stored");
+  await new Tokens(system.bus).timers.schedule(stored, Date.now() + 3_600_000, 1);
+  const told = await eventually("it is told", async () => {
+    const answer = await doctor();
+    return problems(answer).length > 0 ? answer : undefined;
+  });
+  assert.match(problems(told).join("\n"), /^job orphaned: it waits for child job sub-\S+, which does not exist$/);
+  assert.is((await doctor("--fix")).code, 0);
+  assert.is((await system.client.wait("orphaned", { timeoutMs: 20_000 })).result, "found");
 });
 
 test("a missing consumer, a missing stream and missing supervisors are told", async () => {
