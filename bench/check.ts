@@ -5,13 +5,13 @@
 
 import { storedJob } from "../src/bus/store/job-store.ts";
 import type { StoredMessage } from "../src/bus/store/stream-read.ts";
-import type { JobState } from "../src/job/state.ts";
+import type { EndedJob, JobState } from "../src/job/state.ts";
 import { WrongResults } from "./contender.ts";
 
 /** The number of each job by its id. */
 export type Ledger = ReadonlyMap<string, number>;
 
-/** What is wrong with a job that has completed; undefined if nothing is. */
+/** What is wrong with a job that has ended as it is to; undefined if nothing is. */
 export type Problem = (state: JobState, number: number) => string | undefined;
 
 const SHOWN_CHARACTERS = 1_000;
@@ -24,15 +24,20 @@ export function jobIdOf(subject: string): string {
   return (subject.startsWith("job.event.") ? tokens[2] : tokens.at(-1)) ?? "";
 }
 
-/** Each job of the ledger is stored, has completed, and has no problem. @throws WrongResults */
-export async function checkStates(states: AsyncIterable<Stored>, ledger: Ledger, problem: Problem): Promise<void> {
+/** Each job of the ledger is stored, has ended as it is to, and has no problem. @throws WrongResults */
+export async function checkStates(
+  states: AsyncIterable<Stored>,
+  ledger: Ledger,
+  problem: Problem,
+  end: EndedJob["state"] = "completed",
+): Promise<void> {
   const missing = new Set(ledger.keys());
   for await (const { subject, sequence, data } of states) {
     const id = jobIdOf(subject);
     const number = ledger.get(id);
     if (number === undefined) continue;
     const { state, problem: unreadable = "deleted" } = storedJob(id, sequence, data);
-    if (state?.state !== "completed") throw new WrongResults(`job ${id} is ${state?.state ?? unreadable}`);
+    if (state?.state !== end) throw new WrongResults(`job ${id} is ${state?.state ?? unreadable}`);
     const wrong = problem(state, number);
     if (wrong !== undefined) throw new WrongResults(`job ${id} (number ${number}): ${wrong}; ${shown(state)}`);
     if (!missing.delete(id)) throw new WrongResults(`job ${id} is stored twice`);

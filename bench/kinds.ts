@@ -8,12 +8,12 @@ export interface Kind extends Omit<Batch, "jobs"> {
 
 /** The system stays open: whoever started it closes it. */
 export function competitorsOn(system: AsyncSystem, kinds: readonly Kind[]): Competitor[] {
-  return kinds.map(({ name, job, problem }) => ({
+  return kinds.map(({ name, ...batch }) => ({
     name,
     measurements: [],
     running: {
       processes: system.processes,
-      run: ({ jobs }) => system.run({ jobs, job, problem }),
+      run: ({ jobs }) => system.run({ jobs, ...batch }),
       storedBytes: () => system.storedBytes(),
       close: async () => {},
     },

@@ -37,6 +37,8 @@ export interface Batch {
   /** The job with a number from 0 on, without an id. */
   job(number: number): object;
   problem: Problem;
+  /** How they are to end, if not by completing. */
+  end?: "failed";
 }
 
 /** How far each stream was at some moment: what comes after it is newer. */
@@ -98,7 +100,7 @@ export class AsyncSystem {
     const submittedMs = performance.now() - begun;
     await this.untilEnded(ledger, mark);
     const doneMs = performance.now() - begun;
-    return { submittedMs, doneMs, check: () => this.check(ledger, mark, batch.problem) };
+    return { submittedMs, doneMs, check: () => this.check(ledger, mark, batch.problem, batch.end) };
   }
 
   /** All of them in bulk. */
@@ -132,8 +134,8 @@ export class AsyncSystem {
   }
 
   /** @throws WrongResults */
-  async check(ledger: Ledger, mark: Mark, problem: Problem): Promise<void> {
-    await checkStates(this.observer.messages(KV_JOBS, mark[KV_JOBS] + 1), ledger, problem);
+  async check(ledger: Ledger, mark: Mark, problem: Problem, end?: Batch["end"]): Promise<void> {
+    await checkStates(this.observer.messages(KV_JOBS, mark[KV_JOBS] + 1), ledger, problem, end);
   }
 
   /** Bytes of all streams, jobs of others included. */

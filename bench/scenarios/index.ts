@@ -2,6 +2,7 @@
 import type { Scenario } from "../scenario.ts";
 import { backlog } from "./backlog.ts";
 import { chain } from "./chain.ts";
+import { children } from "./children.ts";
 import { diamond } from "./diamond.ts";
 import { fan } from "./fan.ts";
 import { fanout } from "./fanout.ts";
@@ -17,6 +18,7 @@ import { recovery } from "./recovery.ts";
 import { single } from "./single.ts";
 import { soak } from "./soak.ts";
 import { submit } from "./submit.ts";
+import { undo } from "./undo.ts";
 
 export const SCENARIOS: readonly Scenario[] = [
   floor,
@@ -27,6 +29,8 @@ export const SCENARIOS: readonly Scenario[] = [
   graphSize,
   items,
   itemsSize,
+  children,
+  undo,
   fan,
   fanout,
   latency,

@@ -28,3 +28,7 @@ export const ITEM_FUNCTION = "bench.item";
 export const LIST_FUNCTION = "bench.list";
 /** Takes an item that was listed. Returns nothing. */
 export const TAKE_FUNCTION = "bench.take";
+/** Always fails. */
+export const FAIL_FUNCTION = "bench.fail";
+/** Undoes what returns a number: returns that. */
+export const UNDO_FUNCTION = "bench.undo";

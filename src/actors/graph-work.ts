@@ -7,7 +7,7 @@
  */
 import { itemResultsIn } from "../bus/store/item-store.ts";
 import { type Plan, planOf } from "../job/plan.ts";
-import { type Branch, type Graph, isSameAttempt } from "../job/state.ts";
+import { type Branch, functionAt, type Graph, isSameAttempt } from "../job/state.ts";
 import type { Event } from "../job/transition.ts";
 import type { ActorContext, GraphHost } from "./actor-context.ts";
 import { Children } from "./children.ts";
@@ -22,10 +22,11 @@ export class GraphWork {
   readonly results: StoredResults;
   readonly #host: GraphHost;
   readonly #signals: SignalWatch;
-  readonly #children: Children;
-  readonly #items: Items;
+  /** Most graphs have no such entries, and are asked about them after each commit. */
+  readonly #children: Children | undefined;
+  readonly #items: Items | undefined;
   /** Branches whose attempt was told to stop. */
-  readonly #stopped = new Set<Branch>();
+  #stopped: Set<Branch> | undefined;
 
   constructor(context: ActorContext, host: GraphHost, job: Graph, commits: Commits, footprint: Footprint) {
     this.#host = host;
@@ -38,19 +39,28 @@ export class GraphWork {
       itemResultsIn(context.store),
     );
     this.#signals = new SignalWatch(context.signals);
+    const { length } = job.functions;
+    let hasJobs = false;
+    let hasLists = false;
+    for (let index = 0; index < length; index++) {
+      const fn = functionAt(job, index);
+      hasJobs ||= fn.job !== undefined;
+      hasLists ||= fn.for_each !== undefined;
+    }
+    if (!hasJobs && !hasLists) return;
     this.#children = new Children(context, host, this.plan);
-    this.#items = new Items(context, host, this.plan, this.#children, this.results);
+    if (hasLists) this.#items = new Items(context, host, this.plan, this.#children, this.results);
   }
 
   /** Something may have come that nobody has told. */
   doubt(): void {
     this.#signals.doubt();
-    this.#children.doubt();
+    this.#children?.doubt();
   }
 
   /** Whether it has to be looked at the outside before the job goes on from this state. */
   isDue(job: Graph): boolean {
-    return this.#signals.isDue(job) || this.#children.isDue(job);
+    return this.#signals.isDue(job) || this.#children?.isDue(job) === true;
   }
 
   /** Whether one of the events is about to make an entry give up that waits for a signal. */
@@ -63,8 +73,8 @@ export class GraphWork {
     let found: Event[] = [];
     await this.#host.insist("cannot look for signals and children", async () => {
       const signals = await this.#signals.look(job);
-      const attend = () => this.#children.attend(job);
-      const ends = this.#children.isDue(job) ? await this.results.withLoaded(job, attend) : [];
+      const children = this.#children;
+      const ends = children?.isDue(job) ? await this.results.withLoaded(job, () => children.attend(job)) : [];
       found = ends.length === 0 ? signals : [...signals, ...ends];
     });
     return found;
@@ -72,22 +82,22 @@ export class GraphWork {
 
   /** A child of the job has ended, as somebody says. */
   childEnded(childId: string): void {
-    this.#children.told(childId);
+    this.#children?.told(childId);
   }
 
   get inFlight(): boolean {
-    return this.#items.inFlight;
+    return this.#items?.inFlight === true;
   }
 
   /** Attempts of items were not sent, as the lease had run out: `tend` sends them if that has changed. */
   get heldBack(): boolean {
-    return this.#items.heldBack;
+    return this.#items?.heldBack === true;
   }
 
   /** To be called when a state is stored, and before anything is begun that follows from it. */
   tend(job: Graph): void {
-    this.#children.committed(job);
-    this.#items.tend(job);
+    this.#children?.committed(job);
+    this.#items?.tend(job);
     if (job.state === "undoing") this.#stop(job);
   }
 
@@ -95,6 +105,7 @@ export class GraphWork {
   #stop(job: Graph): void {
     const { attempts } = this.#host;
     const { live } = job;
+    this.#stopped ??= new Set();
     attempts.cancelIf((attempt) => !live.some((branch) => isSameAttempt(attempt, branch)));
     for (const branch of live) {
       if (branch.wait !== "stopping" || branch.due_at === undefined || this.#stopped.has(branch)) continue;
@@ -108,18 +119,18 @@ export class GraphWork {
   }
 
   drain(): void {
-    this.#items.drain();
+    this.#items?.drain();
   }
 
   /** The job has ended. */
   async ended(job: Graph): Promise<void> {
-    this.#children.committed(job);
+    this.#children?.committed(job);
     await this.#signals.close(job);
     await this.results.ended(job);
   }
 
   close(): void {
-    this.#items.close();
-    this.#children.close();
+    this.#items?.close();
+    this.#children?.close();
   }
 }

@@ -73,7 +73,8 @@ export class StoredResults {
     this.#footprint = footprint;
     this.#plan = plan;
     this.#items = items;
-    this.#some = [...job.functions].some(({ apart }) => apart !== undefined);
+    this.#some = false;
+    for (const { apart } of job.functions) this.#some ||= apart !== undefined;
   }
 
   /**
