@@ -53,7 +53,7 @@ export class Canceller {
     else this.records.set(id, [record]);
     const body = JSON.stringify(skip ? { undo: "skip" } : {});
     const reply = await this.#bus.mux.request(cancelSubject(id), body, ANSWER_LIMIT_MS).catch(() => undefined);
-    const answer = reply?.json<{ state?: string; error?: { code: string } }>();
-    record.answer = answer?.error?.code ?? answer?.state;
+    const answer = reply?.json<{ state?: string; code?: string }>();
+    record.answer = answer?.code ?? answer?.state;
   }
 }

@@ -46,7 +46,7 @@ function endOf({ action }: SagaEntry, results: unknown[], data: SagaData): SagaE
       const input = inputOf([data.n], results);
       const failures = action.failures === "data" ? data.failures : action.failures;
       if (failures >= action.retryLimit) return { how: "failed", value: null, code: "function_failed", input };
-      return { how: "returned", value: valueOf(action, input), input };
+      return { how: "returned", value: workResult(action, input), input };
     }
     case "planning":
       return { how: "returned", value: madeDocumentOf(action.saga) };
@@ -63,7 +63,7 @@ function endOf({ action }: SagaEntry, results: unknown[], data: SagaData): SagaE
   }
 }
 
-function valueOf({ salt, padBytes }: SagaWork, input: number): unknown {
+function workResult({ salt, padBytes }: SagaWork, input: number): unknown {
   return padded(resultFrom(salt, input), padBytes);
 }
 
