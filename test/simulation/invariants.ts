@@ -45,7 +45,7 @@ import { ItemInvariants } from "./item-invariants.ts";
 import type { JetStream, Observer } from "./jetstream.ts";
 import type { Connection, Packet } from "./network.ts";
 import { reasonProblem } from "./reasons.ts";
-import { type Executed, type Execution, ON_FAILURE, partKey, type Seen, type SentSignal, Violation } from "./seen.ts";
+import { type Execution, noteEnds, partKey, type Seen, type SentSignal, Violation, whereOf } from "./seen.ts";
 import { SignalInvariants } from "./signal-invariants.ts";
 import type { Stored } from "./stream.ts";
 import { requireToken } from "./token-invariants.ts";
@@ -316,7 +316,7 @@ export class Invariants implements Observer {
       if (owner !== undefined) this.#owners.set(jobId, owner);
     }
     seen.byHand ||= state.writer.includes("/");
-    this.#noteEnds(seen, state);
+    noteEnds(seen, state, this.#now());
     seen.state = state;
     seen.storedAt = this.#now();
     this.jobs.set(jobId, seen);
@@ -440,22 +440,6 @@ export class Invariants implements Observer {
     );
   }
 
-  #noteEnds({ committedAt }: Seen, state: JobState): void {
-    const note = (executed: Executed, hasEnded: boolean) => {
-      const key = partKey(executed);
-      if (!hasEnded) committedAt.delete(key);
-      else if (!committedAt.has(key)) committedAt.set(key, this.#now());
-    };
-    // What is live when a job begins to undo ends by that: nothing is invoked again but what undoes.
-    const isOver = isEnded(state) || state.state === "undoing";
-    for (const [index, { finished_at, undo, undoing }] of [...state.functions].entries()) {
-      note({ index }, isOver || (isGraph(state) ? finished_at !== undefined : index < state.current_function));
-      if (undo === undefined) continue;
-      note({ index, undo: true }, isEnded(state) || (undoing?.finished_at ?? undoing?.given_up) !== undefined);
-    }
-    if (state.on_failure !== undefined) note({ index: ON_FAILURE }, isEnded(state));
-  }
-
   #onEvent(message: Stored): void {
     const [, , jobId = "", type = ""] = message.subject.split(".");
     if (!END_EVENTS.has(type)) return;
@@ -500,13 +484,6 @@ export class Invariants implements Observer {
   missingSignals(): [jobId: string, name: string][] {
     return this.signals.missing(this.jobs.values());
   }
-}
-
-/** What it is at, for the log. */
-function whereOf(state: JobState): string {
-  const why = state.state === "failed" ? ` ${state.error.code}` : "";
-  if (!isGraph(state)) return `fn ${state.current_function} attempt ${state.attempt}${why}`;
-  return `[${state.live.map(({ index, undo, attempt, wait }) => `${index}${undo ? "/undo" : ""} ${wait} ${attempt}`).join(", ")}]${why}`;
 }
 
 /** From the end of a run, by hand. */

@@ -1,6 +1,6 @@
 /** What the invariants remember of a job. */
 import type { Plan } from "../../src/job/plan.ts";
-import type { JobState } from "../../src/job/state.ts";
+import { isEnded, isGraph, type JobState } from "../../src/job/state.ts";
 
 export class Violation extends Error {
   constructor(invariant: string, message: string) {
@@ -107,4 +107,28 @@ export interface GraphMemory {
   undoBegunAt: Map<number, number>;
   /** When another supervisor took it over last, in virtual ms; 0 if none has. */
   takenOverAt: number;
+}
+
+/** What it is at, for the log. */
+export function whereOf(state: JobState): string {
+  const why = state.state === "failed" ? ` ${state.error.code}` : "";
+  if (!isGraph(state)) return `fn ${state.current_function} attempt ${state.attempt}${why}`;
+  return `[${state.live.map(({ index, undo, attempt, wait }) => `${index}${undo ? "/undo" : ""} ${wait} ${attempt}`).join(", ")}]${why}`;
+}
+
+/** Notes when the end of each function was committed. @param now virtual ms */
+export function noteEnds({ committedAt }: Seen, state: JobState, now: number): void {
+  const note = (executed: Executed, hasEnded: boolean) => {
+    const key = partKey(executed);
+    if (!hasEnded) committedAt.delete(key);
+    else if (!committedAt.has(key)) committedAt.set(key, now);
+  };
+  // What is live when a job begins to undo ends by that: nothing is invoked again but what undoes.
+  const isOver = isEnded(state) || state.state === "undoing";
+  for (const [index, { finished_at, undo, undoing }] of [...state.functions].entries()) {
+    note({ index }, isOver || (isGraph(state) ? finished_at !== undefined : index < state.current_function));
+    if (undo === undefined) continue;
+    note({ index, undo: true }, isEnded(state) || (undoing?.finished_at ?? undoing?.given_up) !== undefined);
+  }
+  if (state.on_failure !== undefined) note({ index: ON_FAILURE }, isEnded(state));
 }
