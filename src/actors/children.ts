@@ -78,6 +78,8 @@ export interface ChildrenOfItems {
 
 /** How often it is looked for ends of which nobody has told. */
 const LOOK_MS = 30_000;
+/** How often it is tried to remind a new owner. */
+const MAX_REMINDERS = 5;
 
 /** An end that the job has been told of. */
 interface Told {
@@ -347,6 +349,24 @@ export class Children implements ChildrenOfJob, ChildrenOfItems {
     const { job } = this.#host;
     if (!isGraph(job)) throw new TypeError(`job ${job.job_id} is no graph: it has no children`);
     return this.#childOf(job, index, item);
+  }
+
+  /** PARENTS-5. After some tries it is left to the looks of the new owner, and to the sweep. */
+  superseded(): void {
+    const { bus, parents } = this.#context;
+    const { jobId } = this.#host;
+    let tries = 0;
+    const onTrouble = (error: unknown, over: () => boolean) =>
+      this.#host.onTrouble("cannot remind the new owner of a parent", error, over);
+    untilDone(
+      bus,
+      () => tries >= MAX_REMINDERS,
+      onTrouble,
+      () => {
+        tries += 1;
+        return parents.remind(jobId);
+      },
+    ).catch((error) => this.#host.onFault(error));
   }
 
   close(): void {

@@ -14,6 +14,7 @@ import { Children } from "./children.ts";
 import type { Commits } from "./commits.ts";
 import type { Footprint } from "./footprint.ts";
 import { Items } from "./items.ts";
+import type { ReleaseReason } from "./lifecycle.ts";
 import { SignalWatch } from "./signal-watch.ts";
 import { StoredResults } from "./stored-results.ts";
 
@@ -129,7 +130,8 @@ export class GraphWork {
     await this.results.ended(job);
   }
 
-  close(): void {
+  close(why: ReleaseReason): void {
+    if (why === "superseded") this.#children?.superseded();
     this.#items?.close();
     this.#children?.close();
   }

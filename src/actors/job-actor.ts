@@ -484,7 +484,7 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
     this.#footprint.release();
     this.#timers?.close();
     this.#progress?.close();
-    this.#graph?.close();
+    this.#graph?.close(why);
     this.attempts.cancel();
     this.#context.lifecycle.emit("released", this.jobId, why);
     for (const listener of this.#goneListeners ?? []) listener();

@@ -8,8 +8,9 @@
  * PARENTS-3  An end that the parent does not wait for is taken back: it would lie there for ever.
  * PARENTS-4  A child begins only if its parent waits for it, as it is stored when the child is taken. So one whose submission comes late is
  *     no child of a parent that has given it up; nor can anybody else submit one.
+ * PARENTS-5  Who is found not to have the parent any more may have been told of ends, as if it had: so it reminds whoever has it.
  */
-import { endedSubject } from "../api/subjects.ts";
+import { changedSubject, endedSubject } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
 import type { ChildEnds } from "../bus/store/child-ends.ts";
 import type { JobStore } from "../bus/store/job-store.ts";
@@ -105,6 +106,21 @@ export class Parents {
     if (parent.token === 0 || (wait !== "child" && wait !== "stopping")) return;
     if ((await this.#context.tokens.wake(parent)) !== "not yet") return;
     throw new AsyncError("jetstream_unavailable", `job ${parent.job_id} is just leaving memory; wake it again`);
+  }
+
+  /**
+   * PARENTS-5: who has that parent now looks for ends of its children.
+   *
+   * @throws AsyncError of the bus, or because the parent is just leaving memory: repeat it
+   */
+  async remind(jobId: string): Promise<void> {
+    const { bus, tokens } = this.#context;
+    const stored = await this.#read(jobId);
+    if (!stored || stored === "unknown" || isEnded(stored)) return;
+    if (bus.connected) bus.nc.publish(changedSubject(jobId));
+    const rests = stored.live?.some(({ wait }) => wait === "child" || wait === "stopping") ?? false;
+    if (stored.token === 0 || !rests || (await tokens.wake(stored)) !== "not yet") return;
+    throw new AsyncError("jetstream_unavailable", `job ${jobId} is just leaving memory; wake it again`);
   }
 
   /** PARENTS-4 @throws AsyncError of the bus */

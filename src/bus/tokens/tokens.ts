@@ -59,8 +59,8 @@ export class Tokens {
    * @throws AsyncError of the bus: the outcome is unknown, repeat it, unless it `isRefusedForGood`
    */
   async restore(job: LiveJob): Promise<void> {
-    // A signal may have come while it left memory, of which nobody has told: it looks for itself.
-    const mustLook = job.live?.some(({ wait }) => wait === "signal") ?? false;
+    // A signal, or the end of a child, may have come while it left memory, of which nobody has told: it looks for itself.
+    const mustLook = job.live?.some(({ wait }) => wait === "signal" || wait === "child") ?? false;
     if (!mustLook && (await this.exists(job))) return;
     // A timer that is there already is set for the end of its patience.
     if (mustLook || restParked(job).functionNames.length > 0) await this.timers.hurry(job, job.token);
