@@ -42,7 +42,14 @@ const job = await client.wait(job_id);
 console.log(job.state, job.result);
 
 const { jobs } = await client.list({ parent: job_id });
-console.log(jobs.length, "children:", jobs.map(({ name, state }) => `${name} ${state}`).sort().join(", "));
+console.log(
+  jobs.length,
+  "children:",
+  jobs
+    .map(({ name, state }) => `${name} ${state}`)
+    .sort()
+    .join(", "),
+);
 
 // Output:
 // completed [ 'Ada: 2', 'Ben: 1', 'Cyd: 0' ]

@@ -10,7 +10,9 @@ await using playground = await startPlayground();
 const { client } = playground;
 await using worker = new Worker({ url: playground.url, log: quiet })
   .func("reserve-stock", ({ data }) => `reservation of ${data.sku}`)
-  .func("release-stock", (context) => console.log("  undo: release", context.undone, "because of:", context.error?.message))
+  .func("release-stock", (context) =>
+    console.log("  undo: release", context.undone, "because of:", context.error?.message),
+  )
   .func("charge", async ({ data }) => {
     if (data.bank === "slow") await delay(400);
     return `charge ${data.amount}`;
