@@ -75,11 +75,14 @@ async function untilReady(child: ChildProcess, ready: string, what: string): Pro
     const limit = setTimeout(() => fail(`is not ready after ${START_LIMIT_MS} ms`), START_LIMIT_MS);
     for (const stream of [child.stdout, child.stderr]) {
       if (!stream) throw new TypeError("the output of a child is piped");
-      createInterface({ input: stream }).on("line", (line) => {
+      const reader = createInterface({ input: stream }).on("line", (line) => {
         if (lines.length < LINES_KEPT) lines.push(line);
         if (!line.includes(ready)) return;
         clearTimeout(limit);
         resolve(line);
+        // What comes after that is of no interest, but has to go somewhere: who writes to a pipe that is full stands still.
+        reader.close();
+        stream.resume();
       });
     }
     child.once("exit", (code) => {
