@@ -347,7 +347,6 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
       this.#count(page);
       if (this.#mode === "on") this.#reportSoon();
     }
-    if (this.#mode === "ending" && this.#items.rested && this.#posted === undefined) this.#report(AT_WORK);
     this.onChange();
   }
 
@@ -504,8 +503,11 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
 
   /** RUNNER-6. Of attempts the end is waited for in memory: that is 10 s at most. */
   #restBeforeEnd(): void {
-    if (this.#items.rested || kindOf(this.#fn) !== "job" || this.#isDraining) return;
-    const wait = this.#crew.waitOf(Date.now());
+    if (this.#items.rested) {
+      if (!this.book.isClean) this.#report(AT_WORK); // a child has ended
+      return;
+    }
+    const wait = kindOf(this.#fn) === "job" ? this.#crew.waitOf(Date.now()) : undefined;
     if (!wait) return;
     this.book.flush();
     if (this.book.isClean) this.#report({ wait }, { rested: true });
