@@ -4,6 +4,7 @@ import type { Signals } from "../bus/store/signals.ts";
 import type { Tokens } from "../bus/tokens/tokens.ts";
 import type { JobState } from "../job/state.ts";
 import type { Event } from "../job/transition.ts";
+import type { TimeShare } from "../util/time-share.ts";
 import type { Attempts } from "./attempts.ts";
 import type { BacklogFeeder } from "./backlog-feeder.ts";
 import type { ChildJobs } from "./child-jobs.ts";
@@ -27,6 +28,8 @@ export interface ActorContext extends CommitsContext {
   /** Of jobs that are children. */
   parents: Parents;
   childJobs: ChildJobs;
+  /** The time of the process that expressions of items have. */
+  evaluations: TimeShare;
   /** A wait longer than this is spent outside of memory. */
   parkAfterMs: number;
   /** The supervisor closes: what has not begun is handed over. */

@@ -142,6 +142,10 @@ export class ItemAttempts implements Crew, AttemptListener {
     this.#owner.onChange();
   }
 
+  skipUndo(): void {
+    // The machine drops the branch: it is closed in a moment.
+  }
+
   drain(): void {
     if (this.#mode === "on" || this.#mode === "paused") this.#mode = "draining";
     for (const flight of this.#flights.values()) if (!flight.attempt?.inFlight) this.cancel(flight.item);

@@ -4,6 +4,7 @@
  *
  * KIDS-1  That a child begins is stored in the part of its item before it does: so whoever has the job next knows of it, and can end it.
  * KIDS-2  What is stored of its end goes only after the item has ended in its part.
+ * KIDS-3  Who does not want the rest to be undone is heard by those, too, that undo what they have done: all are told once more then.
  */
 import type { Bus } from "../bus/connection.ts";
 import type { ChildEnd } from "../job/children.ts";
@@ -45,7 +46,7 @@ interface Kid {
   readonly fn: FunctionState;
   /** The run of the child that is waited for. */
   readonly run: number;
-  wait: "beginning" | "held" | "started" | "stopping";
+  wait: "beginning" | "held" | "started" | "stopping" | "told to stop";
 }
 
 export class ItemChildren implements Crew {
@@ -56,6 +57,8 @@ export class ItemChildren implements Crew {
   #changedAt = performance.now();
   #timer: NodeJS.Timeout | undefined;
   #mode: "on" | "paused" | "stopping" | "draining" | "closed" = "on";
+  /** What those under way have been told of. */
+  #isUndoSkipped = false;
 
   constructor(given: Given, owner: ItemsOwner) {
     this.#given = given;
@@ -103,7 +106,7 @@ export class ItemChildren implements Crew {
   }
 
   async #see(kid: Kid): Promise<void> {
-    if (this.#kids.get(kid.item) !== kid || kid.wait === "stopping") return;
+    if (this.#kids.get(kid.item) !== kid || isToStop(kid)) return;
     if (!this.#given.host.lease.valid || this.#mode !== "on") {
       kid.wait = "held";
       return;
@@ -112,7 +115,7 @@ export class ItemChildren implements Crew {
     children.expect(kid.id, (end) => this.#onEnd(kid, end));
     const end = await this.#insist(kid, "cannot see to a child", async () => {
       if (!undo) return this.#start(kid);
-      await children.undo(kid.id, kid.run, this.#skipsUndo);
+      await this.#untilSkipIsTold((skip) => children.undo(kid.id, kid.run, skip));
       return undefined;
     });
     if (this.#kids.get(kid.item) !== kid) return;
@@ -206,7 +209,7 @@ export class ItemChildren implements Crew {
   }
 
   waitOf(): CrewWait {
-    for (const { wait } of this.#kids.values()) if (wait === "beginning" || wait === "held") return undefined;
+    for (const { wait } of this.#kids.values()) if (wait !== "started" && wait !== "told to stop") return undefined;
     if (performance.now() - this.#changedAt >= SHORT_MS) return { type: "child" };
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
@@ -237,20 +240,46 @@ export class ItemChildren implements Crew {
     if (this.#mode === "closed") return;
     this.#mode = "stopping";
     for (const kid of this.#kids.values()) {
-      if (kid.wait === "stopping") continue;
+      if (isToStop(kid)) continue;
       kid.wait = "stopping";
       this.#cancel(kid).catch((error) => this.#given.host.onFault(error));
     }
     this.#owner.onChange();
   }
 
+  /** KIDS-3 */
+  skipUndo(): void {
+    if (this.#isUndoSkipped || this.#mode === "closed") return;
+    this.#isUndoSkipped = true;
+    for (const kid of this.#kids.values()) {
+      // All others are told by who is at it.
+      if (kid.wait === "told to stop") kid.wait = "stopping";
+      else if (kid.wait === "started" && this.#given.undo) kid.wait = "beginning";
+      else continue;
+      const told = kid.wait === "stopping" ? this.#cancel(kid) : this.#see(kid);
+      told.catch((error) => this.#given.host.onFault(error));
+    }
+  }
+
+  /** That nothing more is to be undone may be said while it is asked for. */
+  async #untilSkipIsTold(call: (skip: boolean) => Promise<void>): Promise<void> {
+    for (let skip: boolean | undefined; skip !== this.#skipsUndo; ) {
+      skip = this.#skipsUndo;
+      await call(skip);
+    }
+  }
+
   async #cancel(kid: Kid): Promise<void> {
     const { children } = this.#given;
     children.expect(kid.id, (end) => this.#onEnd(kid, end));
     await this.#insist(kid, "cannot cancel a child", async () => {
-      await children.cancel(kid.id, this.#skipsUndo, kid.run);
+      await this.#untilSkipIsTold((skip) => children.cancel(kid.id, skip, kid.run));
       return undefined;
     });
+    if (this.#kids.get(kid.item) !== kid) return;
+    kid.wait = "told to stop";
+    this.#changed();
+    this.#owner.onChange();
   }
 
   async #insist(kid: Kid, what: string, call: () => Promise<ChildEnd | undefined>): Promise<ChildEnd | undefined> {
@@ -287,6 +316,10 @@ export class ItemChildren implements Crew {
     for (const { id } of this.#kids.values()) this.#given.children.forget(id);
     this.#kids.clear();
   }
+}
+
+function isToStop({ wait }: Kid): boolean {
+  return wait === "stopping" || wait === "told to stop";
 }
 
 /** Why a child was not undone; undefined if it was. */

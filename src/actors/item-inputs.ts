@@ -15,6 +15,7 @@ import type { Plan } from "../job/plan.ts";
 import { functionAt, type Graph } from "../job/state.ts";
 import { hasExpressions } from "../job/templates.ts";
 import { MissingValue, type More, valuesFor } from "../job/values.ts";
+import type { TimeShare } from "../util/time-share.ts";
 
 /** Reads results of entries that are stored besides the job, into `plan.loaded`. */
 export interface ResultLoader {
@@ -31,16 +32,19 @@ export class ItemInputs {
   readonly #store: ItemStore;
   readonly #loader: ResultLoader;
   readonly #index: number;
+  readonly #share: TimeShare;
   /** Undefined where a function lists them: then they are in their parts. */
   #source: ItemSource | undefined;
   /** The args of all items, where they have no expressions; undefined otherwise. */
   #args: { value: unknown } | undefined;
 
-  constructor(plan: Plan, store: ItemStore, loader: ResultLoader, index: number) {
+  /** @param share of the time of the process that evaluations have */
+  constructor(plan: Plan, store: ItemStore, loader: ResultLoader, index: number, share: TimeShare) {
     this.#plan = plan;
     this.#store = store;
     this.#loader = loader;
     this.#index = index;
+    this.#share = share;
   }
 
   /** Finds out which items there are. @throws ExpressionError, AsyncError of the bus */
@@ -70,7 +74,7 @@ export class ItemInputs {
   async withLoaded<T>(job: Graph, call: () => T): Promise<T> {
     for (;;) {
       try {
-        return call();
+        return await this.#share.run(call);
       } catch (error) {
         if (!(error instanceof MissingValue)) throw error;
         await this.#loader.load(job, [error.index]);
@@ -102,6 +106,8 @@ export class ItemInputs {
     if (value instanceof Promise)
       return value.then((read) => this.withLoaded(job, () => this.#given(job, part, item, read, fn)));
     try {
+      // Expressions may take long, and as many items begin together as are to be under way.
+      if (!this.#args) return this.#share.run(() => this.#given(job, part, item, value, fn));
       return this.#given(job, part, item, value, fn);
     } catch (error) {
       if (!(error instanceof MissingValue)) throw error;

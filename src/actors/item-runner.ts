@@ -14,6 +14,7 @@
  *     many as are under way at a time; all of an open part may have been done.
  * RUNNER-5  Nothing is in flight when the entry is said to wait for something (`rested`); before anything begins after that, it is said that
  *     it does not any more.
+ * RUNNER-6  Where children are told to end, the job may leave memory until they have: they need room themselves to undo what they have done.
  */
 import type { Failure } from "../job/failure.ts";
 import { type FunctionState, kindOf } from "../job/function-state.ts";
@@ -46,6 +47,8 @@ import {
 const PARTS_AT_A_TIME = 16;
 /** What has changed is said in the record after this time, if nothing else has to be said before. */
 const COUNT_MS = 1_000;
+
+const AT_WORK = { wait: { type: "items" } } as const;
 
 /** What is said at the end. */
 type Last = Pick<ItemsReport, "end" | "stopped">;
@@ -105,6 +108,7 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
       return;
     }
     if (this.#posted !== undefined && functionAt(job, this.#given.index).items === this.#posted) this.#onStored();
+    if (job.outcome?.skip) this.#crew.skipUndo();
     if (branch.wait === "stopping") this.#stop();
     else if (this.#mode === "resting" && branch.wait === "items") this.#wake();
     if (this.heldBack && this.#host.lease.valid && this.#mode === "on") this.#release();
@@ -444,7 +448,7 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
   #wake(): void {
     if (this.#posted !== undefined) return;
     this.#mode = "waking";
-    this.#report({ wait: { type: "items" } });
+    this.#report(AT_WORK);
   }
 
   // --- at the end
@@ -463,6 +467,8 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
 
   /** Nothing more begins: what is under way is told to stop. */
   #windDown(last: Last): void {
+    const { rested: _rested, ...items } = this.#items;
+    this.#items = items;
     this.#last = last;
     this.#mode = "ending";
     this.#listing?.close();
@@ -482,13 +488,29 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
 
   /** RUNNER-3 */
   #endWhenStored(): void {
-    if (this.#crew.size > 0 || this.#posted !== undefined) return;
+    if (this.#posted !== undefined) return;
+    if (this.#crew.size > 0) {
+      this.#restBeforeEnd();
+      return;
+    }
     this.book.flush();
     if (!this.book.isClean || !this.#last) return;
     const last = this.#last;
     this.#mode = "over";
     for (const page of [...this.#open.values()]) if (this.#isComplete(page)) this.#count(page);
     this.#report(last);
+  }
+
+  /** RUNNER-6. Of attempts the end is waited for in memory: that is 10 s at most. */
+  #restBeforeEnd(): void {
+    if (this.#items.rested) {
+      if (!this.book.isClean) this.#report(AT_WORK); // a child has ended
+      return;
+    }
+    const wait = kindOf(this.#fn) === "job" ? this.#crew.waitOf(Date.now()) : undefined;
+    if (!wait) return;
+    this.book.flush();
+    if (this.book.isClean) this.#report({ wait }, { rested: true });
   }
 
   async #finish(): Promise<void> {

@@ -86,6 +86,7 @@ export class ItemUndo implements ItemsAtWork, BookOwner, ItemsOwner {
       if (this.#mode === "leaving") this.#mode = "resting";
       else if (this.#mode === "waking") this.#goOn();
     }
+    if (job.outcome?.skip) this.#crew.skipUndo();
     if (this.#mode === "resting" && branch.wait === "items") this.#wake();
     if (this.heldBack && this.#host.lease.valid && this.#mode === "on") this.#crew.release();
     this.onChange();

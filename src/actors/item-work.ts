@@ -79,6 +79,8 @@ export interface Crew {
   release(): void;
   /** Nothing begins any more. @param isHeard whether answers of what is in flight are waited for */
   stop(isHeard: boolean): void;
+  /** Nobody wants the rest to be undone. */
+  skipUndo(): void;
   /** The job is to be handed over: what is not in flight is let go, and what is may end. */
   drain(): void;
   close(): void;

@@ -86,7 +86,7 @@ export class Items implements ItemsOfJob {
     const fn = functionAt(job, index);
     const store = new ItemStore(context.store, job, index, fn);
     const isOfChildren = kindOf(fn) === "job" && !(undo && fn.undo !== undefined);
-    const inputs = new ItemInputs(plan, store, this.#loader, index);
+    const inputs = new ItemInputs(plan, store, this.#loader, index, context.evaluations);
     return {
       context,
       host,

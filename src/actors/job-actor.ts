@@ -332,14 +332,15 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
       return;
     }
     const how = rest(job, this.lease.number, Date.now());
+    // What was found when it was looked for ends is dealt with before it leaves: nobody tells of that again.
+    this.#mode = how.type === "parked" && this.#mailbox.isEmpty ? "busy" : "ready";
     if (how.type === "parked") {
-      this.#mode = "busy";
+      if (this.#mode === "ready") return;
       this.#await(this.#park(job, how), (refused) => {
         if (refused !== undefined) this.#dealNow([{ type: "refused", why: refused }]);
       });
       return;
     }
-    this.#mode = "ready";
     if (this.#context.isDraining()) {
       // What has come meanwhile is dealt with first: it would be lost, and its attempt executed again.
       if (this.#mailbox.isEmpty) this.drain();

@@ -32,6 +32,7 @@ import { WriteProbe } from "../bus/write-probe.ts";
 import { type ErrorCode, isAsyncError } from "../job/errors.ts";
 import { isEndEvent } from "../job/events.ts";
 import { requireLimit, timerMs } from "../job/time.ts";
+import { TimeShare } from "../util/time-share.ts";
 import type { ActorContext } from "./actor-context.ts";
 import { Arrivals } from "./arrivals.ts";
 import { BacklogFeeder } from "./backlog-feeder.ts";
@@ -186,6 +187,7 @@ export class Supervisor {
     this.#context = {
       ...shared,
       parents,
+      evaluations: new TimeShare(),
       childJobs: new ChildJobs({ ...shared, ends, parents, control }),
       signals,
       dispatcher: this.#dispatcher,

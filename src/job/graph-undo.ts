@@ -22,6 +22,7 @@ import type { Failure } from "./failure.ts";
 import { type FunctionState, kindOf } from "./function-state.ts";
 import { functionList } from "./functions.ts";
 import { attemptRefOf, GraphStep, waitOfItems, withoutTrials } from "./graph-step.ts";
+import type { ItemsState } from "./items-state.ts";
 import { afterFailure, afterLoss, begun, type Outcome as TrialOutcome } from "./outcome.ts";
 import type { Plan } from "./plan.ts";
 import { copyOf, inPhase } from "./record.ts";
@@ -364,7 +365,10 @@ function items(state: LiveGraph, step: GraphStep, event: Extract<Event, { type: 
   const { index, report } = event;
   const { items: counted, wait, end, stopped, undone } = report;
   step.setFunction(index, { ...step.fn(index), items: counted });
-  if (undone && undone.failed === 0) done({ ...state, functions: step.functions }, step, event, null, now);
+  if (undone && undone.failed > 0 && state.outcome?.skip) {
+    step.setFunction(index, { ...step.fn(index), undoing: { ...trialOf(state, event), skipped: true } }); // nobody wanted it
+    step.dropBranch(index);
+  } else if (undone && undone.failed === 0) done({ ...state, functions: step.functions }, step, event, null, now);
   else if (undone) {
     const message = `${undone.failed} items could not be undone${undone.error ? `, the last one: ${undone.error.message}` : ""}`;
     const error: Failure = { code: "undo_failed", name: "UndoFailed", message };
@@ -387,7 +391,9 @@ function resumed(state: LiveGraph, step: GraphStep, firedAt: number, now: number
   for (const branch of state.live) {
     const { index, attempt, wait, due_at } = branch;
     if (wait === "stopping") {
+      const { items } = step.fn(index);
       if (due_at !== undefined) stopWaiting(step, branch);
+      else if (items?.rested) step.setFunction(index, { ...step.fn(index), items: atWork(items) });
       continue;
     }
     const isOfItems = branch.undo === true && step.fn(index).items !== undefined;
@@ -403,6 +409,11 @@ function resumed(state: LiveGraph, step: GraphStep, firedAt: number, now: number
   const at = Math.max(firedAt, now);
   const later = due(next.state as LiveGraph, new GraphStep(next.state as LiveGraph, step.plan, now), at, now);
   return { state: later.state, events: [...next.events, ...later.events] };
+}
+
+/** Who takes the job over goes on with them. */
+function atWork({ rested: _rested, ...items }: ItemsState): ItemsState {
+  return items;
 }
 
 /** Its answer is not waited for any longer: that attempt may have done something. */

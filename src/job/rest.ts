@@ -116,7 +116,9 @@ function awaitedFunctions(job: Graph): string[] {
 /** Whether something is done about the branch right now: then the job stays in memory. */
 function isBusy(job: Graph, { index, wait, due_at }: Branch): boolean {
   if (wait === "none" || wait === "items") return true;
-  return wait === "stopping" && (due_at !== undefined || functionAt(job, index).items !== undefined);
+  if (wait !== "stopping") return false;
+  const { items } = functionAt(job, index);
+  return due_at !== undefined || (items !== undefined && !items.rested);
 }
 
 /** Whether it waits for a child alone. */

@@ -1,0 +1,142 @@
+/** Families of jobs under attack: what is told late, what waits for what, and who takes all the room. */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { System } from "../support/system.ts";
+import { eventually } from "../support/waiting.ts";
+
+const test = suite("attacks on families");
+let system: System;
+
+test.before(async () => {
+  system = await System.start({ parkAfterMs: 300, maxLiveJobs: 20, roomWaitMs: 300 });
+  await system.worker((w) =>
+    w
+      .func("echo", ({ args, data }) => args ?? data)
+      .func("undo-it", () => null)
+      .func("fail", () => {
+        throw new Error("boom");
+      }),
+  );
+});
+test.after(() => system.close());
+
+// biome-ignore lint/suspicious/noExplicitAny: the tests look into answers of several shapes
+async function ask(subject: string, body: unknown = {}): Promise<any> {
+  const reply = await system.bus.mux.request(subject, JSON.stringify(body), 5_000);
+  return reply.json();
+}
+
+const stateOf = async (jobId: string) => (await ask(`job.get.${jobId}`)).state;
+const ended = (jobId: string, timeoutMs = 30_000) => system.client.wait(jobId, { timeoutMs });
+
+test("to leave the undo reaches children of items, whose undo nobody serves", async () => {
+  await system.client.submit(
+    {
+      name: "skip",
+      functions: [
+        { for_each: 3, job: { functions: [{ name: "echo", undo: "nobody-serves-this" }] } },
+        { name: "fail", retry_options: { retry_limit: 1, backoff: { delay_ms: 1 } } },
+      ],
+    },
+    { jobId: "skip-items" },
+  );
+  await eventually("it undoes", async () => (await stateOf("skip-items")) === "undoing");
+  await eventually("its children undo", async () => {
+    const { jobs } = await ask("job.list", { parent: "skip-items" });
+    return jobs.length === 3 && jobs.every((job: { state: string }) => job.state === "undoing");
+  });
+  await ask("job.cancel.skip-items", { undo: "skip" });
+  const { state, undo } = await ended("skip-items", 15_000);
+  assert.is(state, "failed");
+  assert.is(undo?.state, "skipped");
+});
+
+test("to leave the undo reaches children of items that were told to end", async () => {
+  await system.client.submit(
+    {
+      name: "skip",
+      functions: [
+        { for_each: 3, job: { functions: [{ name: "echo", undo: "nobody-serves-this" }, { sleep_ms: 3_600_000 }] } },
+      ],
+    },
+    { jobId: "skip-stopping" },
+  );
+  await eventually("its children sleep", async () => {
+    const { jobs } = await ask("job.list", { parent: "skip-stopping" });
+    return jobs.length === 3 && jobs.every((job: { waiting_for: string }) => job.waiting_for === "sleep");
+  });
+  await ask("job.cancel.skip-stopping", {});
+  await eventually("its children undo", async () => {
+    const { jobs } = await ask("job.list", { parent: "skip-stopping" });
+    return jobs.every((job: { state: string }) => job.state === "undoing");
+  });
+  await ask("job.cancel.skip-stopping", { undo: "skip" });
+  assert.is((await ended("skip-stopping", 15_000)).state, "cancelled");
+});
+
+test("items that fail do not keep the room that their other children need to undo themselves", async () => {
+  const ids = Array.from({ length: 30 }, (_, n) => `failing-${n}`);
+  const job = {
+    functions: [
+      { name: "echo", undo: "undo-it" },
+      { wait_for: "go" },
+      { name: "fail", when: "data == 0", retry_options: { retry_limit: 1 } },
+      { sleep_ms: 3_600_000 },
+    ],
+  };
+  for (const jobId of ids)
+    await system.client.submit({ name: "failing", functions: [{ for_each: 3, job }] }, { jobId });
+  const children: string[] = [];
+  await eventually(
+    "all children wait",
+    async () => {
+      children.length = 0;
+      for (const parent of ids) {
+        const { jobs } = await ask("job.list", { parent });
+        for (const { waiting_for, job_id } of jobs) if (waiting_for === "signal") children.push(job_id);
+      }
+      return children.length === 90;
+    },
+    60_000,
+  );
+  await Promise.all(children.map((child) => ask(`job.signal.${child}.go`)));
+  for (const jobId of ids) assert.is((await ended(jobId, 60_000)).state, "failed");
+});
+
+test("parents of items that end do not take the room that their children need to undo themselves", async () => {
+  const ids = Array.from({ length: 30 }, (_, n) => `crowd-${n}`);
+  for (const jobId of ids)
+    await system.client.submit(
+      {
+        name: "crowd",
+        functions: [{ for_each: 2, job: { functions: [{ name: "echo", undo: "undo-it" }, { sleep_ms: 3_600_000 }] } }],
+      },
+      { jobId },
+    );
+  await eventually(
+    "all children sleep",
+    async () => {
+      let asleep = 0;
+      for (const parent of ids) {
+        const { jobs } = await ask("job.list", { parent });
+        asleep += jobs.filter((job: { waiting_for: string }) => job.waiting_for === "sleep").length;
+      }
+      return asleep === 60;
+    },
+    60_000,
+  );
+  await Promise.all(ids.map((jobId) => ask(`job.cancel.${jobId}`)));
+  for (const jobId of ids) assert.is((await ended(jobId, 60_000)).state, "cancelled");
+});
+
+test("families of families of families do not starve each other", async () => {
+  const leaf = { functions: [{ name: "echo" }] };
+  const inner = { functions: [{ for_each: 3, job: leaf }] };
+  const middle = { functions: [{ for_each: 3, job: inner }] };
+  const ids = Array.from({ length: 12 }, (_, n) => `deep-${n}`);
+  for (const jobId of ids)
+    await system.client.submit({ name: "deep", functions: [{ for_each: 3, job: middle }] }, { jobId });
+  for (const jobId of ids) assert.is((await ended(jobId, 120_000)).state, "completed");
+});
+
+test.run();
