@@ -441,33 +441,25 @@ test("a condition is evaluated once in a run, when its turn has come, and not ag
   assert.ok(met > 10);
 });
 
+/** Rounds of random histories until each of these events has been told; more than two are rare. */
+const MAX_ROUNDS = 20;
+
 test("each transition tells what has happened, and never the end: the state tells it (MACHINE-5)", () => {
-  const met = new Set<string>();
-  forEachTransition(({ before, after, events }) => {
-    assert.not.ok(events.some(isEndEvent));
-    if (after === before) assert.equal(events, []);
-    const skipped = events.filter(({ type }) => type === "skipped").length;
-    const count = (state: Graph) => [...state.functions].filter((fn) => fn.skipped).length;
-    assert.ok(count(after) - count(before) <= skipped);
-    for (const { type } of events) met.add(type);
-  });
-  for (const type of [
-    "started",
-    "succeeded",
-    "retrying",
-    "waiting",
-    "retried",
-    "skipped",
-    "signalled",
-    "edited",
-    "late",
-    "undoing",
-    "undone",
-    "undo_failed",
-    "item_failed",
-  ]) {
-    assert.ok(met.has(type), type);
+  const missing = new Set<string>([
+    ...["started", "succeeded", "retrying", "waiting", "retried", "skipped", "signalled", "edited", "late"],
+    ...["undoing", "undone", "undo_failed", "item_failed"],
+  ]);
+  const count = (state: Graph) => [...state.functions].filter((fn) => fn.skipped).length;
+  for (let round = 0; round < MAX_ROUNDS && (round === 0 || missing.size > 0); round++) {
+    forEachTransition(({ before, after, events }) => {
+      assert.not.ok(events.some(isEndEvent));
+      if (after === before) assert.equal(events, []);
+      const skipped = events.filter(({ type }) => type === "skipped").length;
+      assert.ok(count(after) - count(before) <= skipped);
+      for (const { type } of events) missing.delete(type);
+    });
   }
+  assert.equal([...missing], []);
 });
 
 test("the machine is a function of its input: what was stored and read goes on as if it never had been", () => {
