@@ -210,13 +210,15 @@ export function isRepeated({ subject, headers }: Pick<Delivery, "subject" | "hea
 
 /** The failed job that stands for a submission whose state would not fit into a message. */
 export function oversizedJob(first: Transition, why: string, now: number): Transition {
-  const { job_id, encoding, created_at, sequence, name, tags, keep_ms, parent } = first.state;
+  const { job_id, encoding, created_at, sequence, name, tags, keep_ms, parent, retries } = first.state;
   const error: Failure = {
     code: "payload_too_large",
     name: "PayloadTooLarge",
     message: `the job is too large to be stored: ${why}`,
   };
   const origin: Origin = { jobId: job_id, encoding, createdAt: created_at, sequence, ...(parent && { parent }) };
+  // Its parent waits for the end of that run.
+  if (retries !== undefined) origin.run = retries + 1;
   const failed = createFailedJob(error, name, origin, now);
   if (tags === undefined && keep_ms === undefined) return failed;
   // It is found as it would have been, and goes when it would have gone.

@@ -12,6 +12,7 @@ import { InvalidInputError } from "./errors.ts";
 import { ExpressionError, expressionFailure } from "./expressions.ts";
 import type { Failure } from "./failure.ts";
 import { kindOf } from "./function-state.ts";
+import { type ItemsState, PART_ITEMS } from "./items-state.ts";
 import { CHILD_PREFIX, jobIdProblem } from "./names.ts";
 import { isRecord } from "./plain.ts";
 import type { Plan } from "./plan.ts";
@@ -147,8 +148,15 @@ export function mayBegin(parent: JobState, childId: string, of: Parent): boolean
     branch.wait !== "stopping" &&
     !branch.undo &&
     isGraph(parent) &&
-    depthIn(parent) === of.depth
+    depthIn(parent) === of.depth &&
+    mayHaveBegun(functionAt(parent, of.index).items, of.item)
   );
+}
+
+/** Items begin after it is stored that their part is open; so before that nobody has a child of one. */
+function mayHaveBegun(items: ItemsState | undefined, item: number | undefined): boolean {
+  if (items === undefined || item === undefined) return true;
+  return item < (items.count ?? items.listed ?? 0) && items.open.includes(Math.floor(item / PART_ITEMS));
 }
 
 function depthIn({ parent }: JobState): number {

@@ -116,6 +116,8 @@ function head(text: string): string {
   return text.length <= ERROR_LENGTH ? text : text.slice(0, ERROR_LENGTH).toWellFormed();
 }
 
+const MAX_CURSOR_LENGTH = 16_384;
+
 /** What the function that lists items has answered. */
 export interface Page {
   items: unknown[];
@@ -140,6 +142,10 @@ export function readPage(
   if (!Array.isArray(items)) return { problem: `must have a list in items, and has ${typeName(items ?? null)}` };
   if (next !== null && items.length === 0 && isDeepStrictEqual(next, cursor))
     return { problem: "has no items, and the cursor that it was called with: it would go on like that for ever" };
+  if (next !== null && JSON.stringify(next).length > MAX_CURSOR_LENGTH)
+    return {
+      problem: `has a cursor of more than ${MAX_CURSOR_LENGTH} characters as JSON, which would be stored with each step of the job`,
+    };
   const sliced = slice === undefined ? items : slicesOf(items, slice);
   if (listed + sliced.length > MAX_ITEMS)
     return { problem: `makes them more than ${MAX_ITEMS}; list fewer, or in slices` };

@@ -1,6 +1,8 @@
 /** Families of jobs under attack: what is told late, what waits for what, and who takes all the room. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { headersOf } from "../../src/bus/wire/headers.ts";
+import { childIdOf } from "../../src/job/children.ts";
 import { System } from "../support/system.ts";
 import { eventually } from "../support/waiting.ts";
 
@@ -127,6 +129,24 @@ test("parents of items that end do not take the room that their children need to
   );
   await Promise.all(ids.map((jobId) => ask(`job.cancel.${jobId}`)));
   for (const jobId of ids) assert.is((await ended(jobId, 60_000)).state, "cancelled");
+});
+
+test("nobody can submit a child for an item that has not begun, or that there is not", async () => {
+  const job = { functions: [{ wait_for: "go" }] };
+  await system.client.submit({ name: "forged", functions: [{ for_each: 2, job }] }, { jobId: "forged" });
+  const children = async () => (await ask("job.list", { parent: "forged" })).jobs;
+  await eventually("its children wait", async () => (await children()).length === 2);
+  const parent = (await system.supervisor.store.get("forged"))?.state;
+  const { created_at } = parent ?? { created_at: 0 };
+  const origin = { job_id: "forged", created_at, index: 0, item: 77, list: 1, depth: 1 };
+  const id = childIdOf(origin);
+  const headers = headersOf({ "Async-Parent": JSON.stringify(origin) });
+  const body = JSON.stringify({ name: "evil", functions: [{ name: "echo" }] });
+  await system.bus.mux.publish(`job.submit.${id}`, body, headers, 3_000);
+  await system.event((event) => event.type === "rejected" && event.job_id === id);
+  assert.is((await children()).length, 2);
+  for (const { job_id } of await children()) await ask(`job.signal.${job_id}.go`);
+  assert.is((await ended("forged")).state, "completed");
 });
 
 test("families of families of families do not starve each other", async () => {

@@ -253,6 +253,8 @@ test("one whose state is too large keeps its tags, and the time for which it is 
   const { state } = oversizedJob(first, "2 MB", NOW);
   assert.is(state.state, "failed");
   assert.equal([state.format, state.tags, state.keep_ms], [2, { customer: "c1" }, 60_000]);
+  const again = oversizedJob({ ...first, state: { ...first.state, retries: 2 } }, "2 MB", NOW).state;
+  assert.is(again.retries, 2, "the parent of a child waits for the end of that run");
   const plain = oversizedJob(firstOf(read(submissionOf("a"))), "2 MB", NOW).state;
   assert.equal([plain.format, "tags" in plain, "keep_ms" in plain], [undefined, false, false]);
 });
