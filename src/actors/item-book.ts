@@ -75,6 +75,8 @@ export interface Page {
 export class ItemBook {
   /** By number. */
   readonly pages = new Map<number, Page>();
+  /** How often something more was known of an item. */
+  touches = 0;
   readonly #bus: Bus;
   readonly #store: ItemStore;
   readonly #host: BookHost;
@@ -141,6 +143,7 @@ export class ItemBook {
 
   /** Something has become of its items: it is written, soon. */
   touch(page: Page): void {
+    this.touches += 1;
     if (!page.isDirty && !page.isWriting) this.#unwritten += 1;
     page.isDirty = true;
     this.#schedule(page);

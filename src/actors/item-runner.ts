@@ -71,6 +71,8 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
   #stored: ItemsState;
   /** What has been said, and is not stored yet. */
   #posted: ItemsState | undefined;
+  /** How often something was known of an item when it was said last that they rest: what comes after that wakes them. */
+  #touches = 0;
   /** Parts whose items may begin. */
   readonly #queue = new ItemQueue();
   /** By number. */
@@ -258,7 +260,7 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
     else if (this.#mode === "on") this.#goOn();
     else if (this.#mode === "ending") this.#endWhenStored();
     else if (this.#mode === "leaving") this.#leaveWhenStored();
-    else if (this.#mode === "resting" && !this.book.isClean) this.#wake(); // a child has ended
+    else if (this.#mode === "resting" && this.book.touches > this.#touches) this.#wake(); // a child has ended
   }
 
   #drawNext(): boolean {
@@ -442,6 +444,7 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
     }
     this.book.flush();
     const listing = this.#listing?.trial;
+    this.#touches = this.book.touches;
     if (this.book.isClean) this.#report({ wait }, { rested: true, ...(listing && { listing }) });
   }
 

@@ -30,6 +30,8 @@ export class ItemUndo implements ItemsAtWork, BookOwner, ItemsOwner {
   #mode: ItemsMode = "loading";
   #items: ItemsState;
   #posted: ItemsState | undefined;
+  /** How often something was known of an item when it was said last that they rest: what comes after that wakes them. */
+  #touches = 0;
   /** Parts from this number on have been opened. */
   #next: number;
   #isReading = false;
@@ -143,7 +145,7 @@ export class ItemUndo implements ItemsAtWork, BookOwner, ItemsOwner {
     if (this.#isDraining) this.book.flush();
     else if (this.#mode === "on") this.#follow();
     else if (this.#mode === "leaving") this.#leaveWhenStored();
-    else if (this.#mode === "resting" && !this.book.isClean) this.#wake();
+    else if (this.#mode === "resting" && this.book.touches > this.#touches) this.#wake();
   }
 
   #drawNext(): boolean {
@@ -269,6 +271,7 @@ export class ItemUndo implements ItemsAtWork, BookOwner, ItemsOwner {
       return;
     }
     this.book.flush();
+    this.#touches = this.book.touches;
     if (this.book.isClean) this.#report({ wait }, { rested: true });
   }
 

@@ -336,9 +336,9 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
     this.#mode = how.type === "parked" && this.#mailbox.isEmpty ? "busy" : "ready";
     if (how.type === "parked") {
       if (this.#mode === "ready") return;
-      this.#await(this.#park(job, how), (refused) => {
-        if (refused !== undefined) this.#dealNow([{ type: "refused", why: refused }]);
-      });
+      this.#await(this.#park(job, how), (refused) =>
+        refused === undefined ? this.#proceed([]) : this.#dealNow([{ type: "refused", why: refused }]),
+      );
       return;
     }
     if (this.#context.isDraining()) {
@@ -418,7 +418,7 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
     const place = () => tokens.place(job, job.token, how);
     const placed = await untilPlaced(bus, () => this.isGone, onTrouble, place);
     if (typeof placed === "object") return placed.refused;
-    if (!placed) return undefined;
+    if (!placed || !this.#mailbox.isEmpty) return undefined; // what has come while that was sent
     this.lease.release();
     this.#leave("parked");
     for (const name of how.functionNames) feeder.filled(name);
