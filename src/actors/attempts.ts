@@ -142,6 +142,6 @@ export function noRoomEvent({ index, attempt, undo }: AttemptAddress): Event {
 }
 
 /** By the wall clock, of a monotonic time. */
-function begunAt(sentAt: number): number {
+export function begunAt(sentAt: number): number {
   return Math.round(Date.now() - (performance.now() - sentAt));
 }

@@ -14,7 +14,7 @@ import { encodeGiven } from "../bus/messages/codec.ts";
 import type { ChildEnds, StoredEnd } from "../bus/store/child-ends.ts";
 import type { JobStore, StoredJob } from "../bus/store/job-store.ts";
 import { headersOf } from "../bus/wire/headers.ts";
-import { isWrongSequence, JetStreamError } from "../bus/wire/jetstream.ts";
+import { isTooLarge, isWrongSequence } from "../bus/wire/jetstream.ts";
 import {
   type ChildEnd,
   type ChildOrigin,
@@ -26,7 +26,7 @@ import {
 } from "../job/children.ts";
 import type { Encoding } from "../job/encoding.ts";
 import { isAsyncError } from "../job/errors.ts";
-import type { Failure, FailureCode } from "../job/failure.ts";
+import type { Failure } from "../job/failure.ts";
 import { UnsendableError } from "../job/plain.ts";
 import type { Submission } from "../job/schema.ts";
 import { type EndedJob, isEnded, type JobState } from "../job/state.ts";
@@ -71,7 +71,6 @@ export interface Start {
 export type FoundEnd = Omit<StoredEnd, "sequence"> & { sequence?: number };
 
 const TIMEOUT_MS = 5_000;
-const MESSAGE_TOO_LARGE = 10054;
 /** At a time, of all parents: each may be as large as a message. */
 const MAX_AT_A_TIME = 16;
 /** Why a child cannot go on, or be changed: trying again would not help. */
@@ -154,7 +153,7 @@ export class ChildJobs {
         return { code: "invalid_child", name: "InvalidChild", message };
       }
       if (isTooLarge(error)) {
-        const message = `the document of the child job does not fit into a message: ${error.message}; give it less data`;
+        const message = `the document of the child job does not fit into a message: ${(error as Error).message}; give it less data`;
         return { code: "payload_too_large", name: "PayloadTooLarge", message };
       }
       if (!isWrongSequence(error)) throw error; // else it is there
@@ -255,9 +254,4 @@ const SKIPPED = { state: "skipped", undone: 0, failed: 0, not_undone: 1 } as con
 
 function failed(run: number, error: Failure): FoundEnd {
   return { end: { run, outcome: { state: "failed", error } } };
-}
-
-function isTooLarge(error: unknown): error is Error {
-  if (error instanceof JetStreamError && error.errorCode === MESSAGE_TOO_LARGE) return true;
-  return isAsyncError(error, "payload_too_large" satisfies FailureCode);
 }

@@ -11,6 +11,7 @@
  *     something may have come (PARENTS-1). What is told may get lost: so they are looked for now and then besides.
  * FAMILY-3  An end goes only after a state is stored that does not wait for it any more.
  */
+import { branchIn } from "../job/branches.ts";
 import {
   type ChildEnd,
   checkedDocument,
@@ -21,7 +22,6 @@ import {
   isOfOneChild,
   outcomeFor,
 } from "../job/children.ts";
-import { kindOf } from "../job/function-state.ts";
 import type { Plan } from "../job/plan.ts";
 import type { ChildDocument } from "../job/schema.ts";
 import { type Branch, type Graph, isEnded, isGraph, isSameAttempt } from "../job/state.ts";
@@ -29,21 +29,6 @@ import type { Event } from "../job/transition.ts";
 import type { ActorContext, GraphHost } from "./actor-context.ts";
 import type { Child, ChildJobs, FoundEnd } from "./child-jobs.ts";
 import { untilDone } from "./retrying.ts";
-
-/** What an actor needs of it. */
-export interface ChildrenOfJob {
-  /** Something may have come that nobody has told. */
-  doubt(): void;
-  /** Whether something about its children has to be made true, or looked for, before the job goes on from this state. */
-  isDue(job: Graph): boolean;
-  /** Does that. Returns what has come. @throws AsyncError of the bus: it is tried again. MissingValue */
-  attend(job: Graph): Promise<Event[]>;
-  /** The child with that id has ended, as somebody says. */
-  told(childId: string): void;
-  /** What is stored of ends that the job has dealt with goes; called after each commit, also that of its end. */
-  committed(job: Graph): void;
-  close(): void;
-}
 
 /** The child of an item that is to run. */
 export interface ItemStart {
@@ -68,7 +53,7 @@ export interface ChildrenOfItems {
   /** Ends it. @param run that is waited for, if it was not started here */
   cancel(childId: string, skipUndo: boolean, run?: number): Promise<void>;
   /** Has it undo itself, as it has completed in the run before that one. */
-  undo(childId: string, run: number, skipUndo?: boolean): Promise<void>;
+  undo(childId: string, run: number, skipUndo: boolean): Promise<void>;
   /** Tells of its ends from now on: of each that is told of or found, maybe more than once. */
   expect(childId: string, listener: (end: ChildEnd) => void): void;
   forget(childId: string): void;
@@ -98,13 +83,11 @@ interface ItemChild {
   sequence?: number;
 }
 
-export class Children implements ChildrenOfJob, ChildrenOfItems {
+export class Children implements ChildrenOfItems {
   readonly #context: ActorContext;
   readonly #jobs: ChildJobs;
   readonly #host: GraphHost;
   readonly #plan: Plan;
-  /** Whether any entry has children. Most graphs have none, and are asked at each step. */
-  readonly #hasAny: boolean;
   /** Branches that somebody else may have seen to before. */
   readonly #inherited: ReadonlySet<Branch>;
   /** By index: for what was seen to, see `taskOf`. */
@@ -127,17 +110,17 @@ export class Children implements ChildrenOfJob, ChildrenOfItems {
     this.#host = host;
     this.#plan = plan;
     const { job } = host;
-    this.#hasAny = job.functions.map((fn) => kindOf(fn) === "job").includes(true);
     this.#inherited = new Set(isGraph(job) ? job.live : []);
   }
 
+  /** Something may have come that nobody has told. */
   doubt(): void {
     this.#lookedFor = undefined;
     this.#attended.clear();
   }
 
+  /** Whether something about them has to be made true, or looked for, before the job goes on from this state. */
   isDue(job: Graph): boolean {
-    if (!this.#hasAny) return false;
     let isAny = this.#items.size > 0;
     for (const branch of job.live) {
       if (!isOfOneChild(job, branch)) continue;
@@ -147,6 +130,7 @@ export class Children implements ChildrenOfJob, ChildrenOfItems {
     return isAny && this.#lookedFor !== job.token;
   }
 
+  /** Does that. Returns what has come. @throws AsyncError of the bus: it is tried again. MissingValue */
   async attend(job: Graph): Promise<Event[]> {
     const isLook = this.#lookedFor !== job.token;
     this.#lookedFor = job.token; // first: what is said while it looks is a doubt about that look
@@ -213,6 +197,7 @@ export class Children implements ChildrenOfJob, ChildrenOfItems {
 
   // --- ends
 
+  /** The child with that id has ended, as somebody says. */
   told(childId: string): void {
     const child = this.#items.get(childId)?.child ?? this.#waitedFor(childId);
     if (child) this.#hear(child);
@@ -220,7 +205,7 @@ export class Children implements ChildrenOfJob, ChildrenOfItems {
 
   #waitedFor(childId: string): Child | undefined {
     const { job } = this.#host;
-    if (!this.#hasAny || isEnded(job) || !isGraph(job)) return undefined;
+    if (isEnded(job) || !isGraph(job)) return undefined;
     for (const branch of job.live) {
       if (!isOfOneChild(job, branch)) continue;
       const child = this.#childOf(job, branch.index);
@@ -243,8 +228,13 @@ export class Children implements ChildrenOfJob, ChildrenOfItems {
     const stored = await this.#jobs.read(child);
     const { job } = this.#host;
     if (!stored || this.#isClosed || isEnded(job) || !isGraph(job)) return;
-    const branch = job.live.find((one) => one.index === child.origin.index && isOfOneChild(job, one));
-    if (branch && this.#childOf(job, branch.index).id === child.id && isEndFor(branch, stored.end))
+    const branch = branchIn(job.live, child.origin.index);
+    if (
+      branch &&
+      isOfOneChild(job, branch) &&
+      this.#childOf(job, branch.index).id === child.id &&
+      isEndFor(branch, stored.end)
+    )
       this.#host.post(this.#eventOf(branch, child, stored));
     else this.#jobs.settle(child, stored.sequence); // it came when the job had heard of it already
   }
@@ -260,17 +250,18 @@ export class Children implements ChildrenOfJob, ChildrenOfItems {
     if (!this.#isClosed) item.listener?.(end);
   }
 
-  /** FAMILY-3 */
+  /** What is stored of ends that the job has dealt with goes; called after each commit, also that of its end. FAMILY-3 */
   committed(job: Graph): void {
     for (const [id, { branch, child, sequence }] of this.#told) {
       // A job that has ended keeps what was live, for a retry.
-      if (!isEnded(job) && job.live.some((one) => isSameAttempt(one, branch))) continue;
+      const one = isEnded(job) ? undefined : branchIn(job.live, branch.index);
+      if (one && isSameAttempt(one, branch)) continue;
       this.#told.delete(id);
       if (sequence !== undefined) this.#jobs.settle(child, sequence);
     }
     if (this.#attended.size === 0) return;
     for (const index of this.#attended.keys()) {
-      if (!job.live.some((branch) => branch.index === index)) this.#attended.delete(index);
+      if (!branchIn(job.live, index)) this.#attended.delete(index);
     }
   }
 
@@ -282,8 +273,11 @@ export class Children implements ChildrenOfJob, ChildrenOfItems {
       const { job } = this.#host;
       if (isEnded(job) || !isGraph(job)) return;
       const waitedFor = job.live.filter((branch) => isOfOneChild(job, branch));
-      for (const { index } of waitedFor) this.#hear(this.#childOf(job, index));
-      for (const { child } of this.#items.values()) this.#hear(child);
+      // When the bus is back all is looked for anyway.
+      if (this.#context.bus.connected) {
+        for (const { index } of waitedFor) this.#hear(this.#childOf(job, index));
+        for (const { child } of this.#items.values()) this.#hear(child);
+      }
       if (waitedFor.length + this.#items.size > 0) this.#watch();
     }, LOOK_MS);
   }
@@ -317,7 +311,7 @@ export class Children implements ChildrenOfJob, ChildrenOfItems {
     if (found) this.#tell(item, found);
   }
 
-  async undo(childId: string, run: number, skipUndo = false): Promise<void> {
+  async undo(childId: string, run: number, skipUndo: boolean): Promise<void> {
     const item = this.#itemOf(childId);
     const found = await this.#jobs.undo(item.child, run, skipUndo);
     if (found) this.#tell(item, found);

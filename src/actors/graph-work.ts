@@ -5,9 +5,18 @@
  * What is said here follows from the state that is stored, as all that an actor does: `isDue` and `look` before the job goes on from a
  * state, `tend` after each commit.
  */
-import { itemResultsIn } from "../bus/store/item-store.ts";
+import { branchIn } from "../job/branches.ts";
+import { kindOf } from "../job/function-state.ts";
 import { type Plan, planOf } from "../job/plan.ts";
-import { type Branch, functionAt, type Graph, isSameAttempt } from "../job/state.ts";
+import {
+  type AttemptAddress,
+  type Branch,
+  functionAt,
+  type Graph,
+  isEnded,
+  isGraph,
+  isSameAttempt,
+} from "../job/state.ts";
 import type { Event } from "../job/transition.ts";
 import type { ActorContext, GraphHost } from "./actor-context.ts";
 import { Children } from "./children.ts";
@@ -23,34 +32,27 @@ export class GraphWork {
   readonly results: StoredResults;
   readonly #host: GraphHost;
   readonly #signals: SignalWatch;
-  /** Most graphs have no such entries, and are asked about them after each commit. */
+  /** Most graphs have no children, and no items. */
   readonly #children: Children | undefined;
   readonly #items: Items | undefined;
-  /** Branches whose attempt was told to stop. */
+  /** Branches whose attempt was told to stop; made when the job undoes. */
   #stopped: Set<Branch> | undefined;
 
   constructor(context: ActorContext, host: GraphHost, job: Graph, commits: Commits, footprint: Footprint) {
     this.#host = host;
     this.plan = planOf(job.functions);
-    this.results = new StoredResults(
-      context,
-      { host, commits, footprint },
-      this.plan,
-      job,
-      itemResultsIn(context.store),
-    );
+    this.results = new StoredResults(context, { host, commits, footprint }, this.plan, job);
     this.#signals = new SignalWatch(context.signals);
-    const { length } = job.functions;
-    let hasJobs = false;
-    let hasLists = false;
-    for (let index = 0; index < length; index++) {
+    let hasChildren = false;
+    const withItems: number[] = [];
+    for (let index = 0; index < job.functions.length; index++) {
       const fn = functionAt(job, index);
-      hasJobs ||= fn.job !== undefined;
-      hasLists ||= fn.for_each !== undefined;
+      hasChildren ||= kindOf(fn) === "job";
+      if (fn.for_each !== undefined) withItems.push(index);
     }
-    if (!hasJobs && !hasLists) return;
-    this.#children = new Children(context, host, this.plan);
-    if (hasLists) this.#items = new Items(context, host, this.plan, this.#children, this.results);
+    if (hasChildren) this.#children = new Children(context, host, this.plan);
+    if (withItems.length > 0)
+      this.#items = new Items(context, host, this.plan, withItems, this.#children, this.results);
   }
 
   /** Something may have come that nobody has told. */
@@ -61,7 +63,7 @@ export class GraphWork {
 
   /** Whether it has to be looked at the outside before the job goes on from this state. */
   isDue(job: Graph): boolean {
-    return this.#signals.isDue(job) || this.#children?.isDue(job) === true;
+    return this.#signals.isDue(job) || (this.#children?.isDue(job) ?? false);
   }
 
   /** Whether one of the events is about to make an entry give up that waits for a signal. */
@@ -74,8 +76,8 @@ export class GraphWork {
     let found: Event[] = [];
     await this.#host.insist("cannot look for signals and children", async () => {
       const signals = await this.#signals.look(job);
-      const children = this.#children;
-      const ends = children?.isDue(job) ? await this.results.withLoaded(job, () => children.attend(job)) : [];
+      const children = this.#children?.isDue(job) ? this.#children : undefined;
+      const ends = children ? await this.results.withLoaded(job, () => children.attend(job)) : [];
       found = ends.length === 0 ? signals : [...signals, ...ends];
     });
     return found;
@@ -87,12 +89,12 @@ export class GraphWork {
   }
 
   get inFlight(): boolean {
-    return this.#items?.inFlight === true;
+    return this.#items?.inFlight ?? false;
   }
 
   /** Attempts of items were not sent, as the lease had run out: `tend` sends them if that has changed. */
   get heldBack(): boolean {
-    return this.#items?.heldBack === true;
+    return this.#items?.heldBack ?? false;
   }
 
   /** To be called when a state is stored, and before anything is begun that follows from it. */
@@ -106,17 +108,34 @@ export class GraphWork {
   #stop(job: Graph): void {
     const { attempts } = this.#host;
     const { live } = job;
+    attempts.cancelIf((attempt) => !isOf(attempt, branchIn(live, attempt.index)));
     this.#stopped ??= new Set();
-    attempts.cancelIf((attempt) => !live.some((branch) => isSameAttempt(attempt, branch)));
     for (const branch of live) {
       if (branch.wait !== "stopping" || branch.due_at === undefined || this.#stopped.has(branch)) continue;
       this.#stopped.add(branch);
       if (attempts.askToStop(branch)) continue;
       // It was in line: nobody has got it.
       attempts.cancelIf((attempt) => isSameAttempt(attempt, branch));
-      const { index, attempt } = branch;
-      this.#host.post({ type: "unsent", index, attempt });
+      this.#tellUnsent(branch);
     }
+  }
+
+  /**
+   * Whether an attempt that is about to be sent is to stop: its worker has refused it since it was told to. Then it is not sent to another
+   * one, and nobody has got it.
+   */
+  withhold(address: AttemptAddress): boolean {
+    const { attempts, job } = this.#host;
+    if (isEnded(job) || !isGraph(job) || job.state !== "undoing") return false;
+    const branch = branchIn(job.live, address.index);
+    if (branch?.wait !== "stopping" || !isSameAttempt(branch, address)) return false;
+    attempts.delete(address);
+    this.#tellUnsent(branch);
+    return true;
+  }
+
+  #tellUnsent({ index, attempt }: Branch): void {
+    this.#host.post({ type: "unsent", index, attempt });
   }
 
   drain(): void {
@@ -135,4 +154,8 @@ export class GraphWork {
     this.#items?.close();
     this.#children?.close();
   }
+}
+
+function isOf(attempt: AttemptAddress, branch: Branch | undefined): boolean {
+  return branch !== undefined && isSameAttempt(attempt, branch);
 }

@@ -3,8 +3,9 @@
  * items begin, and what becomes of them, is for who has it to say (`item-runner.ts`, `item-undo.ts`).
  *
  * CREW-1  An item is under way from `begin` until it has been told how it ended, was dropped or cancelled: one that backs off keeps its place.
- * CREW-2  Nothing is sent on a lease that may have run out (ACTOR-4), or after `stop`: such an attempt is held back until `release`.
- * CREW-3  After `stop` nothing is tried again. What is in flight may answer, for `STOP_MS`, if its answer is of interest; all else goes at once.
+ * CREW-2  Nothing is sent on a lease that may have run out (ACTOR-4), or while it pauses: such an attempt is held back until `release`.
+ * CREW-3  After `stop` nothing is sent or tried again. What is in flight may answer, for `STOP_MS`, if its answer is of interest; all else
+ *     goes at once, also what was on its way to a worker and is refused by it.
  */
 import type { GivenInput } from "../bus/messages/invocation.ts";
 import { expressionFailure } from "../job/expressions.ts";
@@ -18,7 +19,7 @@ import { isEnded } from "../job/state.ts";
 import { timerMs } from "../job/time.ts";
 import type { ActorContext, GraphHost } from "./actor-context.ts";
 import type { Attempt, AttemptListener, FailureDetails } from "./attempt.ts";
-import { setFor } from "./attempts.ts";
+import { begunAt, setFor } from "./attempts.ts";
 import { type Crew, type CrewOwner, type CrewWait, LISTING } from "./item-work.ts";
 
 /** Waits that are shorter are spent with the branch at work: to say so would be two commits. */
@@ -230,7 +231,8 @@ export class ItemAttempts implements Crew, AttemptListener {
     if (!flight) return false;
     if (this.#mode === "on" && this.#host.lease.valid) return true;
     flight.attempt = undefined;
-    this.#setWait(flight, "held");
+    if (this.#isEnding) this.#letGo(flight);
+    else this.#setWait(flight, "held");
     return false;
   }
 
@@ -268,22 +270,36 @@ export class ItemAttempts implements Crew, AttemptListener {
       ...(attempt?.progress !== undefined && { progress: attempt.progress }),
       ...(attempt && setFor(attempt.sentAt, this.#context.settings.of(attempt.functionName))),
     };
-    this.#settle(flight, afterFailure(sinceBegun(flight.fn, attempt, now), failed, now));
+    this.#settle(flight, afterFailure(sinceBegun(flight.fn, attempt), failed, now));
   }
 
   onLost(attempt: Attempt): void {
     const flight = this.#flightOf(attempt);
     if (!flight) return;
     const now = Date.now();
-    this.#settle(flight, afterLoss(sinceBegun(flight.fn, attempt, now), flight.number, attempt.progress, now));
+    this.#settle(flight, afterLoss(sinceBegun(flight.fn, attempt), flight.number, attempt.progress, now));
   }
 
   onNoRoom(attempt: Attempt): void {
     const flight = this.#flightOf(attempt);
     if (!flight) return;
     flight.attempt = undefined;
+    if (this.#isEnding) {
+      this.#letGo(flight);
+      return;
+    }
     flight.dueAt = Date.now() + ROOM_RETRY_MS;
     this.#setWait(flight, "room");
+    this.#owner.onChange();
+  }
+
+  get #isEnding(): boolean {
+    return this.#mode === "stopping" || this.#mode === "draining";
+  }
+
+  /** CREW-3: no worker has got it, and none is to. */
+  #letGo(flight: Flight): void {
+    this.#remove(flight);
     this.#owner.onChange();
   }
 
@@ -326,7 +342,7 @@ export class ItemAttempts implements Crew, AttemptListener {
 }
 
 /** Where retries are limited by time, that begins with the first execution: it is recorded only now that this has failed. */
-function sinceBegun(fn: FunctionState, attempt: Attempt | undefined, now: number): FunctionState {
+function sinceBegun(fn: FunctionState, attempt: Attempt | undefined): FunctionState {
   if (fn.tried_at !== undefined || !attempt || callOf(fn).retry_options?.retry_for_ms === undefined) return fn;
-  return { ...fn, tried_at: Math.round(now - (performance.now() - attempt.sentAt)) };
+  return { ...fn, tried_at: begunAt(attempt.sentAt) };
 }

@@ -5,6 +5,7 @@
  * KIDS-1  That a child begins is stored in the part of its item before it does: so whoever has the job next knows of it, and can end it.
  * KIDS-2  What is stored of its end goes only after the item has ended in its part.
  * KIDS-3  Who does not want the rest to be undone is heard by those, too, that undo what they have done: all are told once more then.
+ * KIDS-4  A child that is being begun is told to end when that is done: else it could be submitted after it was found that there is none.
  */
 import type { Bus } from "../bus/connection.ts";
 import type { ChildEnd } from "../job/children.ts";
@@ -47,6 +48,8 @@ interface Kid {
   /** The run of the child that is waited for. */
   readonly run: number;
   wait: "beginning" | "held" | "started" | "stopping" | "told to stop";
+  /** It is being begun, or told to undo itself, right now. */
+  isBusy: boolean;
 }
 
 export class ItemChildren implements Crew {
@@ -92,7 +95,7 @@ export class ItemChildren implements Crew {
     const before = this.#given.undo ? (trial?.retry_count ?? 0) || 1 : (trial?.retry_count ?? 0);
     const run = trial?.begun ? before : before + 1;
     const id = this.#given.children.idOf(this.#given.index, item);
-    const kid: Kid = { item, id, fn, run, wait: "beginning" };
+    const kid: Kid = { item, id, fn, run, wait: "beginning", isBusy: false };
     this.#kids.set(item, kid);
     this.#changed();
     if (!trial?.begun) {
@@ -113,12 +116,15 @@ export class ItemChildren implements Crew {
     }
     const { children, undo } = this.#given;
     children.expect(kid.id, (end) => this.#onEnd(kid, end));
+    kid.isBusy = true;
     const end = await this.#insist(kid, "cannot see to a child", async () => {
       if (!undo) return this.#start(kid);
       await this.#untilSkipIsTold((skip) => children.undo(kid.id, kid.run, skip));
       return undefined;
     });
+    kid.isBusy = false;
     if (this.#kids.get(kid.item) !== kid) return;
+    if (!end && isToStop(kid)) return this.#cancel(kid); // KIDS-4
     if (kid.wait === "beginning") kid.wait = "started";
     this.#changed();
     if (end) this.#onEnd(kid, end);
@@ -126,7 +132,8 @@ export class ItemChildren implements Crew {
   }
 
   /** Begins it. Returns its end, if it has ended by then. */
-  async #start({ item, run, fn }: Kid): Promise<ChildEnd | undefined> {
+  async #start(kid: Kid): Promise<ChildEnd | undefined> {
+    const { item, run, fn } = kid;
     const page = this.#owner.pageOf(item);
     if (!page) return undefined;
     const { inputs, index, children } = this.#given;
@@ -137,9 +144,14 @@ export class ItemChildren implements Crew {
       made = await inputs.withLoaded(job, () => this.#documentOf(job, more));
     } catch (error) {
       if (isAsyncError(error)) throw error;
-      this.#fail(item, fn, run, expressionFailure(error));
+      const failure = expressionFailure(error);
+      if (this.#kids.get(item) !== kid) return undefined;
+      this.#fail(item, fn, run, failure);
+      this.#settle(kid);
+      this.#owner.onChange();
       return undefined;
     }
+    if (this.#kids.get(item) !== kid || isToStop(kid)) return undefined;
     const started = await children.start({ index, item, run, ...made });
     return started === "started" ? undefined : started;
   }
@@ -242,7 +254,7 @@ export class ItemChildren implements Crew {
     for (const kid of this.#kids.values()) {
       if (isToStop(kid)) continue;
       kid.wait = "stopping";
-      this.#cancel(kid).catch((error) => this.#given.host.onFault(error));
+      if (!kid.isBusy) this.#cancel(kid).catch((error) => this.#given.host.onFault(error));
     }
     this.#owner.onChange();
   }

@@ -33,18 +33,20 @@ export class ItemInputs {
   readonly #loader: ResultLoader;
   readonly #index: number;
   readonly #share: TimeShare;
+  readonly #insist: Insist;
   /** Undefined where a function lists them: then they are in their parts. */
   #source: ItemSource | undefined;
   /** The args of all items, where they have no expressions; undefined otherwise. */
   #args: { value: unknown } | undefined;
 
   /** @param share of the time of the process that evaluations have */
-  constructor(plan: Plan, store: ItemStore, loader: ResultLoader, index: number, share: TimeShare) {
+  constructor(plan: Plan, store: ItemStore, loader: ResultLoader, index: number, insist: Insist, share: TimeShare) {
     this.#plan = plan;
     this.#store = store;
     this.#loader = loader;
     this.#index = index;
     this.#share = share;
+    this.#insist = insist;
   }
 
   /** Finds out which items there are. @throws ExpressionError, AsyncError of the bus */
@@ -57,9 +59,9 @@ export class ItemInputs {
   }
 
   /** The same, however long the bus is away. Returns why it cannot be found out. */
-  async prepareAtLast(job: Graph, insist: Insist): Promise<Failure | undefined> {
+  async prepareAtLast(job: Graph): Promise<Failure | undefined> {
     let failure: Failure | undefined;
-    await insist("cannot read what items are made of", async () => {
+    await this.#insist("cannot read what items are made of", async () => {
       try {
         await this.prepare(job);
       } catch (error) {
@@ -97,7 +99,16 @@ export class ItemInputs {
     if (this.#source) return itemAt(this.#source, item);
     const value = part.items?.[item - part.first];
     if (value !== undefined) return value;
-    return part.itemsApart.has(item - part.first) ? this.#store.readItem(item) : null;
+    return part.itemsApart.has(item - part.first) ? this.#read(() => this.#store.readItem(item)) : null;
+  }
+
+  /** What is stored by itself, however long the bus is away; null if the job has left meanwhile. */
+  async #read(read: () => Promise<unknown>): Promise<unknown> {
+    let value: unknown = null;
+    await this.#insist("cannot read an item", async () => {
+      value = await read();
+    });
+    return value;
   }
 
   /** @throws ExpressionError */
@@ -161,7 +172,11 @@ export class ItemInputs {
     const value = await this.itemOf(part, item);
     const kept = part.results[offset];
     const result =
-      typeof kept === "number" ? await this.#store.readResult(item) : kept ? decodeOurs(kept, "msgpack") : null;
+      typeof kept === "number"
+        ? await this.#read(() => this.#store.readResult(item))
+        : kept
+          ? decodeOurs(kept, "msgpack")
+          : null;
     const { error } = job.outcome ?? {};
     const { undoing } = functionAt(job, this.#index);
     const more: More = { item: value, item_index: item, result, ...(error && { error }) };

@@ -188,7 +188,7 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
 
   async #load(job: Graph): Promise<void> {
     const { open, run, rested } = this.#items;
-    const failure = await this.#given.inputs.prepareAtLast(job, this.#given.insist);
+    const failure = await this.#given.inputs.prepareAtLast(job);
     for (let at = 0; at < open.length; at += PARTS_AT_A_TIME) {
       await Promise.all(open.slice(at, at + PARTS_AT_A_TIME).map((number) => this.book.open(number, run)));
     }

@@ -1,3 +1,14 @@
+/**
+ * Undoes the items of one entry, as long as the branch of its undo says so: from the last part to the first, in each from the last item to the
+ * first, at most `concurrency` at a time. Which items are to be undone is in their parts; what becomes of that, too (`item-book.ts`).
+ *
+ * Example: 300 items are done. Part 2 is read, and its items are undone from 299 on; then part 1 is read. When all of part 2 is stored as
+ * undone it leaves memory; the record says so each 64 parts (`unwound`), so that the next owner does not read these again.
+ *
+ * UNWIND-1  An item is undone once, or counted as one that could not be: what its part says of that stays for as long as this undo lasts.
+ * UNWIND-2  The end is said when all that is known of it is stored.
+ * UNWIND-3  What could not be undone is tried again by another undo, after a retry by hand (`retries`).
+ */
 import type { Failure } from "../job/failure.ts";
 import { type FunctionState, kindOf } from "../job/function-state.ts";
 import { trialFunction, trialOfItem, UNDO_FAILED, UNDONE } from "../job/item-part.ts";
@@ -25,7 +36,7 @@ export class ItemUndo implements ItemsAtWork, BookOwner, ItemsOwner {
   readonly #base: FunctionState;
   readonly #attempt: number;
   readonly #concurrency: number;
-  /** Which undo it is: what an earlier one could not do is tried again. */
+  /** Which undo it is (UNWIND-3). */
   readonly #retries: number;
   #mode: ItemsMode = "loading";
   #items: ItemsState;
@@ -70,7 +81,7 @@ export class ItemUndo implements ItemsAtWork, BookOwner, ItemsOwner {
 
   /** Finds out which items there are; those that cannot be had any more are undone without. */
   async #load(job: Graph): Promise<void> {
-    this.#lastError = await this.#given.inputs.prepareAtLast(job, this.#given.insist);
+    this.#lastError = await this.#given.inputs.prepareAtLast(job);
     if (this.#mode !== "loading") return;
     this.#mode = this.#items.rested ? "resting" : "on";
     const { job: now } = this.#host;
@@ -286,6 +297,7 @@ export class ItemUndo implements ItemsAtWork, BookOwner, ItemsOwner {
     this.#report({ wait: { type: "items" } });
   }
 
+  /** UNWIND-2 */
   #end(): void {
     if (this.#crew.size > 0 || !this.book.isClean) return;
     this.#mode = "over";

@@ -1,31 +1,18 @@
 /** The items of the entries of one job that have a `for_each`: who sees to them, for each entry whose branch says that they are at it. */
 import { ItemStore } from "../bus/store/item-store.ts";
 import { branchIn } from "../job/branches.ts";
-import { kindOf } from "../job/function-state.ts";
+import { hasItems, kindOf } from "../job/function-state.ts";
 import type { Plan } from "../job/plan.ts";
 import { type Branch, functionAt, type Graph } from "../job/state.ts";
 import type { ActorContext, GraphHost } from "./actor-context.ts";
 import type { ChildrenOfItems } from "./children.ts";
 import { ItemAttempts } from "./item-attempts.ts";
 import { ItemChildren } from "./item-children.ts";
-import { ItemInputs, type ResultLoader } from "./item-inputs.ts";
+import { type Insist, ItemInputs, type ResultLoader } from "./item-inputs.ts";
 import { ItemRunner } from "./item-runner.ts";
 import { ItemUndo } from "./item-undo.ts";
 import type { ItemsAtWork, ItemsOfEntry } from "./item-work.ts";
 import { untilDone } from "./retrying.ts";
-
-/** What an actor needs of it. */
-export interface ItemsOfJob {
-  /** To be called after each commit: makes a runner where one is to be, has one stop where it is to, and drops others. */
-  tend(job: Graph): void;
-  /** Some of it is in flight. */
-  readonly inFlight: boolean;
-  /** Attempts were not sent, as the lease had run out: `tend` sends them if that has changed. */
-  readonly heldBack: boolean;
-  /** Nothing more begins. */
-  drain(): void;
-  close(): void;
-}
 
 /** The items of one entry, at it. */
 interface AtWork {
@@ -35,29 +22,38 @@ interface AtWork {
   items: ItemsAtWork;
 }
 
-export class Items implements ItemsOfJob {
+export class Items {
   readonly #context: ActorContext;
   readonly #host: GraphHost;
   readonly #plan: Plan;
-  readonly #children: ChildrenOfItems;
+  readonly #children: ChildrenOfItems | undefined;
   readonly #loader: ResultLoader;
-  /** Entries that may have items: most graphs have none, and are asked after each commit. */
-  #indexes: readonly number[] | undefined;
+  readonly #indexes: readonly number[];
   readonly #atWork = new Map<number, AtWork>();
   #isDraining = false;
 
-  constructor(context: ActorContext, host: GraphHost, plan: Plan, children: ChildrenOfItems, loader: ResultLoader) {
+  /**
+   * @param indexes of the entries that have items
+   * @param children those of the job, if any of its entries has some
+   */
+  constructor(
+    context: ActorContext,
+    host: GraphHost,
+    plan: Plan,
+    indexes: readonly number[],
+    children: ChildrenOfItems | undefined,
+    loader: ResultLoader,
+  ) {
     this.#context = context;
     this.#host = host;
     this.#plan = plan;
+    this.#indexes = indexes;
     this.#children = children;
     this.#loader = loader;
   }
 
+  /** To be called after each commit: makes a runner where one is to be, has one stop where it is to, and drops others. */
   tend(job: Graph): void {
-    this.#indexes ??= [...job.functions]
-      .map(({ for_each }, index) => (for_each === undefined ? -1 : index))
-      .filter((index) => index >= 0);
     for (const index of this.#indexes) this.#tendTo(job, index);
   }
 
@@ -86,7 +82,14 @@ export class Items implements ItemsOfJob {
     const fn = functionAt(job, index);
     const store = new ItemStore(context.store, job, index, fn);
     const isOfChildren = kindOf(fn) === "job" && !(undo && fn.undo !== undefined);
-    const inputs = new ItemInputs(plan, store, this.#loader, index, context.evaluations);
+    const insist: Insist = (what, call) =>
+      untilDone(
+        context.bus,
+        () => host.isGone,
+        (error, isOver) => host.onTrouble(what, error, isOver),
+        call,
+      );
+    const inputs = new ItemInputs(plan, store, this.#loader, index, insist, context.evaluations);
     return {
       context,
       host,
@@ -94,29 +97,26 @@ export class Items implements ItemsOfJob {
       store,
       inputs,
       crewFor: (owner) =>
-        isOfChildren
+        isOfChildren && children
           ? new ItemChildren({ host, plan, children, inputs, index, undo, bus: context.bus }, owner)
           : new ItemAttempts(context, host, plan, { index, undo }, owner),
-      insist: (what, call) =>
-        untilDone(
-          context.bus,
-          () => host.isGone,
-          (error, isOver) => host.onTrouble(what, error, isOver),
-          call,
-        ),
+      insist,
     };
   }
 
+  /** Some of it is in flight. */
   get inFlight(): boolean {
     for (const { items } of this.#atWork.values()) if (items.inFlight) return true;
     return false;
   }
 
+  /** Attempts were not sent, as the lease had run out: `tend` sends them if that has changed. */
   get heldBack(): boolean {
     for (const { items } of this.#atWork.values()) if (items.heldBack) return true;
     return false;
   }
 
+  /** Nothing more begins. */
   drain(): void {
     this.#isDraining = true;
     for (const { items } of this.#atWork.values()) items.drain();
@@ -131,7 +131,7 @@ export class Items implements ItemsOfJob {
 /** Whether the branch is one of items, and not of a function in the place of the entry. */
 function hasItemsAt(job: Graph, { index, undo }: Branch): boolean {
   const fn = job.functions.at(index); // there is none of what is called once the job has failed
-  return fn?.items !== undefined && (undo === true || !fn.handling);
+  return fn !== undefined && (undo ? fn.items !== undefined : hasItems(fn));
 }
 
 /** Whether somebody has to see to them, or is told when they go on. */

@@ -159,6 +159,7 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
   // --- what becomes of the attempt
 
   mayBegin(attempt: AttemptAddress): boolean {
+    if (this.#graph?.withhold(attempt)) return false;
     if (this.lease.valid) return true;
     this.attempts.delete(attempt);
     if (this.#mode === "ready") this.#mode = "held back"; // if it is busy, what comes after that holds it back
@@ -256,8 +257,7 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
   #committed(result: CommitResult, events: JobEvent[], mail: Event[]): void {
     if (this.#mode === "gone") return;
     if (result === "stored") this.#proceed(events);
-    else if (result === "full")
-      this.handOver(FULL_RETRY_MS); // its submission comes again later
+    else if (result === "full") this.handOver(FULL_RETRY_MS);
     else if (typeof result === "string") this.#writtenByOthers(result, mail);
     // It does not fit into a message: the largest of what has come cannot be kept.
     else this.#dealNow(withoutLargest(mail, result.why, result.overBytes) ?? [unstorable(mail, result.why)]);
@@ -414,9 +414,8 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
   async #park(job: LiveJob, how: Parked): Promise<string | undefined> {
     const { bus, tokens, feeder } = this.#context;
     this.#footprint.pass();
-    const onTrouble = (error: unknown, isOver?: () => boolean) => this.onTrouble("cannot set the timer", error, isOver);
-    const place = () => tokens.place(job, job.token, how);
-    const placed = await untilPlaced(bus, () => this.isGone, onTrouble, place);
+    const tell = (error: unknown, isOver?: () => boolean) => this.onTrouble("cannot set the timer", error, isOver);
+    const placed = await untilPlaced(bus, () => this.isGone, tell, () => tokens.place(job, job.token, how));
     if (typeof placed === "object") return placed.refused;
     if (!placed || !this.#mailbox.isEmpty) return undefined; // what has come while that was sent
     this.lease.release();

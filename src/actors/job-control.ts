@@ -162,7 +162,8 @@ export class JobControl {
       await this.#rouse(state);
       return state;
     }
-    if (!change.changed || state.state !== "cancelled") return state;
+    // One that was undoing as it had failed ends so.
+    if (!change.changed) return state;
     bus.nc.publish(changedSubject(jobId));
     const event = endEvent(state);
     lifecycle.emit("job", event);
@@ -170,7 +171,11 @@ export class JobControl {
       await this.#settle(state, change.before);
     } catch (error) {
       if (!isAsyncError(error)) throw error; // CONTROL-1
-      lifecycle.emit("trouble", { what: "a cancelled job is left to be settled by its owner", jobId, error });
+      lifecycle.emit("trouble", {
+        what: "a job that was ended by hand is left to be settled by its owner",
+        jobId,
+        error,
+      });
     }
     return state;
   }

@@ -14,12 +14,12 @@ import { changedSubject, endedSubject } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
 import type { ChildEnds } from "../bus/store/child-ends.ts";
 import type { JobStore } from "../bus/store/job-store.ts";
-import { loadResult } from "../bus/store/results.ts";
+import { loadAny } from "../bus/store/results.ts";
 import type { Tokens } from "../bus/tokens/tokens.ts";
-import { isInItems } from "../job/apart.ts";
 import { branchOfChild, type ChildEnd, childEndOf, childFailed, mayBegin } from "../job/children.ts";
 import { AsyncError } from "../job/errors.ts";
-import { type EndedJob, type Graph, isEnded, isGraph, type JobState, type LiveJob, type Parent } from "../job/state.ts";
+import { LostValue } from "../job/expression-error.ts";
+import { type EndedJob, isEnded, isGraph, type JobState, type LiveJob, type Parent } from "../job/state.ts";
 import { Limiter } from "../util/limiter.ts";
 
 /** A parent that is live in this supervisor. */
@@ -35,8 +35,6 @@ export interface ParentsContext {
   store: JobStore;
   tokens: Tokens;
   ends: ChildEnds;
-  /** Results of items that are in the parts of these. */
-  items?: { readItemResults(job: Graph, index: number): Promise<unknown[] | undefined> };
   /** Undefined if it is not live here. */
   localParent: (jobId: string) => LocalParent | undefined;
 }
@@ -69,10 +67,10 @@ export class Parents {
     const index = job.functions.length - 1;
     const fn = job.functions.at(index);
     if (job.state !== "completed" || fn?.apart === undefined || !isGraph(job)) return childEndOf(job);
-    const { store, items } = this.#context;
-    const found = isInItems(fn) ? await items?.readItemResults(job, index) : await loadResult(store, job, index);
-    if (found) return childEndOf(job, Array.isArray(found) ? found : found.value);
-    const error = childFailed(`the result of the child job ${job.job_id} is not there any more`);
+    const { store, bus } = this.#context;
+    const found = await loadAny(store, job, index, bus.maxPayload);
+    if (!(found instanceof LostValue)) return childEndOf(job, found.value);
+    const error = { ...childFailed(`of the child job ${job.job_id} ${found.message}`), code: found.code };
     return { ...childEndOf(job, null), outcome: { state: "failed", error } };
   }
 

@@ -5,9 +5,8 @@
  * is the stack of an error.
  */
 
-import { isInItems } from "../job/apart.ts";
 import type { Failure } from "../job/failure.ts";
-import type { FunctionState } from "../job/function-state.ts";
+import { type FunctionState, hasItems } from "../job/function-state.ts";
 import type { Graph } from "../job/state.ts";
 import type { Event } from "../job/transition.ts";
 import { sizeOf } from "./memory.ts";
@@ -49,7 +48,7 @@ export function largestInline({ functions }: Graph, overBytes = 0): readonly num
   const found: { index: number; bytes: number }[] = [];
   for (let index = 0; index < functions.length; index++) {
     const fn = functions.at(index) as FunctionState;
-    if (fn.apart !== undefined || isInItems(fn) || fn.result === undefined || fn.result === null) continue;
+    if (fn.apart !== undefined || hasItems(fn) || fn.result === undefined || fn.result === null) continue;
     const bytes = sizeOf(fn.result);
     if (bytes >= MIN_BYTES) found.push({ index, bytes });
   }

@@ -3,12 +3,12 @@
  * `stored-results.ts`.
  */
 import type { ResultReply } from "../api/requests.ts";
-import { readItemResults } from "../bus/store/item-store.ts";
 import type { JobStore } from "../bus/store/job-store.ts";
-import { isNamed, loadResult, resultKey, storeResult } from "../bus/store/results.ts";
-import { asApart, isInItems } from "../job/apart.ts";
+import { isNamed, loadAny, resultKey, storeResult } from "../bus/store/results.ts";
+import { asApart } from "../job/apart.ts";
 import { AsyncError } from "../job/errors.ts";
 import { LostValue } from "../job/expression-error.ts";
+import { hasItems } from "../job/function-state.ts";
 import { reduce } from "../job/machine.ts";
 import { toJsonValue } from "../job/plain.ts";
 import { planOf } from "../job/plan.ts";
@@ -25,7 +25,7 @@ export class ResultsOnRequest {
   readonly #maxBytes: () => number;
 
   /** @param maxBytes of an answer */
-  constructor(store: JobStore, maxBytes = () => Number.POSITIVE_INFINITY) {
+  constructor(store: JobStore, maxBytes: () => number) {
     this.#store = store;
     this.#maxBytes = maxBytes;
   }
@@ -51,20 +51,10 @@ export class ResultsOnRequest {
   }
 
   async #load(job: JobState, index: number): Promise<unknown> {
-    const { apart = 0, ...fn } = functionAt(job, index);
     // Those of items may be many times what fits: they are not even read then.
-    if (isInItems(fn) && apart * LEAST_SHARE > this.#maxBytes()) {
-      const what = `the results of the items of entry ${index} have ${apart} bytes together, which is more than a message takes`;
-      throw new AsyncError("payload_too_large", `${what}; read them in pages, as items`);
-    }
-    const found = await this.#read(job, index);
-    if (!found) throw new AsyncError("corrupt_state", `of job ${job.job_id} ${new LostValue(index).message}`);
+    const found = await loadAny(this.#store, job, index, this.#maxBytes() / LEAST_SHARE);
+    if (found instanceof LostValue) throw new AsyncError(found.code, `of job ${job.job_id} ${found.message}`);
     return found.value;
-  }
-
-  async #read(job: JobState, index: number): Promise<{ value: unknown } | undefined> {
-    if (!isInItems(functionAt(job, index))) return loadResult(this.#store, job, index);
-    return isGraph(job) ? { value: await readItemResults(this.#store, job, index) } : undefined;
   }
 
   /** What the machine makes of an event, which may have to look at results. @throws AsyncError of the bus */
@@ -75,8 +65,8 @@ export class ResultsOnRequest {
         return reduce(job, event, now, plan);
       } catch (error) {
         if (!(error instanceof MissingValue) || !plan) throw error;
-        const found = await this.#read({ ...job, functions: error.functions }, error.index);
-        plan.loaded.set(error.index, found ? found.value : new LostValue(error.index));
+        const found = await loadAny(this.#store, { ...job, functions: error.functions }, error.index);
+        plan.loaded.set(error.index, found instanceof LostValue ? found : found.value);
       }
     }
   }
@@ -103,7 +93,7 @@ export class ResultsOnRequest {
   async keep(job: Graph): Promise<void> {
     for (let index = 0; index < job.functions.length; index++) {
       const fn = functionAt(job, index);
-      if (fn.apart === undefined || isInItems(fn)) continue;
+      if (fn.apart === undefined || hasItems(fn)) continue;
       const key = resultKey(job.job_id, index);
       const part = await this.#store.part(key);
       if (part && isNamed(job, index, part.data)) await this.#store.putPart(key, part.data, part.sequence);

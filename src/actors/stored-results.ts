@@ -9,10 +9,11 @@
  */
 
 import type { JobStore } from "../bus/store/job-store.ts";
-import { isNamed, loadResult, resultKey, type StoreOutcome, storeResult } from "../bus/store/results.ts";
-import { APART_BYTES, apartFor, asApart, carriedApart, isInItems, missingFor } from "../job/apart.ts";
+import { isNamed, loadAny, resultKey, type StoreOutcome, storeResult } from "../bus/store/results.ts";
+import { APART_BYTES, apartFor, asApart, carriedApart, missingFor } from "../job/apart.ts";
 import { isAsyncError } from "../job/errors.ts";
 import { LostValue } from "../job/expression-error.ts";
+import { hasItems } from "../job/function-state.ts";
 import type { Plan } from "../job/plan.ts";
 import { type AttemptAddress, functionAt, type Graph, isEnded, type JobState, withoutPayloads } from "../job/state.ts";
 import type { Event } from "../job/transition.ts";
@@ -28,12 +29,6 @@ export interface ResultsHost {
   host: Pick<GraphHost, "isGone" | "insist" | "onFault">;
   commits: Pick<Commits, "commit" | "compare" | "isOurs">;
   footprint: Pick<Footprint, "holdBesides">;
-}
-
-/** Where the results of items are (`results: "keep"`). */
-export interface ItemResults {
-  /** Those of all items of the entry, in their order; undefined if they are not there. @throws AsyncError of the bus */
-  readItemResults(job: Graph, index: number): Promise<unknown[] | undefined>;
 }
 
 export interface ResultsContext {
@@ -55,24 +50,16 @@ export class StoredResults {
   readonly #commits: ResultsHost["commits"];
   readonly #footprint: ResultsHost["footprint"];
   readonly #plan: Plan;
-  readonly #items: ItemResults | undefined;
   /** Some may be: else nothing has to be looked for. */
   #some: boolean;
 
-  constructor(
-    { store, bus }: ResultsContext,
-    { host, commits, footprint }: ResultsHost,
-    plan: Plan,
-    job: Graph,
-    items?: ItemResults,
-  ) {
+  constructor({ store, bus }: ResultsContext, { host, commits, footprint }: ResultsHost, plan: Plan, job: Graph) {
     this.#store = store;
     this.#maxBytes = () => bus.maxPayload;
     this.#host = host;
     this.#commits = commits;
     this.#footprint = footprint;
     this.#plan = plan;
-    this.#items = items;
     this.#some = false;
     for (const { apart } of job.functions) this.#some ||= apart !== undefined;
   }
@@ -175,12 +162,12 @@ export class StoredResults {
     return missing.size === 0 ? NONE : [...missing];
   }
 
-  /** Reads them. One that is not there any more fails what needs it (`LostValue`). Nothing comes of that for the machine to deal with. */
+  /** Reads them. One that cannot be had fails what needs it (`LostValue`). Nothing comes of that for the machine to deal with. */
   async load(job: Graph, indexes: readonly number[]): Promise<[]> {
     for (const index of indexes) {
       await this.#host.insist("cannot read a result", async () => {
-        const found = await this.#read(job, index);
-        this.#plan.loaded.set(index, found ? found.value : new LostValue(index));
+        const found = await loadAny(this.#store, job, index);
+        this.#plan.loaded.set(index, found instanceof LostValue ? found : found.value);
       });
     }
     this.#measure(job);
@@ -202,12 +189,6 @@ export class StoredResults {
         await this.load(job, [error.index]);
       }
     }
-  }
-
-  async #read(job: Graph, index: number): Promise<{ value: unknown } | undefined> {
-    if (!isInItems(functionAt(job, index))) return loadResult(this.#store, job, index);
-    const value = await this.#items?.readItemResults(job, index);
-    return value && { value };
   }
 
   /** Why an attempt cannot be sent, as the results that it would carry do not fit into a message; they are not even read then. */
@@ -243,7 +224,7 @@ export class StoredResults {
     try {
       for (let index = 0; index < job.functions.length; index++) {
         const fn = functionAt(job, index);
-        if (fn.apart === undefined || isInItems(fn)) continue;
+        if (fn.apart === undefined || hasItems(fn)) continue;
         const key = resultKey(job.job_id, index);
         const part = await this.#store.part(key);
         if (part && isNamed(job, index, part.data)) this.#store.expirePart(key, part.data, part.sequence, job.keep_ms);
@@ -255,7 +236,8 @@ export class StoredResults {
 
   #measure(job: Graph): void {
     let bytes = 0;
-    for (const index of this.#plan.loaded.keys()) bytes += job.functions.at(index)?.apart ?? 0;
+    for (const [index, value] of this.#plan.loaded)
+      if (!(value instanceof LostValue)) bytes += job.functions.at(index)?.apart ?? 0;
     this.#footprint.holdBesides(BYTES_PER_BYTE * bytes);
   }
 }

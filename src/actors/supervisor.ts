@@ -18,7 +18,6 @@ import { ChildEnds } from "../bus/store/child-ends.ts";
 import { Definitions } from "../bus/store/definitions.ts";
 import { EventLog } from "../bus/store/event-log.ts";
 import { StoredFunctionSettings } from "../bus/store/function-settings.ts";
-import { itemResultsIn } from "../bus/store/item-store.ts";
 import { JobList } from "../bus/store/job-list.ts";
 import { DEFAULT_RETENTION_MS, JobStore } from "../bus/store/job-store.ts";
 import { Signals } from "../bus/store/signals.ts";
@@ -181,7 +180,7 @@ export class Supervisor {
       lifecycle: this.lifecycle,
       writer: this.id,
     };
-    const parents = new Parents({ ...shared, ends, localParent, items: itemResultsIn(this.store) });
+    const parents = new Parents({ ...shared, ends, localParent });
     const control = new JobControl({ ...shared, list, definitions, parents });
     const signals = new Signals(bus, this.store, (jobId, problem) => this.#trouble(problem, undefined, { jobId }));
     this.#context = {

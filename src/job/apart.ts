@@ -21,11 +21,6 @@ export function asApart(fn: FunctionState, bytes: number): FunctionState {
   return next;
 }
 
-/** The result of a `for_each` is in the parts of its items; that of what ran in its place is a result as any other. */
-export function isInItems({ items, handling }: FunctionState): boolean {
-  return items !== undefined && !handling;
-}
-
 /** The results that are stored besides and are carried by the invocation of an attempt, whether they have been read or not. */
 export function carriedApart(job: Graph, { index, undo }: Address, plan: Plan): number[] {
   if (undo) return onlyApart(job, [index]);

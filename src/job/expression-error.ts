@@ -22,17 +22,25 @@ export class ExpressionError extends Error {
 /** What is wrong, before it is known with which expression. */
 export class EvaluationProblem extends Error {}
 
-/** A result that was stored besides its job is asked for, and is not there any more. */
+/** A result that was stored besides its job is asked for, and cannot be had: it is not there any more, or too much. */
 export class LostValue extends Error {
-  constructor(index: number) {
-    super(`the result of entry ${index} was stored besides the job, and is gone: somebody has removed or replaced it`);
+  readonly code: "corrupt_state" | "payload_too_large";
+
+  /** @param tooMany how many bytes it has, and may have, where these are too many */
+  constructor(index: number, tooMany?: { bytes: number; most: number }) {
+    super(
+      tooMany
+        ? `the result of entry ${index} has ${tooMany.bytes} bytes, and at most ${tooMany.most} can be had together; read its items in pages, or let them return less`
+        : `the result of entry ${index} was stored besides the job, and is gone: somebody has removed or replaced it`,
+    );
     this.name = "LostValue";
+    this.code = tooMany ? "payload_too_large" : "corrupt_state";
   }
 }
 
 /** @throws what is thrown, if it is no fault of an expression, or of what it is evaluated over */
 export function expressionFailure(error: unknown): Failure {
-  if (error instanceof LostValue) return { code: "corrupt_state", name: "LostResult", message: error.message };
+  if (error instanceof LostValue) return { code: error.code, name: "LostResult", message: error.message };
   if (!(error instanceof ExpressionError)) throw error;
   return { code: "expression_error", name: "ExpressionError", message: error.message };
 }

@@ -58,6 +58,11 @@ export function kindOf({ name, wait_for, job }: Pick<FunctionState, "name" | "wa
   return wait_for === undefined ? "sleep" : "wait";
 }
 
+/** Whether its items are at it, or were, and not a function in their place. What it comes to is in the parts of its items then. */
+export function hasItems({ items, handling }: Pick<FunctionState, "items" | "handling">): boolean {
+  return items !== undefined && !handling;
+}
+
 /** The function that an attempt of the entry executes, and how. Of its undo: `callAt` in `state.ts`. */
 export function callOf(fn: FunctionState): Pick<FunctionState, keyof CallEntry> {
   return fn.handling && typeof fn.on_error === "object" ? fn.on_error : fn;

@@ -19,7 +19,7 @@
  */
 import { branchIn } from "./branches.ts";
 import type { Failure } from "./failure.ts";
-import { type FunctionState, kindOf } from "./function-state.ts";
+import { type FunctionState, hasItems, kindOf } from "./function-state.ts";
 import { functionList } from "./functions.ts";
 import { attemptRefOf, GraphStep, waitOfItems, withoutTrials } from "./graph-step.ts";
 import type { ItemsState } from "./items-state.ts";
@@ -91,11 +91,6 @@ function mustBeHeard(fn: FunctionState, wait: Branch["wait"], { skip }: Outcome)
   if (wait === "child") return true;
   if (hasItems(fn)) return kindOf(fn) === "job" || (fn.undo !== undefined && !skip && wait === "items");
   return wait === "none" && fn.undo !== undefined && !skip;
-}
-
-/** Whether its items are at it, and not a function in its place. */
-function hasItems({ items, handling }: FunctionState): boolean {
-  return items !== undefined && !handling;
 }
 
 /** The branch as it is told to stop. A child, or items, say themselves when they have. */

@@ -11,7 +11,7 @@
  */
 import { branchIn } from "./branches.ts";
 import type { Failure } from "./failure.ts";
-import { callOf, type FunctionState, kindOf, newEntry } from "./function-state.ts";
+import { callOf, hasItems, kindOf, newEntry } from "./function-state.ts";
 import { functionList } from "./functions.ts";
 import { GraphStep, stepped, waitOfItems } from "./graph-step.ts";
 import { endGraph } from "./graph-undo.ts";
@@ -322,9 +322,4 @@ function sortOf(state: Graph, { index, undo }: Branch): "attempt" | "child" | "i
   const kind = kindOf(fn);
   if (kind === "function") return "attempt";
   return kind === "job" ? "child" : undefined;
-}
-
-/** Whether its items are at it, and not a function in its place. */
-function hasItems({ items, handling }: FunctionState): boolean {
-  return items !== undefined && !handling;
 }

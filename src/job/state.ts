@@ -4,7 +4,7 @@
  */
 import type { Encoding } from "./encoding.ts";
 import type { Failure } from "./failure.ts";
-import { callOf, type FunctionState } from "./function-state.ts";
+import { callOf, type FunctionState, namedCall } from "./function-state.ts";
 import type { Functions } from "./functions.ts";
 import type { CallEntry } from "./schema.ts";
 
@@ -242,7 +242,29 @@ function truncated<S extends JobState>(job: S): S {
       ...(caught && { caught: headOf(caught, length) }),
     };
   });
-  return { ...job, data: null, functions, live: [], truncated: true };
+  const { on_failure, failing } = job;
+  return {
+    ...job,
+    data: null,
+    functions,
+    live: [],
+    truncated: true,
+    ...(on_failure !== undefined && { on_failure: namedCall(on_failure).name }),
+    ...(failing && { failing: headOfRun(failing, length) }),
+  };
+}
+
+/** How what was called at the end went. */
+function headOfRun(run: FunctionState, length: number): FunctionState {
+  const { name, retry_count, finished_at, given_up, skipped, error } = run;
+  return {
+    name,
+    retry_count,
+    ...(finished_at !== undefined && { finished_at, result: null }),
+    ...(given_up && { given_up }),
+    ...(skipped && { skipped }),
+    ...(error && { error: headOf(error, length) }),
+  };
 }
 
 /** Most characters of a text of an error, and of those of all entries: they must fit into a message besides ids and names. */

@@ -85,6 +85,20 @@ test("what a worker registers counts where a job does not say it, field by field
   assert.is(shown.set, undefined);
 });
 
+test("and for each item of a list", async () => {
+  const functions = [{ id: "each", for_each: 2, name: "registered", tolerate: 2 }];
+  const { job_id } = await system.client.submit({ name: "items", functions });
+  await system.client.wait(job_id, { timeoutMs: 20_000 });
+  const { items } = await system.client.items(job_id, "each");
+  assert.equal(
+    items.map(({ state, retry_count }) => [state, retry_count]),
+    [
+      ["failed", 3],
+      ["failed", 3],
+    ],
+  );
+});
+
 test("in a graph as well, and for what runs in place of an entry that has failed", async () => {
   const entry = { id: "a", name: "registered", needs: [] };
   assert.is(await executions(entry), 3);

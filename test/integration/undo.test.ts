@@ -272,6 +272,22 @@ test("a plain cancel of a job that undoes is refused, and one with skip ends it"
   assert.not.ok(doneBy("skipping").includes("release"));
 });
 
+test("a failed job whose undo is skipped is told of at once, while the undo is still executed", async () => {
+  const functions: JobDocument["functions"] = [{ name: "reserve", undo: "silent" }, { name: "ship" }];
+  const id = await submit({ name: "told", functions });
+  // Until its owner has no more to write.
+  await eventually("its start is recorded", async () => {
+    return (await system.client.get(id)).functions[0]?.undo_run?.retry_count === 1;
+  });
+  const told = new Promise<string>((resolve) => {
+    system.bus.nc.subscribe(`job.event.${id}.*`, { callback: (_error, { subject }) => resolve(subject) });
+  });
+  await system.bus.flush();
+  const job = await system.client.cancel(id, { undo: "skip" });
+  assert.is(job.state, "failed");
+  assert.is(await within(5_000, "the event of the end", told), `job.event.${id}.failed`);
+});
+
 test("the time of the job ends when its undo begins", async () => {
   const functions: JobDocument["functions"] = [{ name: "reserve", undo: "slow-undo" }, { name: "silent" }];
   const job = await ended(await submit({ name: "late", timeout_ms: 300, functions }));

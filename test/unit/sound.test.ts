@@ -105,4 +105,20 @@ test("an end without payloads fits into a message however many errors there are,
   assert.equal(withoutPayloads(odd).functions.at(0)?.caught?.message, "5");
 });
 
+test("what was called at the end is no larger than its name and its failure where a job does not fit", () => {
+  const args = "x".repeat(500_000);
+  const error = {
+    code: "function_failed",
+    name: "Error",
+    message: "y".repeat(5_000),
+    stack: "z".repeat(5_000),
+  } as const;
+  const failing = { name: "alert", args, retry_count: 2, given_up: true, error };
+  const state = stored([f], { on_failure: { name: "alert", args }, failing });
+  const short = withoutPayloads(state);
+  assert.is(short.on_failure, "alert");
+  assert.equal([short.failing?.name, short.failing?.retry_count, short.failing?.given_up], ["alert", 2, true]);
+  assert.ok(JSON.stringify(short.failing).length < 500);
+});
+
 test.run();

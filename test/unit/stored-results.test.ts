@@ -210,6 +210,19 @@ test("what is due has its results read before; they are forgotten when nothing u
   assert.instance(plan.loaded.get(0), LostValue);
 });
 
+test("results of items that would take all memory together are not read: what needs them fails, and is told what to do", async () => {
+  const job = open(f("a", { needs: [], for_each: 2 }), f("b", { args: { $: "results.a" } }));
+  const items = { run: 1, list: 1, count: 1_000_000, next: 7_813, open: [], done: 1_000_000, failed: 0 };
+  const done = { ...functionAt(job, 0), items, finished_at: NOW, result: null, rank: 1, apart: 2_000_000_000 };
+  const { plan, results, held } = harness(job); // its store has no parts of items
+  await results.load({ ...job, functions: job.functions.with(0, done) }, [0]);
+  const lost = plan.loaded.get(0);
+  assert.instance(lost, LostValue);
+  assert.is((lost as LostValue).code, "payload_too_large");
+  assert.match((lost as LostValue).message, /has 2000000000 bytes.*in pages/);
+  assert.is(held.at(-1), 0);
+});
+
 test("results that are too large together for an invocation fail it unread, with what to do", () => {
   const job = open(f("a", { needs: [] }), f("b", { needs: ["a"] }), f("c", { needs: ["a"] }));
   const done = reduce(job, succeeded(0, null), NOW).state as Next;

@@ -13,7 +13,7 @@ import { isRecord } from "../../job/plain.ts";
 import type { Parent, UndoSummary } from "../../job/state.ts";
 import { isTime } from "../../job/time.ts";
 import { decodeOurs, encode } from "../messages/codec.ts";
-import { isWrongSequence, JetStreamError } from "../wire/jetstream.ts";
+import { isTooLarge, isWrongSequence } from "../wire/jetstream.ts";
 import type { JobStore } from "./job-store.ts";
 
 /** Of the parent: what its ends go by. */
@@ -27,7 +27,6 @@ export interface StoredEnd {
 }
 
 const MIDDLE = ".end.";
-const MESSAGE_TOO_LARGE = 10054;
 
 export function endKey(parentId: string, childId: string): string {
   return parentId + MIDDLE + childId;
@@ -126,11 +125,6 @@ export class ChildEnds {
   remove(parentId: string, childId: string, sequence: number): void {
     this.#store.removePart(endKey(parentId, childId), sequence);
   }
-}
-
-function isTooLarge(error: unknown): boolean {
-  if (error instanceof JetStreamError && error.errorCode === MESSAGE_TOO_LARGE) return true;
-  return isAsyncError(error, "payload_too_large");
 }
 
 function tooLarge(childId: string, { run, undo, undone }: ChildEnd): ChildEnd {

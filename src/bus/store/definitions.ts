@@ -13,6 +13,7 @@ import { toJsonValue } from "../../job/plain.ts";
 import { FORMAT } from "../../job/record.ts";
 import { isSameJson } from "../../job/same.ts";
 import type { Submission } from "../../job/schema.ts";
+import { isTime } from "../../job/time.ts";
 import type { Bus } from "../connection.ts";
 import { decode, encode, encodingOf } from "../messages/codec.ts";
 import type { JobStore } from "./job-store.ts";
@@ -113,7 +114,7 @@ export function documentIn(definition: Definition): Submission {
   return decode(definition.document) as Submission;
 }
 
-export function newerDefinition({ name, format }: Definition): AsyncError {
+function newerDefinition({ name, format }: Definition): AsyncError {
   const what = `definition ${JSON.stringify(name)} was stored by a newer version (format ${format}) than that of the supervisor that was asked`;
   return new AsyncError("newer_format", `${what}; upgrade it`);
 }
@@ -143,8 +144,4 @@ function definitionOf(value: Value | undefined): Definition | undefined {
     format: format as number,
     document,
   };
-}
-
-function isTime(value: unknown): boolean {
-  return typeof value === "number" && Number.isFinite(value) && Math.abs(value) <= 8.64e15;
 }

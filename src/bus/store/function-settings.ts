@@ -11,7 +11,7 @@ import type { Bus } from "../connection.ts";
 import type { JobStore } from "./job-store.ts";
 import { type NamedValue, NamedValues, type Value } from "./named-values.ts";
 
-export const MAX_SET_FUNCTIONS = 1_000;
+const MAX_SET_FUNCTIONS = 1_000;
 const PAGE = 500;
 
 /** One of the two, and who stored it. */

@@ -122,8 +122,10 @@ export class ItemStore {
       return undefined;
     } catch (error) {
       if (!isWrongSequence(error)) throw error;
-      return await this.#store.part(key);
     }
+    const found = await this.#store.part(key);
+    if (!found) await this.#replace(key, body, 0); // it has gone in between
+    return found;
   }
 
   async #replace(key: string, body: Uint8Array, after: number): Promise<void> {
@@ -175,13 +177,6 @@ export async function readItemResults(
     }
   });
   return results;
-}
-
-/** The same, of whichever job, for who asks for results of entries. */
-export function itemResultsIn(store: JobStore): {
-  readItemResults(job: OwnerOfItems & Pick<JobState, "functions">, index: number): Promise<unknown[]>;
-} {
-  return { readItemResults: (job, index) => readItemResults(store, job, index) };
 }
 
 async function inWindows(count: number, read: (number: number) => Promise<void>): Promise<void> {

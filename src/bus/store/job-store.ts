@@ -13,7 +13,7 @@ import { type EndedJob, isEnded, type JobState } from "../../job/state.ts";
 import type { Bus } from "../connection.ts";
 import { JOBS, KV_JOBS, KV_PREFIX } from "../topology.ts";
 import { expectSequence, expectSequenceWithTtl } from "../wire/headers.ts";
-import { apiAnswer, isWrongSequence, JetStreamError } from "../wire/jetstream.ts";
+import { apiAnswer, isTooLarge, isWrongSequence } from "../wire/jetstream.ts";
 import { type Brief, type BriefWriter, briefFrom, canBeBrief, completed } from "./brief-state.ts";
 import { compareRuns, definitionKey, packDefinition, readDefinition } from "./definition.ts";
 import { shortestKeptMs } from "./storage.ts";
@@ -47,7 +47,6 @@ export type CommitOutcome =
 
 /** How long an ended job is kept, where there is room. */
 export const DEFAULT_RETENTION_MS = 7 * 24 * 3_600_000;
-const MESSAGE_TOO_LARGE = 10054;
 const TIMEOUT_MS = 2_000;
 /** How long the empty value is kept that replaces what cannot be deleted. */
 const REMOVED_TTL = "5s";
@@ -310,13 +309,14 @@ export function storedJob(jobId: string, revision: number, data: Uint8Array): St
 
 function outcomeOf(cause: AsyncError): CommitOutcome {
   if (isWrongSequence(cause)) return { type: "conflict" };
-  if (cause instanceof JetStreamError && cause.errorCode === MESSAGE_TOO_LARGE) {
-    return { type: "refused", cause: new AsyncError("payload_too_large", cause.message, { cause }) };
+  if (isTooLarge(cause)) {
+    const isTold = cause.code === "payload_too_large";
+    return { type: "refused", cause: isTold ? cause : new AsyncError("payload_too_large", cause.message, { cause }) };
   }
   if (cause.code === "jobs_full") {
     const next = "ended jobs that expire make room, or raise the limit of the bucket or of the account";
     const what = `there is no room for the state (${cause.message}); ${next}`;
     return { type: "full", cause: new AsyncError("storage_full", what, { cause }) };
   }
-  return { type: cause.code === "payload_too_large" ? "refused" : "unknown", cause };
+  return { type: "unknown", cause };
 }

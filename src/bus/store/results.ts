@@ -11,15 +11,16 @@
  * RESULTS-3  They are kept for as long as the state of their job. What a crash has left behind is removed by the sweep.
  */
 import { isAsyncError } from "../../job/errors.ts";
-import type { FunctionState } from "../../job/function-state.ts";
+import { LostValue } from "../../job/expression-error.ts";
+import { type FunctionState, hasItems } from "../../job/function-state.ts";
 import { functionAt, type JobState } from "../../job/state.ts";
 import { isTime } from "../../job/time.ts";
 import { decodeOurs, encode } from "../messages/codec.ts";
-import { isWrongSequence, JetStreamError } from "../wire/jetstream.ts";
+import { isTooLarge, isWrongSequence } from "../wire/jetstream.ts";
+import { readItemResults } from "./item-store.ts";
 import type { JobStore } from "./job-store.ts";
 
 const MIDDLE = ".result.";
-const MESSAGE_TOO_LARGE = 10054;
 
 export function resultKey(jobId: string, index: number): string {
   return `${jobId}${MIDDLE}${index}`;
@@ -102,13 +103,6 @@ export async function storeResult(
   }
 }
 
-function isTooLarge(error: unknown): boolean {
-  return (
-    isAsyncError(error, "payload_too_large") ||
-    (error instanceof JetStreamError && error.errorCode === MESSAGE_TOO_LARGE)
-  );
-}
-
 /** The result of an entry that is stored so; undefined if it is not there (RESULTS-1). @throws AsyncError of the bus */
 export async function loadResult(
   store: JobStore,
@@ -118,6 +112,32 @@ export async function loadResult(
   const part = await store.part(resultKey(job.job_id, index));
   const found = part && readResult(part.data);
   return found && isSameOwner(found, ownerOf(job, functionAt(job, index))) ? found : undefined;
+}
+
+/**
+ * Results of items that are read together have at most so many bytes: there may be a million of them, and all would be in memory at the
+ * same time.
+ */
+const MAX_TOGETHER_BYTES = 64 * 1024 ** 2;
+
+/**
+ * The result of an entry that is stored besides the job, by itself or in the parts of its items; or why it cannot be had.
+ *
+ * @param most bytes of results of items that are of use to who asks
+ * @throws AsyncError of the bus
+ */
+export async function loadAny(
+  store: JobStore,
+  job: JobState,
+  index: number,
+  most = MAX_TOGETHER_BYTES,
+): Promise<{ value: unknown } | LostValue> {
+  const fn = functionAt(job, index);
+  if (!hasItems(fn)) return (await loadResult(store, job, index)) ?? new LostValue(index);
+  const { apart: bytes = 0 } = fn;
+  const limit = Math.min(most, MAX_TOGETHER_BYTES);
+  if (bytes > limit) return new LostValue(index, { bytes, most: limit });
+  return { value: await readItemResults(store, job, index) };
 }
 
 /** Whether a result that was found is the one that the state names. */

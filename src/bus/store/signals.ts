@@ -15,7 +15,7 @@ import { type EndedJob, isEnded, type JobState } from "../../job/state.ts";
 import { RandomText } from "../../util/random-text.ts";
 import type { Bus } from "../connection.ts";
 import { storedPayload } from "../messages/signal-payload.ts";
-import { isWrongSequence, JetStreamError } from "../wire/jetstream.ts";
+import { isTooLarge, isWrongSequence } from "../wire/jetstream.ts";
 import {
   type Inbox,
   inboxKey,
@@ -49,7 +49,6 @@ const MAX_DELAY_MS = 100;
 const KEY_CHARACTERS = 16;
 /** What an inbox has in its message besides its body: subject, headers. */
 const ENVELOPE_BYTES = 1_024;
-const MESSAGE_TOO_LARGE = 10054;
 
 export class Signals {
   readonly #bus: Bus;
@@ -162,8 +161,7 @@ export class Signals {
       return "stored";
     } catch (error) {
       if (isWrongSequence(error)) return "conflict";
-      if (error instanceof JetStreamError && error.errorCode === MESSAGE_TOO_LARGE) throw tooLarge();
-      if (isAsyncError(error, "payload_too_large")) throw tooLarge();
+      if (isTooLarge(error)) throw tooLarge();
       if (isAsyncError(error, "jobs_full")) {
         const what = `there is no room for the signal (${error.message}); raise the limit of the bucket or of the account`;
         throw new AsyncError("storage_full", what, { cause: error });

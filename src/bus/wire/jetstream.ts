@@ -1,6 +1,6 @@
 /** What JetStream answers to a publish, and the errors of it. */
 import type { Msg } from "nats";
-import { AsyncError } from "../../job/errors.ts";
+import { AsyncError, isAsyncError } from "../../job/errors.ts";
 import { isRecord } from "../../job/plain.ts";
 
 /** JetStream refused; `errorCode` is its own number (10071 is a wrong revision). */
@@ -20,6 +20,14 @@ const WRONG_SEQUENCE = new Set([10071, 10164]);
 /** Whether JetStream refused because someone else had written. */
 export function isWrongSequence(error: unknown): boolean {
   return error instanceof JetStreamError && WRONG_SEQUENCE.has(error.errorCode);
+}
+
+const MESSAGE_TOO_LARGE = 10054;
+
+/** Whether it was not stored, and never will be, as it does not fit into a message: the server says so, or we have not even sent it. */
+export function isTooLarge(error: unknown): boolean {
+  if (error instanceof JetStreamError && error.errorCode === MESSAGE_TOO_LARGE) return true;
+  return isAsyncError(error, "payload_too_large");
 }
 
 /** Told the sequence of what was stored, or why it is not known to be: exactly once. */
