@@ -501,12 +501,13 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
   /** RUNNER-6. Of attempts the end is waited for in memory: that is 10 s at most. */
   #restBeforeEnd(): void {
     if (this.#items.rested) {
-      if (!this.book.isClean) this.#report(AT_WORK); // a child has ended
+      if (this.book.touches > this.#touches) this.#report(AT_WORK); // a child has ended
       return;
     }
     const wait = kindOf(this.#fn) === "job" ? this.#crew.waitOf(Date.now()) : undefined;
     if (!wait) return;
     this.book.flush();
+    this.#touches = this.book.touches;
     if (this.book.isClean) this.#report({ wait }, { rested: true });
   }
 
