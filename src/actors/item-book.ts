@@ -68,6 +68,8 @@ export interface Page {
   isShort: boolean;
   /** All that was listed is small enough for that, or apart. */
   areItemsFit: boolean;
+  /** Of results that the write which is under way does not have. */
+  newBytes: number;
   /** Called as soon as all that is known of it is stored. */
   waiting: (() => void)[] | undefined;
 }
@@ -82,6 +84,7 @@ export class ItemBook {
   readonly #host: BookHost;
   readonly #owner: BookOwner;
   #unwritten = 0;
+  #unstoredBytes = 0;
   #isClosed = false;
 
   constructor(bus: Bus, store: ItemStore, host: BookHost, owner: BookOwner) {
@@ -94,6 +97,11 @@ export class ItemBook {
   /** Everything that is known is stored. */
   get isClean(): boolean {
     return this.#unwritten === 0;
+  }
+
+  /** Of results that have come, and are not stored yet. */
+  get unstoredBytes(): number {
+    return this.#unstoredBytes;
   }
 
   /** Opens a part of which nothing can be stored yet. */
@@ -130,6 +138,7 @@ export class ItemBook {
       isShort: false,
       apartBytes,
       areItemsFit: false,
+      newBytes: 0,
       waiting: undefined,
     };
     this.pages.set(part.number, page);
@@ -141,9 +150,11 @@ export class ItemBook {
     this.pages.delete(part.number);
   }
 
-  /** Something has become of its items: it is written, soon. */
-  touch(page: Page): void {
+  /** Something has become of its items: it is written, soon. @param bytes of a result that has come */
+  touch(page: Page, bytes = 0): void {
     this.touches += 1;
+    page.newBytes += bytes;
+    this.#unstoredBytes += bytes;
     if (!page.isDirty && !page.isWriting) this.#unwritten += 1;
     page.isDirty = true;
     this.#schedule(page);
@@ -202,16 +213,21 @@ export class ItemBook {
   async #writeOnce(page: Page): Promise<void> {
     for (;;) {
       page.isDirty = false;
+      const bytes = page.newBytes;
+      page.newBytes = 0;
       try {
         await this.#putApart(page);
         const stored = await this.#store.write(page.part, page.sequence);
         if (stored) {
+          this.#unstoredBytes -= bytes;
           page.sequence = stored.sequence;
           page.restMs = Math.min(MAX_WRITE_MS, Math.max(WRITE_MS, Math.round(stored.bytes / BYTES_PER_MS)));
           return;
         }
         await this.#absorb(page);
+        page.newBytes += bytes;
       } catch (error) {
+        page.newBytes += bytes;
         if (!isTooLarge(error)) {
           page.isDirty = true;
           // What has been sent may be stored, so what is stored is not known.

@@ -22,6 +22,7 @@ import { expressionOf } from "../job/templates.ts";
 import { type More, valuesFor } from "../job/values.ts";
 import type { GraphHost } from "./actor-context.ts";
 import type { ChildrenOfItems } from "./children.ts";
+import type { Page } from "./item-book.ts";
 import type { ItemInputs } from "./item-inputs.ts";
 import type { Crew, CrewWait, ItemsOwner } from "./item-work.ts";
 import { untilDone } from "./retrying.ts";
@@ -327,6 +328,16 @@ export class ItemChildren implements Crew {
     clearTimeout(this.#timer);
     for (const { id } of this.#kids.values()) this.#given.children.forget(id);
     this.#kids.clear();
+  }
+}
+
+/** Children that were begun under another owner are to be ended as well. */
+export function adoptChildren(pages: Iterable<Page>, crew: Crew, base: FunctionState): void {
+  for (const { part } of pages) {
+    for (const [offset, { begun }] of part.trials) {
+      const item = part.first + offset;
+      if (begun && part.isOpen(offset) && !crew.has(item)) crew.begin(item, base);
+    }
   }
 }
 

@@ -66,7 +66,7 @@ export class ItemOutcomes {
       return error;
     }
     page.part.setDone(item - page.part.first, kept, attempt);
-    this.#book.touch(page);
+    this.#book.touch(page, kept?.length);
     return undefined;
   }
 

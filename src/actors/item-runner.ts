@@ -15,11 +15,13 @@
  * RUNNER-5  Nothing is in flight when the entry is said to wait for something (`rested`); before anything begins after that, it is said that
  *     it does not any more.
  * RUNNER-6  Where children are told to end, the job may leave memory until they have: they need room themselves to undo what they have done.
+ * RUNNER-7  While new jobs are refused, as the bucket fills up, no item begins whose result would have to be kept: what is left is for what is
+ *     live, and it can be cancelled.
  */
 import type { Failure } from "../job/failure.ts";
 import { type FunctionState, kindOf } from "../job/function-state.ts";
 import { trialFunction, withPart } from "../job/item-part.ts";
-import { partCount, sizeOfPart, toleratedFailures, tooManyFailures } from "../job/items.ts";
+import { partCount, sizeOfPart } from "../job/items.ts";
 import { type ItemsState, PART_ITEMS } from "../job/items-state.ts";
 import type { Outcome } from "../job/outcome.ts";
 import type { Plan } from "../job/plan.ts";
@@ -28,7 +30,8 @@ import { type Branch, functionAt, type Graph, isGraph } from "../job/state.ts";
 import type { ItemsReport } from "../job/transition.ts";
 import type { GraphHost } from "./actor-context.ts";
 import { type BookOwner, ItemBook, type Page } from "./item-book.ts";
-import { endOfItems } from "./item-end.ts";
+import { adoptChildren } from "./item-children.ts";
+import { endOfItems, failedOf, failureOf } from "./item-end.ts";
 import { baseOf, partOf } from "./item-inputs.ts";
 import { ItemListing, type ListingOwner } from "./item-listing.ts";
 import { ItemOutcomes } from "./item-outcomes.ts";
@@ -36,18 +39,21 @@ import { ItemQueue } from "./item-queue.ts";
 import {
   type Crew,
   type CrewWait,
-  firstOf,
   type ItemsAtWork,
   type ItemsMode,
   type ItemsOfEntry,
   type ItemsOwner,
+  waitOfBoth,
 } from "./item-work.ts";
+import { RoomForResults } from "./room-for-results.ts";
 
 /** Parts that are opened, or read, at a time. */
 const PARTS_AT_A_TIME = 16;
 /** What has changed is said in the record after this time, if nothing else has to be said before. */
 const COUNT_MS = 1_000;
 
+/** Nothing begins while results of so many bytes wait to be stored. */
+const MAX_UNSTORED_BYTES = 512 * 1024;
 const AT_WORK = { wait: { type: "items" } } as const;
 
 /** What is said at the end. */
@@ -83,6 +89,7 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
   #isDrawing = false;
   #isDraining = false;
   readonly #outcomes: ItemOutcomes;
+  readonly #storage: RoomForResults;
   #last: Last | undefined;
   #timer: NodeJS.Timeout | undefined;
 
@@ -97,6 +104,7 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
     this.#concurrency = this.#fn.concurrency ?? DEFAULT_CONCURRENCY;
     this.book = new ItemBook(context.bus, store, host, this);
     this.#outcomes = new ItemOutcomes(this, this.#fn, () => context.bus.maxPayload);
+    this.#storage = new RoomForResults(context.store, () => this.onChange());
     this.#crew = given.crewFor(this);
     if (this.#items.count === undefined) this.#listing = new ItemListing(given, plan, this.#fn, this);
     this.#load(job).catch((error) => this.#host.onFault(error));
@@ -137,6 +145,7 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
     clearTimeout(this.#timer);
     this.#crew.close();
     this.#listing?.close();
+    this.#storage.close();
     this.book.close();
   }
 
@@ -254,13 +263,19 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
   onChange(): void {
     if (this.#isDrawing) return;
     this.#isDrawing = true;
-    while (this.#mode === "on" && !this.#isDraining && this.#crew.size < this.#concurrency && this.#drawNext());
+    while (this.#mayBegin() && this.#drawNext());
     this.#isDrawing = false;
     if (this.#isDraining) this.book.flush();
     else if (this.#mode === "on") this.#goOn();
     else if (this.#mode === "ending") this.#endWhenStored();
     else if (this.#mode === "leaving") this.#leaveWhenStored();
     else if (this.#mode === "resting" && this.book.touches > this.#touches) this.#wake(); // a child has ended
+  }
+
+  #mayBegin(): boolean {
+    if (this.#mode !== "on" || this.#isDraining || this.#crew.size >= this.#concurrency) return false;
+    if (this.book.unstoredBytes > MAX_UNSTORED_BYTES) return false;
+    return this.#fn.results === "none" || !this.#storage.isFull;
   }
 
   #drawNext(): boolean {
@@ -376,18 +391,11 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
     this.#outcomes.unheard(item, attempt);
   }
 
-  get #failed(): number {
-    let { failed } = this.#items;
-    for (const { part } of this.#open.values()) failed += part.failed;
-    return failed;
-  }
-
   #checkFailures(): void {
     if (this.#mode === "loading" || this.#mode === "ending" || this.#mode === "over") return;
-    const { count } = this.#stored;
-    const failed = this.#failed;
-    if (failed > toleratedFailures(this.#fn.tolerate, count))
-      this.#windDown({ end: { error: tooManyFailures(failed, count, this.#outcomes.lastError) } });
+    const failed = failedOf(this.#items, this.#open.values());
+    const error = failureOf(failed, this.#fn, this.#stored.count, this.#outcomes.lastError);
+    if (error) this.#windDown({ end: { error } });
   }
 
   // --- waits
@@ -417,11 +425,7 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
   }
 
   #waits(): CrewWait {
-    const now = Date.now();
-    const ofItems = this.#crew.size > 0 ? this.#crew.waitOf(now) : undefined;
-    if (!this.#listing?.size) return ofItems;
-    const ofListing = this.#listing.waitOf(now);
-    return this.#crew.size === 0 ? ofListing : ofItems && ofListing && firstOf(ofItems, ofListing);
+    return waitOfBoth(this.#crew, this.#listing, Date.now());
   }
 
   /** RUNNER-5 */
@@ -475,18 +479,8 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
     this.#last = last;
     this.#mode = "ending";
     this.#listing?.close();
-    if (kindOf(this.#fn) === "job") this.#adopt();
+    if (kindOf(this.#fn) === "job") adoptChildren(this.#open.values(), this.#crew, this.#base);
     this.#crew.stop(this.#fn.undo !== undefined || kindOf(this.#fn) === "job");
-  }
-
-  /** Children that were begun under another owner are to be ended as well. */
-  #adopt(): void {
-    for (const { part } of this.#open.values()) {
-      for (const [offset, { begun }] of part.trials) {
-        const item = part.first + offset;
-        if (begun && part.isOpen(offset) && !this.#crew.has(item)) this.#crew.begin(item, this.#base);
-      }
-    }
   }
 
   /** RUNNER-3 */
@@ -507,12 +501,13 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
   /** RUNNER-6. Of attempts the end is waited for in memory: that is 10 s at most. */
   #restBeforeEnd(): void {
     if (this.#items.rested) {
-      if (!this.book.isClean) this.#report(AT_WORK); // a child has ended
+      if (this.book.touches > this.#touches) this.#report(AT_WORK); // a child has ended
       return;
     }
     const wait = kindOf(this.#fn) === "job" ? this.#crew.waitOf(Date.now()) : undefined;
     if (!wait) return;
     this.book.flush();
+    this.#touches = this.book.touches;
     if (this.book.isClean) this.#report({ wait }, { rested: true });
   }
 

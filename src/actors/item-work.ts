@@ -103,7 +103,19 @@ export type ItemsMode =
   | "over";
 
 /** What comes first of what both wait for. */
-export function firstOf(a: NonNullable<CrewWait>, b: NonNullable<CrewWait>): CrewWait {
+function firstOf(a: NonNullable<CrewWait>, b: NonNullable<CrewWait>): CrewWait {
   if (a.type !== "backoff") return a;
   return b.type !== "backoff" || b.due_at < a.due_at ? b : a;
+}
+
+/** How the items, and what lists them, wait; undefined: some of that is at work. @param now ms since 1970 */
+export function waitOfBoth(
+  crew: Pick<Crew, "size" | "waitOf">,
+  listing: Pick<Crew, "size" | "waitOf"> | undefined,
+  now: number,
+): CrewWait {
+  const ofItems = crew.size > 0 ? crew.waitOf(now) : undefined;
+  if (!listing?.size) return ofItems;
+  const ofListing = listing.waitOf(now);
+  return crew.size === 0 ? ofListing : ofItems && ofListing && firstOf(ofItems, ofListing);
 }

@@ -1,4 +1,5 @@
 /** Families of jobs under attack: what is told late, what waits for what, and who takes all the room. */
+import { setTimeout as delay } from "node:timers/promises";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { headersOf } from "../../src/bus/wire/headers.ts";
@@ -147,6 +148,31 @@ test("nobody can submit a child for an item that has not begun, or that there is
   assert.is((await children()).length, 2);
   for (const { job_id } of await children()) await ask(`job.signal.${job_id}.go`);
   assert.is((await ended("forged")).state, "completed");
+});
+
+test("results of items leave room in the bucket for other jobs, and for what ends theirs", async () => {
+  const full = await System.start({ topology: { stateMaxBytes: 4_000_000 } });
+  try {
+    const refused: string[] = [];
+    full.supervisor.lifecycle.on("trouble", ({ error }) => {
+      if (String(error).includes("maximum bytes")) refused.push(String(error));
+    });
+    await full.worker((w) =>
+      w.func("big", ({ item }) => "x".repeat(30_000) + item).func("grow", () => "y".repeat(100_000)),
+    );
+    const small = { name: "small", functions: [{ wait_for: "go" }, { name: "grow" }, { name: "grow" }] };
+    await full.client.submit(small, { jobId: "small" });
+    await full.client.submit({ name: "big", functions: [{ for_each: 400, name: "big" }] }, { jobId: "big" });
+    await eventually("the bucket is full", () => full.supervisor.store.storage?.full, 20_000);
+    await delay(1_500); // nothing may follow
+    await full.client.signal("small", "go");
+    assert.is((await full.client.wait("small", { timeoutMs: 20_000 })).state, "completed");
+    await full.client.cancel("big");
+    assert.is((await full.client.wait("big", { timeoutMs: 20_000 })).state, "cancelled");
+    assert.equal(refused, []);
+  } finally {
+    await full.close();
+  }
 });
 
 test("families of families of families do not starve each other", async () => {
