@@ -159,8 +159,7 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
   // --- what becomes of the attempt
 
   mayBegin(attempt: AttemptAddress): boolean {
-    if (this.#graph?.withhold(attempt)) return false;
-    if (this.lease.valid) return true;
+    if (this.lease.valid) return !this.#graph?.withhold(attempt);
     this.attempts.delete(attempt);
     if (this.#mode === "ready") this.#mode = "held back"; // if it is busy, what comes after that holds it back
     return false;
