@@ -28,7 +28,7 @@ const ALONE = 300;
 
 export const itemsSize: Scenario = {
   name: "items-size",
-  description: `lists of ${ITEM_BYTES} B items from a function, the longest and two shorter ones: cost per item, and other jobs meanwhile`,
+  description: `lists of ${ITEM_BYTES} B items from a function, of three lengths: cost per item, and other jobs meanwhile`,
   numbers: { items: 100_000, workers: 1, supervisors: 1 },
   run: async (context) => {
     const { numbers, scope, server } = context;

@@ -69,6 +69,13 @@ const UNSERVED_RELIEF_MS = 250;
 /** Of all blocked lines together, so that thousands of functions that nobody serves do not keep the server busy. */
 const MAX_PROBES_PER_MS = 1;
 
+interface Overdue {
+  line: FunctionLine;
+  attempt: Attempt;
+  sentAt: number;
+  timeoutMs: number;
+}
+
 export class Dispatcher {
   readonly #bus: Bus;
   readonly #lifecycle: Lifecycle;
@@ -89,6 +96,8 @@ export class Dispatcher {
   #lastWatch = performance.now();
   /** Attempts that have lasted for long enough to be told as started, if a worker has them. */
   #lasting: Attempt[] = [];
+  /** Attempts whose time is over, of which nothing has been heard. */
+  #overdue: Overdue[] = [];
   #discovery: Promise<void> | undefined;
   #askAgain = false;
   #closed = false;
@@ -323,6 +332,7 @@ export class Dispatcher {
       if (line.idle) this.#lines.delete(name);
     }
     if (this.#lasting.length > 0) void this.#recordStarts(this.#lasting.splice(0));
+    if (this.#overdue.length > 0) void this.#endOverdue(this.#overdue.splice(0));
     if (this.#lines.size > 0) return;
     clearInterval(this.#watchdog);
     this.#watchdog = undefined;
@@ -337,6 +347,18 @@ export class Dispatcher {
     }
   }
 
+  /** The same goes for those whose time is over, and of which nothing has been heard. */
+  async #endOverdue(overdue: Overdue[]): Promise<void> {
+    if (!(await this.#bus.flush())) return;
+    for (const { line, attempt, sentAt, timeoutMs } of overdue) {
+      if (attempt.inFlight && attempt.sentAt === sentAt) this.#timeOut(line, attempt, timeoutMs);
+    }
+  }
+
+  #timeOut(line: FunctionLine, attempt: Attempt, timeoutMs: number): void {
+    line.end(attempt, (listener) => listener.onFailed(attempt, timeoutFailure(timeoutMs), true));
+  }
+
   #watchLine(line: FunctionLine, now: number): void {
     const { recordStartMs, silentTimeoutMs, roomWaitMs } = this.#options;
     for (const attempt of line.inFlight) {
@@ -347,7 +369,9 @@ export class Dispatcher {
       }
       const { timeoutMs, heartbeatMs } = attempt;
       if (timeoutMs !== undefined && age >= timeoutMs) {
-        line.end(attempt, (listener) => listener.onFailed(attempt, timeoutFailure(timeoutMs), true));
+        // Its time is over, if anybody has it: that nobody has may have been said, and not been read yet.
+        if (attempt.started || attempt.heard) this.#timeOut(line, attempt, timeoutMs);
+        else this.#overdue.push({ line, attempt, sentAt: attempt.sentAt, timeoutMs });
       } else if (heartbeatMs !== undefined && silentMs >= 3 * heartbeatMs) {
         this.#rememberLost(attempt);
         line.end(attempt, (listener) => listener.onLost(attempt));

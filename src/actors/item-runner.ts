@@ -494,7 +494,7 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
     if (!this.book.isClean || !this.#last) return;
     const last = this.#last;
     this.#mode = "over";
-    for (const page of [...this.#open.values()]) if (this.#isComplete(page)) this.#count(page);
+    for (const page of [...this.#open.values()]) this.#count(page); // whoever looks at an entry that has ended looks at its record
     this.#report(last);
   }
 

@@ -21,16 +21,25 @@ const TIMEOUT_MS = 5_000;
 /** States that are looked up at a time. */
 const WINDOW = 32;
 const EVERY_MS = 60_000;
+/** A job that had a state is not looked up again for about so long: each may be as large as a message. Some are looked up each minute. */
+const SEEN_MS = 15 * 60_000;
+const MAX_SEEN = 100_000;
 
 export interface PartSweepContext {
   bus: Bus;
   store: JobStore;
 }
 
-/** The jobs of which nothing is stored but their items. @throws AsyncError of the bus */
+/**
+ * The jobs of which nothing is stored but their items.
+ *
+ * @param seen jobs that had a state when they were looked up, with the time until which they are taken for such, monotonic ms
+ * @throws AsyncError of the bus
+ */
 export async function jobsGone(
   { bus, store }: PartSweepContext,
   stopped: () => boolean = () => false,
+  seen: Map<string, number> = new Map(),
 ): Promise<string[]> {
   const gone: string[] = [];
   for (let offset = 0; !stopped(); ) {
@@ -41,12 +50,17 @@ export async function jobsGone(
     const subjects = Object.keys(state?.subjects ?? {});
     if (subjects.length === 0) break;
     offset += subjects.length;
-    const ids = [...new Set(subjects.map((subject) => ownerOfItems(afterPrefix(subject, KV_PREFIX) ?? "")))];
+    const now = performance.now();
+    const owners = new Set(subjects.map((subject) => ownerOfItems(afterPrefix(subject, KV_PREFIX) ?? "")));
+    const ids = [...owners].filter((id) => id !== undefined && (seen.get(id) ?? 0) <= now);
     for (let from = 0; from < ids.length && !stopped(); from += WINDOW) {
       const found = await Promise.all(
-        ids.slice(from, from + WINDOW).map(async (id) => ((await isGone(store, id)) ? id : undefined)),
+        ids.slice(from, from + WINDOW).map(async (id) => ({ id, isGone: await isGone(store, id) })),
       );
-      for (const id of found) if (id !== undefined) gone.push(id);
+      for (const { id = "", isGone } of found) {
+        if (isGone) gone.push(id);
+        else if (seen.size < MAX_SEEN) seen.set(id, now + around(SEEN_MS));
+      }
     }
   }
   return gone;
@@ -60,10 +74,14 @@ async function isGone(store: JobStore, jobId: string | undefined): Promise<boole
 }
 
 /** Removes the items of jobs that are gone. Returns how many jobs there were. @throws AsyncError of the bus */
-export async function sweepItems(context: PartSweepContext, stopped?: () => boolean): Promise<number> {
+export async function sweepItems(
+  context: PartSweepContext,
+  stopped?: () => boolean,
+  seen?: Map<string, number>,
+): Promise<number> {
   const { bus } = context;
   const { lastSequence } = await streamState(bus, KV_JOBS); // before it is looked: PARTS-SWEEP-1
-  const gone = await jobsGone(context, stopped);
+  const gone = await jobsGone(context, stopped, seen);
   for (const jobId of gone) {
     for (const filter of itemFilters(jobId)) await purge(bus, `${KV_PREFIX}.${filter}`, lastSequence + 1);
   }
@@ -89,6 +107,7 @@ export class PartSweep {
   readonly #onTrouble: (error: unknown) => void;
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
+  readonly #seen = new Map<string, number>();
 
   constructor(context: PartSweepContext, onTrouble: (error: unknown) => void) {
     this.#context = context;
@@ -102,7 +121,9 @@ export class PartSweep {
 
   async #run(): Promise<void> {
     try {
-      await sweepItems(this.#context, () => this.#isClosed);
+      const now = performance.now();
+      for (const [id, until] of this.#seen) if (until <= now) this.#seen.delete(id);
+      await sweepItems(this.#context, () => this.#isClosed, this.#seen);
     } catch (error) {
       if (!isAsyncError(error)) throw error;
       if (!this.#isClosed) this.#onTrouble(error);

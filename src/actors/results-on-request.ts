@@ -41,6 +41,7 @@ export class ResultsOnRequest {
     if (entry === undefined) requireCompleted(job);
     const fn = functionAt(job, index);
     if (fn.finished_at === undefined) throw withoutResult(job, entry ?? index);
+    if (hasItems(fn) && (fn.apart ?? 0) > this.#maxBytes()) throw tooManyResults(job, index);
     const value = fn.apart === undefined ? (fn.result ?? null) : await this.#load(job, index);
     return {
       job_id: job.job_id,
@@ -123,4 +124,11 @@ function withoutResult(job: JobState, entry: string | number): AsyncError {
   if (isEnded(job))
     return new AsyncError("job_ended", `entry ${entry} of job ${job.job_id} has ended without a result`);
   return new AsyncError("job_not_ended", `entry ${entry} of job ${job.job_id} has no result yet`);
+}
+
+function tooManyResults({ job_id: id, functions }: JobState, index: number): AsyncError {
+  const entry = functions.at(index)?.id ?? index;
+  const what = `the results of the items of entry ${entry} of job ${id} do not fit into one answer`;
+  const next = `read them in pages: async items ${id} ${entry}, or GET /v1/job/${id}/items/${entry}`;
+  return new AsyncError("payload_too_large", `${what}; ${next}`);
 }

@@ -70,7 +70,7 @@ function graphProblem(state: Graph & EndedJob, patch: RetryPatch): RetryProblem 
   const notUndone = patch.force ? undefined : [...runs].find((index) => isNotUndone(functionAt(state, index)));
   if (notUndone !== undefined) {
     const name = plan.ids[notUndone] ?? `entry ${notUndone}`;
-    const message = `${name} of job ${id} would be run again, and what it has done is not undone; undo it, then retry with force`;
+    const message = `${name} of job ${id} would be run again, and what it has done is not undone; see to that, then retry with force (--force)`;
     return { code: "undo_first", message };
   }
   for (const name of Object.keys(args_by_id)) {

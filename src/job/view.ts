@@ -98,7 +98,7 @@ export interface JobView {
   late_at?: string;
   /** It has ended with more than fits into a message: what its entries were to do is left out. It cannot be retried. */
   truncated?: true;
-  /** How many entries have failed and were passed over, when the job is `completed` all the same. */
+  /** How many entries have failed and were passed over, or have items that did, when the job is `completed` all the same. */
   warnings?: number;
   /** The result of the last function, when the job is `completed`. */
   result?: unknown;
@@ -139,7 +139,9 @@ export function viewOf(job: JobState): JobView {
 function addBranches(view: JobView, job: Graph): void {
   if (job.state === "completed") {
     let warnings = 0;
-    for (const { caught, handling } of job.functions) if (caught && !handling) warnings += 1;
+    for (const { caught, handling, items } of job.functions) {
+      if ((caught && !handling) || (items !== undefined && items.failed > 0)) warnings += 1;
+    }
     if (warnings > 0) view.warnings = warnings;
   }
   if (isEnded(job) || job.state !== "running" || job.live.some((branch) => isExecuted(job, branch))) return;
