@@ -253,6 +253,8 @@ export class GraphJudge {
     const committedAt = Math.min(storedAt, ...following.map(({ begun }) => begun));
     for (const one of executions) {
       if (one.begun <= committedAt || excuses.wasHeldUp(one, committedAt) || excuses.wasHit(one)) continue;
+      // Another entry has failed while its invocation was on its way.
+      if (this.#state.functions.at(index)?.finished_at === undefined && this.#wasStopped(one)) continue;
       this.#find("begun again", index, `at ${one.begun}, committed by ${committedAt}`);
     }
   }
