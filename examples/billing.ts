@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 import { Bus, Client, type JobDocument, Supervisor, startEmbeddedServer, Worker } from "async";
 import { quiet } from "./playground.ts";
 
-const NUMBERS = Number(process.argv[2] ?? 2_000);
+const NUMBERS = Number(process.argv[2] ?? 10_000);
 /** Short, so that a job whose supervisor was killed goes on soon. */
 const LEASE_MS = 2_000;
 
@@ -24,7 +24,7 @@ async function play(role: string, url: string): Promise<void> {
   if (role === "supervisor") await Supervisor.start(await Bus.open({ url, name: role }));
   else
     await new Worker({ url, log: quiet })
-      .func("invoice", ({ item }) => ({ number: item, cents: centsOf(item) }))
+      .func("invoice", ({ item }) => delay(5, { number: item, cents: centsOf(item) }))
       .start({ concurrency: 200 });
   process.send?.("ready");
 }
@@ -55,7 +55,9 @@ async function main(): Promise<void> {
   };
   const { job_id } = await client.submit(month);
   const done = async () => (await client.get(job_id)).functions[0]?.items?.done ?? 0;
-  while ((await done()) < NUMBERS / 3) await delay(20);
+  let reached = await done();
+  for (; reached < NUMBERS / 3; reached = await done()) await delay(20);
+  if (reached === NUMBERS) throw new Error("it was through before anything could be killed: take more numbers");
   for (const one of processes.splice(0, 2)) one.kill("SIGKILL");
   console.log("killed: the supervisor and a worker, in the middle");
   processes.push(await start("supervisor", url), await start("worker", url));
@@ -88,5 +90,5 @@ else await main();
 
 // Output:
 // killed: the supervisor and a worker, in the middle
-// completed {"count":2000,"done":2000,"failed":0}
-// 2000 invoices, none missing, none twice
+// completed {"count":10000,"done":10000,"failed":0}
+// 10000 invoices, none missing, none twice

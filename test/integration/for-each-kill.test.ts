@@ -39,14 +39,16 @@ test("each item has exactly one result, whichever of them is killed in the middl
     functions: [{ id: "all", name: "square", for_each: ITEMS, concurrency: 200, retry_options: { retry_limit: 1 } }],
   });
   const done = async () => (await system.client.get(job_id)).functions[0]?.items?.done ?? 0;
+  const starting: Promise<Running>[] = [];
   // Both supervisors, one after the other, as it is not known which has the job; and one of the workers each time.
   for (const share of [0.2, 0.5]) {
     await eventually(`${share} of them are done`, async () => (await done()) >= share * ITEMS, 60_000);
     assert.ok((await done()) < ITEMS, "it is in the middle");
     await Promise.all([supervisors.shift()?.kill(), workers.shift()?.kill()]);
-    supervisors.push(await supervisor());
-    workers.push(await worker());
+    // The others go on meanwhile: it is not waited for those that come in their place.
+    starting.push(supervisor(), worker());
   }
+  await Promise.all(starting);
   const job = await system.client.wait(job_id, { timeoutMs: 90_000 });
   assert.is(job.state, "completed", JSON.stringify(job.error));
   assert.equal(job.functions[0]?.items, { count: ITEMS, done: ITEMS, failed: 0 });
