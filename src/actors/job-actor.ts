@@ -414,12 +414,8 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
     const { bus, tokens, feeder } = this.#context;
     this.#footprint.pass();
     const tell = (error: unknown, isOver?: () => boolean) => this.onTrouble("cannot set the timer", error, isOver);
-    const placed = await untilPlaced(
-      bus,
-      () => this.isGone,
-      tell,
-      () => tokens.place(job, job.token, how),
-    );
+    const place = () => tokens.place(job, job.token, how);
+    const placed = await untilPlaced(bus, () => this.isGone, tell, place);
     if (typeof placed === "object") return placed.refused;
     if (!placed || !this.#mailbox.isEmpty) return undefined; // what has come while that was sent
     this.lease.release();
