@@ -10,10 +10,10 @@ import * as assert from "uvu/assert";
 import { encode } from "../../src/bus/messages/codec.ts";
 import { type Bridge, startBridge } from "../../src/http/bridge.ts";
 import { jobSchema } from "../../src/job/json-schema.ts";
+import { MODEL } from "../support/model-documents.ts";
 import { startBuiltCli, toEnd } from "../support/process.ts";
 import { System } from "../support/system.ts";
 import { within } from "../support/waiting.ts";
-import { MODEL } from "../unit/documents.ts";
 
 const test = suite("check");
 let system: System;

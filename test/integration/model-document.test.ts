@@ -1,9 +1,10 @@
 /** The document that the model of jobs begins with: everything in one. It completes; and when it fails late, it undoes what it has done. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import type { JobDocument } from "../../src/job/schema.ts";
+import type { FunctionSpec, JobDocument } from "../../src/job/schema.ts";
 import type { JobView } from "../../src/job/view.ts";
 import type { Context } from "../../src/worker/context.ts";
+import { MODEL } from "../support/model-documents.ts";
 import { System } from "../support/system.ts";
 import { eventually } from "../support/waiting.ts";
 
@@ -20,37 +21,10 @@ const ITEMS = Array.from({ length: 20 }, (_, at) => ({ sku: at === 7 ? "broken" 
 
 /** As it stands there, but for the sleep of an hour, and with twenty items. */
 const document = (customer: string): JobDocument => ({
-  name: "order",
-  data: { total: 1200, items: ITEMS, customer },
+  ...(MODEL as JobDocument),
+  data: { ...MODEL.data, items: ITEMS, customer },
   tags: { customer },
-  functions: [
-    { id: "reserve", name: "reserve-stock", undo: "release-stock" },
-    {
-      id: "approve",
-      wait_for: "approval",
-      timeout_ms: 86_400_000,
-      when: "data.total > 1000",
-      expect: "result.approved",
-    },
-    {
-      id: "charge",
-      name: "charge",
-      args: { amount: { $: "data.total" } },
-      undo: { name: "refund", retry_options: { retry_limit: 20 } },
-    },
-    {
-      id: "pick",
-      for_each: "data.items",
-      name: "pick",
-      args: { sku: { $: "item.sku" } },
-      concurrency: 20,
-      tolerate: "5%",
-    },
-    { sleep_ms: 300 },
-    { id: "invoice", job: { functions: [{ name: "make-invoice" }] }, needs: ["charge"] },
-    { name: "thank", on_error: "continue" },
-  ],
-  on_failure: { name: "alert" },
+  functions: MODEL.functions.map((entry) => ("sleep_ms" in entry ? { sleep_ms: 300 } : entry) as FunctionSpec),
 });
 
 test.before(async () => {

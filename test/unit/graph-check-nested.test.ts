@@ -7,7 +7,7 @@ import { MAX_JOB_EXPRESSIONS } from "../../src/job/graph-check.ts";
 import { MAX_DEPTH, MAX_FUNCTIONS, MAX_ITEMS } from "../../src/job/schema.ts";
 import type { JobState } from "../../src/job/state.ts";
 import { viewOf } from "../../src/job/view.ts";
-import { ALL, CHILD, MODEL } from "./documents.ts";
+import { ALL, CHILD, MODEL } from "../support/model-documents.ts";
 import { BOOM, NOW, newJob } from "./support.ts";
 
 const job = (...functions: unknown[]) => ({ name: "test", functions });

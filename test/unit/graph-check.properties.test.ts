@@ -6,7 +6,7 @@ import { decode, encode } from "../../src/bus/messages/codec.ts";
 import { checkJob, MAX_REASONS, parseDocument, parseSubmission } from "../../src/job/check.ts";
 import { isGraphDocument } from "../../src/job/document.ts";
 import { InvalidInputError } from "../../src/job/errors.ts";
-import { ALL, CHILD, MODEL } from "./documents.ts";
+import { ALL, CHILD, MODEL } from "../support/model-documents.ts";
 import { NOW } from "./support.ts";
 
 const paths = (input: unknown) => checkJob(input, { now: NOW }).map(({ path }) => path);
