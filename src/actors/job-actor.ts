@@ -226,7 +226,9 @@ export class JobActor implements AttemptListener, CommitsOwner, GraphHost {
     }
     const { state, events } = next;
     const done = (result: CommitResult) => this.#committed(result, events, mail);
-    if (state === this.#commits.state) this.#act(events);
+    // What changes nothing is no proof that the job is still ours: nothing is begun before a doubt about that is settled.
+    if (state === this.#commits.state && this.#mailbox.hasDoubt) this.#mode = "ready";
+    else if (state === this.#commits.state) this.#act(events);
     else if (isGraph(state)) this.#work(state).results.commit(state, mail, done);
     else this.#commits.commit(state, done);
   }

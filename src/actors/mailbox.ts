@@ -16,6 +16,11 @@ export class Mailbox {
     this.#doubt = true;
   }
 
+  /** Somebody else may have written the job, and that has not been found out yet. */
+  get hasDoubt(): boolean {
+    return this.#doubt;
+  }
+
   get isEmpty(): boolean {
     return !this.#doubt && this.#events === undefined;
   }
