@@ -43,7 +43,7 @@ import type { Lifecycle } from "./lifecycle.ts";
 import type { Parents } from "./parents.ts";
 import { ResultsOnRequest } from "./results-on-request.ts";
 import { pause } from "./retrying.ts";
-import { untakenJob } from "./submission.ts";
+import { newerFormatOf, untakenJob } from "./submission.ts";
 
 export interface JobControlContext {
   bus: Bus;
@@ -76,6 +76,8 @@ interface Found {
   state: JobState;
   /** 0 if only the submission is there. */
   revision: number;
+  /** The format of a submission that a newer version has made: what is read of it may not be what it means. */
+  newer?: number;
 }
 
 export class JobControl {
@@ -305,7 +307,8 @@ export class JobControl {
     this.#changes += 1;
     const ownName = `${this.#context.writer}/${this.#changes}`;
     for (let tries = 0; tries < TRIES; tries++) {
-      const { state, revision } = await this.find(jobId);
+      const { state, revision, newer } = await this.find(jobId);
+      if (newer !== undefined) throw newerFormat(jobId, newer);
       // The answer to an earlier try may have been lost.
       if (tries > 0 && state.writer.endsWith(`/${ownName}`)) return { state, changed: true, before: revision };
       if ((await decide(state)) === "leave") return { state, changed: false, before: revision };
@@ -373,7 +376,8 @@ export class JobControl {
 
   async #untaken(jobId: string, submission: Waiting | undefined): Promise<Found | undefined> {
     const state = submission && (await untakenJob(submission, (name) => this.#context.definitions.glance(name)));
-    return state?.job_id === jobId ? { state, revision: 0 } : undefined;
+    const newer = submission && newerFormatOf(submission);
+    return state?.job_id === jobId ? { state, revision: 0, ...(newer !== undefined && { newer }) } : undefined;
   }
 
   /** Why a submission was rejected, where there is nothing else to be had of it. */
@@ -394,7 +398,7 @@ function overloaded(): AsyncError {
 function newerFormat(jobId: string, format: number): AsyncError {
   return new AsyncError(
     "newer_format",
-    `job ${jobId} was stored by a newer version (format ${format}) than that of the supervisor that was asked; upgrade it`,
+    `job ${jobId} was stored or submitted by a newer version (format ${format}) than that of the supervisor that was asked; upgrade it`,
   );
 }
 

@@ -139,7 +139,7 @@ function originOf({ headers }: Pick<Waiting, "headers">): ChildOrigin | undefine
  * The format of the record that a submission makes, if that is one of a newer version, whose documents we may not know. Without the
  * header it is the first; one that is no number says nothing.
  */
-export function newerFormatOf({ headers }: Pick<Delivery, "headers">): number | undefined {
+export function newerFormatOf({ headers }: Pick<Waiting, "headers">): number | undefined {
   const format = Number(headers?.get(FORMAT_HEADER) || 1);
   return format > FORMAT ? format : undefined;
 }

@@ -129,7 +129,8 @@ class Run {
     const ledger = new Ledger(client, (plan) => {
       signaller.begin(plan);
       retrier.begin(plan);
-      canceller.begin(plan);
+      // Versions before this one cancel what nobody has taken yet, also if they cannot read it.
+      if (this.#options.older === 0) canceller.begin(plan);
     });
     // Another series than that of the jobs.
     const faults = new Faults(fleet, new Random(~seed), maxPauseMs);

@@ -13,9 +13,9 @@ test("beside supervisors that do not know graphs every acknowledged job reaches 
   const options = {
     ...fleet,
     seed: 11,
-    jobs: 100,
+    jobs: 80,
     graphs: 0.5,
-    sagas: 0.2,
+    sagas: 0.1,
     seconds: 8,
     maxPauseMs: 4_000,
     keepLogs: false,

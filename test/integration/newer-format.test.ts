@@ -124,4 +124,11 @@ test("doctor says so, and that somebody must be upgraded", async () => {
   assert.equal(Buffer.from((await stored("taken")) ?? []), Buffer.from(newer("taken")));
 });
 
+test("what a newer version has submitted, and nobody has taken yet, is not cancelled by who cannot read it", async () => {
+  const headers = headersOf({ "Async-Format": String(FORMAT + 1) });
+  await system.bus.mux.publish("job.submit.ahead", JSON.stringify({ name: "ahead", steps: [] }), headers);
+  assert.is(await codeOf(system.client.cancel("ahead")), "newer_format");
+  assert.is(await stored("ahead"), undefined);
+});
+
 test.run();

@@ -14,18 +14,12 @@ import { SignalSender } from "./signal-sender.ts";
 import type { JobKind, Surroundings } from "./surroundings.ts";
 
 const SUBMIT_LIMIT_MS = 60_000;
-/** Of the jobs of a history, if they may be any. */
+/** Of twenty jobs of a history, if they may be any. Those with children and items take five times as long to simulate as a chain. */
 const SHARES: JobKind[] = [
-  "chains",
-  "chains",
-  "chains",
-  "graphs",
-  "graphs",
-  "graphs",
-  "sagas",
-  "sagas",
-  "families",
-  "items",
+  ...Array<JobKind>(8).fill("chains"),
+  ...Array<JobKind>(6).fill("graphs"),
+  ...Array<JobKind>(4).fill("sagas"),
+  ...(["families", "items"] as const),
 ];
 
 /** What the entries of a graph of that kind may have besides. */

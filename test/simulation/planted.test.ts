@@ -28,12 +28,9 @@ const SEEDS = 3_000;
 
 const BUGS: Planted[] = [
   {
-    bug: "a signal that came early is lost: the inboxes are not looked into when an entry begins to wait",
+    bug: "a signal that came early is lost: the inboxes are not looked into when another entry begins to wait",
     file: "src/actors/signal-watch.ts",
-    edit: [
-      "this.#lookedFor !== keyOf(job, job.live.filter(waitsForSignal))",
-      'this.#lookedFor?.split(":")[0] !== keyOf(job, []).split(":")[0]',
-    ],
+    edit: ["this.#lookedFor !== keyOf(job, job.live.filter(waitsForSignal))", "this.#lookedFor === undefined"],
     finds: /SIM-6|SIM-12/,
   },
   {
