@@ -43,7 +43,7 @@ import type { Lifecycle } from "./lifecycle.ts";
 import type { Parents } from "./parents.ts";
 import { ResultsOnRequest } from "./results-on-request.ts";
 import { pause } from "./retrying.ts";
-import { newerFormatOf, untakenJob } from "./submission.ts";
+import { isIdBegunUnstored, newerFormatOf, untakenJob } from "./submission.ts";
 
 export interface JobControlContext {
   bus: Bus;
@@ -161,7 +161,8 @@ export class JobControl {
     });
     const { state } = change;
     if (!isEnded(state)) {
-      await this.#rouse(state);
+      // Once its owner has written it since, it has heard: one that waits to try an undo again would be woken in vain.
+      if (change.changed || state.writer.includes("/")) await this.#rouse(state);
       return state;
     }
     // One that was undoing as it had failed ends so.
@@ -342,11 +343,14 @@ export class JobControl {
 
   /**
    * A submission that nobody has taken says what would begin first, and nothing of that has: there is nothing to undo. Of one that
-   * somebody has taken this may have begun, if nothing had to be stored before.
+   * somebody has taken this may have begun, if nothing had to be stored before (ARRIVALS-7). Of a child, or where the id was chosen, something
+   * had: so it ends at once. It must not live on: who has taken a child may just be rejecting it (PARENTS-4), and its token goes.
    */
   async #begun(state: JobState, revision: number): Promise<JobState> {
+    const { job_id: jobId } = state;
     if (revision > 0 || isEnded(state) || !isGraph(state)) return state;
-    if (state.state !== "pending" || !(await this.#context.list.isTaken(state.sequence))) return unopened(state);
+    if (state.state !== "pending" || !isIdBegunUnstored(jobId)) return unopened(state);
+    if (!(await this.#context.list.isTaken(state.sequence))) return unopened(state);
     const { state: opened } = openGraph(unopened(state), Date.now());
     return !isEnded(opened) && isAsSubmitted(opened) ? opened : unopened(state);
   }

@@ -13,7 +13,7 @@ import { AsyncError, isAsyncError } from "../job/errors.ts";
 import type { Failure, FailureCode } from "../job/failure.ts";
 import { createFailedJob, createJob, untaken } from "../job/machine.ts";
 import { definitionNotFound, fromDefinition, isNamed, type NamedJob, parseNamed } from "../job/named.ts";
-import { chosenJobIdProblem, jobIdOfSequence, jobIdProblem, MADE_UP_PREFIX } from "../job/names.ts";
+import { chosenJobIdProblem, jobIdOfSequence, jobIdProblem, MADE_UP_PREFIX, sequenceOf } from "../job/names.ts";
 import { isRecord } from "../job/plain.ts";
 import { FORMAT } from "../job/record.ts";
 import type { JobState, LiveJob, Parent } from "../job/state.ts";
@@ -176,6 +176,11 @@ function isBegunUnstored(delivery: Delivery, jobId: string): boolean {
   const { subject, sequence } = delivery;
   if (subject === SUBMIT) return jobId === jobIdOfSequence(sequence);
   return jobId.startsWith(MADE_UP_PREFIX) && !isRepeated(delivery);
+}
+
+/** Whether a job with this id may be one that is begun before anything is stored; a child, or one whose id was chosen, never is. */
+export function isIdBegunUnstored(jobId: string): boolean {
+  return sequenceOf(jobId) !== undefined || jobId.startsWith(MADE_UP_PREFIX);
 }
 
 /** Whether somebody who had the message before may have begun its job, and stored nothing. */

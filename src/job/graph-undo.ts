@@ -65,10 +65,11 @@ export function endGraph(
   const outcome: Outcome = { ...ending, at: now };
   const stopping: Branch[] = [];
   let { functions } = job;
-  // Nobody has had it since it was retried by hand: nothing is under way.
+  // Nobody has stored it since it was retried by hand: nothing is under way but a child, which who takes it over begins at once.
   const isIdle = job.state === "pending" && job.retries !== undefined;
-  for (const branch of isIdle ? [] : job.live) {
+  for (const branch of job.live) {
     const { index, wait } = branch;
+    if (isIdle && wait !== "child") continue;
     const fn = functionAt(job, index);
     if (index === failedIndex && !hasItems(fn)) continue;
     if (mustBeHeard(fn, wait, outcome)) stopping.push(stopped(fn, branch, now));

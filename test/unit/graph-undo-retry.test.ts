@@ -219,6 +219,15 @@ test("a child that failed is retried under its number, and one that was undone i
   assert.equal(undone.attempt(0), { index: 0, attempt: 1 }, "its runs are counted from 1");
 });
 
+test("a child is waited for also where nobody has stored the job since its retry: who takes it over begins that first", () => {
+  const run = new Run([{ id: "a", job: { functions: [{ name: "g" }] } }])
+    .childEnds(0, { state: "failed", error: TIMEOUT_OF_CHILD })
+    .retry();
+  assert.is(run.state.state, "pending");
+  assert.equal(run.cancel().waits, ["0 stopping"]);
+  assert.is(run.childEnds(0, { state: "cancelled", error: TIMEOUT_OF_CHILD }).state.state, "cancelled");
+});
+
 const TIMEOUT_OF_CHILD = { code: "child_failed", name: "ChildFailed", message: "it took too long" } as const;
 
 test.run();
