@@ -254,6 +254,26 @@ export class ItemBook {
     if (taken.length > 0) this.#owner.onTaken(page, taken);
   }
 
+  /** BOOK-3, where nothing is written: what was read long ago may have been written by whoever had the job before. */
+  async readAgain(): Promise<void> {
+    for (const page of [...this.pages.values()]) {
+      await this.#insist("cannot read items again", () => this.#takeNewer(page));
+    }
+  }
+
+  /** @throws AsyncError of the bus */
+  async #takeNewer(page: Page): Promise<void> {
+    const { part, sequence } = await this.#store.read(page.part.number);
+    // A write finds it out by itself; and what has been written meanwhile is newer than what was read.
+    if (this.#isClosed || page.isWriting || sequence <= page.sequence || this.pages.get(page.part.number) !== page)
+      return;
+    page.sequence = sequence;
+    const taken = part ? page.part.absorb(part) : [];
+    if (taken.length === 0) return;
+    this.touch(page); // a part of which all have ended is counted once it is written
+    this.#owner.onTaken(page, taken);
+  }
+
   /** BOOK-2 */
   async #putApart(page: Page): Promise<void> {
     const { part, apartBytes } = page;

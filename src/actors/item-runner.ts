@@ -104,7 +104,7 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
     this.#concurrency = this.#fn.concurrency ?? DEFAULT_CONCURRENCY;
     this.book = new ItemBook(context.bus, store, host, this);
     this.#outcomes = new ItemOutcomes(this, this.#fn, () => context.bus.maxPayload);
-    this.#storage = new RoomForResults(context.store, () => this.onChange());
+    this.#storage = new RoomForResults(context.store, this.book, host, () => this.onChange());
     this.#crew = given.crewFor(this);
     if (this.#items.count === undefined) this.#listing = new ItemListing(given, plan, this.#fn, this);
     this.#load(job).catch((error) => this.#host.onFault(error));

@@ -2,9 +2,11 @@
  * What has been executed, how often, and which execution a result is of.
  *
  * SIM-3  Executions of an entry never exceed its limit, and that of its `on_error`, but for what was lost or taken over. The same goes
- *     for its undo, and for what is called once the job has failed.
+ *     for its undo, and for what is called once the job has failed. Attempts of items are stored after the fact: those that were not
+ *     when the job was taken over are made once more.
  */
 import { type FunctionState, namedCall } from "../../src/job/function-state.ts";
+import { PART_ITEMS } from "../../src/job/items-state.ts";
 import type { RetryOptions } from "../../src/job/schema.ts";
 import { mostExecutions } from "./documents.ts";
 import { type Executed, type Execution, ON_FAILURE, partKey, type Seen, Violation } from "./seen.ts";
@@ -17,6 +19,10 @@ const UNDO_RETRY_LIMIT = 10;
 export class Executions {
   readonly #known = new Map<string, Execution>();
   readonly #counts = new Map<string, number>();
+  /** Of items, by job and part: how often each was executed since the part was stored. */
+  readonly #unwritten = new Map<string, Map<string, Map<string, number>>>();
+  /** Of items: how often each was executed without that being known to whoever took the job over. */
+  readonly #forgotten = new Map<string, number>();
 
   find(jobId: string, number: number | undefined): Execution | undefined {
     return this.#known.get(`${jobId}#${number}`);
@@ -27,6 +33,32 @@ export class Executions {
     const key = keyOf(execution.jobId, generation, execution);
     this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
     this.#known.set(`${execution.jobId}#${execution.number}`, execution);
+    if (execution.item !== undefined)
+      this.#addUnwritten(execution.jobId, generation, execution.item, execution.index, key);
+  }
+
+  #addUnwritten(jobId: string, generation: number, item: number, index: number, key: string): void {
+    const job = `${jobId}~${generation}`;
+    const parts = this.#unwritten.get(job) ?? new Map<string, Map<string, number>>();
+    this.#unwritten.set(job, parts);
+    const part = `${index}.${Math.floor(item / PART_ITEMS)}`;
+    const counts = parts.get(part) ?? new Map<string, number>();
+    parts.set(part, counts);
+    counts.set(key, (counts.get(key) ?? 0) + 1);
+  }
+
+  /** A part of items is stored, with the attempts of these. @param part `<index>.<number>` */
+  written(jobId: string, generation: number, part: string): void {
+    this.#unwritten.get(`${jobId}~${generation}`)?.delete(part);
+  }
+
+  /** The attempts of items that are not stored are made again (BOOK-1): as many as could not be, where nothing could be stored. */
+  takenOver(jobId: string, generation: number): void {
+    const job = `${jobId}~${generation}`;
+    for (const counts of this.#unwritten.get(job)?.values() ?? []) {
+      for (const [key, count] of counts) this.#forgotten.set(key, (this.#forgotten.get(key) ?? 0) + count);
+    }
+    this.#unwritten.delete(job);
   }
 
   count(jobId: string, generation: number, executed: Executed): number {
@@ -71,7 +103,8 @@ export class Executions {
   ): void {
     const runs = 1 + retries;
     const most = limits.reduce((sum, options) => sum + mostExecutions(options), 0) * runs + more;
-    const lost = faultless ? 0 : takeovers + 5 * limits.length * runs;
+    const forgotten = this.#forgotten.get(keyOf(jobId, generation, executed)) ?? 0;
+    const lost = faultless ? 0 : takeovers + 5 * limits.length * runs + forgotten;
     const count = this.count(jobId, generation, executed);
     // The time for which it is tried passes by the clock of whoever has it, and a backoff outside of memory by that of the server.
     const isOfOneClock = takeovers === 0 && state.token === 0;

@@ -8,7 +8,7 @@
  * SIM-8  No sleep ends before its time by the clock that it began by.
  */
 import { isDeepStrictEqual } from "node:util";
-import { type FunctionState, kindOf } from "../../src/job/function-state.ts";
+import { type FunctionState, hasItems, kindOf } from "../../src/job/function-state.ts";
 import { NOT_BEGUN } from "../../src/job/graph-step.ts";
 import { firstOf, type Plan, planOf } from "../../src/job/plan.ts";
 import { rest } from "../../src/job/rest.ts";
@@ -165,7 +165,11 @@ export class GraphInvariants {
       if (fn.finished_at !== undefined) this.#requireResult(after, index, earlier, fn, branch);
     }
     for (const { index, attempt } of forward(after.live, plan)) {
-      if (attempt === NOT_BEGUN || attempt >= (branches.get(index)?.attempt ?? 0)) continue;
+      // That of items is the number of their run, which is none of attempts of the function that deals with their failure.
+      const earlier = before?.functions.at(index);
+      const isOfItems = earlier !== undefined && hasItems(earlier) && after.functions.at(index)?.handling === true;
+      const least = isOfItems ? earlier.retry_count + 1 : (branches.get(index)?.attempt ?? 0);
+      if (attempt === NOT_BEGUN || attempt >= least) continue;
       throw new Violation("SIM-4", `entry ${index} of ${jobId} goes back to attempt ${attempt}`);
     }
     if (before?.late_at !== undefined && after.late_at !== before.late_at) {

@@ -127,7 +127,10 @@ export class Invariants implements Observer {
   #onPart(message: Stored): void {
     this.#log(`${message.subject} #${message.sequence}`);
     const key = keyOf(message);
-    this.#items.onPart(key, message.data, this.jobs.get(key.split(".")[0] ?? ""));
+    const [jobId = "", kind, ...part] = key.split(".");
+    const seen = this.jobs.get(jobId);
+    this.#items.onPart(key, message.data, seen);
+    if (seen && kind === "items") this.executions.written(jobId, seen.generation, part.join("."));
   }
 
   onRemoved(stream: string, message: Stored): void {
@@ -310,6 +313,7 @@ export class Invariants implements Observer {
     }
     if (before && state.writer !== before.state.writer) {
       seen.takeovers += 1;
+      this.executions.takenOver(jobId, seen.generation);
       seen.invoker = undefined; // whoever invokes next is the owner
       // Who has written it last has it, also if one before hears only now that it had made it.
       const owner = this.#processes.get(state.writer);

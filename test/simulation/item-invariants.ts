@@ -22,8 +22,9 @@ interface Ended {
   isDone: boolean;
   isUndone: boolean;
   result: unknown;
-  /** When that was stored, in virtual ms. */
+  /** When that was stored, in virtual ms, and of which of the jobs that had the id: one whose state has expired begins anew. */
   at: number;
+  generation: number | undefined;
 }
 
 export class ItemInvariants {
@@ -53,14 +54,17 @@ export class ItemInvariants {
     for (const { offset, state, result } of outcomesIn(part)) {
       const item = Number(number) * PART_ITEMS + offset;
       if ((state & OUTCOME) === 0) continue;
+      const was = known.get(item);
+      const generation = seen?.generation;
       const now: Ended = {
         run: part.run,
         isDone: (state & OUTCOME) !== FAILED,
         isUndone: (state & UNDONE) !== 0,
         result: result ?? null,
-        at: known.get(item)?.at ?? this.#now(),
+        at: was && was.generation === generation ? was.at : this.#now(),
+        generation,
       };
-      if (!known.has(item)) this.#requireOwn(jobId, Number(index), item, now, seen);
+      if (!was) this.#requireOwn(jobId, Number(index), item, now, seen);
       ended.set(item, now);
     }
     for (const [item, was] of known) {
@@ -109,7 +113,7 @@ export class ItemInvariants {
   }
 
   /** An invocation reaches the server. @param staleMs for how long it may have been on its way */
-  invoked({ state }: Seen, { index, item, undo }: Executed, staleMs: number): void {
+  invoked({ state, generation }: Seen, { index, item, undo }: Executed, staleMs: number): void {
     if (item === undefined || undo) return;
     const { items } = state.functions.at(index) ?? {};
     // A retry by hand begins with the first part.
@@ -117,7 +121,7 @@ export class ItemInvariants {
     if (!isOpened)
       throw violation(`item ${item} of entry ${index} of ${state.job_id} is invoked before its part is open`);
     const ended = items && this.#ended(state as Graph, index, item, items.list);
-    if (!ended || ended.run < items.run || this.#now() - ended.at <= staleMs) return;
+    if (!ended || ended.generation !== generation || ended.run < items.run || this.#now() - ended.at <= staleMs) return;
     throw violation(`item ${item} of entry ${index} of ${state.job_id} is invoked after its end`);
   }
 
