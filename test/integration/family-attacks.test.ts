@@ -162,6 +162,8 @@ test("results of items leave room in the bucket for other jobs, and for what end
     );
     const small = { name: "small", functions: [{ wait_for: "go" }, { name: "grow" }, { name: "grow" }] };
     await full.client.submit(small, { jobId: "small" });
+    const isWaiting = async () => (await full.client.get("small")).waiting_for === "signal";
+    await eventually("it is taken while there is room", isWaiting, 20_000);
     await full.client.submit({ name: "big", functions: [{ for_each: 400, name: "big" }] }, { jobId: "big" });
     await eventually("the bucket is full", () => full.supervisor.store.storage?.full, 20_000);
     await delay(1_500); // nothing may follow
