@@ -96,7 +96,7 @@ async function runAll(from: number, seeds: number, lanes: number): Promise<numbe
       `failed      ${totals.failed.length}`,
       ...totals.failed.flatMap(({ seed, message }) => [
         `  seed ${seed}: ${message}`,
-        `    npm run simulate -- --seed ${seed}`,
+        `    npm run simulate -- --seed ${seed}${jobs === "any" ? "" : ` --jobs ${jobs}`}`,
       ]),
       "",
     ].join("\n"),
