@@ -161,8 +161,9 @@ export class Attempt implements AttemptAddress, Waiter, Bagged {
     this.given = undefined;
   }
 
-  /** Who executes it may stop; its answer is waited for. */
+  /** Who executes it may stop. Its answer is waited for, for as long as whoever asks says, and not until its own time is over. */
   askToStop(): void {
+    this.timeoutMs = undefined;
     const reply = this.#ticket?.reply;
     if (reply !== undefined) this.#line?.onStopWanted(this, reply);
   }

@@ -191,7 +191,9 @@ export function breakOffUndo(state: LiveGraph, error: Failure, now: number): End
   // What has completed keeps all its results, with which it may be too large.
   const ending: Outcome = outcome.state === "completed" ? { ...outcome, state: "failed", error } : outcome;
   const next = ended(state, { ...ending, skip: true }, now);
-  if (next.undo) next.undo = { ...next.undo, state: "failed", error };
+  // Children that it waited for end after it: they have been told to.
+  const counted = next.undo ?? { undone: 0, failed: 0, not_undone: 0 };
+  next.undo = { ...counted, state: "failed", error };
   if (next.failing && next.failing.finished_at === undefined) next.failing = { ...next.failing, error, given_up: true };
   return next;
 }

@@ -46,6 +46,7 @@ export class FamilyInvariants {
   #requireEnded(after: JobState): void {
     const { job_id: jobId, created_at } = after;
     if (isEnded(after) && after.state === "failed" && BROKEN_OFF.has(after.error.code)) return;
+    if (after.undo?.error && BROKEN_OFF.has(after.undo.error.code)) return; // it could not wait for them
     for (const [childId, { state }] of this.#jobs) {
       const { parent } = state;
       if (parent?.job_id !== jobId || parent.created_at !== created_at) continue;
