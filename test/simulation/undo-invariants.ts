@@ -142,10 +142,11 @@ export class UndoInvariants {
     const { undoingSince = 0 } = seen.graph ?? {};
     // No attempt may take longer than the job.
     if (seen.state.outcome?.error?.code === "job_timeout") return;
-    const { timeout_ms = Number.POSITIVE_INFINITY } = functionAt(seen.state, index);
+    const { timeout_ms = Number.POSITIVE_INFINITY, lost = 0, retry_count } = functionAt(seen.state, index);
     for (const { execution, sentAt, begunAt, how, isLate, timeoutMs = timeout_ms } of this.#effectsOf(seen, index)) {
       if (how !== "runs" || sentAt < this.calmAt || (item !== undefined && execution.item !== item)) continue;
       const isWaitedFor = this.#now() - undoingSince >= STOP_MS - 1 || this.#now() - sentAt >= timeoutMs - 1;
+      if (lost > 0 && item === undefined && execution.attempt === retry_count) continue; // it has gone silent
       // It has come late: its worker got it when nobody waited for it any more.
       if (isLate || begunAt >= (seen.graph?.undoBegunAt.get(index) ?? Number.POSITIVE_INFINITY)) continue;
       // Who has the job now has not begun it, and cannot hear it.
