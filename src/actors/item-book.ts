@@ -17,7 +17,7 @@ import type { Bus } from "../bus/connection.ts";
 import { encode } from "../bus/messages/codec.ts";
 import { APART_BYTES } from "../bus/store/item-parts.ts";
 import type { ItemStore } from "../bus/store/item-store.ts";
-import { JetStreamError } from "../bus/wire/jetstream.ts";
+import { isTooLarge } from "../bus/wire/jetstream.ts";
 import { isAsyncError } from "../job/errors.ts";
 import { ItemPart } from "../job/item-part.ts";
 import { PART_ITEMS } from "../job/items-state.ts";
@@ -31,7 +31,6 @@ const BYTES_PER_MS = 256;
 const VALUES_PER_MESSAGE = 256;
 /** Where even the smallest are too many together: all that are larger than this are stored by themselves. */
 const LEAST_APART_BYTES = 16;
-const MESSAGE_TOO_LARGE = 10054;
 /** Values that are stored by themselves at a time. */
 const VALUES_AT_A_TIME = 16;
 
@@ -349,11 +348,4 @@ export class ItemBook {
 /** Certainly smaller than what is stored by itself: most are, and need not be encoded to find that out. */
 function isSmall(value: unknown): boolean {
   return typeof value === "string" ? value.length <= LEAST_APART_BYTES : typeof value !== "object" || value === null;
-}
-
-function isTooLarge(error: unknown): boolean {
-  return (
-    isAsyncError(error, "payload_too_large") ||
-    (error instanceof JetStreamError && error.errorCode === MESSAGE_TOO_LARGE)
-  );
 }

@@ -36,7 +36,7 @@ const INLINE_BYTES = 32 * 1024;
  * @param items all parts are counted in it
  */
 export async function endOfItems(
-  { context, index, insist }: ItemsOfEntry,
+  { context, host, index }: ItemsOfEntry,
   job: Graph,
   items: ItemsState,
   lastError: Failure | undefined,
@@ -49,7 +49,7 @@ export async function endOfItems(
   if (bytes > INLINE_BYTES) return { apart: bytes };
   let result: unknown[] = [];
   const counted = { ...job, functions: job.functions.with(index, { ...fn, items }) };
-  const isRead = await insist("cannot read the results of items", async () => {
+  const isRead = await host.insist("cannot read the results of items", async () => {
     result = await readItemResults(context.store, counted, index);
   });
   return isRead ? { result } : undefined;

@@ -16,14 +16,12 @@ import { functionAt, type Graph } from "../job/state.ts";
 import { hasExpressions } from "../job/templates.ts";
 import { MissingValue, type More, valuesFor } from "../job/values.ts";
 import type { TimeShare } from "../util/time-share.ts";
+import type { GraphHost } from "./actor-context.ts";
 
 /** Reads results of entries that are stored besides the job, into `plan.loaded`. */
 export interface ResultLoader {
   load(job: Graph, indexes: readonly number[]): Promise<unknown>;
 }
-
-/** Repeats a call until it succeeds. Returns false if the job has left meanwhile. */
-export type Insist = (what: string, call: () => Promise<void>) => Promise<boolean>;
 
 const NONE: readonly number[] = [];
 
@@ -33,20 +31,27 @@ export class ItemInputs {
   readonly #loader: ResultLoader;
   readonly #index: number;
   readonly #share: TimeShare;
-  readonly #insist: Insist;
+  readonly #host: Pick<GraphHost, "insist">;
   /** Undefined where a function lists them: then they are in their parts. */
   #source: ItemSource | undefined;
   /** The args of all items, where they have no expressions; undefined otherwise. */
   #args: { value: unknown } | undefined;
 
   /** @param share of the time of the process that evaluations have */
-  constructor(plan: Plan, store: ItemStore, loader: ResultLoader, index: number, insist: Insist, share: TimeShare) {
+  constructor(
+    plan: Plan,
+    store: ItemStore,
+    loader: ResultLoader,
+    index: number,
+    host: Pick<GraphHost, "insist">,
+    share: TimeShare,
+  ) {
     this.#plan = plan;
     this.#store = store;
     this.#loader = loader;
     this.#index = index;
     this.#share = share;
-    this.#insist = insist;
+    this.#host = host;
   }
 
   /** Finds out which items there are. @throws ExpressionError, AsyncError of the bus */
@@ -61,7 +66,7 @@ export class ItemInputs {
   /** The same, however long the bus is away. Returns why it cannot be found out. */
   async prepareAtLast(job: Graph): Promise<Failure | undefined> {
     let failure: Failure | undefined;
-    await this.#insist("cannot read what items are made of", async () => {
+    await this.#host.insist("cannot read what items are made of", async () => {
       try {
         await this.prepare(job);
       } catch (error) {
@@ -105,7 +110,7 @@ export class ItemInputs {
   /** What is stored by itself, however long the bus is away; null if the job has left meanwhile. */
   async #read(read: () => Promise<unknown>): Promise<unknown> {
     let value: unknown = null;
-    await this.#insist("cannot read an item", async () => {
+    await this.#host.insist("cannot read an item", async () => {
       value = await read();
     });
     return value;

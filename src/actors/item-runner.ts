@@ -18,6 +18,7 @@
  * RUNNER-7  While new jobs are refused, as the bucket fills up, no item begins whose result would have to be kept: what is left is for what is
  *     live, and it can be cancelled.
  */
+import { branchIn } from "../job/branches.ts";
 import type { Failure } from "../job/failure.ts";
 import { type FunctionState, kindOf } from "../job/function-state.ts";
 import { trialFunction, withPart } from "../job/item-part.ts";
@@ -211,7 +212,7 @@ export class ItemRunner implements ItemsAtWork, BookOwner, ItemsOwner, ListingOw
     }
     this.#mode = rested ? "resting" : "on";
     const { job: now } = this.#host;
-    const branch = isGraph(now) ? now.live.find(({ index }) => index === this.#given.index) : undefined;
+    const branch = isGraph(now) ? branchIn(now.live, this.#given.index) : undefined;
     if (failure) this.#windDown({ end: { error: failure } });
     this.#checkFailures();
     if (branch?.wait === "stopping") this.#stop();

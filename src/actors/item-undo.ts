@@ -9,6 +9,7 @@
  * UNWIND-2  The end is said when all that is known of it is stored.
  * UNWIND-3  What could not be undone is tried again by another undo, after a retry by hand (`retries`).
  */
+import { branchIn } from "../job/branches.ts";
 import type { Failure } from "../job/failure.ts";
 import { type FunctionState, kindOf } from "../job/function-state.ts";
 import { trialFunction, trialOfItem, UNDO_FAILED, UNDONE } from "../job/item-part.ts";
@@ -86,7 +87,7 @@ export class ItemUndo implements ItemsAtWork, BookOwner, ItemsOwner {
     this.#mode = this.#items.rested ? "resting" : "on";
     const { job: now } = this.#host;
     if (this.#mode === "resting" && isGraph(now)) {
-      const branch = now.live.find(({ index }) => index === this.#given.index);
+      const branch = branchIn(now.live, this.#given.index);
       if (branch?.wait === "items" || branch?.wait === "child") this.#wake();
     }
     this.onChange();

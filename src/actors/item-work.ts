@@ -7,7 +7,7 @@ import type { Branch, Graph } from "../job/state.ts";
 import type { ItemsReport } from "../job/transition.ts";
 import type { ActorContext, GraphHost } from "./actor-context.ts";
 import type { ItemBook, Page } from "./item-book.ts";
-import type { Insist, ItemInputs } from "./item-inputs.ts";
+import type { ItemInputs } from "./item-inputs.ts";
 
 /** What a runner and its likes are given. */
 export interface ItemsOfEntry {
@@ -18,7 +18,6 @@ export interface ItemsOfEntry {
   inputs: ItemInputs;
   /** What does the items. */
   crewFor(owner: ItemsOwner): Crew;
-  insist: Insist;
 }
 
 /** Who sees to the items of an entry, as what does them sees it. */

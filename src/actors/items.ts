@@ -8,11 +8,10 @@ import type { ActorContext, GraphHost } from "./actor-context.ts";
 import type { ChildrenOfItems } from "./children.ts";
 import { ItemAttempts } from "./item-attempts.ts";
 import { ItemChildren } from "./item-children.ts";
-import { type Insist, ItemInputs, type ResultLoader } from "./item-inputs.ts";
+import { ItemInputs, type ResultLoader } from "./item-inputs.ts";
 import { ItemRunner } from "./item-runner.ts";
 import { ItemUndo } from "./item-undo.ts";
 import type { ItemsAtWork, ItemsOfEntry } from "./item-work.ts";
-import { untilDone } from "./retrying.ts";
 
 /** The items of one entry, at it. */
 interface AtWork {
@@ -82,14 +81,7 @@ export class Items {
     const fn = functionAt(job, index);
     const store = new ItemStore(context.store, job, index, fn);
     const isOfChildren = kindOf(fn) === "job" && !(undo && fn.undo !== undefined);
-    const insist: Insist = (what, call) =>
-      untilDone(
-        context.bus,
-        () => host.isGone,
-        (error, isOver) => host.onTrouble(what, error, isOver),
-        call,
-      );
-    const inputs = new ItemInputs(plan, store, this.#loader, index, insist, context.evaluations);
+    const inputs = new ItemInputs(plan, store, this.#loader, index, host, context.evaluations);
     return {
       context,
       host,
@@ -100,7 +92,6 @@ export class Items {
         isOfChildren && children
           ? new ItemChildren({ host, plan, children, inputs, index, undo, bus: context.bus }, owner)
           : new ItemAttempts(context, host, plan, { index, undo }, owner),
-      insist,
     };
   }
 

@@ -36,7 +36,7 @@ import type { RetryPatch } from "../job/retry-patch.ts";
 import { isSameJson } from "../job/same.ts";
 import { type EndedJob, isEnded, isGraph, type JobState, type LiveJob, withoutPayloads } from "../job/state.ts";
 import type { Event } from "../job/transition.ts";
-import { nextToUndo } from "../job/undoable.ts";
+import { hasToUndo } from "../job/undoable.ts";
 import { Limiter } from "../util/limiter.ts";
 import { ItemsOnRequest } from "./items-on-request.ts";
 import type { Lifecycle } from "./lifecycle.ts";
@@ -272,7 +272,7 @@ export class JobControl {
   async undo(jobId: string): Promise<JobState> {
     const change = await this.#change(jobId, { type: "undo_wanted" }, async (found): Promise<Decision> => {
       if (found.state !== "completed" || found.undo || !isGraph(found)) return "leave";
-      if (nextToUndo(found, {}) === undefined) return "leave";
+      if (!hasToUndo(found)) return "leave";
       await this.#prepareNext(found);
       return "change";
     });
