@@ -9,7 +9,7 @@ import { isUtf8 } from "node:buffer";
 import { Packr, Unpackr } from "msgpackr";
 import type { Payload } from "nats";
 import type { Encoding } from "../../job/encoding.ts";
-import { AsyncError, messageOf } from "../../job/errors.ts";
+import { AsyncError, isAsyncError, messageOf } from "../../job/errors.ts";
 import { isRecord, toPlain, UnsendableError, unsendable } from "../../job/plain.ts";
 import { inexactNumber } from "./exact-json.ts";
 import { needsPlainUnpack, plainUnpack } from "./plain-unpack.ts";
@@ -92,6 +92,20 @@ export function decode(bytes: Uint8Array, encoding = encodingOf(bytes), maxDepth
 /** A message of ours around values that others have sent: a state, an invocation. @throws AsyncError `undecodable` */
 export function decodeOurs(bytes: Uint8Array, encoding: Encoding): unknown {
   return decode(bytes, encoding, MAX_DEPTH + OWN_DEPTH);
+}
+
+/**
+ * What we have stored as a part of a job, in MessagePack. Anyone with the right to may have written there: undefined if it cannot be
+ * decoded, and if nothing is left of it but that it was removed.
+ */
+export function decodePart(bytes: Uint8Array): unknown {
+  if (bytes.length === 0) return undefined;
+  try {
+    return decodeOurs(bytes, "msgpack");
+  } catch (error) {
+    if (!isAsyncError(error, "undecodable")) throw error;
+    return undefined;
+  }
 }
 
 function unpack(bytes: Uint8Array, maxDepth: number): unknown {

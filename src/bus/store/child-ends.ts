@@ -7,12 +7,12 @@
  */
 import type { ChildEnd } from "../../job/children.ts";
 import { isChildId } from "../../job/children.ts";
-import { AsyncError, isAsyncError } from "../../job/errors.ts";
+import { AsyncError } from "../../job/errors.ts";
 import type { Failure } from "../../job/failure.ts";
 import { isRecord } from "../../job/plain.ts";
 import type { Parent, UndoSummary } from "../../job/state.ts";
 import { isTime } from "../../job/time.ts";
-import { decodeOurs, encode } from "../messages/codec.ts";
+import { decodePart, encode } from "../messages/codec.ts";
 import { isTooLarge, isWrongSequence } from "../wire/jetstream.ts";
 import type { JobStore } from "./job-store.ts";
 
@@ -48,13 +48,7 @@ export function packEnd({ created_at }: ParentRef, { run, outcome, undo, undone 
 
 /** What {@link packEnd} has packed; undefined if it is something else. Never throws. */
 export function readEnd(bytes: Uint8Array): (ChildEnd & Pick<ParentRef, "created_at">) | undefined {
-  let value: unknown;
-  try {
-    value = bytes.length === 0 ? undefined : decodeOurs(bytes, "msgpack");
-  } catch (error) {
-    if (!isAsyncError(error, "undecodable")) throw error;
-    return undefined;
-  }
+  const value = decodePart(bytes);
   if (!isRecord(value)) return undefined;
   const { created_at, run, state, result, error, undo, undone } = value;
   if (!isTime(created_at) || !Number.isSafeInteger(run) || (run as number) < 1) return undefined;

@@ -11,7 +11,6 @@
  * A part is a MessagePack array: the time of the job, runs of the entry, list, run, which undo, states (a byte for each item, without open ones
  * at the end), results that are in the part, sizes of those that are not, trials, and what was listed. So an item with the result null takes a byte.
  */
-import { isAsyncError } from "../../job/errors.ts";
 import {
   DONE,
   DONE_APART,
@@ -24,7 +23,7 @@ import {
 import { PART_ITEMS } from "../../job/items-state.ts";
 import { isRecord } from "../../job/plain.ts";
 import { isTime } from "../../job/time.ts";
-import { decodeOurs, encode } from "../messages/codec.ts";
+import { decodePart, encode } from "../messages/codec.ts";
 import { SAME_TIME_MS } from "./inbox.ts";
 
 /** From so many bytes on a value is stored by itself, where messages may have 1 MiB. */
@@ -130,13 +129,7 @@ export interface StoredPart {
 
 /** Undefined if it is something else, as someone else has written it. Never throws. */
 export function readPart(bytes: Uint8Array): StoredPart | undefined {
-  let value: unknown;
-  try {
-    value = bytes.length === 0 ? undefined : decodeOurs(bytes, "msgpack");
-  } catch (error) {
-    if (!isAsyncError(error, "undecodable")) throw error;
-    return undefined;
-  }
+  const value = decodePart(bytes);
   if (!Array.isArray(value) || value.length !== FIELDS) return undefined;
   const [created_at, runs, list, run, unwind, states, results, apart, trials, listed] = value as unknown[];
   if (!isTime(created_at) || ![runs, list, run, unwind ?? 0].every(isCount)) return undefined;
@@ -247,14 +240,9 @@ const VALUE_FIELDS = 5;
 
 /** Undefined if it is something else, or of somebody else. Never throws. */
 export function readValue(bytes: Uint8Array, owner: PartOwner): { again: number; value: unknown } | undefined {
-  try {
-    const stored = bytes.length === 0 ? undefined : decodeOurs(bytes, "msgpack");
-    if (!Array.isArray(stored) || stored.length !== VALUE_FIELDS) return undefined;
-    const [created_at, runs, list, again, value] = stored;
-    if (!isTime(created_at) || ![runs, list, again].every(isCount)) return undefined;
-    return isPartOf({ created_at, runs, list }, owner) ? { again, value } : undefined;
-  } catch (error) {
-    if (!isAsyncError(error, "undecodable")) throw error;
-    return undefined;
-  }
+  const stored = decodePart(bytes);
+  if (!Array.isArray(stored) || stored.length !== VALUE_FIELDS) return undefined;
+  const [created_at, runs, list, again, value] = stored;
+  if (!isTime(created_at) || ![runs, list, again].every(isCount)) return undefined;
+  return isPartOf({ created_at, runs, list }, owner) ? { again, value } : undefined;
 }

@@ -10,12 +10,11 @@
  *     was read, after a look at the job that has shown that it is still ours.
  * RESULTS-3  They are kept for as long as the state of their job. What a crash has left behind is removed by the sweep.
  */
-import { isAsyncError } from "../../job/errors.ts";
 import { LostValue } from "../../job/expression-error.ts";
 import { type FunctionState, hasItems } from "../../job/function-state.ts";
 import { functionAt, type JobState } from "../../job/state.ts";
 import { isTime } from "../../job/time.ts";
-import { decodeOurs, encode } from "../messages/codec.ts";
+import { decodePart, encode } from "../messages/codec.ts";
 import { isTooLarge, isWrongSequence } from "../wire/jetstream.ts";
 import { readItemResults } from "./item-store.ts";
 import type { JobStore } from "./job-store.ts";
@@ -50,13 +49,7 @@ export function packResult({ created_at, runs, attempt }: ResultOwner, value: un
 
 /** What {@link packResult} has packed; undefined if it is something else, as someone else has written it. */
 export function readResult(bytes: Uint8Array): (ResultOwner & { value: unknown }) | undefined {
-  let stored: unknown;
-  try {
-    stored = bytes.length === 0 ? undefined : decodeOurs(bytes, "msgpack");
-  } catch (error) {
-    if (!isAsyncError(error, "undecodable")) throw error;
-    return undefined;
-  }
+  const stored = decodePart(bytes);
   if (!Array.isArray(stored) || stored.length !== 4) return undefined;
   const [created_at, runs, attempt, value] = stored as unknown[];
   if (!isTime(created_at) || typeof runs !== "number" || typeof attempt !== "number") return undefined;
