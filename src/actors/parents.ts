@@ -13,7 +13,7 @@
 import { changedSubject, endedSubject } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
 import type { ChildEnds } from "../bus/store/child-ends.ts";
-import type { JobStore } from "../bus/store/job-store.ts";
+import { isUnreadable, type JobStore } from "../bus/store/job-store.ts";
 import { loadAny } from "../bus/store/results.ts";
 import type { Tokens } from "../bus/tokens/tokens.ts";
 import { branchOfChild, type ChildEnd, childEndOf, childFailed, mayBegin } from "../job/children.ts";
@@ -132,6 +132,6 @@ export class Parents {
   /** `unknown`: it cannot be read here. @throws AsyncError of the bus */
   async #read(jobId: string): Promise<JobState | "unknown" | undefined> {
     const stored = await this.#reads.run(() => this.#context.store.get(jobId));
-    return stored?.newer !== undefined || stored?.problem !== undefined ? "unknown" : stored?.state;
+    return isUnreadable(stored) ? "unknown" : stored?.state;
   }
 }

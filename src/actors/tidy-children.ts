@@ -5,7 +5,7 @@
 import { changedSubject, submitSubject } from "../api/subjects.ts";
 import type { Bus } from "../bus/connection.ts";
 import { endKey, readEnd } from "../bus/store/child-ends.ts";
-import type { JobStore } from "../bus/store/job-store.ts";
+import { isUnreadable, type JobStore } from "../bus/store/job-store.ts";
 import { readLast, type StoredMessage } from "../bus/store/stream-read.ts";
 import type { Tokens } from "../bus/tokens/tokens.ts";
 import { JOBS } from "../bus/topology.ts";
@@ -31,7 +31,7 @@ export async function untidyEnd(
 ): Promise<Untidy | undefined> {
   const { store } = context;
   const stored = await store.get(parentId);
-  if (stored?.newer !== undefined || stored?.problem !== undefined) return undefined;
+  if (isUnreadable(stored)) return undefined;
   const parent = stored?.state;
   const end = readEnd(data);
   if (parent && end && !isEnded(parent) && isGraph(parent) && parent.created_at === end.created_at) {
@@ -72,7 +72,7 @@ export async function forgottenChild(
   for (const branch of waiting.slice(0, MAX_LOOKED_AT)) {
     const id = idOf(job, branch);
     const stored = await store.get(id);
-    if (stored?.newer !== undefined || stored?.problem !== undefined) continue;
+    if (isUnreadable(stored)) continue;
     if (stored?.state && isEnded(stored.state)) return `it waits for child job ${id}, which is ${stored.state.state}`;
     if (stored?.state || (await readLast(bus, JOBS, submitSubject(id)))) continue;
     return `it waits for child job ${id}, which does not exist`;

@@ -4,7 +4,7 @@ import type { Bus } from "../bus/connection.ts";
 import { endOf } from "../bus/store/child-ends.ts";
 import { ownerOfDefinition } from "../bus/store/definition.ts";
 import { inboxOf, isInboxOf, nextSignal, readInbox, SAME_TIME_MS } from "../bus/store/inbox.ts";
-import type { JobStore, StoredJob } from "../bus/store/job-store.ts";
+import { isUnreadable, type JobStore, type StoredJob } from "../bus/store/job-store.ts";
 import { isNamed, readResult, resultOf } from "../bus/store/results.ts";
 import { settle } from "../bus/store/signals.ts";
 import { mayHaveForgotten, type StoredMessage } from "../bus/store/stream-read.ts";
@@ -48,7 +48,7 @@ export async function untidy(context: TidyContext, message: StoredMessage): Prom
   const jobId = ownerOfDefinition(key);
   if (jobId === undefined) return undefined; // none of ours
   const stored = await store.get(jobId);
-  if (cannotBeRead(stored) || (stored?.state && !isEnded(stored.state))) return undefined;
+  if (isUnreadable(stored) || (stored?.state && !isEnded(stored.state))) return undefined;
   const what = `the definition of job ${jobId}, which ${endedOrGone(stored?.state)}`;
   return { what, mend: () => store.removeDefinition(jobId, message.sequence) };
 }
@@ -67,14 +67,10 @@ async function untidyResult(
   key: string,
   { data, sequence, storedAt }: StoredMessage,
 ): Promise<Untidy | undefined> {
-  let stored = await store.get(jobId);
-  if (!stored?.state) {
-    // Its job may have been begun as its submission says, and be about to be stored.
-    if (await maybeSubmitted(bus, readResult(data)?.created_at ?? storedAt)) return undefined;
-    stored = await store.get(jobId);
-  }
-  const state = stored?.state;
-  if (cannotBeRead(stored) || (state && !isEnded(state))) return undefined;
+  const found = await ownerOfPart({ bus, store }, jobId, readResult(data)?.created_at ?? storedAt);
+  if (!found) return undefined;
+  const { state } = found;
+  if (state && !isEnded(state)) return undefined;
   const what = `the result of entry ${index} of job ${jobId}, which ${endedOrGone(state)}`;
   if (state && isNamed(state, index, data))
     return { what, mend: () => store.expirePart(key, data, sequence, state.keep_ms) };
@@ -87,20 +83,32 @@ async function untidyInbox(
   key: string,
   { data, sequence, storedAt }: StoredMessage,
 ): Promise<Untidy | undefined> {
-  let stored = await store.get(jobId);
-  if (!stored?.state) {
-    // It may be a submission of which nothing is stored yet. When that is gone, the job is stored, or gone as well.
-    if (await maybeSubmitted(bus, readInbox(data)?.created_at ?? storedAt)) return undefined;
-    stored = await store.get(jobId);
-  }
-  if (cannotBeRead(stored)) return undefined;
-  const state = stored?.state;
+  const found = await ownerOfPart({ bus, store }, jobId, readInbox(data)?.created_at ?? storedAt);
+  if (!found) return undefined;
+  const { state } = found;
   const what = `signals ${name} of job ${jobId}`;
   if (!state) return { what: `${what}, which is gone`, mend: () => store.removePart(key, sequence) };
   if (isEnded(state))
     return { what: `${what}, which has ended`, mend: () => settle(store, state, name, { data, sequence }) };
   if (!isForgotten(state, name, data)) return undefined;
   return { what: `${what}, which waits for them and was not told`, mend: async () => void (await tokens.wake(state)) };
+}
+
+/**
+ * The state of the job of a part that was made at that time; without one if the job is gone. Undefined if that cannot be said: it cannot be
+ * read, or it may be a submission of which nothing is stored yet. When that is gone, the job is stored, or gone as well.
+ */
+async function ownerOfPart(
+  { bus, store }: Pick<TidyContext, "bus" | "store">,
+  jobId: string,
+  createdAt: number,
+): Promise<Pick<StoredJob, "state"> | undefined> {
+  let stored = await store.get(jobId);
+  if (!stored?.state) {
+    if (await maybeSubmitted(bus, createdAt)) return undefined;
+    stored = await store.get(jobId);
+  }
+  return isUnreadable(stored) ? undefined : { state: stored?.state };
 }
 
 /** Whether a submission of that time, or an older one, is left in stream JOBS. */
@@ -113,8 +121,4 @@ function isForgotten(state: LiveJob, name: string, data: Uint8Array): boolean {
   const inbox = readInbox(data);
   if (!inbox || !isInboxOf(inbox, state) || state.token === 0 || !waitsForSignal(state, name)) return false;
   return nextSignal(inbox, usedNumber(state, name)) !== undefined;
-}
-
-function cannotBeRead(stored: StoredJob | undefined): boolean {
-  return stored?.newer !== undefined || stored?.problem !== undefined;
 }

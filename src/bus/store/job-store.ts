@@ -34,6 +34,11 @@ export interface StoredJob {
   definition?: number;
 }
 
+/** Whether something is stored of the job that is not ours to read. */
+export function isUnreadable(stored: StoredJob | undefined): boolean {
+  return stored?.newer !== undefined || stored?.problem !== undefined;
+}
+
 export type CommitOutcome =
   | { type: "stored"; revision: number }
   /** Someone else has written since; read before deciding. */
