@@ -55,11 +55,6 @@ export function expressionProblem(text: string, scope: Scope, kind?: keyof typeo
   return mayBe ? undefined : `must give ${words}, and gives ${article(checked.type)}`;
 }
 
-/** The same for one that must give true or false (`when`, `expect`). */
-export function conditionProblem(text: string, scope: Scope): string | undefined {
-  return expressionProblem(text, scope, "condition");
-}
-
 /** Evaluates once. Who evaluates a text again keeps an `Expressions`. @throws ExpressionError */
 export function evaluate(text: string, values: Values): unknown {
   return new Expressions().evaluate(text, values);

@@ -5,7 +5,6 @@ import * as fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import {
-  conditionProblem,
   ExpressionError,
   Expressions,
   evaluate,
@@ -219,12 +218,12 @@ test("a condition that gives anything but true or false is refused, with its typ
 });
 
 test("a condition that certainly gives something else is refused at submit", () => {
-  assert.match(conditionProblem("size(data.items)", SCOPE) ?? "", "gives an int");
-  assert.match(conditionProblem("'yes'", SCOPE) ?? "", "gives a string");
+  assert.match(expressionProblem("size(data.items)", SCOPE, "condition") ?? "", "gives an int");
+  assert.match(expressionProblem("'yes'", SCOPE, "condition") ?? "", "gives a string");
   for (const text of ["true", "data.x", "data.x > 1", "skipped.charge || has(data.y)", "!data.x"]) {
-    assert.is(conditionProblem(text, SCOPE), undefined, text);
+    assert.is(expressionProblem(text, SCOPE, "condition"), undefined, text);
   }
-  assert.match(conditionProblem("dat.x", SCOPE) ?? "", "did you mean");
+  assert.match(expressionProblem("dat.x", SCOPE, "condition") ?? "", "did you mean");
 });
 
 // What is known
